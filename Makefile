@@ -1,0 +1,52 @@
+# Every job of this repository is a target here; `make` alone lists them.
+# Each builds what it needs. Scripts under scripts/ say at their head what they promise.
+
+CARGO ?= cargo
+PYTHON ?= python3
+WASM := dist/portcullis.wasm
+# With CI set, Cargo.lock must already be right.
+LOCKED := $(if $(CI),--locked)
+HARNESS := $(CARGO) run $(LOCKED) --package harness
+
+.DEFAULT_GOAL := help
+.PHONY: help run test wasm lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
+	@echo "  ENVOY=path              make run, make test: use this Envoy"
+	@echo "  ARGS='--test gate'      make test: only these, as cargo test takes it"
+	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
+	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
+
+run: ## a real Envoy with the filter, and a walk through what it allows and refuses
+	@echo "==> 1/3 the filter"
+	@$(PYTHON) -B scripts/build-wasm
+	@echo "==> 2/3 the demo: identity provider, upstream, Envoy launcher"
+	@$(CARGO) build $(LOCKED) --package harness --bins
+	@echo "==> 3/3 the walk"
+	@$(HARNESS) --quiet --bin walk
+
+test: wasm ## every test: unit, component, vectors, real Envoy
+	@echo "==> Envoy"
+	@$(HARNESS) --bin envoy-path
+	@echo "==> the tests"
+	@$(PYTHON) -B scripts/test $(ARGS)
+
+wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
+	@$(PYTHON) -B scripts/build-wasm
+
+lint: ## formatting, clippy, documentation, imports of the module, dependencies
+	@$(PYTHON) -B scripts/toolchain wasm lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --package portcullis --lib --target wasm32-wasip1 -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
+	@$(PYTHON) -B scripts/build-wasm
+	$(PYTHON) -B scripts/check-imports $(WASM)
+	$(PYTHON) -B scripts/audit
+
+clean: ## remove what was built (not .cache, which holds Envoy and cargo-deny)
+	$(CARGO) clean
+	rm -rf dist

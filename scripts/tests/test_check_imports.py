@@ -1,0 +1,107 @@
+"""scripts/check-imports lets a module pass that a filter may be, and no other."""
+
+import contextlib
+import io
+import tempfile
+import unittest
+from pathlib import Path
+
+from scripts import load
+
+check = load("check-imports")
+
+FUNCTION, TABLE, MEMORY, GLOBAL = range(4)
+GOOD_IMPORTS = [("env", "proxy_log"), ("env", "proxy_get_buffer_bytes"), ("wasi_snapshot_preview1", "fd_write")]
+GOOD_EXPORTS = ["memory", "_initialize", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate",
+                "proxy_on_context_create", "proxy_on_configure", "proxy_on_request_headers"]
+
+
+def number(value):
+    """An unsigned LEB128."""
+    out = bytearray()
+    while True:
+        value, low = value >> 7, value & 0x7F
+        out.append(low | (0x80 if value else 0))
+        if not value:
+            return bytes(out)
+
+
+def text(value):
+    return number(len(value.encode())) + value.encode()
+
+
+def section(identity, entries):
+    content = number(len(entries)) + b"".join(entries)
+    return bytes([identity]) + number(len(content)) + content
+
+
+TYPES = {FUNCTION: b"\0", TABLE: b"\x70\x01\x01\x02", MEMORY: b"\0\x01", GLOBAL: b"\x7f\0"}
+
+
+def module(imports=(), exports=(), kind=FUNCTION, before=b""):
+    """A module with these imports (module, name) of one kind, and these exports."""
+    wanted = [text(m) + text(n) + bytes([kind]) + TYPES[kind] for m, n in imports]
+    given = [text(n) + bytes([MEMORY if n == "memory" else FUNCTION]) + b"\0" for n in exports]
+    return b"\0asm\x01\0\0\0" + before + section(2, wanted) + section(7, given)
+
+
+class CheckImports(unittest.TestCase):
+    def wrong(self, *named, **arguments):
+        found = check.findings(module(*named, **arguments))
+        self.assertTrue(found, "nothing was found")
+        return "\n".join(found)
+
+    def test_a_good_module_passes(self):
+        self.assertEqual(check.findings(module(GOOD_IMPORTS, GOOD_EXPORTS)), [])
+
+    def test_malloc_serves_as_the_allocator(self):
+        exports = ["malloc" if name == "proxy_on_memory_allocate" else name for name in GOOD_EXPORTS]
+        self.assertEqual(check.findings(module(GOOD_IMPORTS, exports)), [])
+
+    def test_a_custom_section_does_not_hide_what_follows(self):
+        custom = bytes([0]) + number(300) + text("name") + bytes(295)
+        self.assertEqual(check.findings(module(GOOD_IMPORTS, GOOD_EXPORTS, before=custom)), [])
+        self.assertIn("placeholder", self.wrong([("__wbindgen_placeholder__", "x")], GOOD_EXPORTS, before=custom))
+
+    def test_a_foreign_module_fails(self):
+        for name in ("__wbindgen_placeholder__", "wasi_unstable", "", "ENV"):
+            self.assertIn("does not have", self.wrong([*GOOD_IMPORTS, (name, "proxy_log")], GOOD_EXPORTS))
+
+    def test_a_foreign_function_fails(self):
+        for pair in (("env", "proxy_continue_request"), ("env", "emscripten_notify_memory_growth"),
+                     ("wasi_snapshot_preview1", "sock_recv"), ("env", "fd_write")):
+            self.assertIn("not on the list", self.wrong([*GOOD_IMPORTS, pair], GOOD_EXPORTS))
+
+    def test_what_is_not_a_function_fails(self):
+        for kind in (TABLE, MEMORY, GLOBAL):
+            self.assertIn(" as a ", self.wrong([("env", "proxy_log")], GOOD_EXPORTS, kind=kind))
+
+    def test_a_missing_export_fails(self):
+        for name in GOOD_EXPORTS:
+            rest = [other for other in GOOD_EXPORTS if other != name]
+            self.assertIn("export", self.wrong(GOOD_IMPORTS, rest))
+
+    def test_an_export_for_tests_alone_fails(self):
+        for name in ("portcullis_trap", "proxy_abi_version_0_1_0", "main", "__trap"):
+            self.assertIn("no host asks for", self.wrong(GOOD_IMPORTS, [*GOOD_EXPORTS, name]))
+
+    def test_what_is_no_module_fails(self):
+        good = module(GOOD_IMPORTS, GOOD_EXPORTS)
+        for data in (b"", b"\0asm", b"\x7fELF" + good[4:], good[:-3], good[:40],
+                     b"\0asm\x0d\0\x01\0" + good[8:], good[:9] + b"\xff" * 12):
+            self.assertIn("malformed", "\n".join(check.findings(data)))
+
+    def test_the_command_ends_with_1_for_a_bad_module_and_0_for_a_good_one(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "filter.wasm"
+            cases = ((module(GOOD_IMPORTS, GOOD_EXPORTS), 0),
+                     (module([("env", "system")], GOOD_EXPORTS), 1), (None, 1))
+            for data, code in cases:
+                path.unlink() if data is None else path.write_bytes(data)
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+                    self.assertEqual(check.main([str(path)]), code)
+                self.assertEqual(bool(err.getvalue()), bool(code))
+
+
+if __name__ == "__main__":
+    unittest.main()

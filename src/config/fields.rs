@@ -1,0 +1,368 @@
+//! Reads the fields of one configuration object: types, spellings, and what is left over.
+
+use std::time::Duration;
+
+use super::problem::Report;
+use crate::json::{Json, Number, Object};
+
+/// An object of the configuration that is being read. Each field is taken once by its name; what
+/// was not taken when [`Fields::finish`] is called is reported.
+pub(super) struct Fields<'c> {
+    object: &'c Object,
+    pub(super) path: String,
+    pub(super) report: &'c Report,
+    asked: Vec<&'static str>,
+}
+
+/// A value of the configuration and its path.
+#[derive(Clone)]
+pub(super) struct Item<'c> {
+    pub(super) json: &'c Json,
+    pub(super) path: String,
+    pub(super) report: &'c Report,
+}
+
+impl<'c> Item<'c> {
+    pub(super) fn error(&self, message: impl Into<String>) {
+        self.report.error(&self.path, message);
+    }
+
+    fn wrong<T>(&self, expected: &str) -> Option<T> {
+        self.error(match self.json {
+            Json::Null => format!("expected {expected}; leave the field out instead of null"),
+            other => format!("expected {expected}, not {}", other.kind()),
+        });
+        None
+    }
+
+    pub(super) fn fields(&self) -> Option<Fields<'c>> {
+        match self.json.as_object() {
+            Some(object) => {
+                Some(Fields { object, path: self.path.clone(), report: self.report, asked: Vec::new() })
+            }
+            None => self.wrong("an object"),
+        }
+    }
+
+    pub(super) fn string(&self) -> Option<&'c str> {
+        self.json.as_str().or_else(|| self.wrong("a string"))
+    }
+
+    /// A string that is not empty.
+    pub(super) fn text(&self) -> Option<&'c str> {
+        match self.string()? {
+            "" => {
+                self.error("must not be empty");
+                None
+            }
+            text => Some(text),
+        }
+    }
+
+    pub(super) fn bool(&self) -> Option<bool> {
+        match self.json {
+            Json::Bool(value) => Some(*value),
+            _ => self.wrong("true or false"),
+        }
+    }
+
+    /// A whole number in a range.
+    pub(super) fn whole(&self, low: u64, high: u64) -> Option<u64> {
+        match self.json {
+            Json::Number(Number::Unsigned(value)) if (low..=high).contains(value) => Some(*value),
+            Json::Number(_) => {
+                self.error(format!("must be a whole number from {low} to {high}"));
+                None
+            }
+            _ => self.wrong("a whole number"),
+        }
+    }
+
+    /// The elements of a list.
+    pub(super) fn list(&self) -> Option<Vec<Item<'c>>> {
+        match self.json.as_array() {
+            Some(items) => Some(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(at, json)| Item {
+                        json,
+                        path: format!("{}[{at}]", self.path),
+                        report: self.report,
+                    })
+                    .collect(),
+            ),
+            None => self.wrong("a list"),
+        }
+    }
+
+    /// A list of strings that are not empty.
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
+        let items = self.list()?;
+        let texts: Vec<String> = items.iter().filter_map(Item::text).map(str::to_owned).collect();
+        (texts.len() == items.len()).then_some(texts)
+    }
+
+    /// The members of a map, whose names are the operator's own.
+    pub(super) fn entries(&self) -> Option<Vec<(&'c str, Item<'c>)>> {
+        let object = match self.json.as_object() {
+            Some(object) => object,
+            None => return self.wrong("an object"),
+        };
+        let entry = |(name, json)| (name, Item { json, path: join(&self.path, name), report: self.report });
+        Some(object.iter().map(entry).collect())
+    }
+
+    /// `600s`, `1.5s` or `{ seconds: 600, nanos: 0 }`, as protobuf writes a Duration.
+    pub(super) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
+        let value = match self.json {
+            Json::String(text) => seconds(text),
+            Json::Object(_) => {
+                let mut fields = self.fields()?;
+                let seconds = fields.whole("seconds", 0, 1 << 40);
+                let nanos = fields.whole("nanos", 0, 999_999_999);
+                fields.finish();
+                let seconds = Duration::from_secs(seconds.unwrap_or(0));
+                Some(seconds.saturating_add(Duration::from_nanos(nanos.unwrap_or(0))))
+            }
+            _ => return self.wrong("a duration such as \"600s\" or \"1.5s\""),
+        };
+        match value {
+            None => {
+                self.error("is not a duration; write seconds, such as \"600s\" or \"1.5s\"");
+                None
+            }
+            Some(value) if value < least || value > most => {
+                let (least, most) = (least.as_secs_f64(), most.as_secs_f64());
+                self.error(format!("must be from {least}s to {most}s"));
+                None
+            }
+            Some(value) => Some(value),
+        }
+    }
+}
+
+impl<'c> Fields<'c> {
+    /// The field of that name, in snake_case or lowerCamelCase.
+    pub(super) fn get(&mut self, name: &'static str) -> Option<Item<'c>> {
+        self.asked.push(name);
+        let mut found = self.object.iter().filter(|(key, _)| is_name(key, name));
+        let (key, json) = found.next()?;
+        if found.next().is_some() {
+            self.report.error(&join(&self.path, key), "is given in two spellings; keep one");
+        }
+        Some(Item { json, path: join(&self.path, key), report: self.report })
+    }
+
+    /// A field that must be there.
+    pub(super) fn required(&mut self, name: &'static str, hint: &str) -> Option<Item<'c>> {
+        let item = self.get(name);
+        if item.is_none() {
+            self.report.error(&join(&self.path, name), format!("is missing; {hint}"));
+        }
+        item
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Option<&'c str> {
+        self.get(name)?.text()
+    }
+
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        self.get(name)?.texts()
+    }
+
+    pub(super) fn bool(&mut self, name: &'static str, default: bool) -> bool {
+        self.get(name).and_then(|item| item.bool()).unwrap_or(default)
+    }
+
+    pub(super) fn whole(&mut self, name: &'static str, low: u64, high: u64) -> Option<u64> {
+        self.get(name)?.whole(low, high)
+    }
+
+    /// A duration in seconds, both bounds included.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        least: Duration,
+        most: Duration,
+        default: Duration,
+    ) -> Duration {
+        self.get(name).and_then(|item| item.duration(least, most)).unwrap_or(default)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)], default: T) -> T {
+        let Some(item) = self.get(name) else {
+            return default;
+        };
+        let Some(text) = item.string() else {
+            return default;
+        };
+        match choices.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => *value,
+            None => {
+                let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+                item.error(format!("must be one of {}", words.join(", ")));
+                default
+            }
+        }
+    }
+
+    /// Fields of the interface that this version does not have yet: an error, never ignored.
+    pub(super) fn not_yet(&mut self, names: &[&'static str]) {
+        for name in names {
+            if let Some(item) = self.get(name) {
+                item.error("is not supported by this version; remove it");
+            }
+        }
+    }
+
+    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here.
+    pub(super) fn refuse(&mut self, names: &[(&'static str, &str)]) {
+        for (name, hint) in names {
+            if let Some(item) = self.get(name) {
+                item.error(format!("cannot be done in a wasm filter; {hint}"));
+            }
+        }
+    }
+
+    /// Which of these fields are there.
+    pub(super) fn present(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let there = |name: &&&str| self.object.iter().any(|(key, _)| is_name(key, name));
+        names.iter().filter(there).copied().collect()
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) {
+        self.report.error(&self.path, message);
+    }
+
+    /// Reports every field that nobody asked for, with the nearest known name.
+    pub(super) fn finish(self) {
+        for (key, _) in self.object.iter() {
+            if self.asked.iter().any(|name| is_name(key, name)) {
+                continue;
+            }
+            let nearest = self
+                .asked
+                .iter()
+                .map(|name| (distance(&snake(key), name), name))
+                .filter(|(distance, name)| *distance <= name.len().max(3) / 3)
+                .min();
+            let hint = match nearest {
+                Some((_, name)) => format!("unknown field; did you mean {name:?}?"),
+                None => {
+                    let known: Vec<_> = self.asked.iter().map(|name| format!("{name:?}")).collect();
+                    format!("unknown field; known here: {}", known.join(", "))
+                }
+            };
+            self.report.error(&join(&self.path, key), hint);
+        }
+    }
+}
+
+/// `a.b`, or `a["b c"]` for a name that would not be clear behind a dot.
+pub(super) fn join(path: &str, name: &str) -> String {
+    let plain = !name.is_empty()
+        && name.len() <= 100
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    match (path, plain) {
+        ("", true) => name.to_owned(),
+        (_, true) => format!("{path}.{name}"),
+        (_, false) => format!("{path}[{:?}]", name.chars().take(100).collect::<String>()),
+    }
+}
+
+/// Whether a key is a field's snake_case name or its lowerCamelCase form.
+fn is_name(key: &str, name: &str) -> bool {
+    key == name || (key.bytes().any(|b| b.is_ascii_uppercase()) && !key.contains('_') && snake(key) == name)
+}
+
+fn snake(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// `600s`: digits, perhaps a fraction of up to nine digits, and `s`.
+fn seconds(text: &str) -> Option<Duration> {
+    let number = text.strip_suffix('s')?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let nanos: u64 = format!("{fraction:0<9}").parse().ok()?;
+    Duration::from_secs(whole.parse().ok()?).checked_add(Duration::from_nanos(nanos))
+}
+
+/// How many letters must be inserted, removed, changed or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i.saturating_add(1);
+        let mut next = vec![left];
+        for (y, above) in b.iter().zip(row.iter().skip(1)) {
+            let substituted = diagonal.saturating_add(usize::from(x != y));
+            left = substituted.min(left.saturating_add(1)).min(above.saturating_add(1));
+            next.push(left);
+            diagonal = *above;
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_in_seconds() {
+        for (text, expected) in [
+            ("600s", Some(600.0)),
+            ("1.5s", Some(1.5)),
+            ("0s", Some(0.0)),
+            ("0.000000001s", Some(1e-9)),
+            ("600", None),
+            ("10m", None),
+            ("s", None),
+            (".5s", None),
+            ("1.s", None),
+            ("-1s", None),
+            ("1e3s", None),
+            ("1.0000000001s", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(seconds(text).map(|d| d.as_secs_f64()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_with_the_fewest_changes() {
+        for (a, b, expected) in [
+            ("issuer", "issuer", 0),
+            ("isuer", "issuer", 1),
+            ("", "abc", 3),
+            ("audience", "audiences", 1),
+            ("abc", "", 3),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_known_in_both_spellings() {
+        assert!(is_name("remote_jwks", "remote_jwks"));
+        assert!(is_name("remoteJwks", "remote_jwks"));
+        assert!(!is_name("RemoteJwks", "remote_jwks"));
+        assert!(!is_name("remote_Jwks", "remote_jwks"));
+        assert!(!is_name("remotejwks", "remote_jwks"));
+    }
+}

@@ -1,0 +1,44 @@
+//! What is wrong with a configuration, and where.
+
+use std::cell::RefCell;
+use std::fmt;
+
+/// One thing to mend: its path in the configuration (`rules[3].authorize.scopes`) and what to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The path of the field; empty for the configuration as a whole.
+    pub path: String,
+    /// What is wrong and what to do. Holds no value that could be a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "configuration" } else { &self.path };
+        write!(f, "{path}: {}", self.message)
+    }
+}
+
+/// Collects problems while a configuration is read, so that all are told at once.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    errors: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl Report {
+    pub(super) fn error(&self, path: &str, message: impl Into<String>) {
+        let problem = Problem { path: path.to_owned(), message: message.into() };
+        self.errors.borrow_mut().push(problem);
+    }
+
+    pub(super) fn warning(&self, path: &str, message: impl Into<String>) {
+        let problem = Problem { path: path.to_owned(), message: message.into() };
+        self.warnings.borrow_mut().push(problem);
+    }
+
+    /// The errors and the warnings.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.errors.into_inner(), self.warnings.into_inner())
+    }
+}

@@ -1,0 +1,107 @@
+//! The only folder that knows proxy-wasm: callbacks in, host calls out, no decisions.
+//!
+//! A panic would take down the VM of a whole worker and leave its waiting requests hanging. So every
+//! status of a host call is a value here, and every failure ends in a refusal.
+
+mod abi;
+mod logger;
+mod root;
+mod stream;
+
+use crate::answer::Denial;
+use crate::gate::{Allow, Outcome, Refusal, State};
+use crate::reason::Reason;
+use crate::request::{Field, Request};
+use crate::time::Timestamp;
+use abi::{Map, Pairs};
+
+#[allow(unsafe_code, missing_docs)]
+mod entry {
+    proxy_wasm::main! {{
+        super::logger::install();
+        proxy_wasm::set_root_context(|id| Box::new(super::root::Root::new(id)));
+    }}
+}
+
+/// Any date before this project existed: a clock that says so is not set.
+const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
+
+/// The host's clock, if it can be believed.
+fn clock() -> Option<Timestamp> {
+    abi::now().ok().filter(|now| *now >= EARLIEST)
+}
+
+/// What has become of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Done {
+    /// It may go on.
+    Passed,
+    /// It was answered.
+    Answered,
+    /// It waits.
+    Waiting,
+}
+
+/// Asks `judge` about the request of the current context and does what it says. Whatever the host
+/// cannot do ends in a refusal.
+fn handle(judge: impl FnOnce(&Request<'_>, Timestamp) -> Outcome) -> Done {
+    let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
+    let fields = pairs.fields();
+    let request = Request::new(&fields);
+    // More fields than the host hands over come as none at all.
+    let now = clock().filter(|_| !request.method().is_empty());
+    let Some(now) = now else {
+        log::error!("the host gave no request headers or no time; the request is refused");
+        return answer(&overloaded(), request.is_grpc());
+    };
+    match judge(&request, now) {
+        Outcome::Wait => Done::Waiting,
+        Outcome::Deny(Refusal { denial, state }) => {
+            // The access log misses what cannot be written; the answer is the same.
+            let _ = write_state(&state);
+            answer(&denial, request.is_grpc())
+        }
+        Outcome::Allow(allow) => match change(&allow) {
+            Ok(()) => Done::Passed,
+            Err(status) => {
+                log::error!("the host refused to change the request ({status}); it is refused");
+                answer(&overloaded(), request.is_grpc())
+            }
+        },
+    }
+}
+
+fn overloaded() -> Denial {
+    Denial::new(Reason::Overloaded, "")
+}
+
+fn change(allow: &Allow) -> Result<(), abi::Status> {
+    for name in &allow.remove {
+        abi::remove(Map::RequestHeaders, name)?;
+    }
+    for (name, value) in &allow.add {
+        abi::add(Map::RequestHeaders, name.as_bytes(), value.as_bytes())?;
+    }
+    write_state(&allow.state)
+}
+
+fn write_state(state: &State) -> Result<(), abi::Status> {
+    state
+        .iter()
+        .try_for_each(|(name, value)| abi::set_property(&format!("portcullis.{name}"), value.as_bytes()))
+}
+
+fn answer(denial: &Denial, grpc: bool) -> Done {
+    let reply = denial.reply(grpc);
+    if let Err(status) = abi::local_reply(&reply) {
+        // The stream stays paused: nothing passes, and Envoy's own timeout ends it.
+        log::error!("the host refused a local reply ({status})");
+    }
+    Done::Answered
+}
+
+/// Removes the trailers that only this filter may write.
+fn clean_trailers(reserved: impl FnOnce(&[Field<'_>]) -> Vec<Vec<u8>>) -> Result<(), abi::Status> {
+    let pairs: Pairs = abi::pairs(Map::RequestTrailers)?;
+    reserved(&pairs.fields()).iter().try_for_each(|name| abi::remove(Map::RequestTrailers, name))
+}

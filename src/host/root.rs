@@ -1,0 +1,222 @@
+//! The plugin in one worker: its configuration, its gate, its fetches.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use super::abi::{self, Buffer, Map};
+use super::stream::Stream;
+use super::{Done, clock, handle};
+use crate::config::Config;
+use crate::gate::{Effect, Gate, StreamId};
+use crate::keys::source::{FetchError, Fetched, Remote};
+use crate::rules::ProviderId;
+use crate::time::Timestamp;
+
+/// What the root context and its streams share.
+#[derive(Default)]
+pub(super) struct Plugin {
+    pub(super) gate: Option<Gate>,
+    period: Option<Duration>,
+}
+
+/// While something waits or is about to start.
+const BUSY: Duration = Duration::from_millis(10);
+/// While nothing does.
+const IDLE: Duration = Duration::from_millis(200);
+
+impl Plugin {
+    /// Sets how often the host calls `on_tick`.
+    pub(super) fn tick_every(&mut self, period: Duration) {
+        if self.period != Some(period) && abi::set_tick_period(period).is_ok() {
+            self.period = Some(period);
+        }
+    }
+
+    /// A request has begun to wait: the fetch that it waits for starts with the next tick.
+    pub(super) fn hurry(&mut self) {
+        self.tick_every(BUSY);
+    }
+}
+
+/// The root context.
+pub(super) struct Root {
+    id: u32,
+    plugin: Rc<RefCell<Plugin>>,
+    calls: HashMap<u32, ProviderId>,
+}
+
+impl Root {
+    pub(super) fn new(id: u32) -> Self {
+        Self { id, plugin: Rc::default(), calls: HashMap::new() }
+    }
+
+    /// Tells the gate something and then carries out what it wants done.
+    fn run(&mut self, tell: impl FnOnce(&mut Gate, Timestamp)) {
+        let Some(now) = clock() else {
+            log::error!("the host gave no time; nothing is fetched");
+            return;
+        };
+        if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
+            tell(gate, now);
+        }
+        // Bounded: each fetch that cannot be sent is reported once, and is then due later.
+        while let Some(effect) = self.next_effect() {
+            match effect {
+                Effect::Log(level, text) => log::log!(level, "{text}"),
+                Effect::Wake(stream) => self.wake(stream),
+                Effect::Fetch { provider, remote } => self.fetch(provider, &remote, now),
+            }
+        }
+    }
+
+    fn next_effect(&self) -> Option<Effect> {
+        self.plugin.borrow_mut().gate.as_mut()?.next_effect()
+    }
+
+    fn fetch(&mut self, provider: ProviderId, remote: &Remote, now: Timestamp) {
+        let headers = vec![
+            (":method", "GET"),
+            (":scheme", remote.scheme.as_str()),
+            (":authority", remote.authority.as_str()),
+            (":path", remote.path.as_str()),
+            ("accept", "application/jwk-set+json, application/json"),
+            ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
+        ];
+        let call = proxy_wasm::hostcalls::dispatch_http_call(
+            &remote.cluster,
+            headers,
+            None,
+            Vec::new(),
+            remote.timeout,
+        );
+        match call {
+            Ok(token) => {
+                self.calls.insert(token, provider);
+            }
+            Err(_) => {
+                if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
+                    let error = FetchError::NotSent { cluster: remote.cluster.clone() };
+                    gate.fetched(provider, Err(error), now);
+                }
+            }
+        }
+    }
+
+    /// Decides a request that waited, in its own context.
+    fn wake(&self, stream: StreamId) {
+        if abi::set_effective_context(stream.0).is_err() {
+            return; // Its client has gone.
+        }
+        let done = handle(|request, now| match self.plugin.borrow_mut().gate.as_mut() {
+            Some(gate) => gate.resume(request, now),
+            None => super::stream::no_gate(),
+        });
+        if done == Done::Passed && abi::resume_request().is_err() {
+            log::error!("the host refused to resume a request");
+        }
+        let _ = abi::set_effective_context(self.id);
+    }
+
+    /// The answer to a call, as far as it can be used.
+    fn answer_of(&self, provider: ProviderId, fields: usize, size: usize) -> Result<Fetched, FetchError> {
+        // A call that failed has no headers, and asking for one would be an error.
+        if fields == 0 {
+            return Err(FetchError::NoAnswer);
+        }
+        let pairs = abi::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
+        let fields = pairs.fields();
+        let text = |wanted: &str| {
+            let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
+            std::str::from_utf8(value).ok()
+        };
+        let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+        if status != 200 {
+            return Err(FetchError::Status(status));
+        }
+        let limit = self.max_bytes(provider);
+        if size > limit {
+            return Err(FetchError::TooLarge { size, limit });
+        }
+        let body = abi::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?;
+        Ok(Fetched { body, cache_control: text("cache-control").map(str::to_owned) })
+    }
+
+    fn max_bytes(&self, provider: ProviderId) -> usize {
+        let plugin = self.plugin.borrow();
+        let source = plugin.gate.as_ref().and_then(|gate| gate.config().provider(provider));
+        match source.map(|provider| &provider.keys) {
+            Some(crate::config::Keys::Remote(remote)) => remote.max_bytes,
+            _ => 0,
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, fields: usize, size: usize, _trailers: usize) {
+        let Some(provider) = self.calls.remove(&token) else {
+            return;
+        };
+        let answer = self.answer_of(provider, fields, size);
+        self.run(|gate, now| gate.fetched(provider, answer, now));
+    }
+
+    /// The configuration is going: nobody is left waiting for it.
+    fn on_done(&mut self) -> bool {
+        self.run(|gate, _| gate.release_all());
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let bytes = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
+        let config = match Config::parse(&bytes, &|name| std::env::var(name).ok()) {
+            Ok(config) => config,
+            Err(problems) => {
+                log::error!("the configuration is refused; {} to mend:", problems.len());
+                for problem in problems {
+                    log::error!("  {problem}");
+                }
+                return false;
+            }
+        };
+        for warning in &config.warnings {
+            log::warn!("{warning}");
+        }
+        log::info!(
+            "version {}: {} providers, {} rules",
+            env!("CARGO_PKG_VERSION"),
+            config.providers.len(),
+            config.rules.iter().count()
+        );
+        // Whoever waits under an earlier configuration of this context is judged by the new one.
+        self.run(|gate, _| gate.release_all());
+        self.calls.clear();
+        let seed = RandomState::new().build_hasher().finish();
+        let mut plugin = self.plugin.borrow_mut();
+        plugin.gate = Some(Gate::new(config, seed));
+        plugin.tick_every(BUSY);
+        true
+    }
+
+    fn on_tick(&mut self) {
+        self.run(Gate::tick);
+        let mut plugin = self.plugin.borrow_mut();
+        let busy = plugin.gate.as_ref().is_some_and(Gate::is_waited_for);
+        plugin.tick_every(if busy { BUSY } else { IDLE });
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(StreamId(id), Rc::clone(&self.plugin))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

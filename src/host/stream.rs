@@ -1,0 +1,73 @@
+//! One request in the hands of the host.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::root::Plugin;
+use super::{Done, answer, clean_trailers, handle, overloaded};
+use crate::gate::{Outcome, Refusal, StreamId};
+
+/// The context of a request.
+pub(super) struct Stream {
+    id: StreamId,
+    plugin: Rc<RefCell<Plugin>>,
+    waiting: bool,
+}
+
+impl Stream {
+    pub(super) fn new(id: StreamId, plugin: Rc<RefCell<Plugin>>) -> Self {
+        Self { id, plugin, waiting: false }
+    }
+}
+
+/// Without a configuration there is nothing to decide by.
+pub(super) fn no_gate() -> Outcome {
+    Outcome::Deny(Refusal { denial: overloaded(), state: Vec::new() })
+}
+
+impl Context for Stream {
+    fn on_done(&mut self) -> bool {
+        if self.waiting
+            && let Some(gate) = self.plugin.borrow_mut().gate.as_mut()
+        {
+            gate.forget(self.id);
+        }
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _fields: usize, _end: bool) -> Action {
+        let done = handle(|request, now| match self.plugin.borrow_mut().gate.as_mut() {
+            Some(gate) => gate.decide(self.id, request, now),
+            None => no_gate(),
+        });
+        match done {
+            Done::Passed => Action::Continue,
+            Done::Answered => Action::Pause,
+            Done::Waiting => {
+                self.waiting = true;
+                self.plugin.borrow_mut().hurry();
+                Action::Pause
+            }
+        }
+    }
+
+    fn on_http_request_trailers(&mut self, _fields: usize) -> Action {
+        let cleaned = clean_trailers(|fields| match self.plugin.borrow().gate.as_ref() {
+            Some(gate) => gate.reserved().among(fields).into_iter().map(<[u8]>::to_vec).collect(),
+            None => Vec::new(),
+        });
+        match cleaned {
+            Ok(()) => Action::Continue,
+            Err(status) => {
+                log::error!("the host refused to clean the trailers ({status}); the request is refused");
+                answer(&overloaded(), false);
+                Action::Pause
+            }
+        }
+    }
+}

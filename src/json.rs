@@ -1,0 +1,384 @@
+//! JSON as RFC 8259 has it, read strictly: the form that tokens, key sets and configurations share.
+//!
+//! What lenient readers let through differs between them, and what two readers see differently is
+//! a way past one of them. So: duplicate members are refused at any depth (RFC 7515 section 4,
+//! RFC 7519 section 4), nesting is bounded, the text is UTF-8 without a byte order mark, and numbers
+//! that no number type can hold are refused.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// A JSON value. Members keep the order in which they were written.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number
+    Number(Number),
+    /// A string
+    String(String),
+    /// An array
+    Array(Vec<Json>),
+    /// An object
+    Object(Object),
+}
+
+/// A JSON number: an integer where it was written as one and fits, else the nearest double.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Number {
+    /// From 0 to 2^64 - 1
+    Unsigned(u64),
+    /// From -2^63 to -1
+    Negative(i64),
+    /// Written with a fraction or an exponent, or too large for the others; always finite
+    Float(f64),
+}
+
+/// The members of a JSON object, each name once.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Object(Vec<(String, Json)>);
+
+/// Why a text is not JSON that we accept. Says what and where, and repeats nothing of the text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The deepest nesting of arrays and objects that is read.
+pub const MAX_DEPTH: usize = 64;
+
+/// Reads a whole JSON text.
+///
+/// # Errors
+/// Any departure from RFC 8259, a duplicate member, nesting below [`MAX_DEPTH`], a number out of
+/// range, or text after the value.
+pub fn parse(text: &[u8]) -> Result<Json, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = Value { depth: MAX_DEPTH }.deserialize(&mut reader).map_err(Error::new)?;
+    reader.end().map_err(Error::new)?;
+    Ok(value)
+}
+
+impl Error {
+    fn new(error: serde_json::Error) -> Self {
+        use serde_json::error::Category;
+        let what = match error.classify() {
+            // Our own messages, which quote nothing.
+            Category::Data => {
+                let text = error.to_string();
+                text.split(" at line").next().unwrap_or_default().to_owned()
+            }
+            Category::Eof => "the text ends too early".to_owned(),
+            Category::Syntax | Category::Io => "not valid JSON".to_owned(),
+        };
+        Self(format!("{what} (line {}, column {})", error.line(), error.column()))
+    }
+}
+
+impl Json {
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The object, if it is one.
+    pub fn as_object(&self) -> Option<&Object> {
+        match self {
+            Self::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The elements, if it is an array.
+    pub fn as_array(&self) -> Option<&[Json]> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// What an error message calls this kind of value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::String(_) => "a string",
+            Self::Array(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+}
+
+/// Writes the value as compact JSON.
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(Number::Unsigned(value)) => write!(f, "{value}"),
+            Self::Number(Number::Negative(value)) => write!(f, "{value}"),
+            Self::Number(Number::Float(value)) => {
+                write!(f, "{}", serde_json::to_string(value).unwrap_or_default())
+            }
+            Self::String(text) => write!(f, "{}", quoted(text)),
+            Self::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if at == 0 { "[" } else { "," })?;
+                }
+                f.write_str(if items.is_empty() { "[]" } else { "]" })
+            }
+            Self::Object(object) => {
+                for (at, (name, value)) in object.iter().enumerate() {
+                    write!(f, "{}{}:{value}", if at == 0 { "{" } else { "," }, quoted(name))?;
+                }
+                f.write_str(if object.is_empty() { "{}" } else { "}" })
+            }
+        }
+    }
+}
+
+/// The text as a JSON string, quotes included.
+pub fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+impl Object {
+    /// An object of these members, or the first name that comes twice.
+    ///
+    /// # Errors
+    /// The name that is there more than once.
+    pub fn new(members: Vec<(String, Json)>) -> Result<Self, String> {
+        match duplicate(&members) {
+            Some(name) => Err(name.to_owned()),
+            None => Ok(Self(members)),
+        }
+    }
+
+    /// The member of that name.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Whether there is a member of that name, `null` included.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The members in the order in which they were written.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A name that comes twice. Few members are compared pairwise, many are sorted, so that a large
+/// object costs no more than its size asks for.
+fn duplicate(members: &[(String, Json)]) -> Option<&str> {
+    if members.len() <= 16 {
+        let mut rest = members;
+        while let Some(((name, _), tail)) = rest.split_first() {
+            if tail.iter().any(|(other, _)| other == name) {
+                return Some(name);
+            }
+            rest = tail;
+        }
+        return None;
+    }
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.array_windows::<2>().find(|[a, b]| a == b).map(|[a, _]| *a)
+}
+
+/// Reads one value; `depth` is how many levels of nesting may still open.
+#[derive(Clone, Copy)]
+struct Value {
+    depth: usize,
+}
+
+impl Value {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth }),
+            None => Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Json, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(Number::Unsigned(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(match u64::try_from(value) {
+            Ok(value) => Number::Unsigned(value),
+            Err(_) => Number::Negative(value),
+        }))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
+        if value.is_finite() {
+            Ok(Json::Number(Number::Float(value)))
+        } else {
+            Err(E::custom("a number out of range"))
+        }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Json, E> {
+        Ok(Json::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let inner = self.deeper()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(inner)? {
+            list.push(item);
+        }
+        Ok(Json::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let inner = self.deeper()?;
+        let mut members = Vec::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            members.push((name, entries.next_value_seed(inner)?));
+        }
+        match Object::new(members) {
+            Ok(object) => Ok(Json::Object(object)),
+            Err(_) => Err(A::Error::custom("a member name comes twice in one object")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &str) -> Result<String, String> {
+        parse(json.as_bytes()).map(|v| v.to_string()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        for json in [
+            "null",
+            "true",
+            "0",
+            "-1",
+            "18446744073709551615",
+            "1.5",
+            "\"a\\\"b\\n\"",
+            "[]",
+            "{}",
+            "[1,[2,{\"a\":[]}]]",
+            "{\"b\":1,\"a\":{\"c\":\"\\u0001\"}}",
+        ] {
+            assert_eq!(text(json).as_deref(), Ok(json));
+        }
+    }
+
+    #[test]
+    fn lenient_forms_are_refused() {
+        for json in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{'a':1}",
+            "{a:1}",
+            "01",
+            "+1",
+            ".5",
+            "1.",
+            "0x1",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1e400",
+            "// c\n1",
+            "1 2",
+            "\"\\ud800\"",
+            "\"\u{1}\"",
+            "\u{feff}{}",
+            "tru",
+            "\"a",
+            "{\"a\":1 \"b\":2}",
+        ] {
+            assert!(text(json).is_err(), "{json:?} was accepted");
+        }
+        assert!(parse(b"\"\xff\"").is_err());
+        assert!(parse(b"\"\xc0\xaf\"").is_err());
+    }
+
+    #[test]
+    fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
+        for json in [r#"{"a":1,"a":1}"#, r#"{"alg":1,"\u0061lg":2}"#, r#"[{"x":{"a":1,"b":2,"a":3}}]"#] {
+            assert!(text(json).unwrap_err().contains("twice"), "{json}");
+        }
+        let many: Vec<String> = (0..40).map(|i| format!("\"k{}\":0", i % 39)).collect();
+        assert!(text(&format!("{{{}}}", many.join(","))).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(text(&nested(MAX_DEPTH)).is_ok());
+        assert!(text(&nested(MAX_DEPTH + 1)).unwrap_err().contains("nested deeper"));
+        assert!(text(&"[".repeat(100_000)).is_err());
+        assert!(text(&"{\"a\":".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn an_error_never_repeats_the_text() {
+        for json in ["\"s3cret", "{\"s3cret\":1,\"s3cret\":2}", "s3cret", "[s3cret]"] {
+            assert!(!text(json).unwrap_err().contains("s3cret"), "{json}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Path templates: `/tenants/{tenant}/orders/**`.
+
+use std::fmt;
+
+use super::path::{Ambiguous, canonical};
+
+/// A path with places for segments. `*` and `{name}` take one segment that is not empty; `**` and
+/// `{name=**}`, at the end, take the rest, which may be empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Template {
+    segments: Vec<Segment>,
+    rest: Option<Place>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Segment {
+    Literal(String),
+    One(Place),
+}
+
+/// The name that a place binds, where it has one.
+type Place = Option<String>;
+
+/// Why a text is not a template.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TemplateError {
+    /// It does not start with `/`
+    NoSlash,
+    /// `**` stands before the end
+    RestNotLast,
+    /// `*`, `{` or `}` stands inside a segment
+    PartialSegment(String),
+    /// A name is empty or holds anything but letters, digits and `_`
+    BadName(String),
+    /// A name comes twice
+    NameTwice(String),
+    /// A query or segment parameters, which are not compared
+    NotPath(String),
+    /// No request path can look like this
+    Path(Ambiguous),
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSlash => f.write_str("a template starts with \"/\""),
+            Self::RestNotLast => f.write_str("\"**\" can only be the last segment"),
+            Self::PartialSegment(segment) => write!(
+                f,
+                "in {segment:?} an operator stands beside other text; \"*\", \"**\", \"{{name}}\" and \"{{name=**}}\" each take a whole segment"
+            ),
+            Self::BadName(name) => {
+                write!(f, "{name:?} is not a variable name; use letters, digits and \"_\"")
+            }
+            Self::NameTwice(name) => write!(f, "the variable {name:?} comes twice"),
+            Self::NotPath(segment) => {
+                write!(f, "in {segment:?}: queries and \";parameters\" are not compared")
+            }
+            Self::Path(ambiguous) => write!(f, "no request path can match: {ambiguous}"),
+        }
+    }
+}
+
+impl Template {
+    /// Reads a template. Its literal segments are brought into the form in which request paths are
+    /// compared.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut template = Self { segments: Vec::new(), rest: None };
+        let mut names: Vec<String> = Vec::new();
+        let mut segments = text.strip_prefix('/').ok_or(TemplateError::NoSlash)?.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            let last = segments.peek().is_none();
+            let (place, rest) = match operator(segment)? {
+                None => {
+                    template.segments.push(Segment::Literal(literal(segment, last)?));
+                    continue;
+                }
+                Some(operator) => operator,
+            };
+            if let Some(name) = &place {
+                if names.contains(name) {
+                    return Err(TemplateError::NameTwice(name.clone()));
+                }
+                names.push(name.clone());
+            }
+            if !rest {
+                template.segments.push(Segment::One(place));
+            } else if last {
+                template.rest = Some(place);
+            } else {
+                return Err(TemplateError::RestNotLast);
+            }
+        }
+        Ok(template)
+    }
+
+    /// Whether a canonical path has this form.
+    pub fn matches(&self, path: &str) -> bool {
+        let Some(mut rest) = path.strip_prefix('/') else {
+            return false;
+        };
+        let mut segments = self.segments.iter().peekable();
+        while let Some(segment) = segments.next() {
+            let more = segments.peek().is_some() || self.rest.is_some();
+            let (head, tail) = match rest.split_once('/') {
+                Some((head, tail)) if more => (head, tail),
+                None if !more => (rest, ""),
+                _ => return false,
+            };
+            let fits = match segment {
+                Segment::Literal(literal) => head == literal,
+                Segment::One(_) => !head.is_empty(),
+            };
+            if !fits {
+                return false;
+            }
+            rest = tail;
+        }
+        true
+    }
+}
+
+/// The operator that a segment is, if it is one: the name that it binds, and whether it takes the
+/// rest of the path.
+fn operator(segment: &str) -> Result<Option<(Place, bool)>, TemplateError> {
+    let partial = || TemplateError::PartialSegment(segment.to_owned());
+    match segment {
+        "*" => return Ok(Some((None, false))),
+        "**" => return Ok(Some((None, true))),
+        _ => {}
+    }
+    let Some(inner) = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) else {
+        return if segment.contains(['*', '{', '}']) { Err(partial()) } else { Ok(None) };
+    };
+    let (name, rest) = match inner.split_once('=') {
+        None | Some((_, "*")) => (inner.split('=').next().unwrap_or_default(), false),
+        Some((name, "**")) => (name, true),
+        Some(_) => return Err(partial()),
+    };
+    let sound = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !sound {
+        return Err(TemplateError::BadName(name.to_owned()));
+    }
+    Ok(Some((Some(name.to_owned()), rest)))
+}
+
+fn literal(segment: &str, last: bool) -> Result<String, TemplateError> {
+    if segment.is_empty() && last {
+        return Ok(String::new());
+    }
+    if segment.contains(['?', ';']) {
+        return Err(TemplateError::NotPath(segment.to_owned()));
+    }
+    let path = format!("/{segment}");
+    let path = canonical(path.as_bytes()).map_err(TemplateError::Path)?;
+    if segment.is_empty() {
+        return Err(TemplateError::Path(Ambiguous::EmptySegment));
+    }
+    Ok(path.trim_start_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_matches_whole_segments() {
+        for (template, yes, no) in [
+            ("/", &["/"][..], &["/a", "/a/"][..]),
+            ("/a", &["/a"], &["/", "/a/", "/ab", "/a/b", "/A"]),
+            ("/a/", &["/a/"], &["/a", "/a/b"]),
+            ("/a/*", &["/a/b"], &["/a", "/a/", "/a/b/", "/a/b/c", "/b/b"]),
+            ("/a/{x}", &["/a/b"], &["/a", "/a/", "/a/b/c"]),
+            ("/a/{x=*}/c", &["/a/b/c"], &["/a//c", "/a/b/d", "/a/c"]),
+            ("/a/**", &["/a/", "/a/b", "/a/b/c/"], &["/a", "/ab"]),
+            ("/a/{x=**}", &["/a/", "/a/b/c"], &["/a"]),
+            ("/**", &["/", "/a", "/a/b"], &[]),
+            (
+                "/t/{tenant}/orders/**",
+                &["/t/1/orders/", "/t/1/orders/7"],
+                &["/t/1/orders", "/t/1/2/orders/7"],
+            ),
+            ("/%61/b%2d", &["/a/b-"], &["/%61/b-"]),
+        ] {
+            let parsed = Template::parse(template).unwrap();
+            for path in yes {
+                assert!(parsed.matches(path), "{template} should match {path}");
+            }
+            for path in no {
+                assert!(!parsed.matches(path), "{template} should not match {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_match_or_mean_one_thing_is_refused() {
+        for text in [
+            "", "a", "/a/**/b", "/a*", "/{a}b", "/{a", "/a}", "/{}", "/{a-b}", "/{a=b}", "/{a}/{a}", "/a//b",
+            "/a/../b", "/a%2Fb", "/a?b", "/***", "/a;b",
+        ] {
+            assert!(Template::parse(text).is_err(), "{text} was accepted");
+        }
+    }
+}

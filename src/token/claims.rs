@@ -1,0 +1,119 @@
+//! The claims set (RFC 7519 section 4).
+
+use crate::json::{Json, Object};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// The claims of a token. The registered ones have the types that RFC 7519 section 4.1 gives them:
+/// a claim of another type is refused, never taken for absent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Claims {
+    /// `iss`
+    pub issuer: Option<String>,
+    /// `sub`
+    pub subject: Option<String>,
+    /// `aud`; none where it is absent
+    pub audiences: Vec<String>,
+    /// `exp`
+    pub expires: Option<Timestamp>,
+    /// `nbf`
+    pub not_before: Option<Timestamp>,
+    /// `iat`
+    pub issued: Option<Timestamp>,
+    /// The scopes of all scope claims, each once, in order (RFC 6749 section 3.3)
+    pub scopes: Vec<String>,
+    all: Object,
+}
+
+impl Claims {
+    /// Reads a claims set. `scope_claims` name the claims that hold scopes, as a string separated
+    /// by spaces or as a list.
+    ///
+    /// # Errors
+    /// [`Reason::ClaimInvalid`] for a registered claim or a scope claim of a wrong type, or a date
+    /// out of range.
+    pub fn new(all: Object, scope_claims: &[String]) -> Result<Self, Reason> {
+        let mut scopes = Vec::new();
+        for name in scope_claims {
+            add_scopes(&mut scopes, all.get(name))?;
+        }
+        string(&all, "jti")?;
+        Ok(Self {
+            issuer: string(&all, "iss")?,
+            subject: string(&all, "sub")?,
+            audiences: audiences(all.get("aud"))?,
+            expires: date(&all, "exp")?,
+            not_before: date(&all, "nbf")?,
+            issued: date(&all, "iat")?,
+            scopes,
+            all,
+        })
+    }
+
+    /// Every claim, as it was written.
+    pub fn all(&self) -> &Object {
+        &self.all
+    }
+
+    /// The value at a dotted path: a claim whose whole name is the path, else a walk down nested
+    /// objects.
+    pub fn at(&self, path: &str) -> Option<&Json> {
+        if let Some(value) = self.all.get(path) {
+            return Some(value);
+        }
+        let mut names = path.split('.');
+        let first = self.all.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.as_object()?.get(name))
+    }
+}
+
+fn string(claims: &Object, name: &str) -> Result<Option<String>, Reason> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+fn date(claims: &Object, name: &str) -> Result<Option<Timestamp>, Reason> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Json::Number(number)) => {
+            Timestamp::from_number(*number).map(Some).map_err(|_| Reason::ClaimInvalid)
+        }
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+fn audiences(aud: Option<&Json>) -> Result<Vec<String>, Reason> {
+    match aud {
+        None => Ok(Vec::new()),
+        Some(Json::String(one)) => Ok(vec![one.clone()]),
+        Some(Json::Array(many)) => many.iter().map(text).collect(),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+fn text(json: &Json) -> Result<String, Reason> {
+    json.as_str().map(str::to_owned).ok_or(Reason::ClaimInvalid)
+}
+
+fn add_scopes(scopes: &mut Vec<String>, claim: Option<&Json>) -> Result<(), Reason> {
+    let mut add = |scope: &str| {
+        if !scope.is_empty() && !scopes.iter().any(|held| held == scope) {
+            scopes.push(scope.to_owned());
+        }
+    };
+    match claim {
+        None => Ok(()),
+        Some(Json::String(list)) => {
+            list.split(' ').for_each(&mut add);
+            Ok(())
+        }
+        Some(Json::Array(list)) => list.iter().try_for_each(|scope| {
+            add(scope.as_str().ok_or(Reason::ClaimInvalid)?);
+            Ok(())
+        }),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}

@@ -1,0 +1,231 @@
+//! HTTP filters and how they are written in a bootstrap.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::vectors::workspace;
+
+/// One filter of a chain.
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// A wasm module.
+    Wasm(Wasm),
+    /// Envoy's own `jwt_authn` with this configuration (without its `@type`).
+    JwtAuthn(Value),
+    /// Any filter as it stands in a bootstrap: `{"name": …, "typed_config": …}`.
+    Raw(Value),
+}
+
+impl From<Wasm> for Filter {
+    fn from(wasm: Wasm) -> Self {
+        Self::Wasm(wasm)
+    }
+}
+
+impl Filter {
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            Self::Wasm(wasm) => wasm.to_json(),
+            Self::JwtAuthn(config) => {
+                let mut config = config.clone();
+                config["@type"] =
+                    json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication");
+                json!({ "name": "envoy.filters.http.jwt_authn", "typed_config": config })
+            }
+            Self::Raw(filter) => filter.clone(),
+        }
+    }
+}
+
+/// How the plugin configuration is handed over.
+#[derive(Clone, Debug)]
+pub enum PluginConfig {
+    /// A `StringValue` that holds this JSON, as Istio and Envoy Gateway send it.
+    Json(Value),
+    /// A `StringValue` that holds this text, whatever it is.
+    Text(String),
+    /// A `Struct`, as native YAML in an Envoy file becomes.
+    Struct(Value),
+    /// A `BytesValue`.
+    Bytes(Vec<u8>),
+    /// No configuration at all.
+    Absent,
+}
+
+/// What Envoy does after the module trapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailPolicy {
+    /// A new virtual machine at the next request: what the examples use.
+    Reload,
+    /// 503 for ever.
+    Closed,
+    /// Requests pass by the filter. Only to show what that does.
+    Open,
+}
+
+/// A wasm filter.
+#[derive(Clone, Debug)]
+pub struct Wasm {
+    name: String,
+    module: PathBuf,
+    config: PluginConfig,
+    environment: Vec<(String, String)>,
+    host_environment: Vec<String>,
+    fail_policy: FailPolicy,
+    vm_id: String,
+    root_id: String,
+    patch: Map<String, Value>,
+}
+
+impl Wasm {
+    /// Portcullis from `dist/portcullis.wasm` (or the file that `$PORTCULLIS_WASM` names) with this configuration as
+    /// JSON in a `StringValue`, failing by reload.
+    pub fn portcullis(config: Value) -> Self {
+        Self::new(&portcullis_module(), PluginConfig::Json(config))
+    }
+
+    /// Any module.
+    pub fn new(module: &Path, config: PluginConfig) -> Self {
+        Self {
+            name: "portcullis".to_owned(),
+            module: module.to_owned(),
+            config,
+            environment: Vec::new(),
+            host_environment: Vec::new(),
+            fail_policy: FailPolicy::Reload,
+            vm_id: String::new(),
+            root_id: String::new(),
+            patch: Map::new(),
+        }
+    }
+
+    /// The same configuration as a `Struct`.
+    #[must_use]
+    pub fn as_struct(mut self) -> Self {
+        if let PluginConfig::Json(config) = self.config {
+            self.config = PluginConfig::Struct(config);
+        }
+        self
+    }
+
+    /// Hands the configuration over in another way.
+    #[must_use]
+    pub fn config(mut self, config: PluginConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The plugin's name, which is part of the names of its native statistics.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Sets an environment variable inside the virtual machine.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets an environment variable of Envoy's through.
+    #[must_use]
+    pub fn host_env(mut self, name: &str) -> Self {
+        self.host_environment.push(name.to_owned());
+        self
+    }
+
+    /// What happens after a trap.
+    #[must_use]
+    pub fn fail_policy(mut self, policy: FailPolicy) -> Self {
+        self.fail_policy = policy;
+        self
+    }
+
+    /// The id under which virtual machines share data. Istio leaves it empty, and so is the default.
+    #[must_use]
+    pub fn vm_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.vm_id);
+        self
+    }
+
+    /// The plugin's root id.
+    #[must_use]
+    pub fn root_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.root_id);
+        self
+    }
+
+    /// Sets any other field of Envoy's `PluginConfig`.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: Value) -> Self {
+        self.patch.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The module's file.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    fn to_json(&self) -> Value {
+        let variables: Map<String, Value> =
+            self.environment.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let mut vm = json!({
+            "runtime": "envoy.wasm.runtime.v8",
+            "vm_id": self.vm_id,
+            "code": { "local": { "filename": self.module } },
+        });
+        if !variables.is_empty() || !self.host_environment.is_empty() {
+            vm["environment_variables"] =
+                json!({ "key_values": variables, "host_env_keys": self.host_environment });
+        }
+        let mut plugin = json!({
+            "name": self.name,
+            "root_id": self.root_id,
+            "vm_config": vm,
+            "failure_policy": match self.fail_policy {
+                FailPolicy::Reload => "FAIL_RELOAD",
+                FailPolicy::Closed => "FAIL_CLOSED",
+                FailPolicy::Open => "FAIL_OPEN",
+            },
+        });
+        let string = |text: String| json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
+        let configuration = match &self.config {
+            PluginConfig::Json(config) => Some(string(config.to_string())),
+            PluginConfig::Text(text) => Some(string(text.clone())),
+            PluginConfig::Struct(config) => {
+                Some(json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": config }))
+            }
+            PluginConfig::Bytes(bytes) => Some(
+                json!({ "@type": "type.googleapis.com/google.protobuf.BytesValue", "value": STANDARD.encode(bytes) }),
+            ),
+            PluginConfig::Absent => None,
+        };
+        if let Some(configuration) = configuration {
+            plugin["configuration"] = configuration;
+        }
+        for (name, value) in &self.patch {
+            plugin[name] = value.clone();
+        }
+        json!({
+            "name": format!("envoy.filters.http.wasm.{}", self.name),
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": plugin,
+            },
+        })
+    }
+}
+
+/// The filter under test: `$PORTCULLIS_WASM`, else `dist/portcullis.wasm` in the repository.
+pub fn portcullis_module() -> PathBuf {
+    match std::env::var_os("PORTCULLIS_WASM").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => workspace().join("dist/portcullis.wasm"),
+    }
+}

@@ -1,0 +1,441 @@
+//! A real Envoy: found, configured, started, read, stopped.
+
+mod bootstrap;
+mod filter;
+mod find;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use std::{env, fmt, thread};
+
+use serde_json::Value;
+
+pub use bootstrap::{Cluster, EnvoyBuilder, Listener, MAIN, UPSTREAM};
+pub use filter::{FailPolicy, Filter, PluginConfig, Wasm, portcullis_module};
+pub use find::{Binary, PINNED, Version, find};
+
+use crate::client::{Request, Response};
+use crate::wait::poll;
+
+/// How much of the log a failure shows.
+const TAIL: usize = 40;
+
+/// A running Envoy. It is stopped when it is dropped, and dies with this process in any case.
+pub struct Envoy {
+    child: Mutex<Child>,
+    pid: u32,
+    folder: PathBuf,
+    admin: SocketAddr,
+    listeners: BTreeMap<String, SocketAddr>,
+    version: Version,
+}
+
+/// Why an Envoy is not there.
+#[derive(Debug, Clone)]
+pub struct StartError {
+    /// What went wrong.
+    pub message: String,
+    /// Its exit code, where it ended by itself.
+    pub exit: Option<i32>,
+    /// Everything that it wrote to its log.
+    pub log: String,
+}
+
+impl StartError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit: None, log: String::new() }
+    }
+
+    /// The log lines in which `needle` occurs.
+    pub fn lines_with(&self, needle: &str) -> Vec<&str> {
+        self.log.lines().filter(|line| line.contains(needle)).collect()
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envoy did not start: {}", self.message)?;
+        if !self.log.is_empty() {
+            write!(f, "\nthe end of its log:\n{}", tail(&self.log))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Envoy {
+    /// An Envoy to be described first.
+    pub fn builder() -> EnvoyBuilder {
+        EnvoyBuilder::new()
+    }
+
+    fn launch(mut builder: EnvoyBuilder) -> Result<Self, StartError> {
+        let binary = find().map_err(StartError::new)?;
+        let folder =
+            scratch().map_err(|error| StartError::new(format!("no folder for its files: {error}")))?;
+        let bootstrap = builder.bootstrap(&folder.join("access.log"));
+        let started = Self::spawn(&builder, &binary, &folder, &bootstrap);
+        let (mut child, log) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let _ = fs::remove_dir_all(&folder);
+                return Err(StartError::new(format!("{}: {error}", binary.path.display())));
+            }
+        };
+
+        let mut admin = None;
+        let ready = poll(builder.start_timeout, || {
+            match child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => return Some(Err((process::describe(status), status.code()))),
+                Err(error) => return Some(Err((error.to_string(), None))),
+            }
+            let addr = fs::read_to_string(folder.join("admin")).ok()?.trim().parse().ok()?;
+            admin = Some(addr);
+            let ready = Request::get("/ready").timeout(Duration::from_secs(1)).try_send(addr).ok()?;
+            (ready.status == 200).then_some(Ok(addr))
+        });
+        let failed = |message: String, exit: Option<i32>| {
+            let log = fs::read(&log).unwrap_or_default();
+            StartError { message, exit, log: String::from_utf8_lossy(&log).into_owned() }
+        };
+        let admin = match ready {
+            Some(Ok(admin)) => admin,
+            Some(Err((message, exit))) => {
+                let error = failed(message, exit);
+                discard(&folder);
+                return Err(error);
+            }
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let what = if admin.is_some() { "/ready to say 200" } else { "its admin address" };
+                let error = failed(format!("waited {:?} in vain for {what}", builder.start_timeout), None);
+                discard(&folder);
+                return Err(error);
+            }
+        };
+        let pid = child.id();
+        let mut envoy = Self {
+            child: Mutex::new(child),
+            pid,
+            folder,
+            admin,
+            listeners: BTreeMap::new(),
+            version: binary.version,
+        };
+        envoy.listeners = envoy.read_listeners().map_err(|message| failed(message, None))?;
+        Ok(envoy)
+    }
+
+    fn spawn(
+        builder: &EnvoyBuilder,
+        binary: &Binary,
+        folder: &Path,
+        bootstrap: &Value,
+    ) -> std::io::Result<(Child, PathBuf)> {
+        let config = folder.join("envoy.json");
+        fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
+        let log = folder.join("envoy.log");
+        let mut command = Command::new(&binary.path);
+        command
+            .arg("--config-path")
+            .arg(&config)
+            .arg("--admin-address-path")
+            .arg(folder.join("admin"))
+            // Hot restart claims shared memory by number, of which parallel Envoys would fight over one.
+            .arg("--disable-hot-restart")
+            .args(["--concurrency", &builder.concurrency.to_string()])
+            .args(["--log-level", &builder.log_level])
+            .args(["--file-flush-interval-msec", "50"])
+            .args(&builder.arguments)
+            .envs(builder.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?);
+        if !builder.component_log_level.is_empty() {
+            command.args(["--component-log-level", &builder.component_log_level]);
+        }
+        Ok((process::spawn(command)?, log))
+    }
+
+    fn read_listeners(&self) -> Result<BTreeMap<String, SocketAddr>, String> {
+        let answer = self.admin("GET", "/listeners?format=json").json();
+        let statuses = answer["listener_statuses"].as_array().cloned().unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for status in statuses {
+            let socket = &status["local_address"]["socket_address"];
+            let (Some(name), Some(ip), Some(port)) =
+                (status["name"].as_str(), socket["address"].as_str(), socket["port_value"].as_u64())
+            else {
+                continue;
+            };
+            let addr = format!("{ip}:{port}").parse().map_err(|error| format!("listener {name}: {error}"))?;
+            found.insert(name.to_owned(), addr);
+        }
+        Ok(found)
+    }
+
+    /// Where the listener `main` listens.
+    #[track_caller]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr_of(MAIN)
+    }
+
+    /// Where a listener listens.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub fn addr_of(&self, listener: &str) -> SocketAddr {
+        match self.listeners.get(listener) {
+            Some(addr) => *addr,
+            None => panic!("no listener {listener:?}, only {:?}", self.listeners),
+        }
+    }
+
+    /// Where the admin interface listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Asks the admin interface.
+    ///
+    /// # Panics
+    /// When no answer comes: with the end of the log.
+    #[track_caller]
+    pub fn admin(&self, method: &str, path: &str) -> Response {
+        match Request::new(method, path).header("content-length", "0").try_send(self.admin) {
+            Ok(response) => response,
+            Err(error) => panic!("{method} {path} at the admin interface: {error}\n{}", self.situation()),
+        }
+    }
+
+    /// Every counter and gauge.
+    #[track_caller]
+    pub fn stats(&self) -> BTreeMap<String, u64> {
+        self.stats_matching("")
+    }
+
+    /// The counters and gauges whose name matches a regular expression.
+    #[track_caller]
+    pub fn stats_matching(&self, regex: &str) -> BTreeMap<String, u64> {
+        let filter: String = form_urlencoded::byte_serialize(regex.as_bytes()).collect();
+        let text = self.admin("GET", &format!("/stats?filter={filter}")).text();
+        text.lines()
+            .filter_map(|line| line.rsplit_once(": "))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+
+    /// One counter or gauge; 0 when there is none of this name.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> u64 {
+        self.stats().get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until a counter or gauge satisfies `holds`, and gives its value.
+    ///
+    /// # Panics
+    /// When it does not, in time.
+    #[track_caller]
+    pub fn wait_for_stat(&self, name: &str, timeout: Duration, holds: impl Fn(u64) -> bool) -> u64 {
+        let mut last = 0;
+        let found = poll(timeout, || {
+            last = self.stat(name);
+            holds(last).then_some(last)
+        });
+        match found {
+            Some(value) => value,
+            None => panic!(
+                "waited {timeout:?} in vain for the statistic {name}; it is {last}\n{}",
+                self.situation()
+            ),
+        }
+    }
+
+    /// The statistics as Prometheus reads them.
+    #[track_caller]
+    pub fn prometheus(&self) -> String {
+        self.admin("GET", "/stats/prometheus").text()
+    }
+
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("envoy.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until `needle` stands in the log, and gives the line.
+    ///
+    /// # Panics
+    /// When it does not, in time.
+    #[track_caller]
+    pub fn wait_for_log(&self, needle: &str, timeout: Duration) -> String {
+        let line = poll(timeout, || self.log().lines().find(|line| line.contains(needle)).map(str::to_owned));
+        match line {
+            Some(line) => line,
+            None => panic!("waited {timeout:?} in vain for {needle:?} in Envoy's log\n{}", self.situation()),
+        }
+    }
+
+    /// The lines of the access log so far, of every listener.
+    pub fn access_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until the access log has at least `count` lines, and gives them all.
+    ///
+    /// # Panics
+    /// When it has not, in time.
+    #[track_caller]
+    pub fn wait_for_access_log(&self, count: usize, timeout: Duration) -> Vec<Value> {
+        let lines = poll(timeout, || {
+            let lines = self.access_log();
+            (lines.len() >= count).then_some(lines)
+        });
+        match lines {
+            Some(lines) => lines,
+            None => panic!(
+                "waited {timeout:?} in vain for {count} lines in the access log; there are {}\n{}",
+                self.access_log().len(),
+                self.situation()
+            ),
+        }
+    }
+
+    /// Waits until the latest line of the access log whose path is `path`, and gives it.
+    ///
+    /// # Panics
+    /// When there is none, in time.
+    #[track_caller]
+    pub fn logged(&self, path: &str, timeout: Duration) -> Value {
+        let line = poll(timeout, || self.access_log().into_iter().rev().find(|line| line["path"] == path));
+        match line {
+            Some(line) => line,
+            None => panic!("waited {timeout:?} in vain for {path} in the access log\n{}", self.situation()),
+        }
+    }
+
+    /// Waits until it is ready (again).
+    ///
+    /// # Panics
+    /// When it is not, in time.
+    #[track_caller]
+    pub fn wait_ready(&self, timeout: Duration) {
+        let ready = poll(timeout, || {
+            let answer = Request::get("/ready").timeout(Duration::from_secs(1)).try_send(self.admin).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        assert!(ready.is_some(), "waited {timeout:?} in vain for Envoy to be ready\n{}", self.situation());
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&self) -> bool {
+        matches!(self.child().try_wait(), Ok(None))
+    }
+
+    /// The time on the processor that it has used so far, in user and in kernel mode.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn cpu_time(&self) -> Duration {
+        process::cpu_time(self.pid)
+            .unwrap_or_else(|error| panic!("no processor time: {error}\n{}", self.situation()))
+    }
+
+    /// The memory that it has resident, in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        process::resident(self.pid)
+            .unwrap_or_else(|error| panic!("no memory size: {error}\n{}", self.situation()))
+    }
+
+    /// Stops it in good order, or by force after five seconds, and gives the whole log.
+    pub fn stop(self) -> String {
+        let _ = process::end(&mut self.child(), Duration::from_secs(5));
+        self.log()
+    }
+
+    /// The folder with its bootstrap, its log and its access log. It goes when the Envoy does, unless
+    /// `$PORTCULLIS_KEEP` is set or a test has failed.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether it lives, and the end of its log.
+    fn situation(&self) -> String {
+        let state = match self.child().try_wait() {
+            Ok(None) => "Envoy is running".to_owned(),
+            Ok(Some(status)) => format!("Envoy has ended: {}", process::describe(status)),
+            Err(error) => error.to_string(),
+        };
+        format!("{state}; the end of its log:\n{}", tail(&self.log()))
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if matches!(child.try_wait(), Ok(None)) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        discard(&self.folder);
+    }
+}
+
+impl fmt::Debug for Envoy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envoy({}, pid {}, {:?})", self.version, self.pid, self.listeners)
+    }
+}
+
+/// A new folder for one Envoy.
+fn scratch() -> std::io::Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = env::temp_dir().join(format!("portcullis-envoy-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn discard(folder: &Path) {
+    if env::var_os("PORTCULLIS_KEEP").is_some() || thread::panicking() {
+        eprintln!("Envoy's files are in {}", folder.display());
+        return;
+    }
+    let _ = fs::remove_dir_all(folder);
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}

@@ -1,0 +1,296 @@
+//! What the identity provider answers over HTTP.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, RawQuery, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::{Map, Value, json};
+use tower_service::Service;
+
+use super::behaviour::{Behaviour, Endpoint, respond};
+use super::key::{Alg, b64};
+use super::{Rule, Shared};
+use crate::door::{Door, Serve};
+use crate::runtime::runtime;
+use crate::wire::{Fuse, Wire};
+
+/// The state and the door, which exist only after the port is bound.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<OnceLock<(Arc<Shared>, Weak<Door>)>>);
+
+impl Slot {
+    pub(super) fn fill(&self, state: Arc<Shared>, door: Weak<Door>) {
+        let _ = self.0.set((state, door));
+    }
+}
+
+#[derive(Clone)]
+struct App {
+    idp: Arc<Shared>,
+    door: Weak<Door>,
+}
+
+/// Serves HTTP/1.1 and HTTP/2 on each connection.
+pub(super) fn serve(slot: Slot) -> Arc<Serve> {
+    Arc::new(move |stream| {
+        let slot = slot.clone();
+        Box::pin(async move {
+            let Some((idp, door)) = slot.0.get().cloned() else {
+                return;
+            };
+            let router = router(App { idp, door });
+            let fuse = Fuse::default();
+            let wire = TokioIo::new(Wire::new(stream, fuse.clone()));
+            let service = service_fn(move |request: http::Request<Incoming>| {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(fuse.clone());
+                let mut router = router.clone();
+                async move {
+                    Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
+                }
+            });
+            // A client that goes away in the middle is its own affair.
+            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(wire, service).await;
+        })
+    })
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(welcome))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/jwks.json", get(keys))
+        .route("/.well-known/openid-configuration", get(metadata))
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+        .route("/token", post(token))
+        .route("/rotate", post(rotate))
+        .route("/behave", post(behave))
+        .with_state(app)
+}
+
+async fn welcome(State(app): State<App>) -> Response {
+    let url = &app.idp.issuer;
+    let text = format!(
+        "A demo identity provider. Issuer: {url}\n\n\
+         GET  /jwks.json                           its keys\n\
+         GET  /.well-known/openid-configuration    its metadata\n\
+         POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone)\n\
+         POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
+         POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
+         curl -s {url}/token -d sub=alice -d scope='orders:read orders:write'\n"
+    );
+    respond(200, &[("content-type", "text/plain; charset=utf-8")], text)
+}
+
+async fn keys(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers: HeaderMap) -> Response {
+    let behaviour = app.idp.meet(Endpoint::Jwks);
+    app.idp.lock().fetches.last_jwks_headers = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let good = || {
+        let document = app.idp.lock().jwks.clone();
+        let document = document.unwrap_or_else(|| app.idp.jwks().to_string().into_bytes());
+        cacheable(&app.idp, &headers, document)
+    };
+    behaviour.apply(good, &fuse).await
+}
+
+async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers: HeaderMap) -> Response {
+    let behaviour = app.idp.meet(Endpoint::Discovery);
+    let good = || {
+        let issuer = &app.idp.issuer;
+        // The endpoints are named by the host through which the client came, so that it can reach them.
+        let base = match headers.get(http::header::HOST).and_then(|host| host.to_str().ok()) {
+            Some(host) => format!("http://{host}"),
+            None => issuer.trim_end_matches('/').to_owned(),
+        };
+        let algs: HashSet<&str> = app.idp.lock().keys.iter().map(|key| key.alg().name()).collect();
+        let document = json!({
+            "issuer": issuer,
+            "jwks_uri": format!("{base}/jwks.json"),
+            "token_endpoint": format!("{base}/token"),
+            "response_types_supported": ["token"],
+            "grant_types_supported": ["client_credentials"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": algs,
+        });
+        cacheable(&app.idp, &headers, document.to_string().into_bytes())
+    };
+    behaviour.apply(good, &fuse).await
+}
+
+/// A JSON document with an ETag, answered 304 to a client that has it.
+fn cacheable(idp: &Shared, request: &HeaderMap, document: Vec<u8>) -> Response {
+    let etag = format!("\"{}\"", b64(digest(&SHA256, &document)));
+    let known = request
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == etag || tag == "*");
+    let cache_control = {
+        let mut state = idp.lock();
+        state.fetches.not_modified += usize::from(known);
+        state.cache_control.clone()
+    };
+    let mut headers = vec![(ETAG.as_str(), etag.as_str())];
+    if let Some(value) = &cache_control {
+        headers.push((CACHE_CONTROL.as_str(), value));
+    }
+    if known {
+        return respond(304, &headers, Body::empty());
+    }
+    headers.push((CONTENT_TYPE.as_str(), "application/json"));
+    respond(200, &headers, document)
+}
+
+async fn token(
+    State(app): State<App>,
+    Extension(fuse): Extension<Fuse>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let behaviour = app.idp.meet(Endpoint::Token);
+    behaviour.apply(|| issue(&app.idp, &headers, &body), &fuse).await
+}
+
+fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
+    let mut asked = match parameters(headers, body) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(&error),
+    };
+    for not_a_claim in ["grant_type", "client_id", "client_secret"] {
+        asked.remove(not_a_claim);
+    }
+    let ttl = match asked.remove("ttl") {
+        None => 300,
+        Some(Value::Number(ttl)) if ttl.is_i64() => ttl.as_i64().unwrap_or(300),
+        Some(Value::String(ttl)) if ttl.parse::<i64>().is_ok() => ttl.parse().unwrap_or(300),
+        Some(other) => return refuse(&format!("ttl is a number of seconds, not {other}")),
+    };
+    let mut minted = idp.mint().expires_in(ttl);
+    if let Some(alg) = asked.remove("alg") {
+        let alg: Alg = match alg.as_str().unwrap_or_default().parse() {
+            Ok(alg) => alg,
+            Err(error) => return refuse(&error),
+        };
+        if !idp.lock().keys.iter().any(|key| key.alg() == alg) {
+            return refuse(&format!("this provider has no key for {alg}"));
+        }
+        minted = minted.alg(alg);
+    }
+    let scope = asked.get("scope").cloned();
+    let minted = minted.claims(Value::Object(asked));
+    let token = minted.sign();
+    // For shells: the token alone.
+    if headers.get(http::header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain")) {
+        let headers = [(CONTENT_TYPE.as_str(), "text/plain"), (CACHE_CONTROL.as_str(), "no-store")];
+        return respond(200, &headers, format!("{token}\n"));
+    }
+    let mut answer = json!({ "access_token": token, "token_type": "Bearer", "expires_in": ttl });
+    if let Some(scope) = scope {
+        answer["scope"] = scope;
+    }
+    json_response(200, &answer)
+}
+
+/// The body as an object, whether it came as JSON or as a form.
+fn parameters(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, String> {
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/json"));
+    if !is_json {
+        return Ok(form_urlencoded::parse(body)
+            .map(|(name, value)| (name.into_owned(), json!(value)))
+            .collect());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("the body is JSON, but not an object".to_owned()),
+        Err(error) => Err(format!("the body is not JSON: {error}")),
+    }
+}
+
+async fn rotate(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    let retire = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .any(|(name, value)| name == "retire" && value == "true");
+    app.idp.rotate(!retire);
+    let published: Vec<_> = app.idp.lock().keys.iter().map(|key| key.kid().to_owned()).collect();
+    json_response(200, &json!({ "signing": published.first(), "published": published }))
+}
+
+/// `{"endpoint": "jwks|discovery|token", "mode": …, "seconds": …, "status": …, "bytes": …, "to": …, "body": …, "times": …}`
+async fn behave(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = match parameters(&headers, &body) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(&error),
+    };
+    let text = |name: &str| asked.get(name).and_then(Value::as_str);
+    let number = |name: &str| {
+        let value = asked.get(name)?;
+        value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|number| *number >= 0.0)
+    };
+    let seconds = Duration::try_from_secs_f64(number("seconds").unwrap_or(5.0)).unwrap_or_default();
+    let endpoint = match text("endpoint").unwrap_or("jwks") {
+        "jwks" => Endpoint::Jwks,
+        "discovery" => Endpoint::Discovery,
+        "token" => Endpoint::Token,
+        other => return refuse(&format!("no such endpoint: {other}")),
+    };
+    let behaviour = match text("mode").unwrap_or_default() {
+        "well" => Behaviour::Well,
+        "delay" => Behaviour::Delay(seconds),
+        "hang" => Behaviour::Hang,
+        "status" => Behaviour::Status(number("status").map_or(500, |status| status as u16)),
+        "redirect" => Behaviour::Redirect(text("to").unwrap_or("/elsewhere").to_owned()),
+        "html" => Behaviour::Html,
+        "truncated" => Behaviour::Truncated,
+        "reset" => Behaviour::Reset,
+        "huge" => Behaviour::Huge(number("bytes").map_or(8 << 20, |bytes| bytes as usize)),
+        "body" => Behaviour::json(text("body").unwrap_or_default()),
+        "refuse" => {
+            // Nobody could ask it to come back, so it comes back by itself.
+            runtime().spawn(async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let Some(door) = app.door.upgrade() else {
+                    return;
+                };
+                door.shut().await;
+                tokio::time::sleep(seconds).await;
+                if let Err(error) = door.reopen() {
+                    eprintln!("identity provider: cannot listen again: {error}");
+                }
+            });
+            return json_response(202, &json!({ "refusing_for_seconds": seconds.as_secs_f64() }));
+        }
+        other => return refuse(&format!("no such mode: {other:?}")),
+    };
+    let left = number("times").map(|times| times as usize);
+    app.idp.lock().behaviours.insert(endpoint, Rule { behaviour, left });
+    json_response(200, &json!({ "endpoint": format!("{endpoint:?}").to_lowercase(), "mode": text("mode") }))
+}
+
+fn refuse(why: &str) -> Response {
+    json_response(400, &json!({ "error": "invalid_request", "error_description": why }))
+}
+
+fn json_response(status: u16, value: &Value) -> Response {
+    let headers = [(CONTENT_TYPE.as_str(), "application/json"), (CACHE_CONTROL.as_str(), "no-store")];
+    respond(status, &headers, format!("{value}\n"))
+}

@@ -1,0 +1,48 @@
+//! What the tests, the demo and the benchmarks of Portcullis stand on.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`idp`] | an identity provider that signs real tokens, publishes its keys, rotates them, and misbehaves when told to |
+//! | [`upstream`] | a service that answers with the request it got, and remembers it |
+//! | [`envoy`] | finds an Envoy, writes its bootstrap, starts it, reads its logs and statistics |
+//! | [`client`] | HTTP requests in which every byte can be chosen |
+//! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
+//! | [`walk`] | the numbered demonstration behind `make run` |
+//!
+//! Everything is blocking, so that a test reads from top to bottom; the servers run on one hidden runtime.
+//! Every wait has a deadline, and a wait that fails says what it waited for.
+//!
+//! ```no_run
+//! use harness::{Envoy, Idp, Request, Upstream, Wasm};
+//! use serde_json::json;
+//!
+//! let idp = Idp::start();
+//! let upstream = Upstream::start();
+//! let envoy = Envoy::builder()
+//!     .upstream(&upstream)
+//!     .idp("idp", &idp)
+//!     .filter(Wasm::portcullis(json!({ "providers": {}, "rules": [] })))
+//!     .start()
+//!     .expect("Envoy starts");
+//! let token = idp.token(json!({ "scope": "orders:read" }));
+//! let response = Request::get("/orders/7").bearer(&token).send(envoy.addr());
+//! assert_eq!(response.status, 200);
+//! ```
+
+pub mod client;
+mod door;
+pub mod envoy;
+pub mod idp;
+mod runtime;
+pub mod upstream;
+pub mod vectors;
+pub mod wait;
+pub mod walk;
+mod wire;
+
+pub use client::{Connection, Request, Response, burst, get};
+pub use envoy::{Cluster, Envoy, EnvoyBuilder, FailPolicy, Filter, Listener, PluginConfig, StartError, Wasm};
+pub use idp::{Alg, Behaviour, Endpoint, Idp, Key, TokenBuilder};
+pub use upstream::{Record, Upstream};
+pub use vectors::{shared, skip, workspace};
+pub use wait::eventually;

@@ -1,0 +1,18 @@
+//! The one runtime on which every server of this process runs.
+
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// The shared runtime. It is made on first use and lives as long as the process.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("harness-server")
+            .enable_all()
+            .build()
+            .expect("a runtime for the harness's servers")
+    })
+}

@@ -1,0 +1,153 @@
+//! Everything that the walk needs, on loopback.
+
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::{Value, json};
+
+use super::{Paint, Tally, Target, run};
+use crate::envoy::{Envoy, Wasm, portcullis_module};
+use crate::idp::Idp;
+use crate::upstream::Upstream;
+
+/// The ports that a person finds again, each of them only if it is free.
+const GATEWAY: u16 = 10000;
+const ADMIN: u16 = 9901;
+const IDP: u16 = 8081;
+const UPSTREAM: u16 = 8082;
+
+/// A running identity provider, upstream and Envoy with the filter.
+#[derive(Debug)]
+pub struct Stage {
+    envoy: Envoy,
+    idp: Idp,
+    upstream: Upstream,
+}
+
+impl Stage {
+    /// Brings everything up and waits until it is ready.
+    ///
+    /// # Errors
+    /// When something does not start: what, and why.
+    pub fn start() -> Result<Self, String> {
+        let module = portcullis_module();
+        if !module.is_file() {
+            return Err(format!(
+                "the filter is not built: {} is missing (make wasm builds it)",
+                module.display()
+            ));
+        }
+        let idp = Idp::builder()
+            .addr(free(IDP))
+            .start()
+            .map_err(|error| format!("the identity provider does not start: {error}"))?;
+        let upstream = Upstream::bind(free(UPSTREAM))
+            .map_err(|error| format!("the upstream does not start: {error}"))?;
+        let envoy = Envoy::builder()
+            .upstream(&upstream)
+            .idp("idp", &idp)
+            .admin(free(ADMIN))
+            .filter(Wasm::portcullis(plugin_configuration(idp.issuer(), &idp.jwks_uri())))
+            .main(|listener| {
+                listener
+                    .listen(free(GATEWAY))
+                    .normalize_path(true)
+                    .access_log_field("step", "%REQ(X-WALK-STEP)%")
+            })
+            .start()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { envoy, idp, upstream })
+    }
+
+    /// Walks through it.
+    ///
+    /// # Errors
+    /// See [`run`].
+    pub fn walk(&self, paint: Paint) -> Result<Tally, String> {
+        let access_log = |step: &str| -> Option<Value> {
+            self.envoy.access_log().into_iter().find(|line| line["step"] == step)
+        };
+        let target =
+            Target { gateway: self.envoy.addr(), idp: self.idp.addr(), access_log: Some(&access_log) };
+        run(&target, paint)
+    }
+
+    /// Where everything is, and what to type to try it.
+    pub fn guide(&self, paint: Paint) -> String {
+        let gateway = format!("http://{}", self.envoy.addr());
+        let idp = self.idp.url();
+        let folder = self.envoy.folder().display();
+        format!(
+            "\
+{}
+  gateway            {gateway}
+  identity provider  {idp}
+  upstream           {}
+  Envoy's admin      http://{}
+  Envoy's files      {folder} (envoy.json, envoy.log, access.log)
+
+{}
+  TOKEN=$(curl -s -H 'Accept: text/plain' {idp}/token -d sub=alice -d scope='orders:read orders:write')
+  curl -i {gateway}/healthz
+  curl -i {gateway}/orders/7
+  curl -i {gateway}/orders/7 -H \"Authorization: Bearer $TOKEN\"
+  curl -i {gateway}/orders -H \"Authorization: Bearer $TOKEN\" -d '{{\"item\": 7}}'
+  curl -s -X POST '{idp}/rotate?retire=true'
+  curl -s {idp}/                              # what else the identity provider can do
+",
+            paint.strong("Running"),
+            self.upstream.url(),
+            self.envoy.admin_addr(),
+            paint.strong("To try"),
+        )
+    }
+}
+
+/// The filter's configuration for the walk.
+fn plugin_configuration(issuer: &str, jwks_uri: &str) -> Value {
+    let requires = json!({ "provider_name": "demo" });
+    let scope = |name: &str| json!({ "scopes": { "all_of": [name] } });
+    json!({
+        "providers": {
+            "demo": {
+                "issuer": issuer,
+                "audiences": ["orders"],
+                "algorithms": ["RS256", "ES256"],
+                "remote_jwks": { "http_uri": { "uri": jwks_uri, "cluster": "idp", "timeout": "5s" } },
+                "forward": false,
+                "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
+            },
+        },
+        "rules": [
+            { "name": "public", "match": { "path": "/healthz" } },
+            {
+                "name": "orders-read",
+                "match": { "path_template": "/orders/**", "methods": ["GET", "HEAD"] },
+                "requires": requires,
+                "authorize": scope("orders:read"),
+            },
+            {
+                "name": "orders-write",
+                "match": { "prefix": "/orders", "methods": ["POST", "PUT", "PATCH", "DELETE"] },
+                "requires": requires,
+                "authorize": scope("orders:write"),
+            },
+            {
+                "name": "tenant-orders",
+                "match": { "path_template": "/tenants/{tenant}/orders/**", "methods": ["GET", "HEAD"] },
+                "requires": requires,
+                "authorize": scope("orders:read"),
+            },
+            { "name": "me", "match": { "path": "/me" }, "requires": requires },
+        ],
+        "unmatched": "deny",
+    })
+}
+
+/// This port on loopback if it is free, else any.
+fn free(port: u16) -> SocketAddr {
+    let wanted = SocketAddr::from(([127, 0, 0, 1], port));
+    match TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+    }
+}

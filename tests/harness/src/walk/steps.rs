@@ -1,0 +1,233 @@
+//! The steps themselves.
+
+use super::Walker;
+use super::forge::Forger;
+use super::step::Step;
+use crate::client::Request;
+use crate::idp::flip_bit;
+
+/// What the client is told of every token whose signature does not hold.
+const REJECTED: &[&str] = &["token_rejected"];
+const READ: (&str, &str) = ("scope", "orders:read");
+const WRITE: (&str, &str) = ("scope", "orders:read orders:write");
+
+/// Takes every step, in order.
+pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
+    walk.title("Who gets in");
+    entry(walk)?;
+    walk.title("Tokens that are none");
+    forgeries(walk)?;
+    walk.title("Tokens for something else");
+    claims(walk)?;
+    walk.title("What a token allows");
+    scopes(walk)?;
+    walk.title("What clients must not decide");
+    tricks(walk)?;
+    walk.title("The provider changes its keys");
+    rotation(walk)
+}
+
+fn get(target: &'static str, with: &'static str) -> Step {
+    Step::new("GET", target, with)
+}
+
+fn entry(walk: &mut Walker<'_>) -> Result<(), String> {
+    let token = walk.token(&[READ])?;
+    walk.take(get("/healthz", "no token").passes("the rule for /healthz is public"))?;
+    walk.take(
+        get("/orders/7", "no token")
+            .refused(401, &["token_missing"], "/orders/** asks for a token")
+            .challenge(&["Bearer realm=", "scope=\"orders:read\""]),
+    )?;
+    walk.take(
+        get("/orders/7", "a good token")
+            .bearer(&token)
+            .passes("the upstream gets x-user: alice, and no Authorization")
+            .upstream_saw("x-user", &["alice"])
+            .upstream_saw("authorization", &[]),
+    )?;
+    let elliptic = walk.token(&[READ, ("alg", "ES256")])?;
+    walk.take(
+        get("/orders/7", "a good token, signed with ES256")
+            .bearer(&elliptic)
+            .passes("the algorithm is on the provider's list")
+            .upstream_saw("x-user", &["alice"]),
+    )
+}
+
+fn forgeries(walk: &mut Walker<'_>) -> Result<(), String> {
+    let token = walk.token(&[READ])?;
+    let forger = Forger::new(&token).ok_or("the identity provider's token is none")?;
+    let jwks = walk.provider(&Request::get("/jwks.json"))?;
+    let confused = forger.confused(&jwks).ok_or("the identity provider does not sign with an RSA key")?;
+    let foreign = forger.own_key().ok_or("the identity provider signs with an unknown algorithm")?;
+
+    let forged = |with, token: &str, logged, why| {
+        get("/orders/7", with)
+            .bearer(token)
+            .refused_as(401, REJECTED, logged, why)
+            .challenge(&["error=\"invalid_token\""])
+    };
+    walk.take(forged(
+        "one bit of the signature flipped",
+        &flip_bit(&token),
+        "signature_invalid",
+        "the signature does not hold",
+    ))?;
+    walk.take(forged(
+        "signed with another key, same kid",
+        &foreign,
+        "signature_invalid",
+        "only the provider's keys count",
+    ))?;
+    walk.take(forged(
+        "alg: none, no signature",
+        &forger.unsigned(),
+        "algorithm_not_allowed",
+        "no signature is no token",
+    ))?;
+    walk.take(forged(
+        "HS256, the public key as secret",
+        &confused,
+        "algorithm_not_allowed",
+        "a public key is no secret",
+    ))?;
+    walk.take(
+        get("/orders/7", "no JWT at all")
+            .bearer("opaque")
+            .refused(401, &["token_malformed"], "not three parts of base64url")
+            .challenge(&["error=\"invalid_token\""]),
+    )
+}
+
+fn claims(walk: &mut Walker<'_>) -> Result<(), String> {
+    // Further past than any clock skew that can be configured.
+    let expired = walk.token(&[READ, ("ttl", "-600")])?;
+    let issuer = walk.token(&[READ, ("iss", "https://elsewhere.example")])?;
+    let audience = walk.token(&[READ, ("aud", "billing")])?;
+    walk.take(
+        get("/orders/7", "expired ten minutes ago")
+            .bearer(&expired)
+            .refused(401, &["expired"], "its exp has passed")
+            .challenge(&["error=\"invalid_token\""]),
+    )?;
+    // Whether these are found out before the signature or after it decides what the client is told.
+    walk.take(
+        get("/orders/7", "from another issuer")
+            .bearer(&issuer)
+            .refused_as(
+                401,
+                &["token_rejected", "issuer_unknown"],
+                "issuer_unknown",
+                "its iss is not the provider's",
+            )
+            .challenge(&["error=\"invalid_token\""]),
+    )?;
+    walk.take(
+        get("/orders/7", "for another audience")
+            .bearer(&audience)
+            .refused_as(
+                401,
+                &["token_rejected", "audience_mismatch"],
+                "audience_mismatch",
+                "its aud is billing, not orders",
+            )
+            .challenge(&["error=\"invalid_token\""]),
+    )
+}
+
+fn scopes(walk: &mut Walker<'_>) -> Result<(), String> {
+    let none = walk.token(&[])?;
+    let read = walk.token(&[READ])?;
+    let write = walk.token(&[WRITE])?;
+    walk.take(
+        get("/orders/7", "a token without scopes")
+            .bearer(&none)
+            .refused(403, &["scope_insufficient"], "GET asks for orders:read")
+            .challenge(&["error=\"insufficient_scope\"", "scope=\"orders:read\""]),
+    )?;
+    walk.take(
+        Step::new("POST", "/orders", "a token for reading")
+            .bearer(&read)
+            .refused(403, &["scope_insufficient"], "POST asks for orders:write")
+            .challenge(&["error=\"insufficient_scope\"", "scope=\"orders:write\""]),
+    )?;
+    walk.take(
+        Step::new("POST", "/orders", "a token for writing").bearer(&write).passes("it holds orders:write"),
+    )?;
+    walk.take(
+        get("/tenants/acme/orders/7", "a token for reading")
+            .bearer(&read)
+            .passes("/tenants/{tenant}/orders/** takes any tenant"),
+    )?;
+    walk.take(get("/me", "a token without scopes").bearer(&none).passes("/me asks for a token and no scope"))
+}
+
+fn tricks(walk: &mut Walker<'_>) -> Result<(), String> {
+    let token = walk.token(&[READ])?;
+    walk.take(
+        get("/orders/7", "a good token, and x-user: mallory")
+            .bearer(&token)
+            .header("x-user", "mallory")
+            .header("X_User", "mallory")
+            .passes("only the filter writes x-user: it is alice")
+            .upstream_saw("x-user", &["alice"]),
+    )?;
+    walk.take(
+        get("/healthz", "no token, and x-user: mallory")
+            .header("X-User", "mallory")
+            .header("x_user", "mallory")
+            .passes("on public routes too, the upstream gets none")
+            .upstream_saw("x-user", &[]),
+    )?;
+    walk.take(
+        get("/orders/7", "two Authorization fields")
+            .bearer(&token)
+            .bearer(&token)
+            .refused(400, &["token_multiple"], "which of them would count?")
+            .challenge(&["error=\"invalid_request\""]),
+    )?;
+    walk.take(get("/healthz%2F..%2Forders", "a slash in disguise").bearer(&token).refused(
+        400,
+        &["path_ambiguous"],
+        "the upstream may read it otherwise",
+    ))?;
+    walk.take(get("/admin", "a good token").bearer(&token).refused(
+        403,
+        &["route_unmatched"],
+        "no rule is for it: unmatched: deny",
+    ))
+}
+
+fn rotation(walk: &mut Walker<'_>) -> Result<(), String> {
+    let before = walk.token(&[READ])?;
+    walk.rotate(false)?;
+    let after = walk.token(&[READ])?;
+    walk.take(
+        get("/orders/7", "a token of a brand-new key")
+            .bearer(&after)
+            .passes("an unknown kid makes the filter fetch the keys")
+            .upstream_saw("x-user", &["alice"]),
+    )?;
+    walk.take(
+        get("/orders/7", "a token of the key before").bearer(&before).passes("that key is still published"),
+    )?;
+    walk.rotate(true)?;
+    let last = walk.token(&[READ])?;
+    walk.take(
+        get("/orders/7", "a token of the next new key")
+            .bearer(&last)
+            .passes("the old keys are withdrawn now"),
+    )?;
+    walk.take(
+        get("/orders/7", "a token of a withdrawn key")
+            .bearer(&before)
+            .refused_as(
+                401,
+                REJECTED,
+                "key_not_found",
+                "not a minute longer than the provider vouches for it",
+            )
+            .challenge(&["error=\"invalid_token\""]),
+    )
+}
