@@ -61,6 +61,7 @@ pub struct Tally {
 pub fn run(target: &Target<'_>, paint: Paint) -> Result<Tally, String> {
     let mut walker = Walker { target, paint, tally: Tally::default(), connection: None };
     walker.wait_until_ready()?;
+    println!("Each line: a request → the answer, its reason, in brackets what only the log says, and why.");
     steps::all(&mut walker)?;
     Ok(walker.tally)
 }

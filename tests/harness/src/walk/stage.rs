@@ -112,7 +112,11 @@ fn plugin_configuration(issuer: &str, jwks_uri: &str) -> Value {
                 "issuer": issuer,
                 "audiences": ["orders"],
                 "algorithms": ["RS256", "ES256"],
-                "remote_jwks": { "http_uri": { "uri": jwks_uri, "cluster": "idp", "timeout": "5s" } },
+                "remote_jwks": {
+                    "http_uri": { "uri": jwks_uri, "cluster": "idp", "timeout": "5s" },
+                    // Far shorter than the default: whoever tries it out rotates more often than a provider does.
+                    "unknown_kid_cooldown": "2s",
+                },
                 "forward": false,
                 "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
             },

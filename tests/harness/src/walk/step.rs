@@ -146,12 +146,11 @@ impl Step {
         // What the client is not told and the operator sees.
         let hidden = logged.filter(|logged| self.logged.is_some() && told.as_deref() != Some(logged));
         if let Some(hidden) = hidden {
-            let _ = write!(came, " (log: {hidden})");
+            let _ = write!(came, " ({hidden})");
         }
         Ok(Taken {
             number,
-            sent: format!("{:<4} {}", self.method, self.target),
-            with: self.with,
+            sent: format!("{} {}, {}", self.method, self.target, self.with),
             came,
             why: self.why,
             differences,
@@ -179,7 +178,6 @@ fn spellings(name: &str) -> Vec<String> {
 pub(super) struct Taken {
     number: usize,
     sent: String,
-    with: &'static str,
     came: String,
     why: &'static str,
     /// What was expected and what came, where they differ.
@@ -193,13 +191,8 @@ impl Taken {
         let mark = if good { paint.good("✔") } else { paint.bad("✘") };
         let came = format!("{:<42}", self.came);
         let came = if good { paint.strong(&came) } else { paint.bad(&came) };
-        let mut text = format!(
-            "{:>3} {mark} {:<22} {:<38} → {came} {}\n",
-            self.number,
-            self.sent,
-            self.with,
-            paint.faint(self.why)
-        );
+        let why = paint.faint(self.why);
+        let mut text = format!("{:>3} {mark} {:<50} → {came} {why}\n", self.number, self.sent);
         for difference in &self.differences {
             let _ = writeln!(text, "      {}", paint.bad(&format!("expected {difference}")));
         }

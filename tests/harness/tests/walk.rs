@@ -1,0 +1,15 @@
+//! The walk notices when nobody guards the gate.
+
+use harness::walk::{Paint, Target, run};
+use harness::{Envoy, Idp, Upstream};
+
+#[test]
+fn an_open_gateway_does_not_pass() {
+    let (idp, upstream) = (Idp::start(), Upstream::start());
+    let envoy = Envoy::builder().upstream(&upstream).start().expect("Envoy starts");
+    let target = Target { gateway: envoy.addr(), idp: idp.addr(), access_log: None };
+    let tally = run(&target, Paint::plain()).expect("gateway and provider answer");
+    assert!(tally.steps >= 20);
+    // All but those that pass with the filter as well and ask nothing of the upstream.
+    assert!(tally.different >= tally.steps - 8, "{tally:?}");
+}
