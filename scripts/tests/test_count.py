@@ -75,11 +75,12 @@ class Count(unittest.TestCase):
         self.assertEqual((counted.passed, counted.failed), (4, 1))
         self.assertEqual([name for name, _ in skipped], ["token::huge"])
 
-    def test_a_program_that_dies_has_failed_and_what_it_passed_before_has_passed(self):
-        for rest in ("error: test failed\n", OUTPUT):
-            counted = tally("     Running tests/gate.rs (/t)\n\nrunning 3 tests\ntest a ... ok\n" + rest)
-            self.assertEqual(counted.failures[0], "tests/gate.rs: died before its result")
-            self.assertEqual((counted.passed, counted.failed), (1, 1) if rest is not OUTPUT else (5, 2))
+    def test_a_program_that_dies_has_failed_and_what_its_tests_came_to_before_stands(self):
+        died = "     Running tests/gate.rs (/t)\n\nrunning 3 tests\ntest a ... ok\ntest b ... FAILED\n"
+        for rest, passed, failed in (("error: test failed\n", 1, 2), (OUTPUT, 5, 3)):
+            counted = tally(died + rest)
+            self.assertEqual(counted.failures[:2], ["b", "tests/gate.rs: died before its result"])
+            self.assertEqual((counted.passed, counted.failed), (passed, failed))
 
     def test_a_build_that_fails_has_failed(self):
         counted = tally("error[E0425]: cannot find value\n")
