@@ -112,6 +112,23 @@ fn no_request_waits_for_ever_even_if_the_endpoint_may() {
 }
 
 #[test]
+fn no_request_waits_for_an_answer_that_the_host_has_lost() {
+    let (vm, call) = cold();
+    let stream = vm.request(orders(&token().sign()));
+    vm.lose(&call);
+    for _ in 0..8 {
+        vm.advance(Duration::from_secs(1));
+        for call in vm.pending_calls() {
+            vm.lose(&call);
+        }
+    }
+    refused_for_want_of_keys(&stream);
+    let call = next_fetch(&vm, PATIENCE);
+    vm.respond(&call, keys_answer());
+    assert!(vm.request(orders(&token().sign())).outcome().is_continued());
+}
+
+#[test]
 fn a_worker_holds_1024_requests_and_turns_the_next_away() {
     let (vm, call) = cold();
     let good = token().sign();

@@ -106,8 +106,11 @@ struct Shot {
     trailers: Vec<(&'static str, &'static str)>,
 }
 
-const METHODS: &[&[u8]] =
-    &[b"GET", b"GET", b"GET", b"POST", b"HEAD", b"OPTIONS", b"get", b"CONNECT", b"DELETE", b"", b"G\xffT"];
+const METHODS: &[&[u8]] = &[
+    b"GET", b"GET", b"GET", b"GET", b"GET", b"POST", b"HEAD", b"OPTIONS", b"get", b"CONNECT", b"", b"G\xffT",
+];
+const SOUND_PATHS: &[&[u8]] =
+    &[b"/orders/7", b"/orders/a/b?x=1", b"/api/v1/x", b"/api", b"/healthz", b"/public/a"];
 const PATHS: &[&[u8]] = &[
     b"/orders/7",
     b"/orders/7",
@@ -161,11 +164,11 @@ const NAMES: &[&str] = &[
 
 fn shoot(random: &mut Random, tokens: &[String], valid: &[String]) -> Shot {
     let mut method = random.pick(METHODS).to_vec();
-    let mut path = random.pick(PATHS).to_vec();
+    let mut path = if random.one_in(2) { random.pick(SOUND_PATHS) } else { random.pick(PATHS) }.to_vec();
     if random.one_in(10) {
         random.mutate(&mut method);
     }
-    if random.one_in(2) {
+    if random.one_in(3) {
         random.mutate(&mut path);
     }
     let mut headers = Vec::new();
@@ -174,10 +177,18 @@ fn shoot(random: &mut Random, tokens: &[String], valid: &[String]) -> Shot {
         headers.push((name, b"mallory".to_vec()));
     }
     for _ in 0..*[0, 1, 1, 1, 1, 1, 1, 2].get(random.below(8)).expect("one of eight") {
-        let scheme = random.pick::<[u8]>(&[b"Bearer ", b"Bearer ", b"Bearer ", b"bearer  ", b"Basic ", b""]);
+        let scheme = random.pick::<[u8]>(&[
+            b"Bearer ",
+            b"Bearer ",
+            b"Bearer ",
+            b"Bearer ",
+            b"bearer  ",
+            b"Basic ",
+            b"",
+        ]);
         let credential = match random.below(8) {
-            0 | 1 => valid[random.below(valid.len())].clone().into_bytes(),
-            2..=4 => tokens[random.below(tokens.len())].clone().into_bytes(),
+            0..=2 => valid[random.below(valid.len())].clone().into_bytes(),
+            3 | 4 => tokens[random.below(tokens.len())].clone().into_bytes(),
             5 => random.bytes(60),
             _ => {
                 let mut token = valid[random.below(valid.len())].clone().into_bytes();
@@ -346,7 +357,6 @@ fn twenty_thousand_odd_requests_neither_trap_the_filter_nor_get_in() {
         passed > 500 && public > 500 && refused > 5_000,
         "{passed} passed, {public} public, {refused} refused"
     );
-    vm.forget_host_calls();
 }
 
 #[test]
@@ -363,7 +373,7 @@ fn header_lists_with_random_damage_neither_trap_the_filter_nor_get_in() {
     for round in 0..5_000 {
         let mut damaged = list.clone();
         random.mutate(&mut damaged);
-        vm.garble_next_pairs(&damaged);
+        vm.garble_pairs(0, &damaged);
         let stream = vm.request(Request::get("/orders/7").bearer(&forged));
         assert!(!stream.outcome().is_continued(), "round {round}: {damaged:?}");
     }
@@ -379,7 +389,7 @@ struct Life {
 fn in_whatever_order_things_happen_nobody_is_forgotten() {
     let forged = token().key(&foreign_key()).kid("current").sign();
     let stranger = token().key(&foreign_key()).sign();
-    for seed in 0..60 {
+    for seed in 0..30 {
         let mut random = Random(seed);
         let vm = Vm::start(config());
         let mut life = Life { vm, streams: Vec::new() };
@@ -444,9 +454,10 @@ fn strange_answers_of_the_key_endpoint_never_trap_the_filter() {
         let mut body = good.clone();
         random.mutate(&mut body);
         for call in vm.pending_calls() {
-            let headers = (0..random.below(4)).map(|_| (random.bytes(8), random.bytes(8)));
+            let count = random.below(4);
+            let headers: Vec<_> = (0..count).map(|_| (random.bytes(8), random.bytes(8))).collect();
             let answer = match random.below(3) {
-                0 => Response::raw(headers.collect(), body.clone()),
+                0 => Response::raw(headers, body.clone()),
                 1 => Response::new(200, &[("cache-control", "max-age=99999999999999999999")], body.clone()),
                 _ => Response::ok(body.clone()),
             };

@@ -12,7 +12,7 @@ const OWN: [&str; 3] = ["x-user", "x-tenant", "x-jwt-payload"];
 
 fn spoofed(mut request: Request) -> Request {
     for name in SPELLINGS {
-        request = request.raw_header(name.to_ascii_lowercase(), "mallory").raw_header(name, "mallory, again");
+        request = request.header(name, "mallory").header(name, "mallory, again");
     }
     request
 }
@@ -131,6 +131,7 @@ fn claims_become_headers_in_the_form_that_was_asked_for() {
         Vm::start(with(local_config(), "/providers/corp/claim_to_headers", json!([entry])))
     };
     let groups = json!(["a", "b"]);
+    let mut wrong = Vec::new();
     for (claim, format, value, expected) in [
         ("g", Value::Null, json!("plain"), &["plain"][..]),
         ("g", Value::Null, json!(7), &["7"]),
@@ -145,13 +146,20 @@ fn claims_become_headers_in_the_form_that_was_asked_for() {
         ("g", Value::Null, json!("a\r\nx-admin: 1"), &[]),
         ("g", Value::Null, json!("a\u{0}b"), &[]),
         ("g", json!("csv"), json!(["a,b", "c"]), &[]),
+        // A server trims the blanks around a value: " admin" would arrive as "admin".
+        ("g", Value::Null, json!(" admin"), &[]),
+        ("g", Value::Null, json!("admin "), &[]),
     ] {
         let vm = write(claim, format.clone());
         let request = orders(&token().claim("g", value.clone()).sign()).header("x-out", "mallory");
         let forwarded = vm.request(request).outcome().continued();
-        assert_eq!(forwarded.values("x-out"), expected, "{claim} as {format}: {value}");
+        let written = forwarded.values("x-out");
+        if written != expected {
+            wrong.push(format!("{claim} as {format}: {value} becomes {written:?}"));
+        }
         assert!(!forwarded.has("x-admin"));
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use portcullis as _;
 mod answers;
 mod cold_start;
 mod configuration;
+mod cost;
 mod fake_host;
 mod faults;
 mod fetching;

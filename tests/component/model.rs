@@ -331,7 +331,7 @@ fn repeated_authorization_arrives_joined_and_logs_keep_their_level() {
 fn header_pairs_can_be_garbled() {
     let vm = holding();
     let stream = vm.request(Request::get("/x"));
-    vm.garble_next_pairs(&encode_pairs(&[(b"x-forged".to_vec(), b"1".to_vec())]));
+    vm.garble_pairs(0, &encode_pairs(&[(b"x-forged".to_vec(), b"1".to_vec())]));
     let pairs = vm.as_guest(stream.id(), || hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap());
     assert_eq!(pairs, [("x-forged".to_owned(), b"1".to_vec())]);
 }

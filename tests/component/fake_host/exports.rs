@@ -127,6 +127,7 @@ const HTTP_REQUEST_BODY: u32 = 0;
 const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const VM_CONFIGURATION: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const LAST_BUFFER: u32 = 8;
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_get_buffer_bytes(
@@ -140,12 +141,12 @@ extern "C" fn proxy_get_buffer_bytes(
         let root = vm.roots.get(&vm.root_id());
         let stream = vm.streams.get(&vm.context());
         let bytes = match buffer {
+            _ if buffer > LAST_BUFFER => return Err(Status::BAD_ARGUMENT),
             HTTP_REQUEST_BODY => stream.filter(|s| s.body_readable).map(|s| &s.body),
             HTTP_CALL_RESPONSE_BODY => root.and_then(|r| r.answer.as_ref()).map(|a| &a.body),
             VM_CONFIGURATION => root.filter(|r| r.starting).map(|r| &r.vm_configuration),
             PLUGIN_CONFIGURATION => root.filter(|r| r.starting).map(|r| &r.configuration),
-            0..=8 => None,
-            _ => return Err(Status::BAD_ARGUMENT),
+            _ => None,
         };
         let bytes = bytes.ok_or(Status::NOT_FOUND)?;
         start.checked_add(max_size).ok_or(Status::BAD_ARGUMENT)?;
@@ -183,15 +184,16 @@ const LAST_MAP: u32 = 7;
 /// The map as this context may read it now.
 fn readable(vm: &VmState, map: u32) -> Result<Option<Map>, Status> {
     let answer = vm.roots.get(&vm.root_id()).and_then(|r| r.answer.as_ref());
-    match map {
-        CALL_RESPONSE_HEADERS => {
-            // A reset has no headers to show: the host holds a null pointer then.
-            let headers = answer.map(|a| &a.headers).filter(|h| !h.is_empty());
-            return Ok(headers.map(|h| Map::new(h.clone())));
-        }
-        CALL_RESPONSE_TRAILERS => return Ok(answer.map(|a| Map::new(a.trailers.clone()))),
-        0..=LAST_MAP => {}
-        _ => return Err(Status::BAD_ARGUMENT),
+    if map > LAST_MAP {
+        return Err(Status::BAD_ARGUMENT);
+    }
+    if map == CALL_RESPONSE_HEADERS {
+        // A reset has no headers to show: the host holds a null pointer then.
+        let headers = answer.map(|a| &a.headers).filter(|h| !h.is_empty());
+        return Ok(headers.map(|h| Map::new(h.clone())));
+    }
+    if map == CALL_RESPONSE_TRAILERS {
+        return Ok(answer.map(|a| Map::new(a.trailers.clone())));
     }
     let stream = vm.streams.get(&vm.context());
     let map = stream.and_then(|stream| match map {
@@ -232,8 +234,16 @@ extern "C" fn proxy_get_header_map_pairs(
     host_call("proxy_get_header_map_pairs", |vm| {
         // A map that is not there is an empty list, not an error.
         let pairs = readable(vm, map)?.map_or_else(Vec::new, |map| map.pairs);
-        let bytes = match vm.bad_pairs.pop_front() {
-            Some(bytes) => bytes,
+        let garbled = match &mut vm.bad_pairs {
+            Some((0, _)) => vm.bad_pairs.take(),
+            Some((after, _)) => {
+                *after -= 1;
+                None
+            }
+            None => None,
+        };
+        let bytes = match garbled {
+            Some((_, bytes)) => bytes,
             None if pairs.is_empty() => Vec::new(),
             None => encode_pairs(&pairs),
         };
@@ -724,7 +734,7 @@ extern "C" fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, 
         // Ids carry the kind in their low bits. The same name again: another id, the same stat.
         let count = u32::try_from(vm.metrics.len()).map_err(|_| Status::INTERNAL_FAILURE)?;
         let id = (count + 1) * 4 + kind;
-        let stat = Stat { kind: kind_of, value: 0, recorded: Vec::new() };
+        let stat = Stat { value: 0, recorded: Vec::new() };
         vm.world.lock().stats.entry(name.clone()).or_insert(stat);
         vm.metrics.insert(id, (kind_of, name));
         // SAFETY: the guest's out-pointer.

@@ -1,6 +1,6 @@
 //! The host's side of one VM: what the host calls read and change.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::wire::{Header, Status};
@@ -254,7 +254,8 @@ pub(crate) struct VmState {
     pub(crate) log_level: u32,
     pub(crate) metrics: BTreeMap<u32, (MetricKind, String)>,
     pub(crate) faults: Vec<Fault>,
-    pub(crate) bad_pairs: VecDeque<Vec<u8>>,
+    /// A list of header pairs to be handed out in place of the real one, after so many others.
+    pub(crate) bad_pairs: Option<(usize, Vec<u8>)>,
     pub(crate) read_only_properties: Vec<String>,
     /// Every host call since the last `forget_host_calls`, in order.
     pub(crate) trace: Vec<&'static str>,
@@ -284,7 +285,7 @@ impl VmState {
             log_level: 2,
             metrics: BTreeMap::new(),
             faults,
-            bad_pairs: VecDeque::new(),
+            bad_pairs: None,
             read_only_properties: Vec::new(),
             trace: Vec::new(),
             dispatcher_calls: 0,

@@ -305,6 +305,9 @@ impl VmCore {
     }
 
     fn tick(&self, root: u32) {
+        if !self.lock().roots.contains_key(&root) {
+            return;
+        }
         let (_, deferred) = self.enter(root, || guest::proxy_on_tick(root));
         {
             let now = self.world.lock().uptime;
@@ -534,12 +537,6 @@ impl Vm {
         self.core.world.advance(by);
     }
 
-    /// The period of the current plugin's timer.
-    pub(crate) fn tick_period(&self) -> Option<Duration> {
-        let state = self.core.lock();
-        state.roots.get(&self.root).and_then(|r| r.tick_period)
-    }
-
     // ---- callouts
 
     /// Callouts that have no answer yet.
@@ -555,6 +552,11 @@ impl Vm {
     pub(crate) fn respond(&self, call: &Call, response: Response) {
         let token = call.token;
         self.core.run(move |core| core.answer(token, response));
+    }
+
+    /// A host that forgets a callout: no answer ever comes, not even a timeout.
+    pub(crate) fn lose(&self, call: &Call) {
+        self.core.lock().pending.retain(|pending| pending.token != call.token);
     }
 
     // ---- requests
@@ -630,9 +632,9 @@ impl Vm {
         self.core.lock().faults.clear();
     }
 
-    /// The next list of header pairs that the guest asks for is these bytes.
-    pub(crate) fn garble_next_pairs(&self, bytes: &[u8]) {
-        self.core.lock().bad_pairs.push_back(bytes.to_vec());
+    /// The list of header pairs that the guest asks for after the next `after` ones is these bytes.
+    pub(crate) fn garble_pairs(&self, after: usize, bytes: &[u8]) {
+        self.core.lock().bad_pairs = Some((after, bytes.to_vec()));
     }
 
     /// As after `declare_property` with `readonly`: the first write of this filter state object is the last.
@@ -656,7 +658,11 @@ impl Vm {
 
     /// The VM is gone at once, as after a trap: its callouts are cancelled, its streams hang.
     pub(crate) fn kill(&mut self) {
-        self.core.lock().pending.clear();
+        {
+            let mut state = self.core.lock();
+            state.pending.clear();
+            state.roots.clear();
+        }
         let jobs = self.core.jobs.lock();
         drop(jobs.unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.take() {

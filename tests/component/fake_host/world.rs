@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::state::{Fault, MetricKind};
+use super::state::Fault;
 use super::vm::VmCore;
 use super::wire::Status;
 
@@ -43,7 +43,6 @@ pub(crate) const MAX_PENDING_PER_CLUSTER: usize = 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Stat {
-    pub(crate) kind: MetricKind,
     pub(crate) value: u64,
     pub(crate) recorded: Vec<u64>,
 }
@@ -132,10 +131,6 @@ impl World {
     /// A counter's or a gauge's value; 0 where nothing of that name was ever defined.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         self.lock().stats.get(name).map_or(0, |stat| stat.value)
-    }
-
-    pub(crate) fn stats(&self) -> BTreeMap<String, Stat> {
-        self.lock().stats.clone()
     }
 
     /// Lets time pass in every VM: ticks fall due, callouts time out, in the order of their time.

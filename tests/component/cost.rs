@@ -1,0 +1,51 @@
+//! What a request costs: host calls are counted, because each is a way out of the VM and back.
+
+use std::time::Duration;
+
+use crate::fake_host::{Request, Vm};
+use crate::fixtures::{config, orders, token, warm};
+
+/// The host calls of one request after another like it, without those that end the stream.
+fn host_calls(vm: &Vm, request: impl Fn() -> Request) -> Vec<&'static str> {
+    vm.request(request());
+    vm.forget_host_calls();
+    vm.request(request());
+    vm.host_calls()
+}
+
+#[test]
+fn a_request_makes_few_host_calls() {
+    let vm = warm();
+    let good = token().sign();
+    // Headers and time are read once; a header is removed or written, a filter state object set, with one call each.
+    for (name, request, most) in [
+        ("a public path", Box::new(|| Request::get("/healthz")) as Box<dyn Fn() -> Request>, 4),
+        ("a good token", Box::new(move || orders(&good)), 11),
+        ("no token", Box::new(|| Request::get("/orders/7")), 8),
+        ("a bad token", Box::new(|| orders("x")), 8),
+    ] {
+        let calls = host_calls(&vm, request);
+        assert!(calls.len() <= most, "{name}: {} host calls: {calls:?}", calls.len());
+        let reads = calls.iter().filter(|call| call.starts_with("proxy_get_")).count();
+        assert_eq!(reads, 2, "{name}: {calls:?}");
+    }
+}
+
+#[test]
+fn a_plugin_with_nothing_to_do_is_rarely_woken() {
+    let vm = warm();
+    vm.advance(Duration::from_secs(5));
+    vm.forget_host_calls();
+    vm.advance(Duration::from_secs(60));
+    let calls = vm.host_calls();
+    assert!(calls.len() <= 60 * 10, "{} host calls in a minute of idleness", calls.len());
+    assert_eq!(vm.pending_calls(), []);
+
+    // While somebody waits it may hurry, but not busily.
+    let vm = Vm::start(config());
+    let _waiting = vm.request(orders(&token().sign()));
+    vm.forget_host_calls();
+    vm.advance(Duration::from_secs(1));
+    let calls = vm.host_calls();
+    assert!(calls.len() <= 300, "{} host calls in a second", calls.len());
+}
