@@ -42,5 +42,6 @@ pub mod keys;
 pub mod reason;
 pub mod request;
 pub mod rules;
+pub mod text;
 pub mod time;
 pub mod token;

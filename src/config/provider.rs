@@ -4,12 +4,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Environment;
-use super::fields::{Fields, Item};
+use super::fields::{Fields, Item, join};
 use crate::crypto::{Algorithm, AlgorithmSet};
+use crate::gate::CacheSize;
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
-use crate::keys::KeySet;
 use crate::keys::source::Remote;
-use crate::token::{Location, Policy};
+use crate::keys::{Format, KeySet, Reading};
+use crate::text::TextMatch;
+use crate::token::{
+    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
+};
 
 /// A trusted issuer.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Provider {
     pub forward: bool,
     /// What the upstream is told of the token.
     pub outputs: Outputs,
+    /// How many verdicts are kept.
+    pub cache: CacheSize,
 }
 
 /// Where keys come from.
@@ -41,26 +47,16 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Fields that later versions have.
 const NOT_YET: &[&str] = &[
-    "audience_claims",
-    "audience_match",
-    "subjects",
-    "token_types",
-    "sender_constrained",
-    "max_lifetime",
-    "max_age",
-    "required_claims",
     "discovery",
     "from_cookies",
     "from_params",
     "pad_forward_payload_header",
     "clear_route_cache",
-    "jwt_cache_config",
-    "max_token_size",
-    "scope_claims",
     "role_claims",
     "scope_hierarchy",
     "csrf",
@@ -83,7 +79,8 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
     }
     let mut fields = item.fields()?;
     let policy = policy(&mut fields);
-    let keys = keys(&mut fields, environment);
+    let symmetric = policy.algorithms.iter().any(Algorithm::is_symmetric);
+    let keys = keys(&mut fields, environment, symmetric);
     let locations =
         fields.get("from_headers").map_or_else(|| Some(vec![Location::bearer()]), |item| locations(&item));
     let forward = fields.bool("forward", false);
@@ -91,20 +88,23 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
         payload_header: fields.get("forward_payload_header").and_then(|item| header_name(&item)),
         claims: fields.get("claim_to_headers").and_then(|item| claim_headers(&item)).unwrap_or_default(),
     };
+    let cache = fields.get("jwt_cache_config").and_then(|item| cache(&item)).unwrap_or_default();
     fields.not_yet(NOT_YET);
     fields.refuse(REFUSED);
     fields.finish();
-    Some(Provider { name: name.to_owned(), policy, keys: keys?, locations: locations?, forward, outputs })
+    Some(Provider {
+        name: name.to_owned(),
+        policy,
+        keys: keys?,
+        locations: locations?,
+        forward,
+        outputs,
+        cache,
+    })
 }
 
 fn policy(fields: &mut Fields<'_>) -> Policy {
-    let issuer = fields.text("issuer").map(str::to_owned);
-    if fields.present(&["issuer"]).is_empty() {
-        fields.report.warning(
-            &fields.path,
-            "no \"issuer\": a token of any issuer passes whose signature these keys verify",
-        );
-    }
+    let issuers = issuers(fields);
     let audiences = fields.texts("audiences").unwrap_or_default();
     if audiences.is_empty() {
         fields.report.warning(
@@ -112,18 +112,189 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
             "no \"audiences\": a token that the issuer made for another service passes here too",
         );
     }
+    let span = |fields: &mut Fields<'_>, name| fields.get(name)?.duration(SECOND, CENTURY);
     Policy {
-        issuer,
+        issuers,
         audiences,
+        audience_claims: claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"])),
+        audience_match: fields.choice(
+            "audience_match",
+            &[("exact", AudienceMatch::Exact), ("normalized", AudienceMatch::Normalized)],
+            AudienceMatch::Exact,
+        ),
+        subjects: fields.get("subjects").and_then(|item| text_match(&item)),
         algorithms: fields
             .get("algorithms")
             .and_then(|item| algorithms(&item))
             .unwrap_or_else(AlgorithmSet::asymmetric),
+        token_types: fields.get("token_types").and_then(|item| token_types(&item)).unwrap_or_default(),
+        reject_bound: reject_bound(fields),
         clock_skew: Duration::from_secs(fields.whole("clock_skew_seconds", 0, 300).unwrap_or(60)),
         require_expiration: fields.bool("require_expiration", true),
-        max_token_size: 8192,
-        scope_claims: vec!["scope".to_owned(), "scp".to_owned()],
+        max_lifetime: span(fields, "max_lifetime"),
+        max_age: span(fields, "max_age"),
+        required_claims: claim_paths(fields, "required_claims").unwrap_or_default(),
+        max_token_size: fields
+            .whole("max_token_size", 64, 1 << 20)
+            .and_then(|size| usize::try_from(size).ok())
+            .unwrap_or(8192),
+        scope_claims: claim_paths(fields, "scope_claims").unwrap_or_else(|| paths(&["scope", "scp"])),
     }
+}
+
+fn reject_bound(fields: &mut Fields<'_>) -> bool {
+    let reject = fields.choice("sender_constrained", &[("reject", true), ("ignore", false)], true);
+    if !reject {
+        fields.report.warning(
+            &fields.path,
+            "\"sender_constrained\" is \"ignore\": a stolen token that is bound to a key passes without that key",
+        );
+    }
+    reject
+}
+
+/// `issuer`: a text, a template, or a list of both; `issuer_claims` and `any_tenant` say what may
+/// stand in a template.
+fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
+    let claims: Vec<(String, Vec<String>)> = fields
+        .get("issuer_claims")
+        .and_then(|item| item.entries())
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(claim, values)| {
+            let texts = values.texts()?;
+            if texts.is_empty() {
+                values.error("must name at least one value");
+            }
+            Some((claim.to_owned(), texts))
+        })
+        .collect();
+    let any_tenant = fields.bool("any_tenant", false);
+    let Some(item) = fields.get("issuer") else {
+        fields.report.warning(
+            &fields.path,
+            "no \"issuer\": a token of any issuer passes whose signature these keys verify",
+        );
+        return Vec::new();
+    };
+    let items =
+        if item.json.as_array().is_some() { item.list().unwrap_or_default() } else { vec![item.clone()] };
+    if items.is_empty() {
+        item.error("must name at least one issuer; leave the field out to accept every issuer");
+    }
+    let mut used: Vec<&str> = Vec::new();
+    let mut issuers = Vec::new();
+    for item in items {
+        let Some(text) = item.text() else { continue };
+        match IssuerTemplate::claims_of(text) {
+            Some(names) if names.is_empty() => issuers.push(Issuer::Exact(text.to_owned())),
+            Some(names) => {
+                for name in
+                    names.iter().filter(|name| !any_tenant && !claims.iter().any(|(own, _)| own == *name))
+                {
+                    item.error(format!(
+                        "takes the claim {name:?} from the token; list its values in \"issuer_claims\", or set \"any_tenant\": true"
+                    ));
+                }
+                used.extend(names);
+                let allowed = |claim: &str| {
+                    claims.iter().find(|(own, _)| own == claim).map(|(_, values)| values.clone())
+                };
+                issuers.push(Issuer::Template(IssuerTemplate::new(text, allowed)));
+            }
+            None => item.error("has a brace without its pair or without a claim's name in it"),
+        }
+    }
+    if any_tenant && !used.is_empty() {
+        fields.report.warning(
+            &fields.path,
+            "\"any_tenant\": the tokens of every tenant pass; check the tenant in \"authorize\"",
+        );
+    }
+    for (claim, _) in claims.iter().filter(|(claim, _)| !used.contains(&claim.as_str())) {
+        let path = format!("{}.issuer_claims", fields.path);
+        fields.report.error(&join(&path, claim), "no issuer template has this claim; remove it");
+    }
+    if any_tenant && used.is_empty() {
+        fields.report.error(&join(&fields.path, "any_tenant"), "no issuer is a template; remove it");
+    }
+    issuers
+}
+
+fn paths(names: &[&str]) -> Vec<ClaimPath> {
+    names.iter().map(|name| ClaimPath::parse(name)).collect()
+}
+
+fn claim_paths(fields: &mut Fields<'_>, name: &'static str) -> Option<Vec<ClaimPath>> {
+    let item = fields.get(name)?;
+    let items = item.list()?;
+    if items.is_empty() {
+        item.error("must name at least one claim");
+    }
+    Some(items.iter().filter_map(claim_path).collect())
+}
+
+/// A claim's path: a text, or a list of names.
+pub(super) fn claim_path(item: &Item<'_>) -> Option<ClaimPath> {
+    if item.json.as_array().is_none() {
+        return item.text().map(ClaimPath::parse);
+    }
+    let names = item.texts()?;
+    if names.is_empty() {
+        item.error("must name at least one member");
+        return None;
+    }
+    Some(ClaimPath::of(names))
+}
+
+/// Envoy's `StringMatcher`, without `ignore_case` and `custom`.
+fn text_match(item: &Item<'_>) -> Option<TextMatch> {
+    let mut fields = item.fields()?;
+    let given = fields.present(&["exact", "prefix", "suffix", "contains", "safe_regex"]);
+    if given.len() != 1 {
+        fields
+            .error("needs exactly one of \"exact\", \"prefix\", \"suffix\", \"contains\" and \"safe_regex\"");
+    }
+    let text = |fields: &mut Fields<'_>, name| fields.text(name).map(str::to_owned);
+    let exact = text(&mut fields, "exact").map(TextMatch::Exact);
+    let prefix = text(&mut fields, "prefix").map(TextMatch::Prefix);
+    let suffix = text(&mut fields, "suffix").map(TextMatch::Suffix);
+    let contains = text(&mut fields, "contains").map(TextMatch::Contains);
+    let regex = fields.get("safe_regex").and_then(|item| regex(&item));
+    fields.not_yet(&["ignore_case", "custom"]);
+    fields.finish();
+    exact.or(prefix).or(suffix).or(contains).or(regex)
+}
+
+fn regex(item: &Item<'_>) -> Option<TextMatch> {
+    let mut fields = item.fields()?;
+    let regex = fields.required("regex", "give the expression");
+    // The engine that Envoy names; it is the only one there, and expressions mean the same here.
+    fields.get("google_re2").and_then(|item| item.fields());
+    fields.finish();
+    let item = regex?;
+    TextMatch::regex(item.text()?).map_err(|error| item.error(error)).ok()
+}
+
+fn token_types(item: &Item<'_>) -> Option<TokenTypes> {
+    let names = item.texts()?;
+    if names.is_empty() {
+        item.error("must name at least one type; \"absent\" stands for a token without \"typ\"");
+    }
+    let absent = names.iter().any(|name| name == "absent");
+    let names = names.iter().filter(|name| *name != "absent").map(|name| normal_type(name)).collect();
+    Some(TokenTypes { absent, names })
+}
+
+fn cache(item: &Item<'_>) -> Option<CacheSize> {
+    let mut fields = item.fields()?;
+    let default = CacheSize::default();
+    let size =
+        |value: Option<u64>, default| value.and_then(|value| usize::try_from(value).ok()).unwrap_or(default);
+    let entries = size(fields.whole("jwt_cache_size", 0, 1_000_000), default.entries);
+    let max_token = size(fields.whole("jwt_max_token_size", 1, 1 << 20), default.max_token);
+    fields.finish();
+    Some(CacheSize { entries, max_token })
 }
 
 fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
@@ -145,7 +316,7 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
     Some(set)
 }
 
-fn keys(fields: &mut Fields<'_>, environment: Environment<'_>) -> Option<Keys> {
+fn keys(fields: &mut Fields<'_>, environment: Environment<'_>, symmetric: bool) -> Option<Keys> {
     let given = fields.present(&["remote_jwks", "discovery", "local_jwks"]);
     if given.len() != 1 {
         fields.error(if given.is_empty() {
@@ -155,9 +326,22 @@ fn keys(fields: &mut Fields<'_>, environment: Environment<'_>) -> Option<Keys> {
         });
     }
     let remote = fields.get("remote_jwks").and_then(|item| remote(&item));
-    let local = fields.get("local_jwks").and_then(|item| local(&item, environment));
+    if symmetric && given != ["local_jwks"] {
+        fields.report.error(
+            &join(&fields.path, "algorithms"),
+            "names an HS algorithm, whose key is a secret; it needs \"local_jwks\"",
+        );
+    }
+    let local = fields.get("local_jwks").and_then(|item| local(&item, environment, symmetric));
     remote.map(Keys::Remote).or(local.map(|set| Keys::Local(Rc::new(set))))
 }
+
+const FORMATS: &[(&str, Format)] = &[
+    ("auto", Format::Auto),
+    ("jwks", Format::Jwks),
+    ("pem_map", Format::PemMap),
+    ("spiffe", Format::Spiffe),
+];
 
 fn remote(item: &Item<'_>) -> Option<Remote> {
     let mut fields = item.fields()?;
@@ -172,7 +356,8 @@ fn remote(item: &Item<'_>) -> Option<Remote> {
     for name in ["async_fetch", "retry_policy"] {
         fields.get(name).and_then(|item| item.fields());
     }
-    fields.not_yet(&["headers", "format"]);
+    let format = fields.choice("format", FORMATS, Format::Auto);
+    fields.not_yet(&["headers"]);
     fields.finish();
     let uri = http_uri?;
     Some(Remote {
@@ -186,6 +371,7 @@ fn remote(item: &Item<'_>) -> Option<Remote> {
         unknown_kid_cooldown: cooldown,
         max_bytes: usize::try_from(max_bytes).ok()?,
         max_keys: usize::try_from(max_keys).ok()?,
+        format,
     })
 }
 
@@ -228,8 +414,10 @@ fn split_uri(uri: &str) -> Option<(String, String, String)> {
     sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
 }
 
-fn local(item: &Item<'_>, environment: Environment<'_>) -> Option<KeySet> {
+fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Option<KeySet> {
     let mut fields = item.fields()?;
+    let format = fields.choice("format", FORMATS, Format::Auto);
+    let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
     fields.refuse(&[(
         "filename",
         "there are no files there; use \"inline\", \"inline_string\" or \"environment_variable\"",
@@ -244,10 +432,10 @@ fn local(item: &Item<'_>, environment: Environment<'_>) -> Option<KeySet> {
     let variable = fields.get("environment_variable");
     fields.finish();
     let (item, set) = if let Some(item) = inline {
-        let set = KeySet::from_json(item.json, KeySet::MAX_KEYS);
+        let set = KeySet::from_json(item.json, reading);
         (item, set)
     } else if let Some(item) = text {
-        let set = KeySet::parse(item.text()?.as_bytes(), KeySet::MAX_KEYS);
+        let set = KeySet::parse(item.text()?.as_bytes(), reading);
         (item, set)
     } else {
         let item = variable?;
@@ -257,7 +445,7 @@ fn local(item: &Item<'_>, environment: Environment<'_>) -> Option<KeySet> {
             );
             return None;
         };
-        let set = KeySet::parse(text.as_bytes(), KeySet::MAX_KEYS);
+        let set = KeySet::parse(text.as_bytes(), reading);
         (item, set)
     };
     let set = set.map_err(|error| item.error(error.to_string())).ok()?;
@@ -323,7 +511,8 @@ fn claim_headers(item: &Item<'_>) -> Option<Vec<ClaimHeader>> {
             continue;
         };
         let header = fields.required("header_name", "name the header to write");
-        let claim = fields.required("claim_name", "name the claim to take").and_then(|item| item.text());
+        let claim =
+            fields.required("claim_name", "name the claim to take").and_then(|item| claim_path(&item));
         let format = fields.choice(
             "list_format",
             &[
@@ -345,7 +534,7 @@ fn claim_headers(item: &Item<'_>) -> Option<Vec<ClaimHeader>> {
         if headers.iter().any(|other| other.header == header) {
             header_item.error("is written by another entry already");
         }
-        headers.push(ClaimHeader { header, claim: claim.to_owned(), format });
+        headers.push(ClaimHeader { header, claim, format });
     }
     Some(headers)
 }

@@ -1,14 +1,18 @@
-//! RSA public keys and RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.2).
+//! RSA public keys, RSASSA-PKCS1-v1_5 and RSASSA-PSS (RFC 8017 sections 8.1.2 and 8.2.2).
 
-use ::rsa::signature::Verifier as _;
-use ::rsa::{BoxedUint, RsaPublicKey, pkcs1v15};
-use sha2::Sha256;
+use ::rsa::pkcs8::EncodePublicKey as _;
+use ::rsa::{BoxedUint, Pkcs1v15Sign, Pss, RsaPublicKey};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
-use super::KeyError;
+use super::{Algorithm, KeyError};
 
 /// An RSA public key of 2048 to 8192 bits with an odd exponent from 3 to 33 bits.
 #[derive(Clone, Debug)]
-pub struct RsaKey(RsaPublicKey);
+pub struct RsaKey {
+    key: RsaPublicKey,
+    spki: Box<[u8]>,
+    size: usize,
+}
 
 impl RsaKey {
     /// A key of a modulus and an exponent, both big-endian.
@@ -33,17 +37,50 @@ impl RsaKey {
             return Err(KeyError::BadExponentOrModulus);
         }
         let number = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes);
-        RsaPublicKey::new_with_size_limits(number(modulus), number(exponent), MIN_BITS..=MAX_BITS)
-            .map(Self)
-            .map_err(|_| KeyError::BadExponentOrModulus)
+        let key = RsaPublicKey::new_with_size_limits(number(modulus), number(exponent), MIN_BITS..=MAX_BITS)
+            .map_err(|_| KeyError::BadExponentOrModulus)?;
+        let spki = key.to_public_key_der().map_err(|_| KeyError::BadExponentOrModulus)?;
+        Ok(Self { key, spki: spki.as_bytes().into(), size: modulus.len() })
     }
 
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    pub(super) fn verify_pkcs1(&self, message: &[u8], signature: &[u8]) -> bool {
-        let Ok(signature) = pkcs1v15::Signature::try_from(signature) else {
+    /// The key as a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// Whether a signature has the length of the modulus (RFC 8017 section 8.2.2, step 1).
+    pub(super) fn has_length(&self, signature: &[u8]) -> bool {
+        signature.len() == self.size
+    }
+
+    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        if !self.has_length(signature) {
             return false;
-        };
-        pkcs1v15::VerifyingKey::<Sha256>::new(self.0.clone()).verify(message, &signature).is_ok()
+        }
+        let key = &self.key;
+        match algorithm {
+            Algorithm::Rs256 => {
+                key.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(message), signature)
+            }
+            Algorithm::Rs384 => {
+                key.verify(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(message), signature)
+            }
+            Algorithm::Rs512 => {
+                key.verify(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(message), signature)
+            }
+            // The salt has the length of the hash (RFC 7518 section 3.5).
+            Algorithm::Ps256 => {
+                key.verify(Pss::<Sha256>::new_with_salt(32), &Sha256::digest(message), signature)
+            }
+            Algorithm::Ps384 => {
+                key.verify(Pss::<Sha384>::new_with_salt(48), &Sha384::digest(message), signature)
+            }
+            Algorithm::Ps512 => {
+                key.verify(Pss::<Sha512>::new_with_salt(64), &Sha512::digest(message), signature)
+            }
+            _ => return false,
+        }
+        .is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //! The gate does no I/O. It is asked about requests and told of time and of fetched keys; what should
 //! happen it hands out as values.
 
+mod verdicts;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use crate::answer::Denial;
 use crate::config::{Config, Keys, Provider, Unmatched};
+use crate::crypto::Backend;
 use crate::identity::Reserved;
 use crate::keys::KeySet;
 use crate::keys::source::{FetchError, Fetched, Remote, Source, UnknownKid};
@@ -20,6 +22,8 @@ use crate::rules::{ProviderId, Rule, canonical};
 use crate::time::Timestamp;
 use crate::token::{Found, Unverified, Verified, find};
 
+pub use verdicts::CacheSize;
+use verdicts::Verdicts;
 pub use waiting::MAX_WAITING;
 use waiting::Waiting;
 
@@ -83,8 +87,11 @@ pub enum Effect {
 pub struct Gate {
     config: Config,
     reserved: Reserved,
+    backend: Backend,
     /// The remote key source of each provider that has one.
     sources: Vec<Option<Source>>,
+    /// The verdicts on each provider's tokens.
+    verdicts: Vec<Verdicts>,
     waiting: Waiting,
     effects: VecDeque<Effect>,
 }
@@ -99,7 +106,7 @@ enum Lack {
 
 impl Gate {
     /// A gate for a configuration. `seed` spreads the refreshes of many workers over time.
-    pub fn new(config: Config, seed: u64) -> Self {
+    pub fn new(config: Config, backend: Backend, seed: u64) -> Self {
         let sources = config
             .providers
             .iter()
@@ -110,7 +117,16 @@ impl Gate {
             })
             .collect();
         let reserved = Reserved::new(config.providers.iter().flat_map(|p| p.outputs.names()));
-        Self { config, reserved, sources, waiting: Waiting::default(), effects: VecDeque::new() }
+        let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
+        Self {
+            config,
+            reserved,
+            backend,
+            sources,
+            verdicts,
+            waiting: Waiting::default(),
+            effects: VecDeque::new(),
+        }
     }
 
     /// The configuration.
@@ -161,6 +177,10 @@ impl Gate {
         let result = result.inspect_err(|_| source.failed(now));
         let (level, text) = match result.and_then(|fetched| source.arrived(&fetched, now).cloned()) {
             Ok(set) => {
+                // A key that is no longer listed was withdrawn, and so was every verdict under it.
+                if let Some(verdicts) = self.verdicts.get_mut(provider.0) {
+                    verdicts.keep_keys(&set);
+                }
                 let level = if had_keys { log::Level::Debug } else { log::Level::Info };
                 (level, format!("provider {name:?}: {}", summary(&set)))
             }
@@ -226,7 +246,10 @@ impl Gate {
             scope: rule.scopes.as_ref().and_then(|scopes| scopes.challenge()),
             ..Denial::new(Reason::TokenMissing, &provider.name)
         };
-        let token = match authenticate(provider, source, stream.is_some(), request, now) {
+        let verdicts = self.verdicts.get_mut(id.0);
+        let mut judge =
+            Judge { provider, backend: &self.backend, source, verdicts, may_wait: stream.is_some(), now };
+        let token = match judge.authenticate(request) {
             Ok(token) => token,
             Err(Lack::Deny(reason)) => {
                 let source = self.sources.get(id.0).and_then(Option::as_ref);
@@ -263,54 +286,68 @@ impl Gate {
     }
 }
 
-/// Finds the provider's token in a request and judges it.
-fn authenticate(
-    provider: &Provider,
-    source: Option<&mut Source>,
-    first_try: bool,
-    request: &Request<'_>,
+/// What judging a token of one provider takes.
+struct Judge<'g> {
+    provider: &'g Provider,
+    backend: &'g Backend,
+    source: Option<&'g mut Source>,
+    verdicts: Option<&'g mut Verdicts>,
+    /// Whether the request may wait for keys; it does so once.
+    may_wait: bool,
     now: Timestamp,
-) -> Result<Verified, Lack> {
-    let credential = match find(&provider.locations, request) {
-        Found::One(credential) => credential,
-        Found::Nothing => return Err(Lack::Deny(Reason::TokenMissing)),
-        Found::Several => return Err(Lack::Deny(Reason::TokenMultiple)),
-    };
-    if credential.len() > provider.policy.max_token_size {
-        return Err(Lack::Deny(Reason::TokenTooLarge));
-    }
-    let token = Unverified::parse(credential, &provider.policy.scope_claims).map_err(Lack::Deny)?;
-    provider.policy.check(&token, now).map_err(Lack::Deny)?;
-    let keys = keys_for(provider, source, first_try, &token, now)?;
-    let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-    token.verify(keys.candidates(kid.as_deref(), algorithm)).map_err(Lack::Deny)
 }
 
-/// The keys that a token is judged by, or why there are none yet.
-fn keys_for(
-    provider: &Provider,
-    source: Option<&mut Source>,
-    first_try: bool,
-    token: &Unverified<'_>,
-    now: Timestamp,
-) -> Result<Rc<KeySet>, Lack> {
-    let source = match (&provider.keys, source) {
-        (Keys::Local(set), _) => return Ok(Rc::clone(set)),
-        (Keys::Remote(_), Some(source)) => source,
-        (Keys::Remote(_), None) => return Err(Lack::Deny(Reason::KeysUnavailable)),
-    };
-    let Some(keys) = source.keys(now).map(Rc::clone) else {
-        let wait = first_try && source.expects_answer();
-        return Err(if wait { Lack::Wait } else { Lack::Deny(Reason::KeysUnavailable) });
-    };
-    if let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) {
-        if !first_try {
-            source.still_missing(kid, now);
-        } else if source.unknown_kid(kid, now) == UnknownKid::Wait {
-            return Err(Lack::Wait);
+impl Judge<'_> {
+    /// Finds the provider's token in a request and judges it.
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Rc<Verified>, Lack> {
+        let policy = &self.provider.policy;
+        let credential = match find(&self.provider.locations, request) {
+            Found::One(credential) => credential,
+            Found::Nothing => return Err(Lack::Deny(Reason::TokenMissing)),
+            Found::Several => return Err(Lack::Deny(Reason::TokenMultiple)),
+        };
+        if credential.len() > policy.max_token_size {
+            return Err(Lack::Deny(Reason::TokenTooLarge));
         }
+        if let Some(known) = self.verdicts.as_mut().and_then(|verdicts| verdicts.get(credential)) {
+            // Verdicts under a key that was withdrawn went with it; here all keys may have grown too old.
+            if self.source.as_ref().is_none_or(|source| source.keys(self.now).is_some()) {
+                policy.check_time(known.claims(), self.now).map_err(Lack::Deny)?;
+                return Ok(known);
+            }
+        }
+        let token = Unverified::parse(credential, &policy.scope_claims).map_err(Lack::Deny)?;
+        policy.check(&token, self.now).map_err(Lack::Deny)?;
+        let keys = self.keys_for(&token)?;
+        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
+        let candidates = keys.candidates(kid.as_deref(), algorithm);
+        let token = Rc::new(token.verify(self.backend, candidates).map_err(Lack::Deny)?);
+        if let Some(verdicts) = &mut self.verdicts {
+            verdicts.insert(credential, Rc::clone(&token));
+        }
+        Ok(token)
     }
-    Ok(keys)
+
+    /// The keys that a token is judged by, or why there are none yet.
+    fn keys_for(&mut self, token: &Unverified<'_>) -> Result<Rc<KeySet>, Lack> {
+        let source = match (&self.provider.keys, &mut self.source) {
+            (Keys::Local(set), _) => return Ok(Rc::clone(set)),
+            (Keys::Remote(_), Some(source)) => source,
+            (Keys::Remote(_), None) => return Err(Lack::Deny(Reason::KeysUnavailable)),
+        };
+        let Some(keys) = source.keys(self.now).map(Rc::clone) else {
+            let wait = self.may_wait && source.expects_answer();
+            return Err(if wait { Lack::Wait } else { Lack::Deny(Reason::KeysUnavailable) });
+        };
+        if let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) {
+            if !self.may_wait {
+                source.still_missing(kid, self.now);
+            } else if source.unknown_kid(kid, self.now) == UnknownKid::Wait {
+                return Err(Lack::Wait);
+            }
+        }
+        Ok(keys)
+    }
 }
 
 fn refuse(denial: Denial, met: Option<(&Rule, &Provider)>) -> Outcome {

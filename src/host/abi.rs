@@ -68,6 +68,14 @@ unsafe extern "C" {
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        out: *mut *mut u8,
+        out_size: *mut usize,
+    ) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -155,6 +163,14 @@ pub(super) fn remove(map: Map, name: &[u8]) -> Result<(), Status> {
 pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: as above.
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// Calls a function that only some hosts have.
+pub(super) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, Status> {
+    // SAFETY: the host reads two live slices, and writes a pointer and a length to two live variables.
+    taken(|out, size| unsafe {
+        proxy_call_foreign_function(name.as_ptr(), name.len(), arguments.as_ptr(), arguments.len(), out, size)
+    })
 }
 
 /// Lets the paused request of the current context go on.

@@ -4,6 +4,7 @@
 //! status of a host call is a value here, and every failure ends in a refusal.
 
 mod abi;
+mod crypto;
 mod logger;
 mod root;
 mod stream;

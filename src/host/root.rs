@@ -198,9 +198,11 @@ impl RootContext for Root {
         // Whoever waits under an earlier configuration of this context is judged by the new one.
         self.run(|gate, _| gate.release_all());
         self.calls.clear();
+        let backend = super::crypto::backend();
+        log::info!("{backend}");
         let seed = RandomState::new().build_hasher().finish();
         let mut plugin = self.plugin.borrow_mut();
-        plugin.gate = Some(Gate::new(config, seed));
+        plugin.gate = Some(Gate::new(config, backend, seed));
         plugin.tick_every(BUSY);
         true
     }

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::json::{Json, Number};
 use crate::request::Field;
-use crate::token::Verified;
+use crate::token::{ClaimPath, Verified};
 
 /// What a provider's tokens tell the upstream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,8 +24,8 @@ pub struct Outputs {
 pub struct ClaimHeader {
     /// The header, in lower case.
     pub header: String,
-    /// The claim: its name, or a dotted path to it.
-    pub claim: String,
+    /// The claim.
+    pub claim: ClaimPath,
     /// How a list or an object is written.
     pub format: ListFormat,
 }
@@ -60,7 +60,8 @@ impl Outputs {
             headers.push((name.as_str(), token.payload().to_owned()));
         }
         for ClaimHeader { header, claim, format } in &self.claims {
-            let values = token.claims().at(claim).map(|value| values(value, *format)).unwrap_or_default();
+            let values =
+                claim.find(token.claims().all()).map(|value| values(value, *format)).unwrap_or_default();
             headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
         }
         headers.retain(|(_, value)| is_safe(value));

@@ -1,8 +1,9 @@
-//! A key set (RFC 7517 section 5).
+//! A key set (RFC 7517 section 5), and the other forms in which providers publish keys.
 
 use std::fmt;
 
-use super::jwk::{Jwk, Skip};
+use super::jwk::{Accepted, Jwk, Skip};
+use super::pem;
 use crate::crypto::Algorithm;
 use crate::json::{self, Json};
 
@@ -13,13 +14,38 @@ pub struct KeySet {
     skipped: Vec<(usize, Skip)>,
 }
 
+/// The form in which keys are published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// A JWK set; a SPIFFE bundle where the document says that it is one
+    #[default]
+    Auto,
+    /// A JWK set (RFC 7517)
+    Jwks,
+    /// An object whose members are certificates or public keys in PEM, each under its kid
+    PemMap,
+    /// A SPIFFE bundle: a JWK set whose keys for tokens have the `use` `jwt-svid`
+    Spiffe,
+}
+
+/// How a key set is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The form of the text.
+    pub format: Format,
+    /// How many keys it may have.
+    pub max_keys: usize,
+    /// Whether symmetric keys count: only in a set that nobody else can read.
+    pub symmetric: bool,
+}
+
 /// Why a text is not a key set that can be used. A set like this never replaces a good one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SetError {
     /// Not JSON; the message says where
     Json(json::Error),
-    /// Not an object with a list `keys`
-    NoKeys,
+    /// Not of the form that was asked for
+    NoKeys(Format),
     /// More members than allowed
     TooMany {
         /// How many there are
@@ -40,10 +66,9 @@ impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(error) => write!(f, "not a key set: {error}"),
-            Self::NoKeys => f.write_str("not a key set: no list \"keys\""),
-            Self::TooMany { count, limit } => {
-                write!(f, "{count} keys, more than the {limit} allowed")
-            }
+            Self::NoKeys(Format::PemMap) => f.write_str("not a map from kids to PEM texts"),
+            Self::NoKeys(_) => f.write_str("not a key set: no list \"keys\""),
+            Self::TooMany { count, limit } => write!(f, "{count} keys, more than the {limit} allowed"),
             Self::NoneUsable { count: 0, .. } => f.write_str("the key set is empty"),
             Self::NoneUsable { count, first } => {
                 write!(f, "none of {count} keys can verify signatures")?;
@@ -61,34 +86,40 @@ impl KeySet {
     ///
     /// # Errors
     /// What makes the whole set unusable.
-    pub fn parse(text: &[u8], max_keys: usize) -> Result<Self, SetError> {
-        Self::from_json(&json::parse(text).map_err(SetError::Json)?, max_keys)
+    pub fn parse(text: &[u8], reading: Reading) -> Result<Self, SetError> {
+        Self::from_json(&json::parse(text).map_err(SetError::Json)?, reading)
     }
 
     /// The same for JSON that was read already.
     ///
     /// # Errors
     /// What makes the whole set unusable.
-    pub fn from_json(json: &Json, max_keys: usize) -> Result<Self, SetError> {
-        let members = json
-            .as_object()
-            .and_then(|set| set.get("keys"))
-            .and_then(Json::as_array)
-            .ok_or(SetError::NoKeys)?;
-        if members.len() > max_keys {
-            return Err(SetError::TooMany { count: members.len(), limit: max_keys });
-        }
+    pub fn from_json(json: &Json, reading: Reading) -> Result<Self, SetError> {
+        let Reading { format, max_keys: limit, symmetric } = reading;
+        let document = json.as_object().ok_or(SetError::NoKeys(format))?;
+        let read: Vec<Result<Jwk, Skip>> = if format == Format::PemMap {
+            check_count(document.len(), limit)?;
+            document.iter().map(|(kid, pem)| pem::parse(kid, pem)).collect()
+        } else {
+            let members = document.get("keys").and_then(Json::as_array).ok_or(SetError::NoKeys(format))?;
+            check_count(members.len(), limit)?;
+            let bundle = document.contains("spiffe_sequence") || document.contains("spiffe_refresh_hint");
+            let spiffe = format == Format::Spiffe || (format == Format::Auto && bundle);
+            let accepted = Accepted { symmetric, spiffe };
+            members.iter().map(|member| Jwk::parse(member, accepted)).collect()
+        };
+        let count = read.len();
         let mut keys = Vec::new();
         let mut skipped = Vec::new();
-        for (at, member) in members.iter().enumerate() {
-            match Jwk::parse(member) {
+        for (at, key) in read.into_iter().enumerate() {
+            match key {
                 Ok(key) => keys.push(key),
                 Err(skip) => skipped.push((at, skip)),
             }
         }
         if keys.is_empty() {
             let first = skipped.first().map(|(_, skip)| *skip);
-            return Err(SetError::NoneUsable { count: members.len(), first });
+            return Err(SetError::NoneUsable { count, first });
         }
         Ok(Self { keys, skipped })
     }
@@ -108,6 +139,11 @@ impl KeySet {
         self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
+    /// Whether this very key is still in the set.
+    pub fn contains(&self, fingerprint: &[u8; 32]) -> bool {
+        self.keys.iter().any(|key| key.fingerprint == *fingerprint)
+    }
+
     /// The keys that may have signed a token with this `kid` and algorithm: with a `kid`, the keys
     /// of that `kid`, and where the set has none of them, those without any; without, all that fit.
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Jwk> {
@@ -121,4 +157,8 @@ impl KeySet {
                 }
         })
     }
+}
+
+fn check_count(count: usize, limit: usize) -> Result<(), SetError> {
+    if count > limit { Err(SetError::TooMany { count, limit }) } else { Ok(()) }
 }

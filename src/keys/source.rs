@@ -7,7 +7,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::set::{KeySet, SetError};
+use super::set::{Format, KeySet, Reading, SetError};
 use crate::time::Timestamp;
 
 /// How a source is reached and how long its keys last.
@@ -33,6 +33,8 @@ pub struct Remote {
     pub max_bytes: usize,
     /// The most keys that a set may have.
     pub max_keys: usize,
+    /// The form in which the keys are published.
+    pub format: Format,
 }
 
 /// What came back from a fetch, as far as it can be used.
@@ -178,7 +180,10 @@ impl Source {
         let set = if size > limit {
             Err(FetchError::TooLarge { size, limit })
         } else {
-            KeySet::parse(&fetched.body, self.remote.max_keys).map_err(FetchError::Set)
+            // Whoever can reach the endpoint can read it: no secret comes from there.
+            let Remote { format, max_keys, .. } = self.remote;
+            let reading = Reading { format, max_keys, symmetric: false };
+            KeySet::parse(&fetched.body, reading).map_err(FetchError::Set)
         };
         match set {
             Err(error) => {
@@ -317,6 +322,7 @@ mod tests {
             unknown_kid_cooldown: secs(30),
             max_bytes: 10_000,
             max_keys: 10,
+            format: Format::Auto,
         };
         Source::new(remote, 7)
     }

@@ -1,5 +1,6 @@
 //! The claims set (RFC 7519 section 4).
 
+use super::ClaimPath;
 use crate::json::{Json, Object};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -12,8 +13,6 @@ pub struct Claims {
     pub issuer: Option<String>,
     /// `sub`
     pub subject: Option<String>,
-    /// `aud`; none where it is absent
-    pub audiences: Vec<String>,
     /// `exp`
     pub expires: Option<Timestamp>,
     /// `nbf`
@@ -26,22 +25,22 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Reads a claims set. `scope_claims` name the claims that hold scopes, as a string separated
-    /// by spaces or as a list.
+    /// Reads a claims set. `scope_claims` are the claims that hold scopes, as a string separated by
+    /// spaces or as a list.
     ///
     /// # Errors
     /// [`Reason::ClaimInvalid`] for a registered claim or a scope claim of a wrong type, or a date
     /// out of range.
-    pub fn new(all: Object, scope_claims: &[String]) -> Result<Self, Reason> {
+    pub fn new(all: Object, scope_claims: &[ClaimPath]) -> Result<Self, Reason> {
         let mut scopes = Vec::new();
-        for name in scope_claims {
-            add_scopes(&mut scopes, all.get(name))?;
+        for claim in scope_claims {
+            add_scopes(&mut scopes, claim.find(&all))?;
         }
         string(&all, "jti")?;
+        check_audience(all.get("aud"))?;
         Ok(Self {
             issuer: string(&all, "iss")?,
             subject: string(&all, "sub")?,
-            audiences: audiences(all.get("aud"))?,
             expires: date(&all, "exp")?,
             not_before: date(&all, "nbf")?,
             issued: date(&all, "iat")?,
@@ -53,17 +52,6 @@ impl Claims {
     /// Every claim, as it was written.
     pub fn all(&self) -> &Object {
         &self.all
-    }
-
-    /// The value at a dotted path: a claim whose whole name is the path, else a walk down nested
-    /// objects.
-    pub fn at(&self, path: &str) -> Option<&Json> {
-        if let Some(value) = self.all.get(path) {
-            return Some(value);
-        }
-        let mut names = path.split('.');
-        let first = self.all.get(names.next()?)?;
-        names.try_fold(first, |value, name| value.as_object()?.get(name))
     }
 }
 
@@ -85,17 +73,13 @@ fn date(claims: &Object, name: &str) -> Result<Option<Timestamp>, Reason> {
     }
 }
 
-fn audiences(aud: Option<&Json>) -> Result<Vec<String>, Reason> {
+/// `aud` is a string or a list of strings (RFC 7519 section 4.1.3); which ones, the policy asks.
+fn check_audience(aud: Option<&Json>) -> Result<(), Reason> {
     match aud {
-        None => Ok(Vec::new()),
-        Some(Json::String(one)) => Ok(vec![one.clone()]),
-        Some(Json::Array(many)) => many.iter().map(text).collect(),
+        None | Some(Json::String(_)) => Ok(()),
+        Some(Json::Array(many)) if many.iter().all(|one| one.as_str().is_some()) => Ok(()),
         Some(_) => Err(Reason::ClaimInvalid),
     }
-}
-
-fn text(json: &Json) -> Result<String, Reason> {
-    json.as_str().map(str::to_owned).ok_or(Reason::ClaimInvalid)
 }
 
 fn add_scopes(scopes: &mut Vec<String>, claim: Option<&Json>) -> Result<(), Reason> {

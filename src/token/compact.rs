@@ -3,19 +3,26 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::{Claims, Header};
-use crate::json;
+use super::{ClaimPath, Claims, Header};
+use crate::crypto::Backend;
+use crate::json::{self, Json};
 use crate::keys::Jwk;
 use crate::reason::Reason;
+
+/// A well-formed signed object of any content, whose signature was not checked.
+#[derive(Debug)]
+pub struct Jws<'t> {
+    header: Header,
+    payload: &'t str,
+    signing_input: &'t str,
+    signature: Vec<u8>,
+}
 
 /// A well-formed token whose signature was not checked. What it claims is not to be believed.
 #[derive(Debug)]
 pub struct Unverified<'t> {
-    header: Header,
+    jws: Jws<'t>,
     claims: Claims,
-    payload: &'t str,
-    signing_input: &'t str,
-    signature: Vec<u8>,
 }
 
 /// A token whose signature held under a key of its provider.
@@ -23,39 +30,81 @@ pub struct Unverified<'t> {
 pub struct Verified {
     claims: Claims,
     payload: String,
+    key: [u8; 32],
 }
 
-impl<'t> Unverified<'t> {
+impl<'t> Jws<'t> {
     /// Reads a token strictly: three non-empty parts in canonical base64url without padding (RFC
-    /// 7515 section 2), a JSON header and a JSON claims set. `scope_claims` are the claims that hold
-    /// scopes.
+    /// 7515 section 2), the first a JSON header. The payload stays as it is.
     ///
     /// # Errors
     /// [`Reason::TokenMalformed`], [`Reason::TokenEncrypted`] for a JWE, [`Reason::CriticalHeader`],
-    /// [`Reason::AlgorithmNotAllowed`] for an algorithm that is not known,
-    /// [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
-    pub fn parse(token: &'t [u8], scope_claims: &[String]) -> Result<Self, Reason> {
+    /// [`Reason::AlgorithmNotAllowed`] for an algorithm that is not known.
+    pub fn parse(token: &'t [u8]) -> Result<Self, Reason> {
         let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed)?;
         let (signing_input, signature) = token.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
         let (header, payload) = signing_input.split_once('.').ok_or(Reason::TokenMalformed)?;
         if payload.contains('.') {
             // Five parts are a JWE (RFC 7516 section 7.1); every other number is nothing.
-            let parts = payload.bytes().filter(|byte| *byte == b'.').take(3).count();
-            return Err(if parts == 2 { Reason::TokenEncrypted } else { Reason::TokenMalformed });
+            let dots = payload.bytes().filter(|byte| *byte == b'.').take(3).count();
+            return Err(if dots == 2 { Reason::TokenEncrypted } else { Reason::TokenMalformed });
         }
         let header = Header::parse(&decode(header)?)?;
-        let signature = decode(signature)?;
-        let claims = decode(payload)?;
-        let claims = match json::parse(&claims) {
-            Ok(json::Json::Object(claims)) => Claims::new(claims, scope_claims)?,
-            _ => return Err(Reason::TokenMalformed),
-        };
-        Ok(Self { header, claims, payload, signing_input, signature })
+        Ok(Self { header, payload, signing_input, signature: decode(signature)? })
     }
 
     /// The JOSE header.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The payload, decoded.
+    ///
+    /// # Errors
+    /// [`Reason::TokenMalformed`] where it is empty or not canonical base64url.
+    pub fn payload(&self) -> Result<Vec<u8>, Reason> {
+        decode(self.payload)
+    }
+
+    /// The first of `keys` under which the signature holds.
+    ///
+    /// # Errors
+    /// [`Reason::KeyNotFound`] where no key fits, [`Reason::SignatureInvalid`] where it holds under
+    /// none.
+    pub fn verify<'k>(
+        &self,
+        backend: &Backend,
+        keys: impl Iterator<Item = &'k Jwk>,
+    ) -> Result<&'k Jwk, Reason> {
+        let algorithm = self.header.algorithm;
+        let mut reason = Reason::KeyNotFound;
+        for jwk in keys.filter(|jwk| jwk.allows(algorithm)) {
+            if backend.verify(&jwk.key, algorithm, self.signing_input.as_bytes(), &self.signature) {
+                return Ok(jwk);
+            }
+            reason = Reason::SignatureInvalid;
+        }
+        Err(reason)
+    }
+}
+
+impl<'t> Unverified<'t> {
+    /// Reads a token: a [`Jws`] whose payload is a JSON claims set. `scope_claims` are the claims
+    /// that hold scopes.
+    ///
+    /// # Errors
+    /// Those of [`Jws::parse`], and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
+    pub fn parse(token: &'t [u8], scope_claims: &[ClaimPath]) -> Result<Self, Reason> {
+        let jws = Jws::parse(token)?;
+        match json::parse(&jws.payload()?) {
+            Ok(Json::Object(claims)) => Ok(Self { jws, claims: Claims::new(claims, scope_claims)? }),
+            _ => Err(Reason::TokenMalformed),
+        }
+    }
+
+    /// The JOSE header.
+    pub fn header(&self) -> &Header {
+        &self.jws.header
     }
 
     /// What the token claims.
@@ -66,20 +115,14 @@ impl<'t> Unverified<'t> {
     /// Checks the signature under each of `keys` in turn.
     ///
     /// # Errors
-    /// [`Reason::KeyNotFound`] where there is no key, [`Reason::SignatureInvalid`] where it holds
-    /// under none.
-    pub fn verify<'k>(self, keys: impl Iterator<Item = &'k Jwk>) -> Result<Verified, Reason> {
-        let mut reason = Reason::KeyNotFound;
-        for jwk in keys {
-            let algorithm = self.header.algorithm;
-            if jwk.allows(algorithm)
-                && jwk.key.verify(algorithm, self.signing_input.as_bytes(), &self.signature)
-            {
-                return Ok(Verified { claims: self.claims, payload: self.payload.to_owned() });
-            }
-            reason = Reason::SignatureInvalid;
-        }
-        Err(reason)
+    /// Those of [`Jws::verify`].
+    pub fn verify<'k>(
+        self,
+        backend: &Backend,
+        keys: impl Iterator<Item = &'k Jwk>,
+    ) -> Result<Verified, Reason> {
+        let key = self.jws.verify(backend, keys)?.fingerprint;
+        Ok(Verified { claims: self.claims, payload: self.jws.payload.to_owned(), key })
     }
 }
 
@@ -92,6 +135,11 @@ impl Verified {
     /// The claims set as it came: base64url without padding.
     pub fn payload(&self) -> &str {
         &self.payload
+    }
+
+    /// The fingerprint of the key that verified it.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
     }
 }
 

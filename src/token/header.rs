@@ -57,7 +57,7 @@ impl Header {
 
 /// A media type as RFC 7515 section 4.1.9 compares it: without case, and `application/` implied
 /// where there is no slash.
-pub(super) fn normal_type(typ: &str) -> String {
+pub fn normal_type(typ: &str) -> String {
     let typ = typ.to_ascii_lowercase();
     match typ.strip_prefix("application/") {
         Some(rest) if !rest.contains('/') => rest.to_owned(),

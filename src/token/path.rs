@@ -1,0 +1,94 @@
+//! Where in a claims set a claim is.
+
+use crate::json::{Json, Object};
+
+/// The path of a claim: a name, an RFC 6901 pointer (`/realm_access/roles`), a dotted path
+/// (`realm_access.roles`) or a list of names. A claim whose whole name is the text of the path comes
+/// first, so that `https://example.com/roles` needs no escape.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimPath {
+    /// The text, where there is one: a claim of this very name comes first.
+    literal: Option<String>,
+    names: Vec<String>,
+}
+
+impl ClaimPath {
+    /// The path that a text names.
+    pub fn parse(text: &str) -> Self {
+        let names = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(unescaped).collect(),
+            None => text.split('.').map(str::to_owned).collect(),
+        };
+        Self { literal: Some(text.to_owned()), names }
+    }
+
+    /// The path of these names, one a level.
+    pub fn of(names: Vec<String>) -> Self {
+        Self { literal: None, names }
+    }
+
+    /// The value at this path.
+    pub fn find<'c>(&self, claims: &'c Object) -> Option<&'c Json> {
+        if let Some(value) = self.literal.as_deref().and_then(|name| claims.get(name)) {
+            return Some(value);
+        }
+        let (first, rest) = self.names.split_first()?;
+        rest.iter().try_fold(claims.get(first)?, |value, name| match value {
+            Json::Object(object) => object.get(name),
+            // A pointer may step into an array (RFC 6901 section 4).
+            Json::Array(items) => items.get(index(name)?),
+            _ => None,
+        })
+    }
+}
+
+/// One token of a pointer: `~1` is `/`, `~0` is `~` (RFC 6901 section 4).
+fn unescaped(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+fn index(name: &str) -> Option<usize> {
+    let canonical = name == "0" || !name.starts_with('0');
+    let digits = name.bytes().all(|b| b.is_ascii_digit());
+    if canonical && digits { name.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn a_claim_is_found_by_every_form_of_path() {
+        let claims = json::parse(
+            br#"{"a":1,"b":{"c":{"d":2},"x/y":3,"m~n":4},"b.c":5,"https://e/roles":6,"l":[{"k":7}],"w":{"web.app":8},"/p":9}"#,
+        )
+        .unwrap();
+        let claims = claims.as_object().unwrap();
+        for (path, expected) in [
+            ("a", Some("1")),
+            ("/a", Some("1")),
+            ("b.c.d", Some("2")),
+            ("/b/c/d", Some("2")),
+            ("/b/x~1y", Some("3")),
+            ("/b/m~0n", Some("4")),
+            ("b.c", Some("5")),
+            ("/b/c", Some("{\"d\":2}")),
+            ("https://e/roles", Some("6")),
+            ("/l/0/k", Some("7")),
+            ("/l/00/k", None),
+            ("/l/1/k", None),
+            ("/w/web.app", Some("8")),
+            ("/p", Some("9")),
+            ("none", None),
+            ("a.b", None),
+            ("", None),
+            ("/", None),
+        ] {
+            let found = ClaimPath::parse(path).find(claims).map(ToString::to_string);
+            assert_eq!(found.as_deref(), expected, "{path}");
+        }
+        let path = ClaimPath::of(vec!["w".to_owned(), "web.app".to_owned()]);
+        assert_eq!(path.find(claims).map(ToString::to_string).as_deref(), Some("8"));
+    }
+}
