@@ -85,9 +85,14 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
         fields.get("from_headers").map_or_else(|| Some(vec![Location::bearer()]), |item| locations(&item));
     let forward = fields.bool("forward", false);
     let outputs = Outputs {
-        payload_header: fields.get("forward_payload_header").and_then(|item| header_name(&item)),
+        payload_header: fields.get("forward_payload_header").and_then(|item| written_header(&item)),
         claims: fields.get("claim_to_headers").and_then(|item| claim_headers(&item)).unwrap_or_default(),
     };
+    if outputs.claims.iter().any(|claim| Some(&claim.header) == outputs.payload_header.as_ref()) {
+        fields.error(
+            "writes one header from \"forward_payload_header\" and from \"claim_to_headers\"; rename one",
+        );
+    }
     let cache = fields.get("jwt_cache_config").and_then(|item| cache(&item)).unwrap_or_default();
     fields.not_yet(NOT_YET);
     fields.refuse(REFUSED);
@@ -491,8 +496,18 @@ fn header_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
+/// The name of a header to write.
+fn written_header(item: &Item<'_>) -> Option<String> {
+    let name = header_name(item)?;
+    if NOT_WRITTEN.contains(&name.as_str()) {
+        item.error("belongs to the message itself; choose a header of your own, such as x-user");
+        return None;
+    }
+    Some(name)
+}
+
 /// Headers that carry the message itself; writing them from a claim would rewrite the request.
-const NOT_FOR_CLAIMS: &[&str] = &[
+const NOT_WRITTEN: &[&str] = &[
     "host",
     "connection",
     "content-length",
@@ -525,12 +540,9 @@ fn claim_headers(item: &Item<'_>) -> Option<Vec<ClaimHeader>> {
         );
         fields.finish();
         let Some(header_item) = header else { continue };
-        let (Some(header), Some(claim)) = (header_name(&header_item), claim) else {
+        let (Some(header), Some(claim)) = (written_header(&header_item), claim) else {
             continue;
         };
-        if NOT_FOR_CLAIMS.contains(&header.as_str()) {
-            header_item.error("belongs to the message itself; choose a header of your own, such as x-user");
-        }
         if headers.iter().any(|other| other.header == header) {
             header_item.error("is written by another entry already");
         }

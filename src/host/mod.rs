@@ -14,7 +14,7 @@ use crate::gate::{Allow, Outcome, Refusal, State};
 use crate::reason::Reason;
 use crate::request::{Field, Request};
 use crate::time::Timestamp;
-use abi::{Map, Pairs};
+use abi::Map;
 
 #[allow(unsafe_code, missing_docs)]
 mod entry {
@@ -44,13 +44,14 @@ enum Done {
 }
 
 /// Asks `judge` about the request of the current context and does what it says. Whatever the host
-/// cannot do ends in a refusal.
-fn handle(judge: impl FnOnce(&Request<'_>, Timestamp) -> Outcome) -> Done {
+/// cannot do ends in a refusal. `count` is how many fields the host says there are, where it does.
+fn handle(count: Option<usize>, judge: impl FnOnce(&Request<'_>, Timestamp) -> Outcome) -> Done {
     let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
     let fields = pairs.fields();
     let request = Request::new(&fields);
-    // More fields than the host hands over come as none at all.
-    let now = clock().filter(|_| !request.method().is_empty());
+    // More fields than the host can hand over come as none at all.
+    let whole = !request.method().is_empty() && count.is_none_or(|count| count == fields.len());
+    let now = clock().filter(|_| whole);
     let Some(now) = now else {
         log::error!("the host gave no request headers or no time; the request is refused");
         return answer(&overloaded(), request.is_grpc());
@@ -101,8 +102,11 @@ fn answer(denial: &Denial, grpc: bool) -> Done {
     Done::Answered
 }
 
-/// Removes the trailers that only this filter may write.
-fn clean_trailers(reserved: impl FnOnce(&[Field<'_>]) -> Vec<Vec<u8>>) -> Result<(), abi::Status> {
-    let pairs: Pairs = abi::pairs(Map::RequestTrailers)?;
-    reserved(&pairs.fields()).iter().try_for_each(|name| abi::remove(Map::RequestTrailers, name))
+/// Removes the trailers that only this filter may write; false where the host did not let us. `count`
+/// is how many trailers it says there are.
+fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Vec<Vec<u8>>) -> bool {
+    let pairs = abi::pairs(Map::RequestTrailers).unwrap_or_default();
+    let fields = pairs.fields();
+    fields.len() == count
+        && reserved(&fields).iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok())
 }

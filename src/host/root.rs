@@ -65,6 +65,19 @@ impl Root {
         if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
             tell(gate, now);
         }
+        self.carry_out(now);
+    }
+
+    /// Lets everyone go who waits: what they wait for ends here.
+    fn release_all(&mut self) {
+        if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
+            gate.release_all();
+        }
+        // Whoever is woken is refused where there is no time to judge by.
+        self.carry_out(clock().unwrap_or_default());
+    }
+
+    fn carry_out(&mut self, now: Timestamp) {
         // Bounded: each fetch that cannot be sent is reported once, and is then due later.
         while let Some(effect) = self.next_effect() {
             match effect {
@@ -113,7 +126,7 @@ impl Root {
         if abi::set_effective_context(stream.0).is_err() {
             return; // Its client has gone.
         }
-        let done = handle(|request, now| match self.plugin.borrow_mut().gate.as_mut() {
+        let done = handle(None, |request, now| match self.plugin.borrow_mut().gate.as_mut() {
             Some(gate) => gate.resume(request, now),
             None => super::stream::no_gate(),
         });
@@ -168,7 +181,7 @@ impl Context for Root {
 
     /// The configuration is going: nobody is left waiting for it.
     fn on_done(&mut self) -> bool {
-        self.run(|gate, _| gate.release_all());
+        self.release_all();
         true
     }
 }
@@ -195,8 +208,8 @@ impl RootContext for Root {
             config.providers.len(),
             config.rules.iter().count()
         );
-        // Whoever waits under an earlier configuration of this context is judged by the new one.
-        self.run(|gate, _| gate.release_all());
+        // Whoever waits under an earlier configuration of this context gets an answer now.
+        self.release_all();
         self.calls.clear();
         let backend = super::crypto::backend();
         log::info!("{backend}");

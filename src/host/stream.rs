@@ -40,8 +40,8 @@ impl Context for Stream {
 }
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _fields: usize, _end: bool) -> Action {
-        let done = handle(|request, now| match self.plugin.borrow_mut().gate.as_mut() {
+    fn on_http_request_headers(&mut self, count: usize, _end: bool) -> Action {
+        let done = handle(Some(count), |request, now| match self.plugin.borrow_mut().gate.as_mut() {
             Some(gate) => gate.decide(self.id, request, now),
             None => no_gate(),
         });
@@ -56,18 +56,16 @@ impl HttpContext for Stream {
         }
     }
 
-    fn on_http_request_trailers(&mut self, _fields: usize) -> Action {
-        let cleaned = clean_trailers(|fields| match self.plugin.borrow().gate.as_ref() {
+    fn on_http_request_trailers(&mut self, count: usize) -> Action {
+        let cleaned = clean_trailers(count, |fields| match self.plugin.borrow().gate.as_ref() {
             Some(gate) => gate.reserved().among(fields).into_iter().map(<[u8]>::to_vec).collect(),
             None => Vec::new(),
         });
-        match cleaned {
-            Ok(()) => Action::Continue,
-            Err(status) => {
-                log::error!("the host refused to clean the trailers ({status}); the request is refused");
-                answer(&overloaded(), false);
-                Action::Pause
-            }
+        if cleaned {
+            return Action::Continue;
         }
+        log::error!("the host did not let the trailers be cleaned; the request is refused");
+        answer(&overloaded(), false);
+        Action::Pause
     }
 }

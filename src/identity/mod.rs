@@ -96,9 +96,14 @@ fn scalar(claim: &Json) -> Option<String> {
     }
 }
 
-/// Whether a text can be a header value without becoming something else (RFC 9110 section 5.5).
+/// Whether a text can be a header value without becoming something else (RFC 9110 section 5.5): no
+/// control characters, no blanks at its ends, which the next hop cuts off, and nothing beyond ASCII,
+/// which servers read in different character sets.
 fn is_safe(value: &str) -> bool {
-    value.len() <= MAX_VALUE && !value.chars().any(char::is_control)
+    value.len() <= MAX_VALUE
+        && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        && !value.starts_with(' ')
+        && !value.ends_with(' ')
 }
 
 /// The header names that only this filter writes.
@@ -189,7 +194,10 @@ mod tests {
         for (value, expected) in [
             ("a", true),
             ("", true),
-            ("é", true),
+            ("a b", true),
+            (" a", false),
+            ("a ", false),
+            ("\u{e9}", false),
             ("a\r\nb: c", false),
             ("a\0", false),
             ("a\u{85}", false),
