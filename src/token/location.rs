@@ -70,11 +70,14 @@ pub fn find<'a>(locations: &[Location], request: &Request<'a>) -> Found<'a> {
         if values.next().is_some() {
             return Found::Several;
         }
-        let Some(credential) = location.credential(value) else {
-            continue;
-        };
         // Envoy joins repeated Authorization fields with a comma, which no token holds.
-        if credential.contains(&b',') || found != Found::Nothing {
+        let joined = value.contains(&b',');
+        let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii_start);
+        if joined && parts.any(|part| location.credential(part).is_some()) {
+            return Found::Several;
+        }
+        let Some(credential) = location.credential(value) else { continue };
+        if found != Found::Nothing {
             return Found::Several;
         }
         found = Found::One(credential);
