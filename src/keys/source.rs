@@ -220,7 +220,8 @@ impl Source {
     /// A token in order but for its kid, which no key has: is it worth a fetch? Where it is, the
     /// fetch becomes due.
     pub fn unknown_kid(&mut self, kid: &str, now: Timestamp) -> UnknownKid {
-        if self.in_flight.is_some() {
+        // Whoever asks before the fetch has started waits for the same one.
+        if self.in_flight.is_some() || self.due(now) {
             return UnknownKid::Wait;
         }
         self.missing_kids.retain(|(_, until)| now < *until);
@@ -382,7 +383,12 @@ mod tests {
     fn unknown_kids_cost_three_fetches_and_then_one_a_cooldown() {
         let mut source = source();
         source.arrived(&body(SET), at(0)).unwrap();
-        let mut fetches = 0;
+        for n in 0..10 {
+            assert_eq!(source.unknown_kid(&format!("at once {n}"), at(0)), UnknownKid::Wait);
+        }
+        source.started(at(0));
+        source.arrived(&body(SET), at(0)).unwrap();
+        let mut fetches = 1;
         for n in 0..600 {
             let kid = format!("k{n}");
             let now = at(n / 10);

@@ -102,6 +102,10 @@ fn unescape(path: &[u8]) -> Result<String, Ambiguous> {
                 (in_parameters, had_parameters) = (false, false);
             }
             (b';', false) => (in_parameters, had_parameters) = (true, true),
+            // A hop that decodes it and then cuts parameters off is left with the dots.
+            (b';', true) if !in_parameters && (out.ends_with("/.") || out.ends_with("/..")) => {
+                return Err(Ambiguous::DotSegment);
+            }
             _ => {}
         }
         if in_parameters {
@@ -204,6 +208,8 @@ mod tests {
             (b"/a/.%2E/b", DotSegment),
             (b"/a/..;/b", DotSegment),
             (b"/a/.;x=1", DotSegment),
+            (b"/a/..%3b/b", DotSegment),
+            (b"/a/%2e%3Bx/b", DotSegment),
             (b"/a\\b", BadCharacter),
             (b"/a b", BadCharacter),
             (b"/a\tb", BadCharacter),
