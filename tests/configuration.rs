@@ -146,21 +146,10 @@ fn what_is_no_configuration_stops_envoy() {
 fn what_is_not_built_yet_is_refused_by_name() {
     let sound = json!({ "issuer": "a", "local_jwks": { "inline": { "keys": [Key::cached(Alg::ES256, "ec-1").public_jwk()] } } });
     let provider_fields = json!({
-        "audience_claims": ["aud"],
-        "audience_match": "exact",
-        "subjects": { "prefix": "svc-" },
-        "token_types": ["at+jwt"],
-        "sender_constrained": "ignore",
-        "max_lifetime": "3600s",
-        "max_age": "3600s",
-        "required_claims": ["sub"],
         "from_cookies": ["session"],
         "from_params": ["access_token"],
         "pad_forward_payload_header": true,
         "clear_route_cache": true,
-        "jwt_cache_config": { "jwt_cache_size": 10 },
-        "max_token_size": 100,
-        "scope_claims": ["scope"],
         "role_claims": ["roles"],
         "scope_hierarchy": { "a": ["b"] },
         "csrf": { "allowed_origins": [] },

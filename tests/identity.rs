@@ -377,11 +377,21 @@ fn a_claim_with_line_ends_or_control_characters_never_makes_a_header() {
             assert!(!record.headers.iter().any(|(_, value)| control(value)), "{claim:?}: {record:?}");
         }
     }
-    // What is text stays text.
-    for name in ["Zoë", "山田", "a b", "a, b; c=\"d\"", "\\", "%0d%0a"] {
+    // What is plain text stays text. Beyond ASCII, servers read a header in different character sets, and
+    // blanks at its ends are cut off: such a value is in no header, only in the payload.
+    for (name, seen) in [
+        ("a b", &["a b"][..]),
+        ("a, b; c=\"d\"", &["a, b; c=\"d\""]),
+        ("\\", &["\\"]),
+        ("%0d%0a", &["%0d%0a"]),
+        ("Zoë", &[]),
+        ("山田", &[]),
+        (" admin", &[]),
+        ("admin ", &[]),
+    ] {
         let token = gateway.idp.token(json!({ "sub": name }));
         assert_eq!(Request::get("/orders").bearer(&token).send(addr).status, 200, "{name}");
-        assert_sees(&gateway.upstream.last(), "x-user", &[name]);
+        assert_sees(&gateway.upstream.last(), "x-user", seen);
     }
     gateway.assert_sound();
 }

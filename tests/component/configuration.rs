@@ -111,7 +111,7 @@ fn broken() -> Vec<(&'static str, Value, &'static str)> {
         ("/providers/corp/audiences", json!(["a", 7]), "providers.corp.audiences[1]"),
         ("/providers/corp/algorithms", json!(["ES256", "none"]), "providers.corp.algorithms[1]"),
         ("/providers/corp/algorithms", json!(["es256"]), "providers.corp.algorithms[0]"),
-        ("/providers/corp/algorithms", json!(["HS256"]), "providers.corp.algorithms[0]"),
+        ("/providers/corp/algorithms", json!(["HS256"]), "providers.corp.algorithms"),
         ("/providers/corp/algorithms", json!([]), "providers.corp.algorithms"),
         ("/providers/corp/clock_skew_seconds", json!(301), "providers.corp.clock_skew_seconds"),
         ("/providers/corp/clock_skew_seconds", json!(-1), "providers.corp.clock_skew_seconds"),

@@ -29,11 +29,14 @@ async fn exchange(request: &Request, addr: SocketAddr) -> io::Result<Response> {
     sender = sender.ready().await.map_err(io::Error::other)?;
     let nothing_follows = request.body.is_none() && trailers.is_empty();
     let (answer, mut body) = sender.send_request(head, nothing_follows).map_err(io::Error::other)?;
-    if let Some(bytes) = &request.body {
-        body.send_data(Bytes::copy_from_slice(bytes), trailers.is_empty()).map_err(io::Error::other)?;
-    }
-    if !trailers.is_empty() {
-        body.send_trailers(trailers).map_err(io::Error::other)?;
+    // A server may answer and close the stream before it has read the rest (RFC 9113 section 8.1): what
+    // cannot be sent then does not matter, the answer does.
+    let data_sent = match &request.body {
+        Some(bytes) => body.send_data(Bytes::copy_from_slice(bytes), trailers.is_empty()).is_ok(),
+        None => true,
+    };
+    if data_sent && !trailers.is_empty() {
+        let _ = body.send_trailers(trailers);
     }
 
     let (parts, mut incoming) = answer.await.map_err(io::Error::other)?.into_parts();
