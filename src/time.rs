@@ -29,6 +29,11 @@ impl Timestamp {
         self.0.as_secs()
     }
 
+    /// Nanoseconds since the epoch; the largest number there is from the year 2554 on.
+    pub fn as_nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// A `NumericDate` (RFC 7519 section 2): an integer or a fraction from 0 to 2^63 - 1 seconds.
     ///
     /// # Errors

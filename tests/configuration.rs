@@ -173,7 +173,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         "realm": "x",
         "error_body": "none",
         "filter_state": [],
-        "shared_data_secret": { "environment_variable": "X" },
         "filter_state_rules": {},
     });
     let rule_fields = json!({ "mode": "report", "ambiguous_paths": "reject" });
@@ -227,13 +226,8 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ],
     );
 
-    let discovery = json!({ "providers": { "corp": {
-        "issuer": "a",
-        "discovery": { "http_uri": { "uri": "https://a.example/x", "cluster": "a", "timeout": "5s" } },
-    } }, "rules": [] });
     let file =
         json!({ "providers": { "corp": { "local_jwks": { "filename": "/etc/keys.json" } } }, "rules": [] });
-    assert_told(&refused(PluginConfig::Json(discovery)), &[("providers.corp.discovery", "")]);
     assert_told(
         &refused(PluginConfig::Json(file)),
         &[("providers.corp.local_jwks.filename", "environment_variable")],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Environment;
 use super::problem::Report;
 use crate::json::{Json, Number, Object};
 
@@ -258,6 +259,15 @@ impl<'c> Fields<'c> {
             self.report.error(&join(&self.path, key), hint);
         }
     }
+}
+
+/// The value of the environment variable that a field names.
+pub(super) fn variable(item: &Item<'_>, environment: Environment<'_>) -> Option<String> {
+    let value = environment(item.text()?);
+    if value.is_none() {
+        item.error("this environment variable is not set; name it in the vm_config's environment_variables");
+    }
+    value
 }
 
 /// `a.b`, or `a["b c"]` for a name that would not be clear behind a dot.

@@ -15,6 +15,7 @@ pub use problem::Problem;
 pub use provider::{Keys, Provider};
 
 use crate::json::Json;
+use crate::keys::Hidden;
 use crate::rules::{ProviderId, Rules};
 use fields::Item;
 use problem::Report;
@@ -28,6 +29,8 @@ pub struct Config {
     pub rules: Rules,
     /// What a request gets that no rule matches.
     pub unmatched: Unmatched,
+    /// What the values that workers share are sealed with.
+    pub shared_data_secret: Option<Hidden>,
     /// What is legal and dangerous.
     pub warnings: Vec<Problem>,
 }
@@ -78,7 +81,6 @@ const NOT_YET: &[&str] = &[
     "realm",
     "error_body",
     "filter_state",
-    "shared_data_secret",
 ];
 
 fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Config> {
@@ -100,6 +102,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
         Unmatched::Deny,
     );
+    let shared_data_secret = fields.get("shared_data_secret").and_then(|item| secret(&item, environment));
     fields.not_yet(NOT_YET);
     fields.refuse(&[(
         "filter_state_rules",
@@ -119,7 +122,20 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
             );
         }
     }
-    Some(Config { providers, rules: Rules::new(rules), unmatched, warnings: Vec::new() })
+    Some(Config { providers, rules: Rules::new(rules), unmatched, shared_data_secret, warnings: Vec::new() })
+}
+
+fn secret(item: &Item<'_>, environment: Environment<'_>) -> Option<Hidden> {
+    let mut fields = item.fields()?;
+    let named = fields.required("environment_variable", "name the variable that holds the secret");
+    fields.finish();
+    let named = named?;
+    let secret = fields::variable(&named, environment)?;
+    if secret.len() < 32 {
+        named.error("holds fewer than 32 bytes; take 32 or more from a random source");
+        return None;
+    }
+    Some(Hidden(secret))
 }
 
 #[cfg(test)]

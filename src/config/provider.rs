@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Environment;
-use super::fields::{Fields, Item, join};
+use super::fields::{Fields, Item, join, variable};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::CacheSize;
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
-use crate::keys::source::Remote;
-use crate::keys::{Format, KeySet, Reading};
+use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
 use crate::text::TextMatch;
 use crate::token::{
     AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
@@ -40,7 +39,7 @@ pub enum Keys {
     /// They are in the configuration.
     Local(Rc<KeySet>),
     /// They are fetched.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,7 +51,6 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Fields that later versions have.
 const NOT_YET: &[&str] = &[
-    "discovery",
     "from_cookies",
     "from_params",
     "pad_forward_payload_header",
@@ -79,8 +77,7 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
     }
     let mut fields = item.fields()?;
     let policy = policy(&mut fields);
-    let symmetric = policy.algorithms.iter().any(Algorithm::is_symmetric);
-    let keys = keys(&mut fields, environment, symmetric);
+    let keys = keys(&mut fields, environment, &policy);
     let locations =
         fields.get("from_headers").map_or_else(|| Some(vec![Location::bearer()]), |item| locations(&item));
     let forward = fields.bool("forward", false);
@@ -321,16 +318,18 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
     Some(set)
 }
 
-fn keys(fields: &mut Fields<'_>, environment: Environment<'_>, symmetric: bool) -> Option<Keys> {
+fn keys(fields: &mut Fields<'_>, environment: Environment<'_>, policy: &Policy) -> Option<Keys> {
+    let symmetric = policy.algorithms.iter().any(Algorithm::is_symmetric);
     let given = fields.present(&["remote_jwks", "discovery", "local_jwks"]);
     if given.len() != 1 {
         fields.error(if given.is_empty() {
-            "has no keys; give one of \"remote_jwks\" and \"local_jwks\"".to_owned()
+            "has no keys; give one of \"remote_jwks\", \"discovery\" and \"local_jwks\"".to_owned()
         } else {
             format!("has keys from {}; keep one", given.join(" and "))
         });
     }
-    let remote = fields.get("remote_jwks").and_then(|item| remote(&item));
+    let remote = fields.get("remote_jwks").and_then(|item| remote(&item, environment));
+    let discovery = fields.get("discovery").and_then(|item| discovery(&item, policy, environment));
     if symmetric && given != ["local_jwks"] {
         fields.report.error(
             &join(&fields.path, "algorithms"),
@@ -338,7 +337,10 @@ fn keys(fields: &mut Fields<'_>, environment: Environment<'_>, symmetric: bool) 
         );
     }
     let local = fields.get("local_jwks").and_then(|item| local(&item, environment, symmetric));
-    remote.map(Keys::Remote).or(local.map(|set| Keys::Local(Rc::new(set))))
+    remote
+        .or(discovery)
+        .map(|remote| Keys::Remote(Box::new(remote)))
+        .or(local.map(|set| Keys::Local(Rc::new(set))))
 }
 
 const FORMATS: &[(&str, Format)] = &[
@@ -348,49 +350,85 @@ const FORMATS: &[(&str, Format)] = &[
     ("spiffe", Format::Spiffe),
 ];
 
-fn remote(item: &Item<'_>) -> Option<Remote> {
+fn remote(item: &Item<'_>, environment: Environment<'_>) -> Option<Remote> {
     let mut fields = item.fields()?;
     let http_uri = fields.required("http_uri", "give { uri, cluster, timeout }");
-    let http_uri = http_uri.and_then(|item| uri(&item));
-    let cache_duration = fields.duration("cache_duration", SECOND, WEEK, Duration::from_secs(600));
-    let stale_if_error = fields.duration("stale_if_error", Duration::ZERO, WEEK, HOUR);
-    let cooldown = fields.duration("unknown_kid_cooldown", SECOND, DAY, Duration::from_secs(30));
-    let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(262_144);
-    let max_keys = fields.whole("max_keys", 1, 100_000).unwrap_or(KeySet::MAX_KEYS as u64);
+    let endpoint = http_uri.and_then(|item| endpoint(&item));
     // Keys are always fetched ahead and retried; what `jwt_authn` says about that is accepted.
     for name in ["async_fetch", "retry_policy"] {
         fields.get(name).and_then(|item| item.fields());
     }
+    source(fields, endpoint.map(Origin::Jwks), environment)
+}
+
+fn discovery(item: &Item<'_>, policy: &Policy, environment: Environment<'_>) -> Option<Remote> {
+    let mut fields = item.fields()?;
+    let http_uri = fields.required("http_uri", "give { uri, cluster, timeout } of the metadata document");
+    let document = http_uri.and_then(|item| endpoint(&item));
+    let elsewhere = fields.get("jwks").and_then(|item| {
+        let mut fields = item.fields()?;
+        let host = fields.required("host", "name the host of the key set, as jwks_uri has it");
+        let cluster = fields.required("cluster", "name the Envoy cluster that reaches it");
+        fields.finish();
+        Some((host?.text()?.to_owned(), cluster?.text()?.to_owned()))
+    });
+    let exact = |issuer: &Issuer| match issuer {
+        Issuer::Exact(issuer) => Some(issuer.clone()),
+        Issuer::Template(_) => None,
+    };
+    let issuers: Option<Vec<String>> = policy.issuers.iter().map(exact).collect();
+    let issuers = issuers.filter(|issuers| !issuers.is_empty());
+    if issuers.is_none() {
+        item.error("needs an \"issuer\" that is no template: the document must name the same one");
+    }
+    let origin =
+        document.zip(issuers).map(|(document, issuers)| Origin::Discovery { document, issuers, elsewhere });
+    source(fields, origin, environment)
+}
+
+/// The fields that every remote source has.
+fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Environment<'_>) -> Option<Remote> {
+    let headers = fields.get("headers").and_then(|item| request_headers(&item, environment));
+    let cache_duration = fields.duration("cache_duration", SECOND, WEEK, Duration::from_secs(600));
+    let stale_if_error = fields.duration("stale_if_error", Duration::ZERO, WEEK, HOUR);
+    let unknown_kid_cooldown = fields.duration("unknown_kid_cooldown", SECOND, DAY, Duration::from_secs(30));
+    let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(262_144);
+    let max_keys = fields.whole("max_keys", 1, 100_000).unwrap_or(KeySet::MAX_KEYS as u64);
     let format = fields.choice("format", FORMATS, Format::Auto);
-    fields.not_yet(&["headers"]);
     fields.finish();
-    let uri = http_uri?;
     Some(Remote {
-        scheme: uri.scheme,
-        authority: uri.authority,
-        path: uri.path,
-        cluster: uri.cluster,
-        timeout: uri.timeout,
+        origin: origin?,
+        headers: headers.unwrap_or_default(),
         cache_duration,
         stale_if_error,
-        unknown_kid_cooldown: cooldown,
+        unknown_kid_cooldown,
         max_bytes: usize::try_from(max_bytes).ok()?,
         max_keys: usize::try_from(max_keys).ok()?,
         format,
     })
 }
 
-struct HttpUri {
-    scheme: String,
-    authority: String,
-    path: String,
-    cluster: String,
-    timeout: Duration,
+/// Fields for requests to a key endpoint that asks for credentials.
+fn request_headers(item: &Item<'_>, environment: Environment<'_>) -> Option<Vec<(String, Hidden)>> {
+    let mut headers = Vec::new();
+    for item in item.list()? {
+        let Some(mut fields) = item.fields() else { continue };
+        let name = fields.required("name", "name the header").and_then(|item| written_header(&item));
+        let value = fields.required("environment_variable", "name the variable that holds the value");
+        fields.finish();
+        let Some(named) = value else { continue };
+        let Some(value) = variable(&named, environment) else { continue };
+        if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            named.error("holds something that cannot stand in a header");
+        }
+        headers.extend(name.map(|name| (name, Hidden(value))));
+    }
+    Some(headers)
 }
 
-fn uri(item: &Item<'_>) -> Option<HttpUri> {
+fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
     let mut fields = item.fields()?;
-    let uri = fields.required("uri", "give the absolute URI of the key set");
+    let uri = fields.required("uri", "give the absolute URI");
     let cluster = fields
         .required("cluster", "name the Envoy cluster that reaches the host")
         .and_then(|item| item.text())
@@ -398,25 +436,11 @@ fn uri(item: &Item<'_>) -> Option<HttpUri> {
     let timeout = fields.duration("timeout", Duration::from_millis(1), MINUTE, Duration::from_secs(5));
     fields.finish();
     let uri = uri?;
-    let Some((scheme, authority, path)) = uri.text().and_then(split_uri) else {
+    let Some((scheme, authority, path)) = uri.text().and_then(Endpoint::split) else {
         uri.error("must be absolute and plain: https://host/path, without user or fragment");
         return None;
     };
-    Some(HttpUri { scheme, authority, path, cluster: cluster?, timeout })
-}
-
-/// Scheme, authority, and path with query of an absolute http(s) URI (RFC 3986 section 3).
-fn split_uri(uri: &str) -> Option<(String, String, String)> {
-    let (scheme, rest) = uri.split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(end)?;
-    let sound = matches!(scheme.as_str(), "http" | "https")
-        && !authority.is_empty()
-        && !authority.contains('@')
-        && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
+    Some(Endpoint { scheme, authority, path, cluster: cluster?, timeout })
 }
 
 fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Option<KeySet> {
@@ -434,7 +458,7 @@ fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Opti
     }
     let inline = fields.get("inline");
     let text = fields.get("inline_string");
-    let variable = fields.get("environment_variable");
+    let from_environment = fields.get("environment_variable");
     fields.finish();
     let (item, set) = if let Some(item) = inline {
         let set = KeySet::from_json(item.json, reading);
@@ -443,13 +467,8 @@ fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Opti
         let set = KeySet::parse(item.text()?.as_bytes(), reading);
         (item, set)
     } else {
-        let item = variable?;
-        let Some(text) = environment(item.text()?) else {
-            item.error(
-                "this environment variable is not set; name it in the vm_config's environment_variables",
-            );
-            return None;
-        };
+        let item = from_environment?;
+        let text = variable(&item, environment)?;
         let set = KeySet::parse(text.as_bytes(), reading);
         (item, set)
     };

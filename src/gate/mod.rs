@@ -14,8 +14,9 @@ use crate::answer::Denial;
 use crate::config::{Config, Keys, Provider, Unmatched};
 use crate::crypto::Backend;
 use crate::identity::Reserved;
-use crate::keys::KeySet;
-use crate::keys::source::{FetchError, Fetched, Remote, Source, UnknownKid};
+use crate::keys::{
+    Alone, Answer, FetchError, KeySet, News, Query, Remote, Source, Status, Store, UnknownKid,
+};
 use crate::reason::Reason;
 use crate::request::Request;
 use crate::rules::{ProviderId, Rule, canonical};
@@ -24,8 +25,8 @@ use crate::token::{Found, Unverified, Verified, find};
 
 pub use verdicts::CacheSize;
 use verdicts::Verdicts;
-pub use waiting::MAX_WAITING;
 use waiting::Waiting;
+pub use waiting::{MAX_WAITING, Waited};
 
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -69,25 +70,42 @@ pub type State = Vec<(&'static str, String)>;
 /// Something to be done outside.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Send a request for keys, and report what came of it with [`Gate::fetched`].
+    /// Send a request for keys, and report what came of it with [`Gate::answered`].
     Fetch {
         /// For which provider
         provider: ProviderId,
-        /// Where to
-        remote: Remote,
+        /// What to ask
+        query: Query,
     },
     /// Ask about this waiting request again with [`Gate::resume`].
-    Wake(StreamId),
+    Wake(StreamId, Waited),
     /// Write this to the log.
     Log(log::Level, String),
 }
 
+/// What a gate is given of the world around it.
+pub struct World {
+    /// Where signatures are checked.
+    pub backend: Backend,
+    /// What the instances of this proxy share.
+    pub store: Rc<dyn Store>,
+    /// A number that no other instance has.
+    pub random: u64,
+}
+
+impl World {
+    /// A world of one instance, with everything in Rust: for tests and tools.
+    pub fn alone(random: u64) -> Self {
+        Self { backend: Backend::portable(), store: Rc::new(Alone::default()), random }
+    }
+}
+
 /// The gate of one plugin configuration in one worker.
-#[derive(Debug)]
 pub struct Gate {
     config: Config,
     reserved: Reserved,
     backend: Backend,
+    store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
     sources: Vec<Option<Source>>,
     /// The verdicts on each provider's tokens.
@@ -105,28 +123,32 @@ enum Lack {
 }
 
 impl Gate {
-    /// A gate for a configuration. `seed` spreads the refreshes of many workers over time.
-    pub fn new(config: Config, backend: Backend, seed: u64) -> Self {
+    /// A gate for a configuration. It starts with what other instances of the proxy have put into the
+    /// store.
+    pub fn new(config: Config, world: World, now: Timestamp) -> Self {
+        let World { backend, store, random } = world;
+        let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
         let sources = config
             .providers
             .iter()
             .zip(0u64..)
             .map(|(provider, at)| match &provider.keys {
                 Keys::Local(_) => None,
-                Keys::Remote(remote) => Some(Source::new(remote.clone(), seed.wrapping_add(at))),
+                Keys::Remote(remote) => {
+                    // Far apart, so that no two sources of two instances have one number.
+                    let random = random.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    Some(Source::new(Remote::clone(remote), random, secret))
+                }
             })
             .collect();
         let reserved = Reserved::new(config.providers.iter().flat_map(|p| p.outputs.names()));
         let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
-        Self {
-            config,
-            reserved,
-            backend,
-            sources,
-            verdicts,
-            waiting: Waiting::default(),
-            effects: VecDeque::new(),
+        let (waiting, effects) = (Waiting::default(), VecDeque::new());
+        let mut gate = Self { config, reserved, backend, store, sources, verdicts, waiting, effects };
+        for at in 0..gate.sources.len() {
+            gate.with_source(ProviderId(at), |source, store| source.look(store, now));
         }
+        gate
     }
 
     /// The configuration.
@@ -139,14 +161,26 @@ impl Gate {
         &self.reserved
     }
 
-    /// Decides a request that has just arrived.
-    pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
-        self.judge(Some(stream), request, now)
+    /// What an operator may want to see of a provider's key source, where it has one.
+    pub fn status(&self, provider: ProviderId, now: Timestamp) -> Option<Status> {
+        Some(self.sources.get(provider.0)?.as_ref()?.status(now))
     }
 
-    /// Decides a request that waited. It does not wait again.
-    pub fn resume(&mut self, request: &Request<'_>, now: Timestamp) -> Outcome {
-        self.judge(None, request, now)
+    /// Decides a request that has just arrived.
+    pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
+        self.judge(stream, None, request, now)
+    }
+
+    /// Decides a request that waited. It waits again only where the fetch that it waited for had begun
+    /// before it came, and never past its deadline.
+    pub fn resume(
+        &mut self,
+        stream: StreamId,
+        waited: Waited,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Outcome {
+        self.judge(stream, Some(waited), request, now)
     }
 
     /// Forgets a request: its client has gone.
@@ -154,52 +188,54 @@ impl Gate {
         self.waiting.remove(stream);
     }
 
-    /// Takes note of the time: starts the fetches that are due and wakes whoever waited too long.
+    /// Takes note of the time: starts the fetches that are due, takes over what others fetched, and
+    /// wakes whoever waited too long.
     pub fn tick(&mut self, now: Timestamp) {
-        for (at, source) in self.sources.iter_mut().enumerate() {
-            let Some(source) = source.as_mut().filter(|source| source.due(now)) else {
-                continue;
-            };
-            source.started(now);
-            let remote = source.remote().clone();
-            self.effects.push_back(Effect::Fetch { provider: ProviderId(at), remote });
+        for at in 0..self.sources.len() {
+            self.with_source(ProviderId(at), |source, store| source.tick(store, now));
         }
-        self.effects.extend(self.waiting.expired(now).into_iter().map(Effect::Wake));
+        let expired = self.waiting.expired(now);
+        self.wake(expired);
     }
 
-    /// A fetch ended. Whoever waited for it is woken, however it ended.
-    pub fn fetched(&mut self, provider: ProviderId, result: Result<Fetched, FetchError>, now: Timestamp) {
-        let Some(source) = self.sources.get_mut(provider.0).and_then(Option::as_mut) else {
-            return;
-        };
-        let name = self.config.provider(provider).map_or("", |provider| &provider.name);
-        let had_keys = source.keys(now).is_some();
-        let result = result.inspect_err(|_| source.failed(now));
-        let (level, text) = match result.and_then(|fetched| source.arrived(&fetched, now).cloned()) {
-            Ok(set) => {
-                // A key that is no longer listed was withdrawn, and so was every verdict under it.
-                if let Some(verdicts) = self.verdicts.get_mut(provider.0) {
-                    verdicts.keep_keys(&set);
+    /// An [`Effect::Fetch`] ended, well or not.
+    pub fn answered(&mut self, provider: ProviderId, answer: Result<Answer, FetchError>, now: Timestamp) {
+        self.with_source(provider, |source, store| source.answered(store, answer, now));
+    }
+
+    fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<News>) {
+        let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) else { return };
+        let name = self.config.provider(id).map_or("", |provider| &provider.name);
+        for news in act(source, &*self.store) {
+            match news {
+                News::Ask(query) => self.effects.push_back(Effect::Fetch { provider: id, query }),
+                News::Log(level, text) => {
+                    self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
                 }
-                let level = if had_keys { log::Level::Debug } else { log::Level::Info };
-                (level, format!("provider {name:?}: {}", summary(&set)))
+                News::Ended => {
+                    let released = self.waiting.released(id).into_iter();
+                    self.effects.extend(released.map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                // A key that is no longer listed was withdrawn, and so was every verdict under it.
+                News::Changed => {
+                    if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
+                        verdicts.keep_keys(set);
+                    }
+                }
             }
-            Err(error) => {
-                let next = source.next_fetch_in(now).as_secs_f64();
-                let kept = if had_keys { "the keys at hand stay in use" } else { "there are no keys" };
-                let text = format!(
-                    "provider {name:?}: fetching keys failed: {error}; {kept}; next try in {next:.1} s"
-                );
-                (log::Level::Warn, text)
-            }
-        };
-        self.effects.push_back(Effect::Log(level, text));
-        self.effects.extend(self.waiting.released(provider).into_iter().map(Effect::Wake));
+        }
+    }
+
+    fn wake(&mut self, streams: Vec<(StreamId, Waited)>) {
+        self.effects.extend(streams.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
     }
 
     /// Wakes everyone who waits, because this gate ends.
     pub fn release_all(&mut self) {
-        self.effects.extend(self.waiting.all().into_iter().map(Effect::Wake));
+        // Their time is up, so that none of them begins to wait again.
+        let all = self.waiting.all().into_iter();
+        let all = all.map(|(stream, waited)| (stream, Waited { deadline: Timestamp::default(), ..waited }));
+        self.wake(all.collect());
     }
 
     /// Whether any request waits.
@@ -212,8 +248,13 @@ impl Gate {
         self.effects.pop_front()
     }
 
-    /// `stream` is the request's number where it may wait.
-    fn judge(&mut self, stream: Option<StreamId>, request: &Request<'_>, now: Timestamp) -> Outcome {
+    fn judge(
+        &mut self,
+        stream: StreamId,
+        waited: Option<Waited>,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Outcome {
         let config = &self.config;
         let unmatched = |reason| refuse(Denial::new(reason, ""), None);
         // A CONNECT request has no path: no rule of this version is for it.
@@ -247,8 +288,7 @@ impl Gate {
             ..Denial::new(Reason::TokenMissing, &provider.name)
         };
         let verdicts = self.verdicts.get_mut(id.0);
-        let mut judge =
-            Judge { provider, backend: &self.backend, source, verdicts, may_wait: stream.is_some(), now };
+        let mut judge = Judge { provider, backend: &self.backend, source, verdicts, waited, now };
         let token = match judge.authenticate(request) {
             Ok(token) => token,
             Err(Lack::Deny(reason)) => {
@@ -257,12 +297,12 @@ impl Gate {
                 return refuse(Denial { reason, retry_after, ..denial }, Some((rule, provider)));
             }
             Err(Lack::Wait) => {
-                let timeout = match &provider.keys {
-                    Keys::Remote(remote) => remote.timeout,
+                let patience = match &provider.keys {
+                    Keys::Remote(remote) => remote.patience(),
                     Keys::Local(_) => Duration::ZERO,
                 };
-                let waits = stream.is_some_and(|stream| self.waiting.add(stream, id, now.plus(timeout)));
-                if waits {
+                let deadline = waited.map_or(now.plus(patience), |waited| waited.deadline);
+                if self.waiting.add(stream, id, Waited { since: now, deadline }) {
                     return Outcome::Wait;
                 }
                 return refuse(Denial { reason: Reason::Overloaded, ..denial }, Some((rule, provider)));
@@ -292,8 +332,8 @@ struct Judge<'g> {
     backend: &'g Backend,
     source: Option<&'g mut Source>,
     verdicts: Option<&'g mut Verdicts>,
-    /// Whether the request may wait for keys; it does so once.
-    may_wait: bool,
+    /// Since when and until when the request waited for keys, if it did.
+    waited: Option<Waited>,
     now: Timestamp,
 }
 
@@ -336,15 +376,20 @@ impl Judge<'_> {
             (Keys::Remote(_), None) => return Err(Lack::Deny(Reason::KeysUnavailable)),
         };
         let Some(keys) = source.keys(self.now).map(Rc::clone) else {
-            let wait = self.may_wait && source.expects_answer();
+            let wait = self.waited.is_none() && source.expects_answer(self.now);
             return Err(if wait { Lack::Wait } else { Lack::Deny(Reason::KeysUnavailable) });
         };
-        if let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) {
-            if !self.may_wait {
-                source.still_missing(kid, self.now);
-            } else if source.unknown_kid(kid, self.now) == UnknownKid::Wait {
-                return Err(Lack::Wait);
-            }
+        let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
+            return Ok(keys);
+        };
+        // A fetch that had begun before the token came may have missed its key; one that began after
+        // it did not.
+        let looked = self.waited.is_some_and(|waited| waited.since <= source.last_started());
+        let in_time = self.waited.is_none_or(|waited| self.now < waited.deadline);
+        if looked {
+            source.still_missing(kid, self.now);
+        } else if in_time && source.unknown_kid(kid, self.now) == UnknownKid::Wait {
+            return Err(Lack::Wait);
         }
         Ok(keys)
     }
@@ -363,17 +408,6 @@ fn state(decision: &str, met: Option<(&Rule, &Provider)>) -> State {
         state.push(("provider", provider.name.clone()));
     }
     state
-}
-
-fn summary(set: &KeySet) -> String {
-    let mut text = format!("{} keys", set.keys().len());
-    if !set.skipped().is_empty() {
-        text.push_str(&format!("; {} not used:", set.skipped().len()));
-        for (at, skip) in set.skipped().iter().take(5) {
-            text.push_str(&format!(" keys[{at}] {};", skip.as_str()));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

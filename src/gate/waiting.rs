@@ -9,15 +9,24 @@ use crate::time::Timestamp;
 /// How many requests may wait in one worker.
 pub const MAX_WAITING: usize = 1024;
 
+/// How long a request has waited and may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waited {
+    /// When it began to wait.
+    pub since: Timestamp,
+    /// When it is judged by what is there.
+    pub deadline: Timestamp,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Waiting(HashMap<StreamId, (ProviderId, Timestamp)>);
+pub(super) struct Waiting(HashMap<StreamId, (ProviderId, Waited)>);
 
 impl Waiting {
     /// Lets a request wait for a provider's keys; false where too many wait already.
-    pub(super) fn add(&mut self, stream: StreamId, provider: ProviderId, deadline: Timestamp) -> bool {
+    pub(super) fn add(&mut self, stream: StreamId, provider: ProviderId, waited: Waited) -> bool {
         let room = self.0.len() < MAX_WAITING;
         if room {
-            self.0.insert(stream, (provider, deadline));
+            self.0.insert(stream, (provider, waited));
         }
         room
     }
@@ -27,34 +36,34 @@ impl Waiting {
     }
 
     /// Takes out whoever waits for this provider, first come first.
-    pub(super) fn released(&mut self, provider: ProviderId) -> Vec<StreamId> {
-        self.take(|(waits_for, _)| *waits_for == provider)
+    pub(super) fn released(&mut self, provider: ProviderId) -> Vec<(StreamId, Waited)> {
+        self.take(|waits_for, _| waits_for == provider)
     }
 
     /// Takes out whoever has waited until its deadline.
-    pub(super) fn expired(&mut self, now: Timestamp) -> Vec<StreamId> {
-        self.take(|(_, deadline)| now >= *deadline)
+    pub(super) fn expired(&mut self, now: Timestamp) -> Vec<(StreamId, Waited)> {
+        self.take(|_, waited| now >= waited.deadline)
     }
 
     /// Takes out everyone.
-    pub(super) fn all(&mut self) -> Vec<StreamId> {
-        self.take(|_| true)
+    pub(super) fn all(&mut self) -> Vec<(StreamId, Waited)> {
+        self.take(|_, _| true)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn take(&mut self, done: impl Fn(&(ProviderId, Timestamp)) -> bool) -> Vec<StreamId> {
-        let mut taken: Vec<StreamId> = Vec::new();
-        self.0.retain(|stream, waiter| {
-            let done = done(waiter);
+    fn take(&mut self, done: impl Fn(ProviderId, Waited) -> bool) -> Vec<(StreamId, Waited)> {
+        let mut taken: Vec<(StreamId, Waited)> = Vec::new();
+        self.0.retain(|stream, (provider, waited)| {
+            let done = done(*provider, *waited);
             if done {
-                taken.push(*stream);
+                taken.push((*stream, *waited));
             }
             !done
         });
-        taken.sort_unstable();
+        taken.sort_unstable_by_key(|(stream, _)| *stream);
         taken
     }
 }

@@ -68,6 +68,20 @@ unsafe extern "C" {
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        out: *mut *mut u8,
+        out_size: *mut usize,
+        out_cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -163,6 +177,28 @@ pub(super) fn remove(map: Map, name: &[u8]) -> Result<(), Status> {
 pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
     // SAFETY: as above.
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// The value of a shared key and its compare-and-swap number; none where it was never set.
+pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Status> {
+    const NOT_FOUND: Status = Status(1);
+    let mut cas = 0;
+    // SAFETY: the host reads one live slice, and writes a pointer, a length and a number to three live
+    // variables.
+    let value =
+        taken(|out, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), out, size, &mut cas) });
+    match value {
+        Ok(value) => Ok(Some((value, cas))),
+        Err(NOT_FOUND) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// Sets a shared key: whatever it holds with `cas` 0, else only where its number is this one or it was
+/// never set.
+pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
+    // SAFETY: the host reads two live slices.
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
 /// Calls a function that only some hosts have.

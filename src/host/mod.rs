@@ -7,6 +7,7 @@ mod abi;
 mod crypto;
 mod logger;
 mod root;
+mod store;
 mod stream;
 
 use crate::answer::Denial;

@@ -13,8 +13,8 @@ use super::abi::{self, Buffer, Map};
 use super::stream::Stream;
 use super::{Done, clock, handle};
 use crate::config::Config;
-use crate::gate::{Effect, Gate, StreamId};
-use crate::keys::source::{FetchError, Fetched, Remote};
+use crate::gate::{Effect, Gate, StreamId, Waited, World};
+use crate::keys::{Answer, FetchError, Query};
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
 
@@ -48,7 +48,8 @@ impl Plugin {
 pub(super) struct Root {
     id: u32,
     plugin: Rc<RefCell<Plugin>>,
-    calls: HashMap<u32, ProviderId>,
+    /// The provider of each call under way, and the largest body that it may bring.
+    calls: HashMap<u32, (ProviderId, usize)>,
 }
 
 impl Root {
@@ -82,8 +83,8 @@ impl Root {
         while let Some(effect) = self.next_effect() {
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
-                Effect::Wake(stream) => self.wake(stream),
-                Effect::Fetch { provider, remote } => self.fetch(provider, &remote, now),
+                Effect::Wake(stream, waited) => self.wake(stream, waited),
+                Effect::Fetch { provider, query } => self.fetch(provider, &query, now),
             }
         }
     }
@@ -92,42 +93,44 @@ impl Root {
         self.plugin.borrow_mut().gate.as_mut()?.next_effect()
     }
 
-    fn fetch(&mut self, provider: ProviderId, remote: &Remote, now: Timestamp) {
-        let headers = vec![
+    fn fetch(&mut self, provider: ProviderId, query: &Query, now: Timestamp) {
+        let endpoint = &query.endpoint;
+        let mut headers = vec![
             (":method", "GET"),
-            (":scheme", remote.scheme.as_str()),
-            (":authority", remote.authority.as_str()),
-            (":path", remote.path.as_str()),
+            (":scheme", endpoint.scheme.as_str()),
+            (":authority", endpoint.authority.as_str()),
+            (":path", endpoint.path.as_str()),
             ("accept", "application/jwk-set+json, application/json"),
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
+        headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
         let call = proxy_wasm::hostcalls::dispatch_http_call(
-            &remote.cluster,
+            &endpoint.cluster,
             headers,
             None,
             Vec::new(),
-            remote.timeout,
+            endpoint.timeout,
         );
         match call {
             Ok(token) => {
-                self.calls.insert(token, provider);
+                self.calls.insert(token, (provider, query.max_bytes));
             }
             Err(_) => {
                 if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
-                    let error = FetchError::NotSent { cluster: remote.cluster.clone() };
-                    gate.fetched(provider, Err(error), now);
+                    let error = FetchError::NotSent { cluster: endpoint.cluster.clone() };
+                    gate.answered(provider, Err(error), now);
                 }
             }
         }
     }
 
     /// Decides a request that waited, in its own context.
-    fn wake(&self, stream: StreamId) {
+    fn wake(&self, stream: StreamId, waited: Waited) {
         if abi::set_effective_context(stream.0).is_err() {
             return; // Its client has gone.
         }
         let done = handle(None, |request, now| match self.plugin.borrow_mut().gate.as_mut() {
-            Some(gate) => gate.resume(request, now),
+            Some(gate) => gate.resume(stream, waited, request, now),
             None => super::stream::no_gate(),
         });
         if done == Done::Passed && abi::resume_request().is_err() {
@@ -135,48 +138,40 @@ impl Root {
         }
         let _ = abi::set_effective_context(self.id);
     }
+}
 
-    /// The answer to a call, as far as it can be used.
-    fn answer_of(&self, provider: ProviderId, fields: usize, size: usize) -> Result<Fetched, FetchError> {
-        // A call that failed has no headers, and asking for one would be an error.
-        if fields == 0 {
-            return Err(FetchError::NoAnswer);
-        }
-        let pairs = abi::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
-        let fields = pairs.fields();
-        let text = |wanted: &str| {
-            let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
-            std::str::from_utf8(value).ok()
-        };
-        let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
-        if status != 200 {
-            return Err(FetchError::Status(status));
-        }
-        let limit = self.max_bytes(provider);
-        if size > limit {
-            return Err(FetchError::TooLarge { size, limit });
-        }
-        let body = abi::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?;
-        Ok(Fetched { body, cache_control: text("cache-control").map(str::to_owned) })
+/// The answer to a call of `fields` header fields and a body of `size` bytes.
+fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchError> {
+    // A call that failed has no headers, and asking for one would be an error.
+    if fields == 0 {
+        return Err(FetchError::NoAnswer);
     }
-
-    fn max_bytes(&self, provider: ProviderId) -> usize {
-        let plugin = self.plugin.borrow();
-        let source = plugin.gate.as_ref().and_then(|gate| gate.config().provider(provider));
-        match source.map(|provider| &provider.keys) {
-            Some(crate::config::Keys::Remote(remote)) => remote.max_bytes,
-            _ => 0,
-        }
-    }
+    let pairs = abi::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
+    let fields = pairs.fields();
+    let text = |wanted: &str| {
+        let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
+        std::str::from_utf8(value).ok().map(str::to_owned)
+    };
+    let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = match status {
+        200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
+        200 => abi::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        _ => Vec::new(),
+    };
+    Ok(Answer {
+        status,
+        cache_control: text("cache-control"),
+        etag: text("etag"),
+        last_modified: text("last-modified"),
+        body,
+    })
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, fields: usize, size: usize, _trailers: usize) {
-        let Some(provider) = self.calls.remove(&token) else {
-            return;
-        };
-        let answer = self.answer_of(provider, fields, size);
-        self.run(|gate, now| gate.fetched(provider, answer, now));
+        let Some((provider, limit)) = self.calls.remove(&token) else { return };
+        let answer = answer_of(fields, size, limit);
+        self.run(|gate, now| gate.answered(provider, answer, now));
     }
 
     /// The configuration is going: nobody is left waiting for it.
@@ -213,9 +208,15 @@ impl RootContext for Root {
         self.calls.clear();
         let backend = super::crypto::backend();
         log::info!("{backend}");
-        let seed = RandomState::new().build_hasher().finish();
+        let world = World {
+            backend,
+            store: super::store::store(),
+            random: RandomState::new().build_hasher().finish(),
+        };
+        // Without a time nothing can be judged; the first request and the first tick say so.
+        let now = clock().unwrap_or_default();
         let mut plugin = self.plugin.borrow_mut();
-        plugin.gate = Some(Gate::new(config, backend, seed));
+        plugin.gate = Some(Gate::new(config, world, now));
         plugin.tick_every(BUSY);
         true
     }

@@ -1,9 +1,16 @@
 //! The keys of a provider: reading a key set, choosing a key, and the life of a key source.
 
+mod discovery;
 mod jwk;
 mod pem;
+mod remote;
 mod set;
-pub mod source;
+mod shared;
+mod source;
+mod store;
 
 pub use jwk::{Accepted, Jwk, Skip};
+pub use remote::{Answer, DocumentError, Endpoint, FetchError, Hidden, Origin, Query, Remote};
 pub use set::{Format, KeySet, Reading, SetError};
+pub use source::{News, Source, Status, UnknownKid};
+pub use store::{Alone, Conflict, Stamp, Store};

@@ -1,91 +1,31 @@
 //! The life of a remote key source: when to fetch, what to trust, how long.
 //!
-//! A state machine without I/O. The clock and the answers come in; [`Source::due`] says when a fetch
-//! should start, and the caller starts it.
+//! A state machine without I/O. The clock, the shared store and the answers come in; queries to be
+//! sent and news come out. Every worker of a proxy and its main thread run one, and they agree through
+//! the store: one of them fetches, the others take over what it got.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::set::{Format, KeySet, Reading, SetError};
+use super::discovery::jwks_endpoint;
+use super::remote::{Answer, Endpoint, FetchError, Hidden, Origin, Query, Remote};
+use super::set::{KeySet, Reading};
+use super::shared::{Copy, Shelf, State};
+use super::store::{Stamp, Store};
 use crate::time::Timestamp;
 
-/// How a source is reached and how long its keys last.
+/// Something that a source wants done or known.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remote {
-    /// `https` or `http`: what the configured URI says.
-    pub scheme: String,
-    /// The authority of the URI: host, and port where it names one.
-    pub authority: String,
-    /// The path and query of the URI.
-    pub path: String,
-    /// The name of the Envoy cluster that the request goes to.
-    pub cluster: String,
-    /// How long a fetch may take.
-    pub timeout: Duration,
-    /// How long keys are fresh, where the answer does not say less.
-    pub cache_duration: Duration,
-    /// How long keys serve on past that while the source fails.
-    pub stale_if_error: Duration,
-    /// One more fetch for an unknown kid each time this has passed.
-    pub unknown_kid_cooldown: Duration,
-    /// The largest key set that is read, in bytes.
-    pub max_bytes: usize,
-    /// The most keys that a set may have.
-    pub max_keys: usize,
-    /// The form in which the keys are published.
-    pub format: Format,
-}
-
-/// What came back from a fetch, as far as it can be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fetched {
-    /// The body of a 200.
-    pub body: Vec<u8>,
-    /// `Cache-Control`, where the answer has it.
-    pub cache_control: Option<String>,
-}
-
-/// Why a fetch brought no keys.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FetchError {
-    /// The host did not take the request: the cluster is not known or has no healthy member
-    NotSent {
-        /// The cluster of the configuration
-        cluster: String,
-    },
-    /// No answer: the connection was reset, or the answer was larger than the host takes
-    NoAnswer,
-    /// An answer other than 200
-    Status(u16),
-    /// A body larger than `max_bytes`
-    TooLarge {
-        /// Its size in bytes
-        size: usize,
-        /// How large it may be
-        limit: usize,
-    },
-    /// A body that is not a usable key set
-    Set(SetError),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotSent { cluster } => {
-                write!(f, "the cluster {cluster:?} is unknown or has no healthy endpoint")
-            }
-            Self::NoAnswer => f.write_str("no complete answer"),
-            Self::Status(status @ 300..=399) => {
-                write!(f, "status {status}; redirects are not followed")
-            }
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::TooLarge { size, limit } => {
-                write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
-            }
-            Self::Set(error) => write!(f, "{error}"),
-        }
-    }
+pub enum News {
+    /// Send this, and report with [`Source::answered`].
+    Ask(Query),
+    /// A fetch ended, here or elsewhere in the proxy: whoever waited for it can be judged.
+    Ended,
+    /// The keys are others than before.
+    Changed,
+    /// Write this to the log.
+    Log(log::Level, String),
 }
 
 /// What an unknown kid should do.
@@ -97,24 +37,69 @@ pub enum UnknownKid {
     GiveUp,
 }
 
-/// A remote key source and the keys it has given so far.
+/// What an operator may want to see of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// How many keys there are.
+    pub keys: usize,
+    /// When they were last confirmed by the provider.
+    pub last_success: Option<Timestamp>,
+    /// When they are to be refreshed.
+    pub next_refresh: Option<Timestamp>,
+    /// Whether they serve past their life because the provider fails.
+    pub stale: bool,
+}
+
+/// A remote key source, seen from one instance.
 #[derive(Debug)]
 pub struct Source {
     remote: Remote,
-    keys: Option<Trusted>,
-    next_fetch: Timestamp,
-    /// When the fetch under way counts as lost.
-    in_flight: Option<Timestamp>,
-    failures: u32,
-    kid_fetches: Bucket,
+    shelf: Shelf,
+    /// This instance's number among those that share the store.
+    id: u64,
+    keys: Option<Held>,
+    /// The shared state as it was last seen.
+    seen: State,
+    looked: bool,
+    fetch: Option<Fetch>,
+    /// An unknown kid asks for a fetch.
+    wanted: bool,
     missing_kids: Vec<(String, Timestamp)>,
+    /// Where in the last part of their life keys are refreshed: 0.8 to 0.9.
+    refresh_at: f64,
     random: Random,
+    said: Age,
 }
 
+/// What the log was last told of the age of the keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Age {
+    Fresh,
+    Stale,
+    Expired,
+}
+
+/// Keys at hand.
 #[derive(Debug)]
-struct Trusted {
+struct Held {
     set: Rc<KeySet>,
+    copy: Copy,
+    life: Duration,
+}
+
+/// A fetch of this instance.
+#[derive(Debug)]
+struct Fetch {
+    /// The end of its lease, which is its name too.
     until: Timestamp,
+    /// What is asked: the document, or the key set at an endpoint.
+    asks: Asks,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Asks {
+    Document,
+    Keys,
 }
 
 /// Known-missing kids that are remembered at most.
@@ -123,21 +108,37 @@ const MAX_MISSING: usize = 256;
 const GRACE: Duration = Duration::from_secs(1);
 /// The shortest lifetime that an answer can ask for.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+/// The longest pause between two tries that fail.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Fetches for unknown kids that may follow one another at once.
+const KID_BURST: u32 = 3;
+
+impl Held {
+    /// From when on they are past their life.
+    fn fresh_until(&self) -> Timestamp {
+        self.copy.fetched_at.plus(self.life)
+    }
+}
 
 impl Source {
-    /// A source that was not asked yet and is due at once. `seed` spreads the refreshes of many
-    /// instances; it need not be secret.
-    pub fn new(remote: Remote, seed: u64) -> Self {
-        let kid_fetches = Bucket::new(remote.unknown_kid_cooldown);
+    /// A source of which nothing is known yet. `random` tells this instance from the others and
+    /// spreads their refreshes; `secret` seals what is shared.
+    pub fn new(remote: Remote, random: u64, secret: Option<&str>) -> Self {
+        let mut numbers = Random(random);
         Self {
+            shelf: Shelf::new(&remote.identity(), secret),
             remote,
+            // 0 stands for nobody.
+            id: random.max(1),
             keys: None,
-            next_fetch: Timestamp::default(),
-            in_flight: None,
-            failures: 0,
-            kid_fetches,
+            seen: State::default(),
+            looked: false,
+            fetch: None,
+            wanted: false,
             missing_kids: Vec::new(),
-            random: Random(seed),
+            refresh_at: numbers.between(0.8, 0.9),
+            random: numbers,
+            said: Age::Fresh,
         }
     }
 
@@ -148,88 +149,380 @@ impl Source {
 
     /// The keys, if there are any that may still be trusted.
     pub fn keys(&self, now: Timestamp) -> Option<&Rc<KeySet>> {
-        self.keys.as_ref().filter(|keys| now < keys.until).map(|keys| &keys.set)
+        let held = self.keys.as_ref()?;
+        (now < held.fresh_until().plus(self.remote.stale_if_error)).then_some(&held.set)
     }
 
-    /// Whether a fetch should start now. The caller starts it and says so with [`Self::started`].
-    pub fn due(&self, now: Timestamp) -> bool {
-        match self.in_flight {
-            Some(lost_at) => now >= lost_at,
-            None => now >= self.next_fetch,
+    /// The keys, however old they are.
+    pub fn held(&self) -> Option<&Rc<KeySet>> {
+        self.keys.as_ref().map(|held| &held.set)
+    }
+
+    /// What an operator may want to see.
+    pub fn status(&self, now: Timestamp) -> Status {
+        match &self.keys {
+            None => Status::default(),
+            Some(held) => Status {
+                keys: held.set.keys().len(),
+                last_success: Some(held.copy.fetched_at),
+                next_refresh: Some(self.due_at()),
+                stale: now >= held.fresh_until(),
+            },
         }
     }
 
-    /// A fetch was started.
-    pub fn started(&mut self, now: Timestamp) {
-        self.in_flight = Some(now.plus(self.remote.timeout).plus(GRACE));
+    /// Whether an answer is under way, here or elsewhere, or the first fetch has yet to start.
+    pub fn expects_answer(&self, now: Timestamp) -> bool {
+        !self.looked || self.fetch.is_some() || now < self.seen.lease_until || now >= self.due_at()
     }
 
-    /// Whether an answer is under way, or the first fetch has not started yet.
-    pub fn expects_answer(&self) -> bool {
-        self.in_flight.is_some() || self.next_fetch == Timestamp::default()
-    }
-
-    /// The fetch ended with a body. The new keys replace the old ones at once, whatever is missing
-    /// from them: a key that is no longer listed was withdrawn.
-    ///
-    /// # Errors
-    /// Why the body is no key set; the keys that were there stay.
-    pub fn arrived(&mut self, fetched: &Fetched, now: Timestamp) -> Result<&Rc<KeySet>, FetchError> {
-        let size = fetched.body.len();
-        let limit = self.remote.max_bytes;
-        let set = if size > limit {
-            Err(FetchError::TooLarge { size, limit })
-        } else {
-            // Whoever can reach the endpoint can read it: no secret comes from there.
-            let Remote { format, max_keys, .. } = self.remote;
-            let reading = Reading { format, max_keys, symmetric: false };
-            KeySet::parse(&fetched.body, reading).map_err(FetchError::Set)
-        };
-        match set {
-            Err(error) => {
-                self.failed(now);
-                Err(error)
-            }
-            Ok(set) => {
-                let life = lifetime(self.remote.cache_duration, fetched.cache_control.as_deref());
-                // Ahead of the end, and not all instances at once.
-                let refresh = self.random.between(life.mul_f64(0.8), life.mul_f64(0.9));
-                self.in_flight = None;
-                self.failures = 0;
-                self.next_fetch = now.plus(refresh);
-                let until = now.plus(life).plus(self.remote.stale_if_error);
-                Ok(&self.keys.insert(Trusted { set: Rc::new(set), until }).set)
-            }
-        }
-    }
-
-    /// The fetch ended without a body that can be used. The next try comes after 1 s, 2 s, 4 s … up
-    /// to a minute, give or take a fifth.
-    pub fn failed(&mut self, now: Timestamp) {
-        let pause = Duration::from_secs(1 << self.failures.min(6)).min(Duration::from_secs(60));
-        self.failures = self.failures.saturating_add(1);
-        self.in_flight = None;
-        self.next_fetch = now.plus(self.random.between(pause.mul_f64(0.8), pause.mul_f64(1.2)));
-    }
-
-    /// When the next fetch starts, seen from now.
+    /// When the next fetch may start.
     pub fn next_fetch_in(&self, now: Timestamp) -> Duration {
-        self.next_fetch.since(now)
+        self.due_at().since(now)
     }
 
-    /// A token in order but for its kid, which no key has: is it worth a fetch? Where it is, the
-    /// fetch becomes due.
-    pub fn unknown_kid(&mut self, kid: &str, now: Timestamp) -> UnknownKid {
-        // Whoever asks before the fetch has started waits for the same one.
-        if self.in_flight.is_some() || self.due(now) {
-            return UnknownKid::Wait;
+    fn due_at(&self) -> Timestamp {
+        let refresh = self.keys.as_ref().map_or(Timestamp::default(), |held| {
+            held.copy.fetched_at.plus(held.life.mul_f64(self.refresh_at))
+        });
+        refresh.max(self.seen.not_before)
+    }
+
+    /// Takes over what is in the store, so that an instance that starts late starts warm.
+    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
+        self.catch_up(store, now, &mut news);
+        news
+    }
+
+    /// Takes note of the time and of what the others did; starts a fetch where one is due and nobody
+    /// else is at it.
+    pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
+        let (state, stamp) = self.catch_up(store, now, &mut news);
+        self.looked = true;
+        self.note_staleness(now, &mut news);
+        if let Some(fetch) = &self.fetch {
+            if now >= fetch.until {
+                self.failed(store, FetchError::NoAnswer, now, &mut news);
+            }
+            return news;
         }
+        if now < state.lease_until {
+            return news;
+        }
+        let kid_fetch = self.wanted.then(|| self.take_kid_fetch(&state, now));
+        if kid_fetch == Some(None) {
+            // Somebody else took the last one. Whoever waits is told that there is none.
+            self.wanted = false;
+            news.push(News::Ended);
+        }
+        if let Some(kids_full_at) =
+            kid_fetch.flatten().or((now >= self.due_at()).then_some(state.kids_full_at))
+        {
+            self.start(store, State { kids_full_at, ..state }, stamp, now, &mut news);
+        }
+        news
+    }
+
+    /// Tries to become the one that fetches.
+    fn start(
+        &mut self,
+        store: &dyn Store,
+        state: State,
+        stamp: Option<Stamp>,
+        now: Timestamp,
+        news: &mut Vec<News>,
+    ) {
+        let until = now.plus(self.remote.patience()).plus(GRACE);
+        let state = State { owner: self.id, lease_until: until, started: now, ..state };
+        // Where somebody else was faster, the next tick shows it.
+        if self.shelf.replace_state(store, &state, stamp).is_err() {
+            return;
+        }
+        self.seen = state;
+        self.wanted = false;
+        let (asks, endpoint) = match &self.remote.origin {
+            Origin::Jwks(jwks) => (Asks::Keys, jwks.clone()),
+            Origin::Discovery { document, .. } => (Asks::Document, document.clone()),
+        };
+        self.fetch = Some(Fetch { until, asks });
+        news.push(News::Ask(self.query(endpoint)));
+    }
+
+    fn query(&self, endpoint: Endpoint) -> Query {
+        let mut headers = self.remote.headers.clone();
+        let keys = self.fetch.as_ref().is_some_and(|fetch| fetch.asks == Asks::Keys);
+        if let Some(held) = self.keys.as_ref().filter(|_| keys) {
+            let mut condition = |name: &str, value: &Option<String>| {
+                headers.extend(value.clone().map(|value| (name.to_owned(), Hidden(value))));
+            };
+            condition("if-none-match", &held.copy.etag);
+            condition("if-modified-since", &held.copy.last_modified);
+        }
+        Query { endpoint, headers, max_bytes: self.remote.max_bytes }
+    }
+
+    /// The answer to the last query of this instance, or why there is none.
+    pub fn answered(
+        &mut self,
+        store: &dyn Store,
+        answer: Result<Answer, FetchError>,
+        now: Timestamp,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        let Some(asks) = self.fetch.as_ref().map(|fetch| fetch.asks.clone()) else { return news };
+        let step = answer.and_then(|answer| match asks {
+            Asks::Document => self.document(&answer).map(Step::Ask),
+            Asks::Keys => self.copy_of(answer, now).map(Step::Keep),
+        });
+        match step {
+            Ok(Step::Ask(endpoint)) => {
+                if let Some(fetch) = &mut self.fetch {
+                    fetch.asks = Asks::Keys;
+                }
+                news.push(News::Ask(self.query(endpoint)));
+            }
+            Ok(Step::Keep((copy, set))) => self.succeeded(store, copy, set, now, &mut news),
+            Err(error) => self.failed(store, error, now, &mut news),
+        }
+        news
+    }
+
+    fn document(&self, answer: &Answer) -> Result<Endpoint, FetchError> {
+        let Origin::Discovery { document, issuers, elsewhere } = &self.remote.origin else {
+            return Err(FetchError::NoAnswer);
+        };
+        if answer.status != 200 {
+            return Err(FetchError::Status(answer.status));
+        }
+        self.check_size(&answer.body)?;
+        jwks_endpoint(&answer.body, document, issuers, elsewhere.as_ref()).map_err(FetchError::Document)
+    }
+
+    fn check_size(&self, body: &[u8]) -> Result<(), FetchError> {
+        let (size, limit) = (body.len(), self.remote.max_bytes);
+        if size > limit { Err(FetchError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    /// The answer as it is to be kept, and the keys in it.
+    fn copy_of(&self, answer: Answer, now: Timestamp) -> Result<(Copy, Rc<KeySet>), FetchError> {
+        let max_age = answer.cache_control.as_deref().and_then(max_age);
+        let generation = self.seen.generation.saturating_add(1);
+        match (answer.status, &self.keys) {
+            (200, _) => {
+                self.check_size(&answer.body)?;
+                let set = self.read(&answer.body)?;
+                let Answer { etag, last_modified, body, .. } = answer;
+                Ok((Copy { generation, fetched_at: now, max_age, etag, last_modified, body }, Rc::new(set)))
+            }
+            // Not modified (RFC 9110 section 15.4.5): only where we asked whether it was.
+            (304, Some(held)) if held.copy.etag.is_some() || held.copy.last_modified.is_some() => {
+                let max_age = max_age.or(held.copy.max_age);
+                let copy = Copy { generation, fetched_at: now, max_age, ..held.copy.clone() };
+                Ok((copy, Rc::clone(&held.set)))
+            }
+            (status, _) => Err(FetchError::Status(status)),
+        }
+    }
+
+    fn read(&self, body: &[u8]) -> Result<KeySet, FetchError> {
+        // Whoever can reach the endpoint can read it: no secret comes from there.
+        let Remote { format, max_keys, .. } = self.remote;
+        KeySet::parse(body, Reading { format, max_keys, symmetric: false }).map_err(FetchError::Set)
+    }
+
+    /// Publishes new keys and takes them. The copy goes first: whoever sees the new generation finds it.
+    fn succeeded(
+        &mut self,
+        store: &dyn Store,
+        copy: Copy,
+        set: Rc<KeySet>,
+        now: Timestamp,
+        news: &mut Vec<News>,
+    ) {
+        let generation = copy.generation;
+        let published = self.holds_lease(store) && self.shelf.put_copy(store, &copy).is_ok();
+        self.end(store, published, |state| State {
+            generation,
+            attempts: state.attempts.saturating_add(1),
+            owner: 0,
+            lease_until: Timestamp::default(),
+            not_before: Timestamp::default(),
+            failures: 0,
+            ..*state
+        });
+        self.hold(copy, set, now, log::Level::Info, news);
+        news.push(News::Ended);
+    }
+
+    /// The next try comes after 1 s, 2 s, 4 s … up to a minute, give or take a fifth.
+    fn failed(&mut self, store: &dyn Store, error: FetchError, now: Timestamp, news: &mut Vec<News>) {
+        let failures = self.seen.failures;
+        let doubled = Duration::from_secs(1u64 << failures.min(6));
+        let pause = doubled.min(LONGEST_PAUSE).mul_f64(self.random.between(0.8, 1.2));
+        let not_before = now.plus(pause);
+        self.end(store, true, |state| State {
+            attempts: state.attempts.saturating_add(1),
+            owner: 0,
+            lease_until: Timestamp::default(),
+            not_before,
+            failures: failures.saturating_add(1),
+            ..*state
+        });
+        let kept =
+            if self.keys(now).is_some() { "the keys at hand stay in use" } else { "there are no keys" };
+        let text = format!("fetching keys failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
+        news.push(News::Log(log::Level::Warn, text));
+        news.push(News::Ended);
+    }
+
+    /// Whether the shared state still says that this instance fetches.
+    fn holds_lease(&self, store: &dyn Store) -> bool {
+        let (state, _) = self.shelf.state(store);
+        self.fetch.as_ref().is_some_and(|fetch| state.owner == self.id && state.lease_until == fetch.until)
+    }
+
+    /// Ends the fetch of this instance and says so to the others, unless its lease went to another.
+    fn end(&mut self, store: &dyn Store, publish: bool, change: impl Fn(&State) -> State) {
+        let Some(fetch) = self.fetch.take() else { return };
+        for _ in 0..3 {
+            let (state, stamp) = self.shelf.state(store);
+            let ours = state.owner == self.id && state.lease_until == fetch.until;
+            if !ours || !publish {
+                break;
+            }
+            let next = change(&state);
+            if self.shelf.replace_state(store, &next, stamp).is_ok() {
+                self.seen = next;
+                return;
+            }
+        }
+        // The others go their own way; what this instance learnt, it keeps.
+        let seen = change(&self.seen);
+        self.seen = State { generation: self.seen.generation, attempts: self.seen.attempts, ..seen };
+    }
+
+    /// Reads the shared state, and takes over what changed in it.
+    fn catch_up(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+        news: &mut Vec<News>,
+    ) -> (State, Option<Stamp>) {
+        let (state, stamp) = self.shelf.state(store);
+        let state = self.sane(state, now);
+        if state == self.seen || self.fetch.is_some() {
+            return (state, stamp);
+        }
+        let ended = state.attempts != self.seen.attempts;
+        if state.generation != self.seen.generation && state.generation > 0 {
+            // Overwritten meanwhile, or damaged: nothing is taken over. Where nothing better comes, this
+            // instance fetches when its own keys are due.
+            let Some(copy) = self.shelf.copy(store, state.generation) else { return (state, stamp) };
+            // Nor is anything from the future.
+            let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
+            // Checked here as in the instance that fetched it: what is shared is not believed.
+            match self.read(&copy.body) {
+                Ok(set) => self.hold(copy, Rc::new(set), now, log::Level::Debug, news),
+                Err(error) => {
+                    news.push(News::Log(log::Level::Warn, format!("shared keys are not used: {error}")));
+                }
+            }
+        }
+        self.seen = state;
+        if ended {
+            // Whoever asked for a fetch is judged by this one first, and asks again where it came too early.
+            self.wanted = false;
+            news.push(News::Ended);
+        }
+        (state, stamp)
+    }
+
+    /// The shared state without what can only be damage, malice or a clock that was set back: nobody
+    /// is kept from fetching for longer than this source itself could ask for.
+    fn sane(&self, state: State, now: Timestamp) -> State {
+        let within = |moment: Timestamp, span: Duration| {
+            if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
+        };
+        State {
+            lease_until: within(state.lease_until, self.remote.patience().saturating_add(GRACE)),
+            not_before: within(state.not_before, LONGEST_PAUSE.mul_f64(1.2)),
+            kids_full_at: within(
+                state.kids_full_at,
+                self.remote.unknown_kid_cooldown.saturating_mul(KID_BURST),
+            ),
+            ..state
+        }
+    }
+
+    fn hold(&mut self, copy: Copy, set: Rc<KeySet>, now: Timestamp, level: log::Level, news: &mut Vec<News>) {
+        let life = lifetime(self.remote.cache_duration, copy.max_age);
+        let before = self.keys.replace(Held { set, copy, life });
+        let Some(held) = &self.keys else { return };
+        let changed = before.as_ref().is_none_or(|before| !same_keys(&before.set, &held.set));
+        if changed {
+            news.push(News::Changed);
+            let text = describe(before.as_ref().map(|before| &*before.set), &held.set);
+            news.push(News::Log(level, text));
+        }
+        if self.said > Age::Fresh && now < held.fresh_until() {
+            self.said = Age::Fresh;
+            news.push(News::Log(level, "keys are fresh again".to_owned()));
+        }
+    }
+
+    fn note_staleness(&mut self, now: Timestamp, news: &mut Vec<News>) {
+        let Some(held) = &self.keys else { return };
+        let age = match self.keys(now) {
+            None => Age::Expired,
+            Some(_) if now >= held.fresh_until() => Age::Stale,
+            Some(_) => return,
+        };
+        if age <= self.said {
+            return;
+        }
+        self.said = age;
+        let since = now.since(held.copy.fetched_at).as_secs();
+        let most = self.remote.stale_if_error.as_secs();
+        news.push(match age {
+            Age::Expired => News::Log(
+                log::Level::Error,
+                format!("keys were last confirmed {since} s ago, too long to trust them; their tokens are answered with 503"),
+            ),
+            _ => News::Log(
+                log::Level::Warn,
+                format!("keys were last confirmed {since} s ago and are past their life; they serve on for {most} s at the most"),
+            ),
+        });
+    }
+
+    /// A token in order but for its kid, which no key has: is it worth a fetch? Where it is, one
+    /// starts with the next tick.
+    pub fn unknown_kid(&mut self, kid: &str, now: Timestamp) -> UnknownKid {
         self.missing_kids.retain(|(_, until)| now < *until);
-        if self.missing_kids.iter().any(|(missing, _)| missing == kid) || !self.kid_fetches.take(now) {
+        if self.missing_kids.iter().any(|(missing, _)| missing == kid) {
             return UnknownKid::GiveUp;
         }
-        self.next_fetch = now;
-        UnknownKid::Wait
+        if self.fetch.is_some() || self.wanted || now < self.seen.lease_until {
+            return UnknownKid::Wait;
+        }
+        self.wanted = self.take_kid_fetch(&self.seen, now).is_some();
+        if self.wanted { UnknownKid::Wait } else { UnknownKid::GiveUp }
+    }
+
+    /// When the bucket is full again if one more fetch is taken from it; none where it is empty.
+    fn take_kid_fetch(&self, state: &State, now: Timestamp) -> Option<Timestamp> {
+        let cooldown = self.remote.unknown_kid_cooldown;
+        let full_at = state.kids_full_at.max(now).plus(cooldown);
+        // While a fetch has just failed, another would fail too.
+        let room = full_at.since(now) <= cooldown.saturating_mul(KID_BURST) && now >= state.not_before;
+        room.then_some(full_at)
+    }
+
+    /// When the last fetch of the proxy began, as far as this instance knows.
+    pub fn last_started(&self) -> Timestamp {
+        self.seen.started
     }
 
     /// A kid was waited for in vain; it is not fetched for again within the cooldown.
@@ -241,42 +534,66 @@ impl Source {
     }
 }
 
-/// `cache_duration`, lowered by `max-age` (RFC 9111 section 5.2.2.1) but not under a minute.
-fn lifetime(cache_duration: Duration, cache_control: Option<&str>) -> Duration {
-    let max_age = cache_control.and_then(|value| {
-        value.split(',').find_map(|directive| {
-            let (name, seconds) = directive.trim().split_once('=')?;
-            let seconds = seconds.trim_matches('"').parse().ok()?;
-            name.eq_ignore_ascii_case("max-age").then_some(Duration::from_secs(seconds))
-        })
-    });
-    max_age.map_or(cache_duration, |age| age.max(SHORTEST_LIFE).min(cache_duration))
+/// What follows from an answer.
+enum Step {
+    /// The key set is there.
+    Ask(Endpoint),
+    /// This is the key set.
+    Keep((Copy, Rc<KeySet>)),
 }
 
-/// Three fetches at once, then one each time the cooldown has passed.
-#[derive(Debug)]
-struct Bucket {
-    cooldown: Duration,
-    /// When the bucket was last full, moved on by a cooldown for each fetch taken since.
-    full_at: Timestamp,
+/// `max-age` in seconds (RFC 9111 section 5.2.2.1).
+fn max_age(cache_control: &str) -> Option<u64> {
+    cache_control.split(',').find_map(|directive| {
+        let (name, seconds) = directive.trim().split_once('=')?;
+        let seconds = seconds.trim_matches('"').parse().ok()?;
+        name.eq_ignore_ascii_case("max-age").then_some(seconds)
+    })
 }
 
-impl Bucket {
-    const CAPACITY: u32 = 3;
+/// `cache_duration`, lowered by `max-age` but not under a minute.
+fn lifetime(cache_duration: Duration, max_age: Option<u64>) -> Duration {
+    max_age.map_or(cache_duration, |age| Duration::from_secs(age).max(SHORTEST_LIFE).min(cache_duration))
+}
 
-    fn new(cooldown: Duration) -> Self {
-        Self { cooldown, full_at: Timestamp::default() }
-    }
+fn fingerprints(set: &KeySet) -> BTreeSet<&[u8; 32]> {
+    set.keys().iter().map(|key| &key.fingerprint).collect()
+}
 
-    fn take(&mut self, now: Timestamp) -> bool {
-        let start = self.full_at.max(now);
-        let after = start.plus(self.cooldown);
-        if after.since(now) > self.cooldown.saturating_mul(Self::CAPACITY) {
-            return false;
+fn same_keys(a: &KeySet, b: &KeySet) -> bool {
+    fingerprints(a) == fingerprints(b)
+}
+
+/// The keys in words: how many, which came and went, and which members are not used and why.
+fn describe(before: Option<&KeySet>, set: &KeySet) -> String {
+    let mut text = format!("{} keys", set.keys().len());
+    if let Some(before) = before {
+        for (word, from, to) in [("added", before, set), ("removed", set, before)] {
+            let known = fingerprints(from);
+            let kids: Vec<String> = to
+                .keys()
+                .iter()
+                .filter(|key| !known.contains(&key.fingerprint))
+                .take(10)
+                .map(|key| shown(key.kid.as_deref().unwrap_or("(no kid)")))
+                .collect();
+            if !kids.is_empty() {
+                text.push_str(&format!("; {word}: {}", kids.join(", ")));
+            }
         }
-        self.full_at = after;
-        true
     }
+    if !set.skipped().is_empty() {
+        text.push_str(&format!("; {} not used:", set.skipped().len()));
+        for (at, skip) in set.skipped().iter().take(5) {
+            text.push_str(&format!(" keys[{at}] {};", skip.as_str()));
+        }
+    }
+    text
+}
+
+/// A kid in a log line: cut, and with nothing raw that could end the line.
+fn shown(kid: &str) -> String {
+    kid.chars().take(64).flat_map(char::escape_default).collect()
 }
 
 /// SplitMix64: spreads retries; nothing depends on it being hard to guess.
@@ -284,148 +601,16 @@ impl Bucket {
 struct Random(u64);
 
 impl Random {
-    fn between(&mut self, low: Duration, high: Duration) -> Duration {
+    fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        let share = (z >> 11) as f64 / (1u64 << 53) as f64;
-        low.saturating_add(high.saturating_sub(low).mul_f64(share))
+        low + (high - low) * ((z >> 11) as f64 / (1u64 << 53) as f64)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
-        "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
-        "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn at(secs: u64) -> Timestamp {
-        Timestamp::from_secs(1_000_000 + secs)
-    }
-
-    fn source() -> Source {
-        let remote = Remote {
-            scheme: "https".to_owned(),
-            authority: "idp".to_owned(),
-            path: "/jwks".to_owned(),
-            cluster: "idp".to_owned(),
-            timeout: secs(5),
-            cache_duration: secs(600),
-            stale_if_error: secs(3600),
-            unknown_kid_cooldown: secs(30),
-            max_bytes: 10_000,
-            max_keys: 10,
-            format: Format::Auto,
-        };
-        Source::new(remote, 7)
-    }
-
-    fn body(text: &str) -> Fetched {
-        Fetched { body: text.as_bytes().to_vec(), cache_control: None }
-    }
-
-    #[test]
-    fn keys_are_refreshed_before_they_end_and_outlive_an_outage_for_a_while() {
-        let mut source = source();
-        assert!(source.due(at(0)) && source.expects_answer() && source.keys(at(0)).is_none());
-        source.started(at(0));
-        assert!(!source.due(at(5)));
-        source.arrived(&body(SET), at(1)).unwrap();
-        assert!(!source.due(at(1 + 479)) && source.due(at(1 + 541)));
-        for n in 0..20 {
-            source.started(at(600 + n));
-            source.failed(at(600 + n));
-        }
-        assert!(source.keys(at(4200)).is_some());
-        assert!(source.keys(at(4201)).is_none());
-    }
-
-    #[test]
-    fn a_bad_answer_never_replaces_good_keys() {
-        let mut source = source();
-        source.arrived(&body(SET), at(0)).unwrap();
-        let large = " ".repeat(10_001);
-        for text in ["", "<html>", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AA"}]}"#, &large] {
-            source.started(at(600));
-            assert!(source.arrived(&body(text), at(600)).is_err(), "{text}");
-            assert!(source.keys(at(600)).unwrap().has_kid("a"));
-        }
-    }
-
-    #[test]
-    fn tries_come_ever_more_rarely_up_to_a_minute() {
-        let mut source = source();
-        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
-            source.started(at(0));
-            source.failed(at(0));
-            let pause = source.next_fetch_in(at(0)).as_secs_f64() / f64::from(expected);
-            assert!((0.8..=1.2).contains(&pause), "{pause} of {expected}");
-        }
-    }
-
-    #[test]
-    fn a_lost_answer_is_not_waited_for_for_ever() {
-        let mut source = source();
-        source.started(at(0));
-        assert!(!source.due(at(5)));
-        assert!(source.due(at(6)));
-    }
-
-    #[test]
-    fn unknown_kids_cost_three_fetches_and_then_one_a_cooldown() {
-        let mut source = source();
-        source.arrived(&body(SET), at(0)).unwrap();
-        for n in 0..10 {
-            assert_eq!(source.unknown_kid(&format!("at once {n}"), at(0)), UnknownKid::Wait);
-        }
-        source.started(at(0));
-        source.arrived(&body(SET), at(0)).unwrap();
-        let mut fetches = 1;
-        for n in 0..600 {
-            let kid = format!("k{n}");
-            let now = at(n / 10);
-            if source.unknown_kid(&kid, now) == UnknownKid::Wait {
-                assert!(source.due(now));
-                source.started(now);
-                source.arrived(&body(SET), now).unwrap();
-                source.still_missing(&kid, now);
-                fetches += 1;
-            }
-        }
-        assert_eq!(fetches, 3 + 1);
-    }
-
-    #[test]
-    fn a_kid_that_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
-        let mut source = source();
-        source.arrived(&body(SET), at(0)).unwrap();
-        source.still_missing("x", at(0));
-        assert_eq!(source.unknown_kid("x", at(29)), UnknownKid::GiveUp);
-        assert_eq!(source.unknown_kid("x", at(30)), UnknownKid::Wait);
-    }
-
-    #[test]
-    fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
-        for (cache_duration, header, expected) in [
-            (600, None, 600),
-            (600, Some("public, max-age=300"), 300),
-            (600, Some("Max-Age=\"120\", must-revalidate"), 120),
-            (600, Some("max-age=15"), 60),
-            (600, Some("max-age=0"), 60),
-            (600, Some("no-store"), 600),
-            (600, Some("max-age=86400"), 600),
-            (600, Some("max-age=x"), 600),
-            (30, Some("max-age=5"), 30),
-        ] {
-            assert_eq!(lifetime(secs(cache_duration), header), secs(expected), "{header:?}");
-        }
-    }
-}
+#[path = "source_tests.rs"]
+mod tests;

@@ -1,0 +1,263 @@
+//! What the instances of one proxy share about a key source: who fetches, what was fetched, and when
+//! the next try may be.
+//!
+//! Two values a source. The small one, [`State`], changes hands by compare-and-swap and is looked at
+//! on every tick; the large one, [`Copy`], holds the answer itself. Both are sealed: with a secret
+//! where the operator gave one, since every plugin of the proxy can write there; else with a constant,
+//! which only finds damage.
+
+use ::hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+use super::store::{Conflict, Stamp, Store};
+use crate::time::Timestamp;
+
+/// Bumped whenever the layout or meaning of a shared value changes.
+const SCHEMA: u8 = 1;
+const MAC_SIZE: usize = 32;
+
+/// Who fetches and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct State {
+    /// Counts the answers that were good; the number of the [`Copy`] that goes with this state.
+    pub(super) generation: u64,
+    /// Counts the fetches that ended, well or not.
+    pub(super) attempts: u64,
+    /// Which instance fetches.
+    pub(super) owner: u64,
+    /// Until when it alone may.
+    pub(super) lease_until: Timestamp,
+    /// When it began.
+    pub(super) started: Timestamp,
+    /// Nobody starts a fetch before this: the last one failed.
+    pub(super) not_before: Timestamp,
+    /// How many fetches failed in a row.
+    pub(super) failures: u64,
+    /// When the bucket of fetches for unknown kids is full again.
+    pub(super) kids_full_at: Timestamp,
+}
+
+/// An answer that was good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Copy {
+    pub(super) generation: u64,
+    pub(super) fetched_at: Timestamp,
+    /// `max-age` in seconds.
+    pub(super) max_age: Option<u64>,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// The names of a source's two values, and the seal on them.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    state: String,
+    copy: String,
+    secret: Vec<u8>,
+}
+
+impl Shelf {
+    /// The shelf of a source: `identity` is everything that makes its answers what they are, so that
+    /// a new configuration finds the keys of an old one and no other source's.
+    pub(super) fn new(identity: &[u8], secret: Option<&str>) -> Self {
+        let digest = Sha256::digest(identity);
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            state: format!("portcullis.{SCHEMA}.{name}.state"),
+            copy: format!("portcullis.{SCHEMA}.{name}.keys"),
+            secret: secret.unwrap_or("portcullis").as_bytes().to_vec(),
+        }
+    }
+
+    /// The state, and the stamp by which to replace it. What is missing or not ours is a state in
+    /// which nothing has happened yet.
+    pub(super) fn state(&self, store: &dyn Store) -> (State, Option<Stamp>) {
+        match store.get(&self.state) {
+            None => (State::default(), None),
+            Some((bytes, stamp)) => {
+                let state = self.open(&self.state, &bytes).and_then(State::decode);
+                (state.unwrap_or_default(), Some(stamp))
+            }
+        }
+    }
+
+    pub(super) fn replace_state(
+        &self,
+        store: &dyn Store,
+        state: &State,
+        stamp: Option<Stamp>,
+    ) -> Result<(), Conflict> {
+        store.replace(&self.state, &self.seal(&self.state, state.encode()), stamp)
+    }
+
+    /// The copy of this generation, if it is there and whole.
+    pub(super) fn copy(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
+        let (bytes, _) = store.get(&self.copy)?;
+        let copy = Copy::decode(self.open(&self.copy, &bytes)?)?;
+        (copy.generation == generation).then_some(copy)
+    }
+
+    pub(super) fn put_copy(&self, store: &dyn Store, copy: &Copy) -> Result<(), Conflict> {
+        store.put(&self.copy, &self.seal(&self.copy, copy.encode()))
+    }
+
+    fn seal(&self, name: &str, mut bytes: Vec<u8>) -> Vec<u8> {
+        let mac = self.mac(name, &bytes).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
+        bytes.extend(mac);
+        bytes
+    }
+
+    fn open<'b>(&self, name: &str, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let (content, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_SIZE)?)?;
+        self.mac(name, content)?.verify_slice(mac).ok()?;
+        Some(content)
+    }
+
+    /// The name goes in, so that one value cannot be put in another's place.
+    fn mac(&self, name: &str, content: &[u8]) -> Option<Hmac<Sha256>> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
+        Some(mac.chain_update(name).chain_update([0]).chain_update(content))
+    }
+}
+
+impl State {
+    fn encode(&self) -> Vec<u8> {
+        let words = [
+            self.generation,
+            self.attempts,
+            self.owner,
+            self.lease_until.as_nanos(),
+            self.started.as_nanos(),
+            self.not_before.as_nanos(),
+            self.failures,
+            self.kids_full_at.as_nanos(),
+        ];
+        let mut bytes = vec![SCHEMA];
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes)?;
+        let state = Self {
+            generation: reader.word()?,
+            attempts: reader.word()?,
+            owner: reader.word()?,
+            lease_until: Timestamp::from_nanos(reader.word()?),
+            started: Timestamp::from_nanos(reader.word()?),
+            not_before: Timestamp::from_nanos(reader.word()?),
+            failures: reader.word()?,
+            kids_full_at: Timestamp::from_nanos(reader.word()?),
+        };
+        reader.0.is_empty().then_some(state)
+    }
+}
+
+impl Copy {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![SCHEMA];
+        bytes.extend(self.generation.to_le_bytes());
+        bytes.extend(self.fetched_at.as_nanos().to_le_bytes());
+        bytes.extend(self.max_age.map_or(u64::MAX, |age| age.min(u64::MAX >> 1)).to_le_bytes());
+        for text in [&self.etag, &self.last_modified] {
+            let text = text.as_deref().unwrap_or_default();
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes)?;
+        let generation = reader.word()?;
+        let fetched_at = Timestamp::from_nanos(reader.word()?);
+        let max_age = Some(reader.word()?).filter(|age| *age != u64::MAX);
+        let (etag, last_modified) = (reader.text()?, reader.text()?);
+        Some(Self { generation, fetched_at, max_age, etag, last_modified, body: reader.0.to_vec() })
+    }
+}
+
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn new(bytes: &'b [u8]) -> Option<Self> {
+        bytes.strip_prefix(&[SCHEMA]).map(Self)
+    }
+
+    fn word(&mut self) -> Option<u64> {
+        let (word, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*word))
+    }
+
+    /// A text; none where it is empty.
+    fn text(&mut self) -> Option<Option<String>> {
+        let size = usize::try_from(self.word()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(size)?;
+        self.0 = rest;
+        let text = std::str::from_utf8(text).ok()?.to_owned();
+        Some((!text.is_empty()).then_some(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::Alone;
+    use super::*;
+
+    fn copy() -> Copy {
+        Copy {
+            generation: 7,
+            fetched_at: Timestamp::from_secs(5),
+            max_age: Some(300),
+            etag: Some("\"e\"".to_owned()),
+            last_modified: None,
+            body: b"{}".to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_is_put_there_is_found_again() {
+        let store = Alone::default();
+        let shelf = Shelf::new(b"source", None);
+        assert_eq!(shelf.state(&store), (State::default(), None));
+        let state =
+            State { generation: 7, owner: 9, lease_until: Timestamp::from_secs(3), ..State::default() };
+        shelf.replace_state(&store, &state, None).unwrap();
+        shelf.put_copy(&store, &copy()).unwrap();
+        let (found, stamp) = shelf.state(&store);
+        assert_eq!(found, state);
+        assert_eq!(shelf.copy(&store, 7), Some(copy()));
+        assert_eq!(shelf.copy(&store, 8), None);
+        shelf.replace_state(&store, &State::default(), stamp).unwrap();
+        assert_eq!(shelf.replace_state(&store, &state, stamp), Err(Conflict));
+        assert_eq!(shelf.replace_state(&store, &state, None), Err(Conflict));
+    }
+
+    #[test]
+    fn another_source_another_secret_and_damage_are_seen() {
+        let store = Alone::default();
+        let ours = Shelf::new(b"source", Some("secret"));
+        ours.put_copy(&store, &copy()).unwrap();
+        ours.replace_state(&store, &State { generation: 7, ..State::default() }, None).unwrap();
+        assert!(Shelf::new(b"other", Some("secret")).copy(&store, 7).is_none());
+        let forger = Shelf::new(b"source", None);
+        assert!(forger.copy(&store, 7).is_none());
+        assert_eq!(forger.state(&store).0, State::default());
+        let (bytes, _) = store.get(&ours.copy).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            store.put(&ours.copy, &damaged).unwrap();
+            assert!(ours.copy(&store, 7).is_none(), "byte {at}");
+            store.put(&ours.copy, &bytes[..at]).unwrap();
+            assert!(ours.copy(&store, 7).is_none(), "cut at {at}");
+        }
+        // One value in the place of the other.
+        let (state, _) = store.get(&ours.state).unwrap();
+        store.put(&ours.copy, &state).unwrap();
+        assert!(ours.copy(&store, 7).is_none());
+    }
+}

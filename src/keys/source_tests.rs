@@ -1,0 +1,346 @@
+use super::super::set::Format;
+use super::super::store::Alone;
+use super::*;
+
+const SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
+    "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_000_000 + secs)
+}
+
+fn endpoint(path: &str) -> Endpoint {
+    Endpoint {
+        scheme: "https".to_owned(),
+        authority: "idp".to_owned(),
+        path: path.to_owned(),
+        cluster: "idp".to_owned(),
+        timeout: secs(5),
+    }
+}
+
+fn remote(origin: Origin) -> Remote {
+    Remote {
+        origin,
+        headers: Vec::new(),
+        cache_duration: secs(600),
+        stale_if_error: secs(3600),
+        unknown_kid_cooldown: secs(30),
+        max_bytes: 10_000,
+        max_keys: 10,
+        format: Format::Auto,
+    }
+}
+
+fn source(random: u64) -> Source {
+    Source::new(remote(Origin::Jwks(endpoint("/jwks"))), random, None)
+}
+
+fn answer(status: u16, body: &str) -> Result<Answer, FetchError> {
+    Ok(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() })
+}
+
+fn asks(news: &[News]) -> Option<&Query> {
+    news.iter().find_map(|news| match news {
+        News::Ask(query) => Some(query),
+        _ => None,
+    })
+}
+
+fn log(news: &[News]) -> String {
+    let lines = news.iter().filter_map(|news| match news {
+        News::Log(level, text) => Some(format!("{level} {text}")),
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A source that was given keys at second 0.
+fn warm(store: &Alone, random: u64) -> Source {
+    let mut source = source(random);
+    assert!(asks(&source.tick(store, at(0))).is_some());
+    source.answered(store, answer(200, SET), at(0));
+    assert!(source.keys(at(0)).is_some());
+    source
+}
+
+#[test]
+fn keys_are_refreshed_before_they_end_and_outlive_an_outage_for_a_while() {
+    let store = Alone::default();
+    let mut source = warm(&store, 7);
+    assert!(asks(&source.tick(&store, at(479))).is_none());
+    for second in 541..4300 {
+        if asks(&source.tick(&store, at(second))).is_some() {
+            source.answered(&store, answer(500, ""), at(second));
+        }
+        assert_eq!(source.keys(at(second)).is_some(), second < 4200, "{second}");
+    }
+}
+
+#[test]
+fn what_becomes_of_the_keys_is_logged_once_each() {
+    let store = Alone::default();
+    let mut source = source(7);
+    source.tick(&store, at(0));
+    assert_eq!(log(&source.answered(&store, answer(200, SET), at(0))), "INFO 1 keys");
+    let other = SET.replace("\"a\"", "\"b\\n\"");
+    source.tick(&store, at(550));
+    assert_eq!(
+        log(&source.answered(&store, answer(200, &other), at(550))),
+        "INFO 1 keys; added: b\\n; removed: a"
+    );
+    assert!(log(&source.tick(&store, at(1150))).starts_with("WARN keys were last confirmed 600 s ago"));
+    let failed = log(&source.answered(&store, answer(302, ""), at(1151)));
+    assert!(failed.starts_with("WARN fetching keys failed: status 302; redirects are not followed; the keys at hand stay in use; next try in "), "{failed}");
+    source.tick(&store, at(1153));
+    assert_eq!(log(&source.answered(&store, answer(200, &other), at(1153))), "INFO keys are fresh again");
+    source.tick(&store, at(1700));
+    assert!(
+        log(&source.tick(&store, at(5353))).contains("ERROR keys were last confirmed 4200 s ago, too long")
+    );
+}
+
+#[test]
+fn a_bad_answer_never_replaces_good_keys() {
+    let large = " ".repeat(10_001);
+    let symmetric = r#"{"keys":[{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
+    for (status, text) in [
+        (200, ""),
+        (200, "<html>"),
+        (200, "{}"),
+        (200, r#"{"keys":[]}"#),
+        (200, symmetric),
+        (200, &large),
+        (204, SET),
+        (304, ""),
+        (302, SET),
+        (404, SET),
+        (500, SET),
+    ] {
+        let store = Alone::default();
+        let mut source = warm(&store, 7);
+        assert!(asks(&source.tick(&store, at(600))).is_some());
+        let news = source.answered(&store, answer(status, text), at(600));
+        assert!(news.contains(&News::Ended) && !news.contains(&News::Changed), "{status} {text}");
+        assert!(log(&news).starts_with("WARN fetching keys failed"), "{status} {text}");
+        assert!(source.keys(at(600)).unwrap().has_kid("a"));
+    }
+}
+
+#[test]
+fn tries_come_ever_more_rarely_up_to_a_minute() {
+    let store = Alone::default();
+    let mut source = source(7);
+    let mut now = at(0);
+    for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+        assert!(asks(&source.tick(&store, now)).is_some());
+        source.answered(&store, Err(FetchError::NoAnswer), now);
+        let pause = source.next_fetch_in(now);
+        let share = pause.as_secs_f64() / f64::from(expected);
+        assert!((0.8..=1.2).contains(&share), "{pause:?} of {expected}");
+        assert!(asks(&source.tick(&store, now.plus(pause).minus(Duration::from_nanos(1)))).is_none());
+        now = now.plus(pause);
+    }
+}
+
+#[test]
+fn one_of_many_fetches_and_the_others_take_over_what_it_got() {
+    let store = Alone::default();
+    let mut sources: Vec<Source> = (1..=5).map(source).collect();
+    let asked: Vec<usize> = (0..5).filter(|n| asks(&sources[*n].tick(&store, at(0))).is_some()).collect();
+    assert_eq!(asked, [0]);
+    sources[0].answered(&store, answer(200, SET), at(1));
+    for source in &mut sources {
+        let news = source.tick(&store, at(1));
+        assert!(asks(&news).is_none());
+        assert!(source.keys(at(1)).is_some());
+    }
+    let mut late = source(99);
+    late.look(&store, at(2));
+    assert!(late.keys(at(2)).is_some(), "starts warm");
+    assert!(asks(&late.tick(&store, at(2))).is_none());
+}
+
+#[test]
+fn the_others_learn_of_a_failure_and_wait_as_long() {
+    let store = Alone::default();
+    let (mut one, mut two) = (source(1), source(2));
+    one.tick(&store, at(0));
+    two.tick(&store, at(0));
+    assert!(two.expects_answer(at(0)));
+    one.answered(&store, answer(500, ""), at(0));
+    assert!(two.tick(&store, at(0)).contains(&News::Ended));
+    assert!(!two.expects_answer(at(0)));
+    assert_eq!(one.next_fetch_in(at(0)), two.next_fetch_in(at(0)));
+}
+
+#[test]
+fn a_lease_whose_holder_is_gone_ends() {
+    let store = Alone::default();
+    let (mut one, mut two) = (source(1), source(2));
+    assert!(asks(&one.tick(&store, at(0))).is_some());
+    drop(one);
+    assert!(asks(&two.tick(&store, at(5))).is_none());
+    assert!(asks(&two.tick(&store, at(6))).is_some());
+}
+
+#[test]
+fn an_answer_that_is_lost_is_given_up() {
+    let store = Alone::default();
+    let mut source = source(1);
+    source.tick(&store, at(0));
+    assert!(!source.tick(&store, at(5)).contains(&News::Ended));
+    assert!(source.tick(&store, at(6)).contains(&News::Ended));
+    assert!(source.answered(&store, answer(200, SET), at(7)).is_empty(), "too late");
+}
+
+#[test]
+fn unknown_kids_cost_the_whole_proxy_three_fetches_and_then_one_a_cooldown() {
+    let store = Alone::default();
+    let mut sources = [warm(&store, 1), source(2), source(3)];
+    let mut fetches = 0;
+    for n in 0..1200u64 {
+        let now = at(n / 10);
+        let source = &mut sources[usize::try_from(n % 3).unwrap()];
+        source.tick(&store, now);
+        let kid = format!("k{n}");
+        if source.unknown_kid(&kid, now) == UnknownKid::Wait {
+            if asks(&source.tick(&store, now)).is_some() {
+                fetches += 1;
+                source.answered(&store, answer(200, SET), now);
+            }
+            source.still_missing(&kid, now);
+        }
+    }
+    assert_eq!(fetches, 3 + 3, "in 120 seconds");
+}
+
+#[test]
+fn everyone_who_asks_at_once_waits_for_one_fetch() {
+    let store = Alone::default();
+    let mut source = warm(&store, 1);
+    for n in 0..100 {
+        assert_eq!(source.unknown_kid(&format!("k{n}"), at(1)), UnknownKid::Wait);
+    }
+    assert!(asks(&source.tick(&store, at(1))).is_some());
+    assert_eq!(source.unknown_kid("x", at(1)), UnknownKid::Wait);
+    assert_eq!(source.last_started(), at(1));
+}
+
+#[test]
+fn a_kid_that_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
+    let mut source = warm(&Alone::default(), 1);
+    source.still_missing("x", at(0));
+    assert_eq!(source.unknown_kid("x", at(29)), UnknownKid::GiveUp);
+    assert_eq!(source.unknown_kid("x", at(30)), UnknownKid::Wait);
+}
+
+#[test]
+fn a_set_that_did_not_change_is_asked_for_by_its_tag() {
+    let store = Alone::default();
+    let mut source = source(1);
+    let query = source.tick(&store, at(0));
+    assert!(asks(&query).unwrap().headers.is_empty());
+    let tagged = Answer {
+        status: 200,
+        etag: Some("\"1\"".to_owned()),
+        last_modified: Some("yesterday".to_owned()),
+        body: SET.as_bytes().to_vec(),
+        ..Answer::default()
+    };
+    source.answered(&store, Ok(tagged), at(0));
+    let news = source.tick(&store, at(550));
+    let headers = &asks(&news).unwrap().headers;
+    assert_eq!(headers[0], ("if-none-match".to_owned(), Hidden("\"1\"".to_owned())));
+    assert_eq!(headers[1], ("if-modified-since".to_owned(), Hidden("yesterday".to_owned())));
+    let news = source.answered(&store, answer(304, ""), at(550));
+    assert!(!news.contains(&News::Changed));
+    assert!(source.keys(at(550 + 4199)).is_some() && source.keys(at(550 + 4200)).is_none());
+}
+
+#[test]
+fn discovery_leads_to_the_keys_and_nowhere_else() {
+    let origin = Origin::Discovery {
+        document: endpoint("/.well-known/openid-configuration"),
+        issuers: vec!["https://idp".to_owned()],
+        elsewhere: None,
+    };
+    let store = Alone::default();
+    let mut source = Source::new(remote(origin), 1, None);
+    let news = source.tick(&store, at(0));
+    assert_eq!(asks(&news).unwrap().endpoint.path, "/.well-known/openid-configuration");
+    let document = r#"{"issuer":"https://idp","jwks_uri":"https://idp/k"}"#;
+    let news = source.answered(&store, answer(200, document), at(0));
+    assert_eq!(asks(&news).unwrap().endpoint.path, "/k");
+    source.answered(&store, answer(200, SET), at(0));
+    assert!(source.keys(at(0)).is_some());
+    let news = source.tick(&store, at(550));
+    assert!(asks(&news).unwrap().endpoint.path.starts_with("/.well-known"), "it may have moved");
+    let evil = document.replace("https://idp/k", "https://evil/k");
+    let news = source.answered(&store, answer(200, &evil), at(550));
+    assert!(asks(&news).is_none());
+    assert!(log(&news).contains("name that host and its cluster in discovery.jwks"));
+    assert!(source.keys(at(550)).is_some());
+}
+
+#[test]
+fn damage_and_lies_in_the_store_keep_nobody_from_its_keys() {
+    let store = Alone::default();
+    let secret = Some("0123456789abcdef0123456789abcdef");
+    let remote = remote(Origin::Jwks(endpoint("/jwks")));
+    let mut honest = Source::new(remote.clone(), 1, secret);
+    honest.tick(&store, at(0));
+    honest.answered(&store, answer(200, SET), at(0));
+    // Somebody without the secret writes what the same source would write without one.
+    let mut forger = Source::new(remote.clone(), 2, None);
+    assert!(asks(&forger.tick(&store, at(0))).is_some(), "sees nothing");
+    forger.answered(&store, answer(200, &SET.replace("\"a\"", "\"evil\"")), at(0));
+    let mut other = Source::new(remote, 3, secret);
+    other.look(&store, at(1));
+    assert!(other.keys(at(1)).is_none());
+    let news = other.tick(&store, at(1));
+    assert!(asks(&news).is_some(), "fetches for itself");
+    other.answered(&store, answer(200, SET), at(1));
+    assert!(other.keys(at(1)).unwrap().has_kid("a"));
+    // The honest one keeps what it has.
+    honest.tick(&store, at(2));
+    assert!(honest.keys(at(2)).unwrap().has_kid("a"));
+}
+
+#[test]
+fn a_clock_that_was_set_back_stops_nobody() {
+    let store = Alone::default();
+    let mut source = warm(&store, 1);
+    let (mut fresh, before) = (Source::new(source.remote().clone(), 2, None), Timestamp::from_secs(900_000));
+    source.tick(&store, at(550));
+    // 27 hours earlier, a lease and a copy lie far in the future.
+    fresh.look(&store, before);
+    assert!(
+        !fresh.expects_answer(before)
+            || asks(&fresh.tick(&store, before)).is_some()
+            || fresh.keys(before).is_some()
+    );
+    assert!(fresh.keys(before.plus(secs(4200))).is_none(), "not trusted for longer than ever");
+}
+
+#[test]
+fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
+    for (cache_duration, header, expected) in [
+        (600, None, 600),
+        (600, Some("public, max-age=300"), 300),
+        (600, Some("Max-Age=\"120\", must-revalidate"), 120),
+        (600, Some("max-age=15"), 60),
+        (600, Some("max-age=0"), 60),
+        (600, Some("no-store"), 600),
+        (600, Some("max-age=86400"), 600),
+        (600, Some("max-age=x"), 600),
+        (30, Some("max-age=5"), 30),
+    ] {
+        assert_eq!(lifetime(secs(cache_duration), header.and_then(max_age)), secs(expected), "{header:?}");
+    }
+}

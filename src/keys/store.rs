@@ -1,0 +1,55 @@
+//! Where the instances of one proxy keep what they share.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Values that every worker and the main thread of a proxy see, each with a stamp that changes
+/// whenever the value does. Others may write there too: nothing in it is to be believed unchecked.
+pub trait Store {
+    /// The value of a key and its stamp.
+    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)>;
+
+    /// Sets a key if it still has this stamp, or, with no stamp, if it was never set.
+    ///
+    /// # Errors
+    /// Somebody else was faster, or the store cannot be written.
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict>;
+
+    /// Sets a key, whatever it holds.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
+}
+
+/// Tells one value of a key from the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp(pub u32);
+
+/// A value could not be set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conflict;
+
+/// A store of one instance alone, for hosts that share nothing.
+#[derive(Debug, Default)]
+pub struct Alone {
+    values: RefCell<HashMap<String, (Vec<u8>, Stamp)>>,
+}
+
+impl Store for Alone {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)> {
+        self.values.borrow().get(key).cloned()
+    }
+
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict> {
+        let held = self.values.borrow().get(key).map(|(_, stamp)| *stamp);
+        if held == stamp { self.put(key, value) } else { Err(Conflict) }
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        let mut values = self.values.borrow_mut();
+        let next = values.get(key).map_or(1, |(_, stamp)| stamp.0.wrapping_add(1));
+        values.insert(key.to_owned(), (value.to_vec(), Stamp(next)));
+        Ok(())
+    }
+}
