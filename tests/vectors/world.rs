@@ -1,9 +1,11 @@
 //! A gate for each backend, and the tokens that are shown to both.
 
+use std::rc::Rc;
+
 use harness::idp::{Alg, Key, jwks};
 use portcullis::config::Config;
-use portcullis::gate::{Allow, Effect, Gate, Outcome, StreamId};
-use portcullis::keys::source::Fetched;
+use portcullis::gate::{Allow, Effect, Gate, Outcome, StreamId, World};
+use portcullis::keys::{Alone, Answer};
 use portcullis::request::Request;
 use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
@@ -102,7 +104,9 @@ impl Gates {
         let text = config.to_string();
         let gates = backends().map(|(_, backend)| {
             let config = Config::parse(text.as_bytes(), &|_| None);
-            Gate::new(config.unwrap_or_else(|problems| panic!("{problems:?}")), backend, 1)
+            let world = World { backend, store: Rc::new(Alone::default()), random: 1 };
+            let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
+            Gate::new(config, world, Timestamp::from_secs(NOW))
         });
         Self { gates, stream: 0 }
     }
@@ -145,11 +149,13 @@ impl Gates {
             .map(|gate| gate.decide(stream, &Request::new(&fields), Timestamp::from_secs(now)))
     }
 
-    /// The provider's keys arrive.
+    /// The provider's keys arrive, if a fetch is under way or due.
     pub(crate) fn fetched(&mut self, keys: &Value, now: u64) {
         for gate in &mut self.gates {
-            let fetched = Fetched { body: keys.to_string().into_bytes(), cache_control: None };
-            gate.fetched(ProviderId(0), Ok(fetched), Timestamp::from_secs(now));
+            let now = Timestamp::from_secs(now);
+            let body = keys.to_string().into_bytes();
+            gate.tick(now);
+            gate.answered(ProviderId(0), Ok(Answer { status: 200, body, ..Answer::default() }), now);
         }
     }
 
@@ -162,7 +168,7 @@ impl Gates {
             match effect {
                 Effect::Fetch { .. } => fetches += 1,
                 Effect::Log(_, text) => log.push(text),
-                Effect::Wake(_) => {}
+                Effect::Wake(..) => {}
             }
         }
         (fetches, log)

@@ -7,7 +7,9 @@ use crate::world::{Gates, NOW, claims, foreign, key, token, usual};
 
 #[test]
 pub(crate) fn j12_j15_a_verdict_ends_with_its_token_and_its_key() {
-    let remote = json!({ "http_uri": { "uri": "https://idp.example/jwks", "cluster": "idp" } });
+    let remote = json!({
+        "http_uri": { "uri": "https://idp.example/jwks", "cluster": "idp" }, "cache_duration": "1s"
+    });
     let mut provider = usual(json!({ "clock_skew_seconds": 0, "remote_jwks": remote, "max_age": "200s" }));
     provider.as_object_mut().expect("fields").remove("local_jwks");
     let mut gates = Gates::of(&provider);
