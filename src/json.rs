@@ -26,14 +26,15 @@ pub enum Json {
     Object(Object),
 }
 
-/// A JSON number: an integer where it was written as one and fits, else the nearest double.
+/// A JSON number: an integer where it was written as one and fits, else a double.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Number {
     /// From 0 to 2^64 - 1
     Unsigned(u64),
     /// From -2^63 to -1
     Negative(i64),
-    /// Written with a fraction or an exponent, or too large for the others; always finite
+    /// Written with a fraction or an exponent, or too large for the others; always finite. Exact for up
+    /// to 15 digits, else at most two units in the last place off
     Float(f64),
 }
 

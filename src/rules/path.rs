@@ -84,7 +84,7 @@ fn unescape(path: &[u8]) -> Result<String, Ambiguous> {
         let (value, escaped) = match byte {
             b'%' => {
                 let (value, tail) = escape(tail).ok_or(Ambiguous::BadEscape)?;
-                if dangerous(value, tail) {
+                if dangerous(value) {
                     return Err(Ambiguous::DangerousEscape);
                 }
                 rest = tail;
@@ -123,10 +123,10 @@ fn unescape(path: &[u8]) -> Result<String, Ambiguous> {
     if had_parameters && out.ends_with('/') {
         return Err(Ambiguous::EmptySegment);
     }
-    match std::str::from_utf8(&decoded) {
-        Ok(_) => Ok(out),
-        Err(_) => Err(Ambiguous::BadUtf8),
+    if std::str::from_utf8(&decoded).is_err() {
+        return Err(Ambiguous::BadUtf8);
     }
+    if dangerous_again(decoded) { Err(Ambiguous::DangerousEscape) } else { Ok(out) }
 }
 
 /// The byte that the two hexadecimal digits at the start stand for, and what follows them.
@@ -139,19 +139,34 @@ fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((value, rest))
 }
 
-/// Whether an escape of `value`, before `rest`, could become another path when a hop decodes it, or
-/// decodes it twice.
-fn dangerous(value: u8, mut rest: &[u8]) -> bool {
-    if value != b'%' {
-        return matches!(value, b'/' | b'\\' | b'?' | b'#' | 0..=0x1f | 0x7f);
-    }
-    while let Some((value, tail)) = escape(rest) {
-        if value != b'%' {
-            return matches!(value, b'/' | b'\\' | b'?' | b'#' | b'.' | 0..=0x1f | 0x7f);
+/// Whether an escape of `value` could become another path when a hop decodes it.
+fn dangerous(value: u8) -> bool {
+    matches!(value, b'/' | b'\\' | b'?' | b'#' | 0..=0x1f | 0x7f)
+}
+
+/// Whether a path that was decoded once could become another path when a hop decodes it again. What
+/// counts is the decoded text: the digits of an escape can be escaped themselves (`%25%32%46`).
+fn dangerous_again(mut path: Vec<u8>) -> bool {
+    /// Nobody escapes this often; and each time costs as much as the path is long.
+    const MOST: usize = 8;
+    for _ in 0..MOST {
+        let mut again = Vec::with_capacity(path.len());
+        let mut rest = path.as_slice();
+        while let Some((&byte, tail)) = rest.split_first() {
+            let escaped = if byte == b'%' { escape(tail) } else { None };
+            if escaped.is_some_and(|(value, _)| dangerous(value) || value == b'.') {
+                return true;
+            }
+            let (value, tail) = escaped.unwrap_or((byte, tail));
+            again.push(value);
+            rest = tail;
         }
-        rest = tail;
+        if again.len() == path.len() {
+            return false;
+        }
+        path = again;
     }
-    false
+    true
 }
 
 fn hex_digit(nibble: u8) -> char {
@@ -231,6 +246,11 @@ mod tests {
             (b"/a%25252Fb", DangerousEscape),
             (b"/a%255cb", DangerousEscape),
             (b"/a%2500b", DangerousEscape),
+            (b"/a%25%32%46b", DangerousEscape),
+            (b"/a%252%46b", DangerousEscape),
+            (b"/a%25%32%65%252e/b", DangerousEscape),
+            (b"/a%25%32%35%32%46b", DangerousEscape),
+            (b"/a;%25%32%46/b", DangerousEscape),
             (b"/a;%2F/b", DangerousEscape),
             (b"/a\xff", BadUtf8),
             (b"/%c0%af", BadUtf8),

@@ -1,0 +1,522 @@
+//! What holds of every token, path and JSON text: proptest looks for one of which it does not.
+//!
+//! Tokens are signed by an independent library (the harness's). `PROPTEST_CASES` asks for more cases.
+
+use std::collections::BTreeSet;
+
+use harness::idp::{b64, jwks};
+use harness::{Alg, Key};
+use portcullis::config::Config;
+use portcullis::crypto::Backend;
+use portcullis::gate::{Effect, Gate, StreamId, World};
+use portcullis::json::{self, Json, Number, Object};
+use portcullis::keys::{Answer, Format, KeySet, Reading};
+use portcullis::reason::Reason;
+use portcullis::request::Request;
+use portcullis::rules::canonical;
+use portcullis::time::Timestamp;
+use portcullis::token::{ClaimPath, Claims, Jws, Unverified, Verified};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+const NOW: u64 = 1_750_000_000;
+
+/// A set of one key.
+fn set_of(key: &Key) -> KeySet {
+    let reading = Reading { format: Format::Jwks, max_keys: 1, symmetric: true };
+    KeySet::parse(jwks([key]).to_string().as_bytes(), reading).expect("a key set")
+}
+
+fn verify(token: &[u8], set: &KeySet) -> Result<Verified, Reason> {
+    let token = Unverified::parse(token, &[ClaimPath::parse("scope")])?;
+    let kid = token.header().kid.clone();
+    let algorithm = token.header().algorithm;
+    token.verify(&Backend::portable(), set.candidates(kid.as_deref(), algorithm))
+}
+
+/// Fewer cases of what is dear.
+fn cases(cases: u32) -> ProptestConfig {
+    let wanted = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if asked { wanted } else { ProptestConfig { cases, ..wanted } }
+}
+
+/// Any JSON value, as the harness's library has it.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Any JSON value, as the filter has it.
+fn any_json() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::Bool),
+        any::<u64>().prop_map(|number| Json::Number(Number::Unsigned(number))),
+        (i64::MIN..0).prop_map(|number| Json::Number(Number::Negative(number))),
+        any::<String>().prop_map(Json::String),
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Json::Array),
+            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|members| Json::Object(
+                Object::new(members.into_iter().collect()).expect("once each")
+            )),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn what_an_independent_library_signs_is_verified(
+        alg in select(&Alg::ALL[..]),
+        claims in prop::collection::btree_map("[a-z]{2}[^\u{0}]{0,8}|", any_value(), 0..6),
+        typ in any::<Option<String>>(),
+    ) {
+        let key = Key::cached(alg, "k");
+        let claims = Value::Object(claims.into_iter().filter(|(name, _)| name != "scope").collect());
+        let mut header = json!({ "alg": alg.name(), "kid": "k", "jku": "https://evil.example/" });
+        if let Some(typ) = typ {
+            header["typ"] = json!(typ);
+        }
+        let token = key.sign_jws(&header, claims.to_string().as_bytes());
+        let verified = verify(token.as_bytes(), &set_of(&key));
+        prop_assert!(verified.is_ok(), "{:?}", verified);
+        let verified = verified.expect("checked above");
+        prop_assert_eq!(verified.payload(), b64(claims.to_string()));
+        prop_assert_eq!(verified.claims().all().len(), claims.as_object().map_or(0, |members| members.len()));
+        // The same key under another name, another key under the same name: no.
+        prop_assert!(verify(token.as_bytes(), &set_of(&key.with_kid("other"))).is_err());
+        prop_assert!(verify(token.as_bytes(), &set_of(&Key::cached(alg, "stranger").with_kid("k"))).is_err());
+    }
+
+    #[test]
+    fn a_token_with_one_change_is_refused(
+        alg in select(&Alg::ALL[..]),
+        at in any::<prop::sample::Index>(),
+        change in 0..4,
+        byte in any::<u8>(),
+    ) {
+        let key = Key::cached(alg, "k");
+        let token = key.sign_jws(&json!({ "alg": alg.name(), "kid": "k" }), b"{\"sub\":\"alice\"}");
+        let mut changed = token.clone().into_bytes();
+        let at = at.index(changed.len());
+        match change {
+            0 => changed[at] ^= 1 << (byte % 8),
+            1 => changed[at] = byte,
+            2 => changed.insert(at, byte),
+            _ => drop(changed.remove(at)),
+        }
+        prop_assume!(changed != token.as_bytes());
+        let verified = verify(&changed, &set_of(&key));
+        prop_assert!(verified.is_err(), "{}", String::from_utf8_lossy(&changed));
+    }
+}
+
+#[test]
+fn a_token_with_any_one_bit_flipped_is_refused() {
+    for alg in [Alg::HS256, Alg::EdDSA, Alg::ES256, Alg::RS256] {
+        let key = Key::cached(alg, "k");
+        let set = set_of(&key);
+        let token = key.sign_jws(&json!({ "alg": alg.name(), "kid": "k" }), b"{\"sub\":\"alice\"}");
+        assert!(verify(token.as_bytes(), &set).is_ok());
+        let mut token = token.into_bytes();
+        for at in 0..token.len() {
+            for bit in 0..8 {
+                token[at] ^= 1 << bit;
+                assert!(verify(&token, &set).is_err(), "{alg}, bit {bit} of byte {at}");
+                token[at] ^= 1 << bit;
+            }
+        }
+    }
+}
+
+/// The payload that a text in its place says, if it is one.
+fn payload(text: &[u8]) -> Option<Vec<u8>> {
+    let token = [b64("{\"alg\":\"HS256\"}").as_bytes(), b".", text, b".AAAA"].concat();
+    Jws::parse(&token).ok()?.payload().ok()
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    #[test]
+    fn bytes_have_one_text(
+        text in prop::collection::vec(select(&b"ABCDQRSTZabcghijklmnopwxyz0189-_-_=+/ \n\r\t%\0\xc3"[..]), 0..10),
+    ) {
+        if let Some(bytes) = payload(&text) {
+            let usual = b64(bytes).into_bytes();
+            prop_assert_eq!(usual, text);
+        }
+    }
+
+    #[test]
+    fn every_text_that_a_library_writes_is_read(bytes in prop::collection::vec(any::<u8>(), 1..80)) {
+        prop_assert_eq!(payload(b64(&bytes).as_bytes()), Some(bytes));
+    }
+}
+
+#[test]
+fn no_two_short_texts_say_the_same_bytes() {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut said = BTreeSet::new();
+    let all: Vec<u8> = (0..=255).collect();
+    for first in LETTERS {
+        for second in &all {
+            said.extend(payload(&[*first, *second]).map(|bytes| (bytes, 2)));
+            said.extend(payload(&[b'Q', *first, *second]).map(|bytes| (bytes, 3)));
+        }
+    }
+    // One byte in two letters, 256 of them; two bytes in three letters, of which the first is given.
+    assert_eq!(said.iter().filter(|(bytes, length)| bytes.len() == 1 && *length == 2).count(), 256);
+    assert_eq!(said.len(), 256 + 64 * 16);
+}
+
+// --- paths ---
+
+/// The canonical form a second time: segment by segment, over a decoded copy.
+fn canonical_by_segments(target: &[u8]) -> Option<String> {
+    let path = target.split(|byte| *byte == b'?').next()?;
+    if path.iter().any(|byte| *byte <= 0x20 || *byte == 0x7f || b"\\#".contains(byte)) {
+        return None;
+    }
+    let mut decoded = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = path.get(at) {
+        if *byte != b'%' {
+            decoded.push(*byte);
+            at += 1;
+            continue;
+        }
+        let value = unescaped(path, at)?;
+        decoded.push(value);
+        at += 3;
+        if value < 0x20 || value == 0x7f || b"/\\?#".contains(&value) {
+            return None;
+        }
+    }
+    // However often it is escaped: no reading of the path has an escape of what another hop would
+    // take for a path's own, or of a dot.
+    let mut text = decoded.clone();
+    loop {
+        let mut once = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let value = if text[at] == b'%' { unescaped(&text, at) } else { None };
+            if value.is_some_and(|value| value < 0x20 || value == 0x7f || b"/\\?#.".contains(&value)) {
+                return None;
+            }
+            once.push(value.unwrap_or(text[at]));
+            at += if value.is_some() { 3 } else { 1 };
+        }
+        if once.len() == text.len() {
+            break;
+        }
+        text = once;
+    }
+    std::str::from_utf8(&decoded).ok()?;
+    let mut segments = path.split(|byte| *byte == b'/');
+    if !segments.next()?.is_empty() {
+        return None;
+    }
+    let segments: Vec<&[u8]> = segments.collect();
+    let (last, _) = segments.split_last()?;
+    let mut out = String::new();
+    for (at, segment) in segments.iter().enumerate() {
+        let bare = segment.split(|byte| *byte == b';').next()?;
+        let mut text = String::new();
+        let mut at_byte = 0;
+        while let Some(byte) = bare.get(at_byte) {
+            let escaped = *byte == b'%';
+            let value = if escaped { unescaped(bare, at_byte)? } else { *byte };
+            at_byte += if escaped { 3 } else { 1 };
+            match char::from(value) {
+                letter @ ('A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '.' | '_' | '~') => text.push(letter),
+                letter if !escaped && letter.is_ascii() => text.push(letter),
+                _ => text.push_str(&format!("%{value:02X}")),
+            }
+        }
+        let is_last = at + 1 == segments.len();
+        // Escaped or not, what follows a semicolon is a parameter to some hop.
+        let dots = text.split("%3B").next()?;
+        if dots == "." || dots == ".." || (text.is_empty() && !(is_last && last.is_empty())) {
+            return None;
+        }
+        out.push('/');
+        out.push_str(&text);
+    }
+    Some(out)
+}
+
+fn unescaped(text: &[u8], at: usize) -> Option<u8> {
+    hex_pair(text, at + 1)
+}
+
+fn hex_pair(text: &[u8], at: usize) -> Option<u8> {
+    let digits = text.get(at..at + 2).filter(|pair| pair.iter().all(u8::is_ascii_hexdigit))?;
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+fn any_target() -> impl Strategy<Value = Vec<u8>> {
+    const PIECES: &[&[u8]] = &[
+        b"/",
+        b"/",
+        b"/",
+        b"/a",
+        b"/b.c",
+        b"/..",
+        b"/.",
+        b"a",
+        b"A",
+        b"7",
+        b".",
+        b"..",
+        b"~",
+        b";",
+        b";x=1",
+        b"%61",
+        b"%41",
+        b"%2e",
+        b"%2E",
+        b"%2f",
+        b"%5c",
+        b"%3b",
+        b"%3B",
+        b"%25",
+        b"%252e",
+        b"%2525",
+        b"2e",
+        b"2F",
+        b"%",
+        b"%4",
+        b"%g1",
+        b"%20",
+        b"%c3%a9",
+        b"%C3",
+        b"%A9",
+        b"%00",
+        b"%7f",
+        b"%3f",
+        b"%23",
+        b"?",
+        b"?x=/../",
+        b"#",
+        b"\\",
+        b" ",
+        b"\t",
+        b"\xc3\xa9",
+        b"\xff",
+        b":",
+        b"@",
+        b"!$&'()*+,=",
+        b"|",
+        b"\"",
+        b"%7C",
+        b"%e2%82%ac",
+        b"%ed%a0%80",
+        b"%c0%af",
+        b"http://h",
+    ];
+    let pieces = prop::collection::vec(select(PIECES), 0..9).prop_map(|pieces| pieces.concat());
+    let rooted = pieces.prop_map(|path| [b"/", &path[..]].concat());
+    prop_oneof![8 => rooted, 1 => prop::collection::vec(any::<u8>(), 0..12)]
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn a_canonical_path_is_one_and_stays(target in any_target()) {
+        let path = canonical(&target).ok();
+        let other = canonical_by_segments(&target);
+        prop_assert_eq!(path.as_deref(), other.as_deref());
+        let Some(path) = path else { return Ok(()) };
+        let again = canonical(path.as_bytes());
+        prop_assert_eq!(again.as_deref(), Ok(&*path));
+        let lower = path.to_ascii_lowercase();
+        prop_assert!(path.starts_with('/') && !path.contains("//") && path.is_ascii());
+        prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
+        for never in ["%2f", "%5c", "%2e", "%00", "%252f", "%255c", "%252e", "\\", ";", "?", "#", " "] {
+            prop_assert!(!lower.contains(never), "{path} has {never}");
+        }
+    }
+}
+
+// --- JSON and claims ---
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn json_is_read_as_it_was_written(value in any_json()) {
+        let text = value.to_string();
+        prop_assert_eq!(json::parse(text.as_bytes()), Ok(value.clone()));
+        // And another library reads the same.
+        let other: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(json::parse(other.to_string().as_bytes()).expect("JSON").to_string().len(), text.len());
+    }
+
+    /// A double as it is written comes back to 14 digits; serde_json's quick reader of numbers gives no more.
+    #[test]
+    fn a_fraction_comes_back(number in any::<f64>().prop_filter("finite", |number| number.is_finite())) {
+        let read = json::parse(Json::Number(Number::Float(number)).to_string().as_bytes());
+        let Ok(Json::Number(Number::Float(back))) = read else {
+            return Err(TestCaseError::fail(format!("{number:e} became {read:?}")));
+        };
+        let close = (number - back).abs() <= number.abs() * 1e-14 + f64::MIN_POSITIVE;
+        prop_assert!(close, "{number:e} became {back:e}");
+    }
+
+    /// Where a date or an amount is written with at most 15 digits, nothing is lost.
+    #[test]
+    fn a_short_fraction_comes_back_whole(digits in 0u64..1_000_000_000_000_000, point in 1usize..12) {
+        let digits = format!("{digits:013}");
+        let (whole, fraction) = digits.split_at(digits.len() - point);
+        let whole = whole.trim_start_matches('0');
+        let text = format!("{}{whole}.{fraction}", if whole.is_empty() { "0" } else { "" });
+        let expected: f64 = text.parse().expect("a number");
+        prop_assert_eq!(json::parse(text.as_bytes()), Ok(Json::Number(Number::Float(expected))));
+    }
+
+    #[test]
+    fn any_text_is_json_for_both_readers_or_for_neither_but_where_the_filter_is_stricter(text in "[\\[\\]{}\",:0-9.eE+\\-tfn\\\\u a]{0,12}") {
+        let ours = json::parse(text.as_bytes());
+        let theirs: Result<Value, _> = serde_json::from_str(&text);
+        prop_assert!(ours.is_err() || theirs.is_ok());
+        if let (Err(error), Ok(_)) = (ours, theirs) {
+            prop_assert!(error.to_string().contains("twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_registered_claim_of_a_wrong_type_is_never_accepted(
+        name in select(&["iss", "sub", "jti", "aud", "exp", "nbf", "iat", "scope"][..]),
+        value in any_value(),
+        others in prop::collection::btree_map("[a-z]{4}", any_value(), 0..4),
+    ) {
+        let right = match (name, &value) {
+            ("iss" | "sub" | "jti", value) => value.is_string(),
+            ("aud" | "scope", Value::Array(items)) => items.iter().all(Value::is_string),
+            ("aud" | "scope", value) => value.is_string(),
+            (_, Value::Number(number)) => {
+                number.as_f64().is_some_and(|n| (0.0..9_223_372_036_854_775_808.0).contains(&n)) && number.as_u64().is_none_or(|n| n < 1 << 63)
+            }
+            _ => false,
+        };
+        let mut claims: serde_json::Map<String, Value> = others.into_iter().collect();
+        claims.insert(name.to_owned(), value);
+        let claims = json::parse(Value::Object(claims).to_string().as_bytes()).expect("JSON");
+        let Json::Object(claims) = claims else { return Err(TestCaseError::fail("no object")) };
+        prop_assert_eq!(Claims::new(claims, &[ClaimPath::parse("scope")]).is_ok(), right);
+    }
+}
+
+// --- the cache of verdicts ---
+
+fn gate(keys: &str, cached: usize) -> Gate {
+    let text = format!(
+        r#"{{"providers":{{"p":{{"issuer":"i","audiences":["a"],"max_lifetime":"900s","max_age":"800s",{keys},
+        "jwt_cache_config":{{"jwt_cache_size":{cached}}},"claim_to_headers":[{{"header_name":"x-sub","claim_name":"sub"}}]}}}},
+        "rules":[{{"match":{{"prefix":"/"}},"requires":{{"provider_name":"p"}},"authorize":{{"scopes":{{"all_of":["s"]}}}}}}]}}"#
+    );
+    Gate::new(
+        Config::parse(text.as_bytes(), &|_| None).expect("a configuration"),
+        World::alone(7),
+        Timestamp::from_secs(NOW),
+    )
+}
+
+fn ask(gate: &mut Gate, token: &str, now: Timestamp) -> String {
+    let value = format!("Bearer {token}");
+    let fields: [(&[u8], &[u8]); 3] =
+        [(b":method", b"GET"), (b":path", b"/"), (b"authorization", value.as_bytes())];
+    format!("{:?}", gate.decide(StreamId(1), &Request::new(&fields), now))
+}
+
+/// Tokens of several keys that are good at different times, or never.
+fn tokens() -> Vec<String> {
+    let mut tokens = Vec::new();
+    for (at, kid) in [(0u64, "k1"), (1, "k2"), (2, "k3")] {
+        let key = Key::cached(Alg::EdDSA, kid);
+        for (exp, nbf, iat, scope) in
+            [(300, 0, 0, "s"), (100, 50, 0, "s"), (1000, 0, 100, "s"), (600, 500, 0, "x"), (300, 0, 0, "s t")]
+        {
+            let (exp, nbf, iat) = (NOW + exp + at, NOW + nbf, NOW + iat);
+            let claims = json!({"iss":"i","aud":"a","sub":format!("{kid}-{exp}"),"exp":exp,"nbf":nbf,"iat":iat,"scope":scope});
+            tokens.push(key.sign_jws(&json!({"alg":"EdDSA","kid":kid}), claims.to_string().as_bytes()));
+        }
+    }
+    let bent = tokens[0].clone();
+    tokens.push(harness::idp::flip_bit(&bent));
+    tokens
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn a_cached_verdict_is_a_fresh_one(
+        size in 1usize..6,
+        asked in prop::collection::vec((any::<prop::sample::Index>(), -200i64..1200), 1..60),
+    ) {
+        let set = jwks([Key::cached(Alg::EdDSA, "k1"), Key::cached(Alg::EdDSA, "k2"), Key::cached(Alg::EdDSA, "k3")].iter());
+        let keys = format!("\"local_jwks\":{{\"inline\":{set}}}");
+        let (mut with, mut without) = (gate(&keys, size), gate(&keys, 0));
+        let tokens = tokens();
+        for (token, at) in asked {
+            let token = token.get(&tokens);
+            let now = Timestamp::from_secs(NOW.saturating_add_signed(at));
+            prop_assert_eq!(ask(&mut with, token, now), ask(&mut without, token, now));
+        }
+    }
+
+    #[test]
+    fn a_cached_verdict_goes_with_its_key(
+        size in 1usize..20,
+        steps in prop::collection::vec((any::<prop::sample::Index>(), 0u64..40, any::<Option<u8>>()), 1..60),
+    ) {
+        let keys = r#""remote_jwks":{"http_uri":{"uri":"https://idp/k","cluster":"c","timeout":"5s"},"cache_duration":"60s","stale_if_error":"30s"}"#;
+        let mut gates = [gate(keys, size), gate(keys, 0)];
+        let tokens = tokens();
+        let mut now = NOW;
+        let all = ["k1", "k2", "k3"].map(|kid| Key::cached(Alg::EdDSA, kid));
+        // Which keys are published; what is fetched otherwise is no key set.
+        let mut published = 0b111;
+        for (token, later, publish) in steps {
+            now += later;
+            published = publish.unwrap_or(published);
+            let kept = all.iter().enumerate().filter(|(at, _)| published & (1 << at) != 0).map(|(_, key)| key);
+            let body = if published & 8 == 0 { jwks(kept).to_string() } else { "no".to_owned() };
+            let now = Timestamp::from_secs(now);
+            let mut said = Vec::new();
+            for gate in &mut gates {
+                gate.tick(now);
+                while let Some(effect) = gate.next_effect() {
+                    if let Effect::Fetch { provider, .. } = effect {
+                        let body = body.clone().into_bytes();
+                        gate.answered(provider, Ok(Answer { status: 200, body, ..Answer::default() }), now);
+                    }
+                }
+                let token: &String = token.get(&tokens);
+                said.push(ask(gate, token, now));
+            }
+            prop_assert_eq!(&said[0], &said[1]);
+        }
+    }
+}
