@@ -9,7 +9,7 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz wasm lint clean
+.PHONY: help run test bench fuzz wasm lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,7 @@ help: ## list the targets
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test gate'      make test: only these, as cargo test takes it"
+	@echo "  ARGS=--help             make bench: how much, of what, and how often"
 	@echo "  FUZZ_SECONDS=60         make fuzz: how long each fuzzer runs; ARGS='path gate': only these"
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
@@ -34,6 +35,9 @@ test: wasm ## every test: unit, component, vectors, real Envoy
 	@$(HARNESS) --bin envoy-path
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
+
+bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, and benches/results.json
+	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)

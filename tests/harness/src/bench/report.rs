@@ -1,0 +1,257 @@
+//! What came out, as text and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use serde_json::{Value, json};
+
+use super::measure::{Estimate, Slice};
+use super::plan::{Plan, Tokens, Variant};
+use crate::envoy::{Envoy, portcullis_module};
+use crate::idp::Alg;
+
+/// What one variant took with one kind of token.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// The tokens' algorithm.
+    pub alg: Alg,
+    /// How often tokens came back.
+    pub tokens: Tokens,
+    /// What stood before the route.
+    pub variant: Variant,
+    /// Microseconds of processor time for each request, round by round.
+    pub total: Vec<f64>,
+    /// The same, less what the listener without a filter took in that round.
+    pub over: Vec<f64>,
+    /// Requests in a second of the clock, round by round.
+    pub rate: Vec<f64>,
+}
+
+impl Cell {
+    pub(super) fn new(alg: Alg, tokens: Tokens, variant: Variant) -> Self {
+        Self { alg, tokens, variant, total: Vec::new(), over: Vec::new(), rate: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, slice: Slice, requests: usize) {
+        self.total.push(slice.cpu.as_secs_f64() * 1e6 / requests as f64);
+        self.rate.push(requests as f64 / slice.wall.as_secs_f64());
+    }
+
+    /// Round by round, how many times as much as another this one took over no filter.
+    fn ratio(&self, other: &Self) -> Estimate {
+        let ratios: Vec<f64> = self.over.iter().zip(&other.over).map(|(own, other)| own / other).collect();
+        Estimate::of(&ratios)
+    }
+}
+
+/// Fills in what each cell took over the one without a filter.
+pub(super) fn subtract(cells: &mut [Cell]) {
+    let base = cells.iter().find(|cell| cell.variant == Variant::None).map(|cell| cell.total.clone());
+    for cell in cells {
+        let base = base.iter().flatten();
+        cell.over = cell.total.iter().zip(base).map(|(total, base)| total - base).collect();
+    }
+}
+
+/// Everything that was measured, and where.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was measured.
+    pub cells: Vec<Cell>,
+    plan: Plan,
+    envoy: String,
+    machine: Value,
+    module: Value,
+    date: String,
+}
+
+impl Report {
+    pub(super) fn new(plan: &Plan, envoy: &Envoy) -> Self {
+        let module = fs::read(portcullis_module()).unwrap_or_default();
+        let hash = digest::digest(&digest::SHA256, &module);
+        let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            cells: Vec::new(),
+            plan: plan.clone(),
+            envoy: envoy.version().to_string(),
+            machine: machine(),
+            module: json!({ "bytes": module.len(), "sha256": hash }),
+            date: date(),
+        }
+    }
+
+    /// The ratio of two variants with one kind of token, if both were measured.
+    pub fn ratio(&self, alg: Alg, tokens: Tokens, of: &Variant, to: &Variant) -> Option<Estimate> {
+        let cell = |variant: &Variant| {
+            self.cells
+                .iter()
+                .find(|cell| (cell.alg, cell.tokens) == (alg, tokens) && cell.variant == *variant)
+        };
+        Some(cell(of)?.ratio(cell(to)?))
+    }
+
+    /// The report as JSON.
+    pub fn to_json(&self) -> Value {
+        let results: Vec<Value> = self
+            .cells
+            .iter()
+            .map(|cell| {
+                let ratio = |to| self.ratio(cell.alg, cell.tokens, &cell.variant, to).map(estimate);
+                let mut result = json!({
+                    "algorithm": cell.alg.name(),
+                    "tokens": cell.tokens.name(),
+                    "variant": cell.variant.name(),
+                    "cpu_us": estimate(Estimate::of(&cell.total)),
+                    "requests_per_second": rounded(Estimate::of(&cell.rate).median, 0),
+                });
+                if cell.variant != Variant::None {
+                    result["cpu_us_over_no_filter"] = estimate(Estimate::of(&cell.over));
+                    result["rounds_us"] = cell.over.iter().map(|value| rounded(*value, 3)).collect();
+                    result["times_jwt_authn"] = json!(ratio(&Variant::Native));
+                    result["times_jwt_authn_cached"] = json!(ratio(&Variant::NativeCached));
+                }
+                result
+            })
+            .collect();
+        json!({
+            "date": self.date,
+            "envoy": self.envoy,
+            "machine": self.machine,
+            "module": self.module,
+            "rounds": self.plan.rounds,
+            "requests_per_round": self.plan.requests,
+            "connections": self.plan.connections,
+            "pinned": self.plan.pin,
+            "results": results,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { rounds, requests, connections, .. } = &self.plan;
+        writeln!(f, "Envoy {}, one worker; {}; {}", self.envoy, text(&self.machine, "processor"), self.date)?;
+        writeln!(
+            f,
+            "{rounds} rounds of {requests} requests to each listener over {connections} connections; module of {} bytes",
+            self.module["bytes"]
+        )?;
+        writeln!(
+            f,
+            "CPU: microseconds of the worker for each request over no filter, median and its 95 % interval"
+        )?;
+        let mut tables: BTreeMap<(Alg, &str), Vec<&Cell>> = BTreeMap::new();
+        for cell in &self.cells {
+            tables.entry((cell.alg, cell.tokens.title())).or_default().push(cell);
+        }
+        for ((alg, tokens), cells) in tables {
+            writeln!(f)?;
+            writeln!(
+                f,
+                "{:<46}{:>8}{:>18}{:>12}{:>22}{:>22}",
+                format!("{alg}, {tokens}"),
+                "CPU",
+                "",
+                "requests/s",
+                "x jwt_authn",
+                "x jwt_authn cached"
+            )?;
+            for cell in cells {
+                let rate = Estimate::of(&cell.rate).median;
+                if cell.variant == Variant::None {
+                    let all = format!("({:.2} in all)", Estimate::of(&cell.total).median);
+                    writeln!(f, "  {:<44}{:>8}{all:>18}{rate:>12.0}", cell.variant.title(), "")?;
+                    continue;
+                }
+                let over = Estimate::of(&cell.over);
+                let spread = format!("({:.2} - {:.2})", over.low, over.high);
+                let ratio = |to: &Variant| {
+                    let ratio = self.ratio(cell.alg, cell.tokens, &cell.variant, to);
+                    ratio.filter(|_| cell.variant != *to).map_or(String::new(), |ratio| {
+                        format!("{:.3} ({:.2} - {:.2})", ratio.median, ratio.low, ratio.high)
+                    })
+                };
+                writeln!(
+                    f,
+                    "  {:<44}{:>8.2}{spread:>18}{rate:>12.0}{:>22}{:>22}",
+                    cell.variant.title(),
+                    over.median,
+                    ratio(&Variant::Native),
+                    ratio(&Variant::NativeCached)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn estimate(estimate: Estimate) -> Value {
+    let value = |value| rounded(value, 3);
+    json!({ "median": value(estimate.median), "low": value(estimate.low), "high": value(estimate.high) })
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+/// What it ran on.
+fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    json!({
+        "processor": processor,
+        "processors": std::thread::available_parallelism().map_or(1, usize::from),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "architecture": std::env::consts::ARCH,
+    })
+}
+
+/// The date in UTC: `2026-01-31T12:00:00Z`.
+fn date() -> String {
+    let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (secs / 86400, secs % 86400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Year, month and day of a number of days after 1970-01-01.
+fn civil(mut days: u64) -> (u64, usize, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month + 1, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_819), (2027, 1, 1));
+    }
+}
