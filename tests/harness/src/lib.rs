@@ -8,7 +8,7 @@
 //! | [`client`] | HTTP requests in which every byte can be chosen |
 //! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
 //! | [`walk`] | the numbered demonstration behind `make run` |
-//! | [`bench`] | the benchmark behind `make bench` |
+//! | [`mod@bench`] | the benchmark behind `make bench` |
 //!
 //! Everything is blocking, so that a test reads from top to bottom; the servers run on one hidden runtime.
 //! Every wait has a deadline, and a wait that fails says what it waited for.
