@@ -1,19 +1,74 @@
-//! A request as the gate sees it: its header fields and nothing else.
+//! A request as the gate sees it: its header fields, and what the host can tell besides.
+
+use std::fmt;
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
 pub type Field<'a> = (&'a [u8], &'a [u8]);
 
+/// What the host knows of a request besides its header fields. It is asked only where a rule needs it.
+pub trait Surroundings {
+    /// Whether the connection that the request came over is TLS, on this hop.
+    fn is_tls(&self) -> bool;
+    /// What the matched route of the proxy says under a key of its metadata for this filter.
+    fn route_metadata(&self, key: &str) -> Metadata;
+}
+
+/// A value of a route's metadata.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Metadata {
+    /// There is none.
+    Absent,
+    /// A text, or a list of texts.
+    Texts(Vec<String>),
+    /// Something else, or something that the host does not hand over.
+    Unreadable,
+}
+
+/// Surroundings of which nothing is known: plaintext, and no metadata.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn is_tls(&self) -> bool {
+        false
+    }
+
+    fn route_metadata(&self, _: &str) -> Metadata {
+        Metadata::Absent
+    }
+}
+
 /// The head of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     fields: &'a [Field<'a>],
+    surroundings: &'a dyn Surroundings,
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Names and lengths alone: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.fields.iter().map(|(name, value)| (String::from_utf8_lossy(name), value.len()));
+        f.debug_map().entries(fields).finish()
+    }
 }
 
 impl<'a> Request<'a> {
     /// A request of these fields, pseudo-header fields (`:method`, `:path` …) among them, in the
     /// order in which they arrived.
     pub fn new(fields: &'a [Field<'a>]) -> Self {
-        Self { fields }
+        Self { fields, surroundings: &Nowhere }
+    }
+
+    /// The same request in surroundings that can be asked.
+    #[must_use]
+    pub fn within(self, surroundings: &'a dyn Surroundings) -> Self {
+        Self { surroundings, ..self }
+    }
+
+    /// What the host knows besides.
+    pub fn surroundings(&self) -> &'a dyn Surroundings {
+        self.surroundings
     }
 
     /// All fields.

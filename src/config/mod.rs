@@ -3,10 +3,13 @@
 //! [`Config::parse`] reads the plugin configuration strictly: an unknown field, a wrong type or a
 //! contradiction is an error, all errors are told at once, and nothing runs on a guess.
 
+mod authorize;
 mod fields;
 mod input;
+mod matching;
 mod problem;
 mod provider;
+mod requirement;
 mod rule;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@
 mod verdicts;
 mod waiting;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::keys::{
 };
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{ProviderId, Rule, canonical};
+use crate::rules::{Authorize, Bindings, Met, ProviderId, Requirement, Rule};
 use crate::time::Timestamp;
 use crate::token::{Found, Unverified, Verified, find};
 
@@ -257,34 +258,33 @@ impl Gate {
     ) -> Outcome {
         let config = &self.config;
         let unmatched = |reason| refuse(Denial::new(reason, ""), None);
-        // A CONNECT request has no path: no rule of this version is for it.
-        let Some(target) = request.target() else {
-            return unmatched(Reason::RouteUnmatched);
-        };
-        let Ok(path) = canonical(target) else {
-            return unmatched(Reason::PathAmbiguous);
-        };
         let mut allow = Allow {
             remove: self.reserved.among(request.fields()).into_iter().map(<[u8]>::to_vec).collect(),
             ..Allow::default()
         };
-        let Some(rule) = config.rules.find(request.method(), &path) else {
-            return match config.unmatched {
-                Unmatched::Deny => unmatched(Reason::RouteUnmatched),
-                Unmatched::Allow => {
-                    allow.state.push(("decision", "allow".to_owned()));
-                    Outcome::Allow(allow)
-                }
-            };
+        let rule = match config.rules.find(request) {
+            Met::Rule(rule, _) => rule,
+            Met::Ambiguous(_) => return unmatched(Reason::PathAmbiguous),
+            // A CONNECT request passes by its own rule alone.
+            Met::Nothing if config.unmatched == Unmatched::Allow && request.target().is_some() => {
+                allow.state.push(("decision", "allow".to_owned()));
+                return Outcome::Allow(allow);
+            }
+            Met::Nothing => return unmatched(Reason::RouteUnmatched),
         };
-        let Some((id, provider)) = rule.requires.and_then(|id| Some((id, config.provider(id)?))) else {
+        let rule = &*rule;
+        let required = match &rule.requires {
+            Some(Requirement::Provider { provider, .. }) => Some(*provider),
+            _ => None,
+        };
+        let Some((id, provider)) = required.and_then(|id| Some((id, config.provider(id)?))) else {
             allow.state.push(("decision", "allow".to_owned()));
             allow.state.push(("rule", rule.name.clone()));
             return Outcome::Allow(allow);
         };
         let source = self.sources.get_mut(id.0).and_then(Option::as_mut);
         let denial = Denial {
-            scope: rule.scopes.as_ref().and_then(|scopes| scopes.challenge()),
+            scope: rule.authorize.as_ref().and_then(Authorize::challenge),
             ..Denial::new(Reason::TokenMissing, &provider.name)
         };
         let verdicts = self.verdicts.get_mut(id.0);
@@ -309,8 +309,9 @@ impl Gate {
             }
         };
         let claims = token.claims();
-        if rule.scopes.as_ref().is_some_and(|scopes| !scopes.satisfied_by(&claims.scopes)) {
-            let denial = Denial { reason: Reason::ScopeInsufficient, verified: true, ..denial };
+        let granted = rule.authorize.as_ref().map_or(Ok(()), |authorize| authorize.check(claims, &Unbound));
+        if let Err(reason) = granted {
+            let denial = Denial { reason, verified: true, ..denial };
             return refuse(denial, Some((rule, provider)));
         }
         if !provider.forward {
@@ -392,6 +393,21 @@ impl Judge<'_> {
             return Err(Lack::Wait);
         }
         Ok(keys)
+    }
+}
+
+/// Nothing of a request.
+struct Unbound;
+
+impl Bindings for Unbound {
+    fn path_variable(&self, _: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+    fn header(&self, _: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+    fn host(&self) -> Option<Cow<'_, str>> {
+        None
     }
 }
 
