@@ -49,7 +49,7 @@ fn judge(config: &Config, at: usize, token: &[u8]) -> Result<Verified, Reason> {
     let provider = &config.providers[at];
     let Keys::Local(keys) = &provider.keys else { panic!("the keys are local") };
     let token = Unverified::parse(token, &provider.policy.scope_claims)?;
-    provider.policy.check(&token, now())?;
+    provider.policy.check(&token, &provider.policy.audiences, now())?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);
     let verified = token.verify(&Backend::portable(), candidates)?;

@@ -20,6 +20,29 @@ pub struct Denial {
     pub scope: Option<String>,
     /// For a 503: in how many seconds to try again.
     pub retry_after: Option<u64>,
+    /// How it is told.
+    pub style: Style,
+}
+
+/// How refusals are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Style {
+    /// The form of the body.
+    pub body: Body,
+    /// Whether body and challenge are left out, as with `strip_failure_response` of `jwt_authn`.
+    pub stripped: bool,
+}
+
+/// The form of a refusal's body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Body {
+    /// A problem document (RFC 9457).
+    #[default]
+    Problem,
+    /// A line of text.
+    Text,
+    /// Nothing.
+    None,
 }
 
 /// A local reply.
@@ -40,7 +63,8 @@ pub struct Reply {
 impl Denial {
     /// The refusal of a request for a reason that has no challenge with a scope.
     pub fn new(reason: Reason, realm: &str) -> Self {
-        Self { reason, verified: false, realm: realm.to_owned(), scope: None, retry_after: None }
+        let style = Style::default();
+        Self { reason, verified: false, realm: realm.to_owned(), scope: None, retry_after: None, style }
     }
 
     /// The reply to a client; `grpc` where it speaks gRPC.
@@ -49,22 +73,29 @@ impl Denial {
         let told = self.told();
         let (title, detail) = words(told);
         let mut headers = vec![("cache-control", "no-store".to_owned())];
-        if let Some(challenge) = self.challenge(detail) {
+        if let Some(challenge) = self.challenge(detail).filter(|_| !self.style.stripped) {
             headers.push(("www-authenticate", challenge));
         }
         if status == 503 {
             headers.push(("retry-after", self.retry_after.unwrap_or(1).max(1).to_string()));
         }
-        let body = if grpc {
+        let form = if self.style.stripped { Body::None } else { self.style.body };
+        let body = match form {
+            Body::None => String::new(),
             // Envoy makes the body of a gRPC reply its `grpc-message`, which is one line.
-            title.to_owned()
-        } else {
-            headers.push(("content-type", "application/problem+json".to_owned()));
-            format!(
-                r#"{{"type":"urn:portcullis:reason:{told}","title":{},"status":{status},"detail":{},"reason":"{told}"}}"#,
-                quoted(title),
-                quoted(detail),
-            )
+            _ if grpc => title.to_owned(),
+            Body::Text => {
+                headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
+                format!("{detail}\n")
+            }
+            Body::Problem => {
+                headers.push(("content-type", "application/problem+json".to_owned()));
+                format!(
+                    r#"{{"type":"urn:portcullis:reason:{told}","title":{},"status":{status},"detail":{},"reason":"{told}"}}"#,
+                    quoted(title),
+                    quoted(detail),
+                )
+            }
         };
         let details = format!("portcullis_{}", self.reason.as_str());
         Reply { status, headers, body, grpc_status: grpc.then(|| grpc_status(status)), details }

@@ -13,9 +13,13 @@ mod requirement;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 pub use problem::Problem;
 pub use provider::{Keys, Provider};
+
+use crate::answer::{Body, Style};
+use crate::gate::Entry;
 
 use crate::json::Json;
 use crate::keys::Hidden;
@@ -27,11 +31,21 @@ use problem::Report;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The trusted issuers; a [`ProviderId`] is a place in this list.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<Rc<Provider>>,
     /// The rules; the first that matches decides.
     pub rules: Rules,
     /// What a request gets that no rule matches.
     pub unmatched: Unmatched,
+    /// Whether a browser's question whether it may send a request passes without a token.
+    pub bypass_cors_preflight: bool,
+    /// The way that tokens must have come.
+    pub require_tls: RequireTls,
+    /// The realm of challenges; none: the provider's name.
+    pub realm: Option<String>,
+    /// How refusals are told.
+    pub style: Style,
+    /// What is written to the filter state.
+    pub filter_state: Selection,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<Hidden>,
     /// What is legal and dangerous.
@@ -45,6 +59,46 @@ pub enum Unmatched {
     Deny,
     /// It passes, as with `jwt_authn`.
     Allow,
+}
+
+/// The way that tokens must have come, lest somebody read them on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RequireTls {
+    /// Any.
+    #[default]
+    None,
+    /// This hop of the connection is TLS.
+    Connection,
+    /// The hop before says `x-forwarded-proto: https`; the operator vouches for it.
+    ForwardedProto,
+}
+
+/// Which entries of the filter state are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selection(u8);
+
+impl Default for Selection {
+    /// All of them.
+    fn default() -> Self {
+        Entry::ALL.into_iter().fold(Self(0), Self::with)
+    }
+}
+
+impl Selection {
+    /// This and one more.
+    #[must_use]
+    pub fn with(self, entry: Entry) -> Self {
+        Self(self.0 | Self::bit(entry))
+    }
+
+    /// Whether it is among them.
+    pub fn has(self, entry: Entry) -> bool {
+        self.0 & Self::bit(entry) != 0
+    }
+
+    fn bit(entry: Entry) -> u8 {
+        1u8.checked_shl(entry as u32).unwrap_or(0)
+    }
 }
 
 /// Where the values of environment variables come from.
@@ -69,22 +123,13 @@ impl Config {
     }
 
     /// The provider of an id; ids are only made for providers that are there.
-    pub fn provider(&self, id: ProviderId) -> Option<&Provider> {
+    pub fn provider(&self, id: ProviderId) -> Option<&Rc<Provider>> {
         self.providers.get(id.0)
     }
 }
 
 /// Fields that later versions have. Until then they are refused, for what is ignored is not enforced.
-const NOT_YET: &[&str] = &[
-    "requirement_map",
-    "bypass_cors_preflight",
-    "strip_failure_response",
-    "ambiguous_paths",
-    "require_tls",
-    "realm",
-    "error_body",
-    "filter_state",
-];
+const NOT_YET: &[&str] = &["ambiguous_paths"];
 
 fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Config> {
     let root = Item { json, path: String::new(), report };
@@ -95,27 +140,52 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     let mut list = Vec::new();
     for (name, item) in providers {
         names.insert(name, ProviderId(list.len()));
-        list.push(provider::read(name, &item, environment));
+        list.push(provider::read(name, &item, environment).map(Rc::new));
     }
     let rules = fields.required("rules", "without rules nothing is protected");
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();
-    let rules = rule::read_all(&rules, &names);
+    let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, &names));
+    let named = named.unwrap_or_default();
+    let rules = rule::read_all(&rules, &names, &named);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
         Unmatched::Deny,
     );
     let shared_data_secret = fields.get("shared_data_secret").and_then(|item| secret(&item, environment));
+    let bypass_cors_preflight = fields.bool("bypass_cors_preflight", false);
+    let require_tls = fields.choice(
+        "require_tls",
+        &[
+            ("none", RequireTls::None),
+            ("connection", RequireTls::Connection),
+            ("forwarded_proto", RequireTls::ForwardedProto),
+        ],
+        RequireTls::None,
+    );
+    let realm = fields.get("realm").and_then(|item| realm(&item));
+    let style = Style {
+        body: fields.choice(
+            "error_body",
+            &[("problem", Body::Problem), ("text", Body::Text), ("none", Body::None)],
+            Body::Problem,
+        ),
+        stripped: fields.bool("strip_failure_response", false),
+    };
+    let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     fields.not_yet(NOT_YET);
-    fields.refuse(&[(
-        "filter_state_rules",
-        "choose by path in \"rules\", or with \"rule\" in the metadata of the route",
-    )]);
+    fields.refuse(&[
+        ("filter_state_rules", "choose by path in \"rules\", or with \"rule\" in the metadata of the route"),
+        ("stat_prefix", "its metrics have one name in every proxy; remove it"),
+    ]);
     fields.finish();
-    let providers = list.into_iter().collect::<Option<Vec<Provider>>>()?;
+    let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
     for provider in &providers {
         let read = |name: &&str| {
-            providers.iter().flat_map(|other| &other.locations).any(|place| place.header_name() == *name)
+            providers
+                .iter()
+                .flat_map(|other| &other.locations)
+                .any(|place| place.header_name() == Some(*name))
         };
         if let Some(name) = provider.outputs.names().find(read) {
             let path = fields::join("providers", &provider.name);
@@ -125,7 +195,41 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
             );
         }
     }
-    Some(Config { providers, rules: Rules::new(rules), unmatched, shared_data_secret, warnings: Vec::new() })
+    Some(Config {
+        providers,
+        rules: Rules::new(rules),
+        unmatched,
+        bypass_cors_preflight,
+        require_tls,
+        realm,
+        style,
+        filter_state,
+        shared_data_secret,
+        warnings: Vec::new(),
+    })
+}
+
+/// A realm is a quoted string in a header (RFC 9110 section 11.5).
+fn realm(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    if text.len() > 256 || !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        item.error("must be at most 256 printable ASCII characters: it stands in a header");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn selection(item: &Item<'_>) -> Option<Selection> {
+    let known: Vec<String> = Entry::ALL.iter().map(|entry| format!("{:?}", entry.name())).collect();
+    let mut selection = Selection(0);
+    for item in item.list()? {
+        let Some(text) = item.string() else { continue };
+        match Entry::ALL.into_iter().find(|entry| entry.name() == text) {
+            Some(entry) => selection = selection.with(entry),
+            None => item.error(format!("must be one of {}", known.join(", "))),
+        }
+    }
+    Some(selection)
 }
 
 fn secret(item: &Item<'_>, environment: Environment<'_>) -> Option<Hidden> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Environment;
 use super::fields::{Fields, Item, join, variable};
 use crate::crypto::{Algorithm, AlgorithmSet};
-use crate::gate::CacheSize;
+use crate::gate::{CacheSize, Csrf};
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
 use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
 use crate::text::TextMatch;
@@ -31,6 +31,10 @@ pub struct Provider {
     pub outputs: Outputs,
     /// How many verdicts are kept.
     pub cache: CacheSize,
+    /// What is asked of requests with a token in a cookie, where it is asked.
+    pub csrf: Option<Csrf>,
+    /// Whether the proxy chooses the route anew after a header was written.
+    pub clear_route_cache: bool,
 }
 
 /// Where keys come from.
@@ -50,15 +54,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Fields that later versions have.
-const NOT_YET: &[&str] = &[
-    "from_cookies",
-    "from_params",
-    "pad_forward_payload_header",
-    "clear_route_cache",
-    "role_claims",
-    "scope_hierarchy",
-    "csrf",
-];
+const NOT_YET: &[&str] = &["role_claims", "scope_hierarchy"];
 
 /// What `jwt_authn` has and wasm cannot: dynamic metadata is written by native filters only.
 const REFUSED: &[(&str, &str)] = &[
@@ -78,12 +74,16 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
     let mut fields = item.fields()?;
     let policy = policy(&mut fields);
     let keys = keys(&mut fields, environment, &policy);
-    let locations =
-        fields.get("from_headers").map_or_else(|| Some(vec![Location::bearer()]), |item| locations(&item));
+    let locations = locations(&mut fields);
+    let csrf = csrf(&mut fields, &locations);
     let forward = fields.bool("forward", false);
     let outputs = Outputs {
         payload_header: fields.get("forward_payload_header").and_then(|item| written_header(&item)),
-        claims: fields.get("claim_to_headers").and_then(|item| claim_headers(&item)).unwrap_or_default(),
+        pad_payload: fields.bool("pad_forward_payload_header", false),
+        claims: fields
+            .get("claim_to_headers")
+            .and_then(|item| claim_headers(&item, &policy.required_claims))
+            .unwrap_or_default(),
     };
     if outputs.claims.iter().any(|claim| Some(&claim.header) == outputs.payload_header.as_ref()) {
         fields.error(
@@ -91,6 +91,7 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
         );
     }
     let cache = fields.get("jwt_cache_config").and_then(|item| cache(&item)).unwrap_or_default();
+    let clear_route_cache = fields.bool("clear_route_cache", false);
     fields.not_yet(NOT_YET);
     fields.refuse(REFUSED);
     fields.finish();
@@ -98,10 +99,12 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
         name: name.to_owned(),
         policy,
         keys: keys?,
-        locations: locations?,
+        locations,
         forward,
         outputs,
         cache,
+        csrf,
+        clear_route_cache,
     })
 }
 
@@ -479,9 +482,81 @@ fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Opti
     Some(set)
 }
 
-fn locations(item: &Item<'_>) -> Option<Vec<Location>> {
-    let items = item.list()?;
-    if items.is_empty() {
+/// Where tokens are: `Authorization: Bearer` where nothing else is named.
+fn locations(fields: &mut Fields<'_>) -> Vec<Location> {
+    let headers = fields.get("from_headers").map(|item| from_headers(&item));
+    let mut names = |field, form: fn(String) -> Location| {
+        fields.get(field).map(|item| from_names(&item).into_iter().map(form).collect::<Vec<_>>())
+    };
+    let cookies = names("from_cookies", Location::Cookie);
+    let params = names("from_params", Location::Param);
+    if params.as_ref().is_some_and(|params| !params.is_empty()) {
+        fields.report.warning(
+            &join(&fields.path, "from_params"),
+            "tokens in a URL end up in logs and histories of clients and other hops (RFC 9700 section 4.3.2)",
+        );
+    }
+    match (headers, cookies, params) {
+        (None, None, None) => vec![Location::bearer()],
+        (headers, cookies, params) => [headers, cookies, params].into_iter().flatten().flatten().collect(),
+    }
+}
+
+/// The names of cookies or query parameters.
+fn from_names(item: &Item<'_>) -> Vec<String> {
+    let items = item.list().unwrap_or_default();
+    if items.is_empty() && item.json.as_array().is_some() {
+        item.error("must name at least one; leave the field out for none");
+    }
+    let mut names: Vec<String> = Vec::new();
+    for item in items {
+        let Some(name) = item.text() else { continue };
+        // A cookie's name is a token (RFC 6265 section 4.1.1); a parameter's needs no escapes.
+        if !name.bytes().all(is_token_byte) {
+            item.error("must be letters, digits and any of !#$%&'*+-.^_`|~ alone");
+        } else if name.contains(['%', '&', '+', '#']) {
+            item.error("has a character that could be read in two ways; rename it");
+        } else if names.iter().any(|other| other == name) {
+            item.error("is named above already");
+        }
+        names.push(name.to_owned());
+    }
+    names
+}
+
+fn csrf(fields: &mut Fields<'_>, locations: &[Location]) -> Option<Csrf> {
+    let cookies = locations.iter().any(|location| matches!(location, Location::Cookie(_)));
+    let Some(item) = fields.get("csrf") else {
+        if cookies {
+            fields.report.warning(
+                &join(&fields.path, "from_cookies"),
+                "no \"csrf\": a page of another site can have a browser send requests with this cookie; add \"csrf\": {}",
+            );
+        }
+        return None;
+    };
+    if !cookies {
+        item.error("is for tokens from cookies, and none is named in \"from_cookies\"; remove it");
+    }
+    let mut fields = item.fields()?;
+    let origins = fields.get("allowed_origins").and_then(|item| item.list()).unwrap_or_default();
+    fields.finish();
+    let mut allowed_origins = Vec::new();
+    for item in origins {
+        let Some(text) = item.text() else { continue };
+        let origin = text.to_ascii_lowercase();
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', '*', ' '])) {
+            item.error("is not an origin; write scheme, host and a port that is not the usual one: https://app.example");
+        }
+        allowed_origins.push(origin);
+    }
+    Some(Csrf { allowed_origins })
+}
+
+fn from_headers(item: &Item<'_>) -> Vec<Location> {
+    let items = item.list().unwrap_or_default();
+    if items.is_empty() && item.json.as_array().is_some() {
         item.error("must name at least one header; leave the field out for Authorization: Bearer");
     }
     let mut locations: Vec<Location> = Vec::new();
@@ -495,24 +570,30 @@ fn locations(item: &Item<'_>) -> Option<Vec<Location>> {
         fields.finish();
         if let (Some(name), Some(prefix)) = (name, prefix) {
             let location = Location::header(&name, prefix);
-            if locations.iter().any(|other| other.header_name() == location.header_name()) {
+            if name == "cookie" {
+                item.error("cookies are named in \"from_cookies\"");
+            } else if locations.iter().any(|other| other.header_name() == location.header_name()) {
                 item.error("names a header that is named above already");
             }
             locations.push(location);
         }
     }
-    (!locations.is_empty()).then_some(locations)
+    locations
 }
 
 /// A header field name in lower case (RFC 9110 section 5.1).
 fn header_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !name.bytes().all(token) {
+    if !name.bytes().all(is_token_byte) {
         item.error("is not a header name");
         return None;
     }
     Some(name.to_ascii_lowercase())
+}
+
+/// A byte of a token (RFC 9110 section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The name of a header to write.
@@ -538,7 +619,7 @@ const NOT_WRITTEN: &[&str] = &[
     "cookie",
 ];
 
-fn claim_headers(item: &Item<'_>) -> Option<Vec<ClaimHeader>> {
+fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHeader>> {
     let mut headers: Vec<ClaimHeader> = Vec::new();
     for item in item.list()? {
         let Some(mut fields) = item.fields() else {
@@ -565,7 +646,8 @@ fn claim_headers(item: &Item<'_>) -> Option<Vec<ClaimHeader>> {
         if headers.iter().any(|other| other.header == header) {
             header_item.error("is written by another entry already");
         }
-        headers.push(ClaimHeader { header, claim, format });
+        let required = required.contains(&claim);
+        headers.push(ClaimHeader { header, claim, format, required });
     }
     Some(headers)
 }

@@ -1,52 +1,127 @@
-//! `rules[].requires`: the tokens that a rule asks for.
+//! `requires` and `requirement_map`: the tokens that a rule asks for.
 
 use std::collections::BTreeMap;
 
-use super::fields::Item;
+use super::fields::{Fields, Item};
 use crate::rules::{ProviderId, Requirement};
 
 /// The providers of a configuration by name.
 pub(super) type Providers<'c> = BTreeMap<&'c str, ProviderId>;
 
+/// The requirements that rules name: none for one that is wrong, and reported.
+pub(super) type Named<'c> = BTreeMap<&'c str, Option<Requirement>>;
+
+const KINDS: &[&str] = &[
+    "provider_name",
+    "provider_and_audiences",
+    "requires_any",
+    "requires_all",
+    "allow_missing",
+    "allow_missing_or_failed",
+];
+
+pub(super) fn read_map<'c>(item: &Item<'c>, providers: &Providers<'_>) -> Option<Named<'c>> {
+    let entries = item.entries()?;
+    Some(entries.into_iter().map(|(name, item)| (name, read(&item, providers))).collect())
+}
+
+/// The requirement that a rule names.
+pub(super) fn named(item: &Item<'_>, named: &Named<'_>) -> Option<Requirement> {
+    let name = item.text()?;
+    match named.get(name) {
+        Some(requirement) => requirement.clone(),
+        None => {
+            let known: Vec<_> = named.keys().map(|name| format!("{name:?}")).collect();
+            item.error(format!("\"requirement_map\" has no {name:?}; there are: {}", known.join(", ")));
+            None
+        }
+    }
+}
+
 pub(super) fn read(item: &Item<'_>, providers: &Providers<'_>) -> Option<Requirement> {
     let mut fields = item.fields()?;
-    let name = fields.get("provider_name");
-    fields.not_yet(&[
-        "provider_and_audiences",
-        "requires_any",
-        "requires_all",
-        "allow_missing",
-        "allow_missing_or_failed",
-        "requirement_name",
-    ]);
+    let given = fields.present(KINDS);
     fields.refuse(&[(
         "extract_only_without_validation",
         "and an unchecked token must not pass for a checked one; use \"allow_missing_or_failed\"",
     )]);
-    if name.is_none()
-        && fields
-            .present(&[
-                "provider_and_audiences",
-                "requires_any",
-                "requires_all",
-                "allow_missing",
-                "allow_missing_or_failed",
-                "requirement_name",
-                "extract_only_without_validation",
-            ])
-            .is_empty()
-    {
-        fields.error(
-            "is empty; name a provider with \"provider_name\", or leave \"requires\" out for a public rule",
-        );
+    let refused = !fields.present(&["extract_only_without_validation"]).is_empty();
+    if given.len() != 1 && !refused {
+        fields.error(if given.is_empty() {
+            "is empty; name a provider with \"provider_name\", or leave \"requires\" out for a public rule"
+                .to_owned()
+        } else {
+            format!(
+                "has {}; keep one, or put them into \"requires_any\" or \"requires_all\"",
+                given.join(" and ")
+            )
+        });
     }
+    let provider = fields
+        .get("provider_name")
+        .map(|item| Some(Requirement::Provider { provider: provider(&item, providers)?, audiences: None }));
+    let audiences = fields.get("provider_and_audiences").map(|item| with_audiences(&item, providers));
+    let any = fields.get("requires_any").map(|item| list(&item, providers).map(Requirement::Any));
+    let all = fields.get("requires_all").map(|item| list(&item, providers).map(Requirement::All));
+    let missing = nothing(&mut fields, "allow_missing", Requirement::AllowMissing);
+    let failed = nothing(&mut fields, "allow_missing_or_failed", Requirement::AllowMissingOrFailed);
     fields.finish();
-    let name = name?;
-    let text = name.text()?;
+    if given.len() != 1 {
+        return None;
+    }
+    provider.or(audiences).or(any).or(all).or(missing).or(failed)?
+}
+
+fn provider(item: &Item<'_>, providers: &Providers<'_>) -> Option<ProviderId> {
+    let text = item.text()?;
     let found = providers.get(text).copied();
     if found.is_none() {
         let known: Vec<_> = providers.keys().map(|name| format!("{name:?}")).collect();
-        name.error(format!("no provider {text:?} is configured; there are: {}", known.join(", ")));
+        item.error(format!("no provider {text:?} is configured; there are: {}", known.join(", ")));
     }
-    Some(Requirement::Provider { provider: found?, audiences: None })
+    found
+}
+
+fn with_audiences(item: &Item<'_>, providers: &Providers<'_>) -> Option<Requirement> {
+    let mut fields = item.fields()?;
+    let name = fields.required("provider_name", "name the provider");
+    let provider = name.and_then(|item| provider(&item, providers));
+    let audiences =
+        fields.required("audiences", "list the audiences of this rule; the provider's do not count");
+    let audiences = audiences.and_then(|item| {
+        let texts = item.texts()?;
+        if texts.is_empty() {
+            item.error("must name at least one audience");
+        }
+        Some(texts)
+    });
+    fields.finish();
+    Some(Requirement::Provider { provider: provider?, audiences: Some(audiences?) })
+}
+
+/// `{ requirements: [...] }`
+fn list(item: &Item<'_>, providers: &Providers<'_>) -> Option<Vec<Requirement>> {
+    let mut fields = item.fields()?;
+    let parts = fields.required("requirements", "list the requirements");
+    fields.finish();
+    let parts = parts?;
+    let items = parts.list()?;
+    if items.len() < 2 {
+        parts.error("must list at least two requirements; a single one stands for itself");
+    }
+    let read: Vec<Requirement> = items.iter().filter_map(|item| read(item, providers)).collect();
+    (read.len() == items.len()).then_some(read)
+}
+
+/// A requirement without fields, written `{}`.
+fn nothing(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    requirement: Requirement,
+) -> Option<Option<Requirement>> {
+    let item = fields.get(name)?;
+    Some(item.fields().map(|fields| {
+        fields.finish();
+        requirement
+    }))
 }

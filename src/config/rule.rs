@@ -1,14 +1,14 @@
 //! `rules`: which requests need which token.
 
 use super::fields::Item;
-use super::requirement::Providers;
+use super::requirement::{Named, Providers};
 use super::{authorize, matching, requirement};
-use crate::rules::{Mode, Rule, RuleId};
+use crate::rules::{Mode, Requirement, Rule, RuleId};
 
-pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>) -> Vec<Rule> {
+pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>, named: &Named<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for (at, item) in items.iter().enumerate() {
-        let Some(rule) = read(at, item, providers) else {
+        let Some(rule) = read(at, item, providers, named) else {
             continue;
         };
         if let Some(other) = rules.iter().position(|other| other.name == rule.name) {
@@ -19,7 +19,7 @@ pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>) -> Vec<Rul
     rules
 }
 
-fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
+fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, named: &Named<'_>) -> Option<Rule> {
     let mut fields = item.fields()?;
     let name = fields.get("name").and_then(|item| {
         let name = item.text()?;
@@ -32,15 +32,29 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
         .and_then(|item| matching::read(&item));
-    let requires_item = fields.get("requires");
-    let has_requires = requires_item.is_some();
-    let requires = requires_item.and_then(|item| requirement::read(&item, providers));
+    let written = fields.get("requires");
+    let by_name = fields.get("requirement_name");
+    if let (Some(_), Some(item)) = (&written, &by_name) {
+        item.error("stands beside \"requires\"; keep one");
+    }
+    let has_requires = written.is_some() || by_name.is_some();
+    let written = written.and_then(|item| requirement::read(&item, providers));
+    let requires = written.or_else(|| by_name.and_then(|item| requirement::named(&item, named)));
     let authorize_item = fields.get("authorize");
     if let Some(item) = authorize_item.as_ref().filter(|_| !has_requires) {
         item.error("needs \"requires\": without a token there is nothing to authorize");
     }
+    if let (Some(item), Some(Requirement::AllowMissing | Requirement::AllowMissingOrFailed)) =
+        (&authorize_item, &requires)
+    {
+        item.report.warning(
+            &item.path,
+            "needs a token: a request without one is refused here, whatever \"requires\" allows",
+        );
+    }
     let authorize = authorize_item.and_then(|item| authorize::read(&item));
-    fields.not_yet(&["mode", "ambiguous_paths", "requirement_name"]);
+    let mode = fields.choice("mode", &[("enforce", Mode::Enforce), ("report", Mode::Report)], Mode::Enforce);
+    fields.not_yet(&["ambiguous_paths"]);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -49,6 +63,6 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
         matches: matches?,
         requires: if broken { return None } else { requires },
         authorize,
-        mode: Mode::default(),
+        mode,
     })
 }

@@ -3,27 +3,37 @@
 //! The gate does no I/O. It is asked about requests and told of time and of fetched keys; what should
 //! happen it hands out as values.
 
+mod csrf;
+mod judge;
+mod notes;
+mod outcome;
+mod plan;
+mod route;
+mod verdict;
 mod verdicts;
 mod waiting;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::answer::Denial;
 use crate::config::{Config, Keys, Provider, Unmatched};
 use crate::crypto::Backend;
 use crate::identity::Reserved;
-use crate::keys::{
-    Alone, Answer, FetchError, KeySet, News, Query, Remote, Source, Status, Store, UnknownKid,
-};
+use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{Authorize, Bindings, Met, ProviderId, Requirement, Rule};
+use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Rule, canonical};
 use crate::time::Timestamp;
-use crate::token::{Found, Unverified, Verified, find};
 
+pub use csrf::Csrf;
+use judge::{Judge, Lack, Why};
+use notes::Notes;
+pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
+use plan::Plan;
+use route::OnRoute;
+pub use verdict::Verdict;
 pub use verdicts::CacheSize;
 use verdicts::Verdicts;
 use waiting::Waiting;
@@ -32,41 +42,6 @@ pub use waiting::{MAX_WAITING, Waited};
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct StreamId(pub u32);
-
-/// What is to become of a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It goes on to the upstream, changed like this.
-    Allow(Allow),
-    /// It is answered here.
-    Deny(Refusal),
-    /// It waits for keys. The gate wakes it with [`Effect::Wake`], and then it is asked about again
-    /// with [`Gate::resume`].
-    Wait,
-}
-
-/// How a request that passes is changed.
-#[derive(PartialEq, Eq, Debug, Default)]
-pub struct Allow {
-    /// Header fields to take away, by the names in which they came.
-    pub remove: Vec<Vec<u8>>,
-    /// Header fields to add, after that.
-    pub add: Vec<(String, String)>,
-    /// What other filters and the access log may read.
-    pub state: State,
-}
-
-/// A request that is refused.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The refusal.
-    pub denial: Denial,
-    /// What the access log may read.
-    pub state: State,
-}
-
-/// What is written to the filter state: a name behind `portcullis.` and its value.
-pub type State = Vec<(&'static str, String)>;
 
 /// Something to be done outside.
 #[derive(PartialEq, Eq, Debug)]
@@ -103,7 +78,10 @@ impl World {
 
 /// The gate of one plugin configuration in one worker.
 pub struct Gate {
-    config: Config,
+    config: Rc<Config>,
+    /// What each rule's tokens are taken from, by the rule's place.
+    plans: Vec<Plan>,
+    everyone: Vec<ProviderId>,
     reserved: Reserved,
     backend: Backend,
     store: Rc<dyn Store>,
@@ -112,15 +90,8 @@ pub struct Gate {
     /// The verdicts on each provider's tokens.
     verdicts: Vec<Verdicts>,
     waiting: Waiting,
+    notes: Notes,
     effects: VecDeque<Effect>,
-}
-
-/// Why a provider's keys cannot judge a token now.
-enum Lack {
-    /// They are on their way.
-    Wait,
-    /// They are not to be had.
-    Deny(Reason),
 }
 
 impl Gate {
@@ -144,8 +115,21 @@ impl Gate {
             .collect();
         let reserved = Reserved::new(config.providers.iter().flat_map(|p| p.outputs.names()));
         let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
-        let (waiting, effects) = (Waiting::default(), VecDeque::new());
-        let mut gate = Self { config, reserved, backend, store, sources, verdicts, waiting, effects };
+        let everyone: Vec<_> = (0..config.providers.len()).map(ProviderId).collect();
+        let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
+        let mut gate = Self {
+            config: Rc::new(config),
+            plans,
+            everyone,
+            reserved,
+            backend,
+            store,
+            sources,
+            verdicts,
+            waiting: Waiting::default(),
+            notes: Notes::default(),
+            effects: VecDeque::new(),
+        };
         for at in 0..gate.sources.len() {
             gate.with_source(ProviderId(at), |source, store| source.look(store, now));
         }
@@ -214,8 +198,9 @@ impl Gate {
                     self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
                 }
                 News::Ended => {
-                    let released = self.waiting.released(id).into_iter();
-                    self.effects.extend(released.map(|(stream, waited)| Effect::Wake(stream, waited)));
+                    let released = self.waiting.released(id);
+                    self.effects
+                        .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
                 }
                 // A key that is no longer listed was withdrawn, and so was every verdict under it.
                 News::Changed => {
@@ -256,174 +241,244 @@ impl Gate {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Outcome {
-        let config = &self.config;
-        let unmatched = |reason| refuse(Denial::new(reason, ""), None);
-        let mut allow = Allow {
-            remove: self.reserved.among(request.fields()).into_iter().map(<[u8]>::to_vec).collect(),
-            ..Allow::default()
+        let config = Rc::clone(&self.config);
+        let mut allow = Allow { remove: self.reserved.among(request.fields()), ..Allow::default() };
+        allow.state.selection = config.filter_state;
+        let (met, path) = match config.rules.find(request) {
+            Met::Rule(rule, path) => (Some(rule), Some(path)),
+            Met::Nothing => (None, None),
+            Met::Ambiguous(rule) => {
+                let denial = self.denial(Reason::PathAmbiguous, None);
+                return self.refuse(denial, rule, None, allow, now);
+            }
         };
-        let rule = match config.rules.find(request) {
-            Met::Rule(rule, _) => rule,
-            Met::Ambiguous(_) => return unmatched(Reason::PathAmbiguous),
-            // A CONNECT request passes by its own rule alone.
-            Met::Nothing if config.unmatched == Unmatched::Allow && request.target().is_some() => {
-                allow.state.push(("decision", "allow".to_owned()));
+        if config.bypass_cors_preflight && is_preflight(request) {
+            return Outcome::Allow(allow);
+        }
+        let unmatched = self.denial(Reason::RouteUnmatched, None);
+        let on_route = OnRoute::read(request.surroundings());
+        let rule = match &on_route {
+            Err(_) => return self.refuse(unmatched, met, None, allow, now),
+            // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
+            Ok(OnRoute { rule: Some(name), .. }) if request.target().is_some() => {
+                match config.rules.named(name) {
+                    None => return self.refuse(unmatched, None, None, allow, now),
+                    named => named,
+                }
+            }
+            Ok(_) => met,
+        };
+        let scopes = on_route.map(|route| route.scopes).unwrap_or_default();
+        let Some(rule) = rule else {
+            let open = config.unmatched == Unmatched::Allow && request.target().is_some();
+            return if open && scopes.is_empty() {
+                Outcome::Allow(allow)
+            } else {
+                self.refuse(unmatched, None, None, allow, now)
+            };
+        };
+        let Some(requirement) = &rule.requires else {
+            if scopes.is_empty() {
+                allow.state.rule = Some(rule);
                 return Outcome::Allow(allow);
             }
-            Met::Nothing => return unmatched(Reason::RouteUnmatched),
+            // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
+            return self.refuse(unmatched, Some(rule), None, allow, now);
         };
-        let rule = &*rule;
-        let required = match &rule.requires {
-            Some(Requirement::Provider { provider, .. }) => Some(*provider),
-            _ => None,
+        let mut judge = Judge {
+            config: &config,
+            backend: &self.backend,
+            sources: &mut self.sources,
+            verdicts: &mut self.verdicts,
+            request,
+            waited,
+            patient: rule.mode == Mode::Enforce,
+            now,
+            known: Vec::new(),
         };
-        let Some((id, provider)) = required.and_then(|id| Some((id, config.provider(id)?))) else {
-            allow.state.push(("decision", "allow".to_owned()));
-            allow.state.push(("rule", rule.name.clone()));
-            return Outcome::Allow(allow);
+        let met = judge.meet(requirement, &self.everyone);
+        let known = judge.known;
+        let asked = |wanted: Option<ProviderId>| {
+            let first = self.plans.get(rule.id.0).and_then(|plan| plan.providers.first().copied());
+            wanted.and_then(|id| config.provider(id)).or_else(|| config.provider(first?)).map(Rc::clone)
         };
-        let source = self.sources.get_mut(id.0).and_then(Option::as_mut);
-        let denial = Denial {
-            scope: rule.authorize.as_ref().and_then(Authorize::challenge),
-            ..Denial::new(Reason::TokenMissing, &provider.name)
-        };
-        let verdicts = self.verdicts.get_mut(id.0);
-        let mut judge = Judge { provider, backend: &self.backend, source, verdicts, waited, now };
-        let token = match judge.authenticate(request) {
-            Ok(token) => token,
-            Err(Lack::Deny(reason)) => {
-                let source = self.sources.get(id.0).and_then(Option::as_ref);
-                let retry_after = source.map(|source| source.next_fetch_in(now).as_secs());
-                return refuse(Denial { reason, retry_after, ..denial }, Some((rule, provider)));
-            }
-            Err(Lack::Wait) => {
-                let patience = match &provider.keys {
-                    Keys::Remote(remote) => remote.patience(),
-                    Keys::Local(_) => Duration::ZERO,
+        let accepted = match met {
+            Ok(accepted) => accepted,
+            Err(Lack { provider, why: Why::Wait }) => {
+                let patience = self.plans.get(rule.id.0).map(|plan| plan.patience).unwrap_or_default();
+                let waited = Waited {
+                    provider,
+                    since: waited.map_or(now, |waited| waited.since),
+                    deadline: waited.map_or(now.plus(patience), |waited| waited.deadline),
                 };
-                let deadline = waited.map_or(now.plus(patience), |waited| waited.deadline);
-                if self.waiting.add(stream, id, Waited { since: now, deadline }) {
+                if self.waiting.add(stream, waited) {
                     return Outcome::Wait;
                 }
-                return refuse(Denial { reason: Reason::Overloaded, ..denial }, Some((rule, provider)));
+                let provider = asked(Some(provider));
+                let denial = self.denial(Reason::Overloaded, provider.as_deref());
+                return self.refuse(denial, Some(rule), provider, allow, now);
+            }
+            Err(Lack { provider: id, why: Why::Deny(reason) }) => {
+                let provider = asked(Some(id));
+                let denial = Denial {
+                    scope: challenge(rule.authorize.as_ref(), &scopes),
+                    retry_after: self.retry_after(id, now),
+                    ..self.denial(reason, provider.as_deref())
+                };
+                return self.refuse(denial, Some(rule), provider, allow, now);
             }
         };
-        let claims = token.claims();
-        let granted = rule.authorize.as_ref().map_or(Ok(()), |authorize| authorize.check(claims, &Unbound));
-        if let Err(reason) = granted {
-            let denial = Denial { reason, verified: true, ..denial };
-            return refuse(denial, Some((rule, provider)));
+        let principal = accepted.first().map(|(id, verdict)| (*id, Rc::clone(verdict)));
+        if rule.authorize.is_some() || !scopes.is_empty() {
+            let bound = Bound { request, rule: &rule, path };
+            let refused = match &principal {
+                Some((_, verdict)) => {
+                    authorized(verdict, &rule, &scopes, &bound).err().map(|why| (why, true))
+                }
+                // Nobody to ask; the token that failed, if one did, says why.
+                None => Some((failure(&known).unwrap_or(Reason::TokenMissing), false)),
+            };
+            if let Some((reason, verified)) = refused {
+                let provider = asked(principal.as_ref().map(|(id, _)| *id));
+                let denial = Denial {
+                    verified,
+                    scope: challenge(rule.authorize.as_ref(), &scopes),
+                    ..self.denial(reason, provider.as_deref())
+                };
+                return self.refuse(denial, Some(rule), provider, allow, now);
+            }
         }
-        if !provider.forward {
-            let names = provider.locations.iter().map(|location| location.header_name().as_bytes());
-            allow.remove.extend(names.map(<[u8]>::to_vec));
+        if let Some((id, _)) = accepted.iter().find(|(_, verdict)| verdict.lacks_required()) {
+            let provider = config.provider(*id).map(Rc::clone);
+            let denial = Denial { verified: true, ..self.denial(Reason::ClaimInvalid, provider.as_deref()) };
+            return self.refuse(denial, Some(rule), provider, allow, now);
         }
-        let headers = provider.outputs.headers(&token);
-        allow.add = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        allow.state = state("allow", Some((rule, provider)));
-        allow.state.extend(claims.subject.clone().map(|subject| ("subject", subject)));
-        allow.state.push(("scopes", claims.scopes.join(" ")));
+        if rule.mode == Mode::Enforce {
+            let failed = known.iter().filter(|(_, said)| said.is_err()).map(|(id, _)| *id);
+            let strip = self.plans.get(rule.id.0).map(|plan| plan.strip(failed, &config)).unwrap_or_default();
+            strip.apply(request, &mut allow);
+        }
+        allow.clear_route_cache = accepted.iter().any(|(id, verdict)| {
+            config.provider(*id).is_some_and(|provider| provider.clear_route_cache)
+                && verdict.headers().next().is_some()
+        });
+        allow.state.provider = principal.as_ref().and_then(|(id, _)| config.provider(*id)).map(Rc::clone);
+        allow.state.principal = principal.map(|(_, verdict)| verdict);
+        allow.state.rule = Some(rule);
+        allow.identity = accepted.into_iter().map(|(_, verdict)| verdict).collect();
         Outcome::Allow(allow)
     }
-}
 
-/// What judging a token of one provider takes.
-struct Judge<'g> {
-    provider: &'g Provider,
-    backend: &'g Backend,
-    source: Option<&'g mut Source>,
-    verdicts: Option<&'g mut Verdicts>,
-    /// Since when and until when the request waited for keys, if it did.
-    waited: Option<Waited>,
-    now: Timestamp,
-}
-
-impl Judge<'_> {
-    /// Finds the provider's token in a request and judges it.
-    fn authenticate(&mut self, request: &Request<'_>) -> Result<Rc<Verified>, Lack> {
-        let policy = &self.provider.policy;
-        let credential = match find(&self.provider.locations, request) {
-            Found::One(credential) => credential,
-            Found::Nothing => return Err(Lack::Deny(Reason::TokenMissing)),
-            Found::Several => return Err(Lack::Deny(Reason::TokenMultiple)),
+    /// A refusal in the words that the operator chose.
+    fn denial(&self, reason: Reason, provider: Option<&Provider>) -> Denial {
+        let realm = match (&self.config.realm, provider) {
+            (Some(realm), _) => realm,
+            (None, Some(provider)) => &provider.name,
+            (None, None) => "",
         };
-        if credential.len() > policy.max_token_size {
-            return Err(Lack::Deny(Reason::TokenTooLarge));
+        Denial { style: self.config.style, ..Denial::new(reason, realm) }
+    }
+
+    /// In how many seconds a request without keys may be tried again.
+    fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
+        let source = self.sources.get(id.0)?.as_ref()?;
+        Some(source.next_fetch_in(now).as_secs())
+    }
+
+    /// Refuses a request; under a rule that only reports, says so and lets it pass as it came, but for
+    /// the headers that nobody else may write.
+    fn refuse(
+        &mut self,
+        denial: Denial,
+        rule: Option<Rc<Rule>>,
+        provider: Option<Rc<Provider>>,
+        allow: Allow,
+        now: Timestamp,
+    ) -> Outcome {
+        let report = rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
+        let decision = if report { Decision::WouldDeny } else { Decision::Deny };
+        let state = State { decision, reason: Some(denial.reason), rule, provider, ..allow.state };
+        if !report {
+            return Outcome::Deny(Refusal { denial, state });
         }
-        if let Some(known) = self.verdicts.as_mut().and_then(|verdicts| verdicts.get(credential)) {
-            // Verdicts under a key that was withdrawn went with it; here all keys may have grown too old.
-            if self.source.as_ref().is_none_or(|source| source.keys(self.now).is_some()) {
-                policy.check_time(known.claims(), self.now).map_err(Lack::Deny)?;
-                return Ok(known);
+        if let Some(note) = self.notes.would_deny(&state, now) {
+            self.effects.push_back(Effect::Log(log::Level::Info, note));
+        }
+        Outcome::Allow(Allow { state, ..allow })
+    }
+}
+
+/// Whether a browser asks whether it may send a request of another origin (Fetch, CORS-preflight).
+fn is_preflight(request: &Request<'_>) -> bool {
+    let given = |name| request.first(name).is_some_and(|value| !value.is_empty());
+    request.method() == b"OPTIONS" && given("origin") && given("access-control-request-method")
+}
+
+/// Whether a token may do what is asked, by its rule and by its route.
+fn authorized(
+    verdict: &Verdict,
+    rule: &Rule,
+    scopes: &[String],
+    bound: &Bound<'_, '_>,
+) -> Result<(), Reason> {
+    let claims = verdict.claims();
+    if let Some(authorize) = &rule.authorize {
+        if authorize.depends_on_request() {
+            authorize.check(claims, bound)?;
+        } else {
+            verdict.outcome(rule.id, || authorize.check(claims, bound))?;
+        }
+    }
+    if scopes.iter().all(|scope| claims.scopes.contains(scope)) {
+        Ok(())
+    } else {
+        Err(Reason::ScopeInsufficient)
+    }
+}
+
+/// The `scope` of a challenge: what the rule and the route ask for.
+fn challenge(authorize: Option<&Authorize>, scopes: &[String]) -> Option<String> {
+    let mut all: Vec<String> = authorize.and_then(Authorize::challenge).into_iter().collect();
+    all.extend(scopes.iter().cloned());
+    (!all.is_empty()).then(|| all.join(" "))
+}
+
+/// Why the token failed that a rule allowed to fail.
+fn failure(known: &[(ProviderId, Result<Rc<Verdict>, Why>)]) -> Option<Reason> {
+    known.iter().find_map(|(_, said)| match said {
+        Err(Why::Deny(reason)) if *reason != Reason::TokenMissing => Some(*reason),
+        _ => None,
+    })
+}
+
+/// What a request binds for the conditions of a rule.
+struct Bound<'a, 'r> {
+    request: &'a Request<'r>,
+    rule: &'a Rule,
+    /// The path as the rule compared it; none where the route chose the rule.
+    path: Option<Cow<'r, str>>,
+}
+
+impl Bindings for Bound<'_, '_> {
+    fn path_variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        match &self.path {
+            Some(path) => self.rule.matches.variable(path, name),
+            None => {
+                let path = canonical(self.request.target()?).ok()?;
+                Some(Cow::Owned(self.rule.matches.variable(&path, name)?.into_owned()))
             }
         }
-        let token = Unverified::parse(credential, &policy.scope_claims).map_err(Lack::Deny)?;
-        policy.check(&token, self.now).map_err(Lack::Deny)?;
-        let keys = self.keys_for(&token)?;
-        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-        let candidates = keys.candidates(kid.as_deref(), algorithm);
-        let token = Rc::new(token.verify(self.backend, candidates).map_err(Lack::Deny)?);
-        if let Some(verdicts) = &mut self.verdicts {
-            verdicts.insert(credential, Rc::clone(&token));
-        }
-        Ok(token)
     }
 
-    /// The keys that a token is judged by, or why there are none yet.
-    fn keys_for(&mut self, token: &Unverified<'_>) -> Result<Rc<KeySet>, Lack> {
-        let source = match (&self.provider.keys, &mut self.source) {
-            (Keys::Local(set), _) => return Ok(Rc::clone(set)),
-            (Keys::Remote(_), Some(source)) => source,
-            (Keys::Remote(_), None) => return Err(Lack::Deny(Reason::KeysUnavailable)),
-        };
-        let Some(keys) = source.keys(self.now).map(Rc::clone) else {
-            let wait = self.waited.is_none() && source.expects_answer(self.now);
-            return Err(if wait { Lack::Wait } else { Lack::Deny(Reason::KeysUnavailable) });
-        };
-        let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
-            return Ok(keys);
-        };
-        // A fetch that had begun before the token came may have missed its key; one that began after
-        // it did not.
-        let looked = self.waited.is_some_and(|waited| waited.since <= source.last_started());
-        let in_time = self.waited.is_none_or(|waited| self.now < waited.deadline);
-        if looked {
-            source.still_missing(kid, self.now);
-        } else if in_time && source.unknown_kid(kid, self.now) == UnknownKid::Wait {
-            return Err(Lack::Wait);
-        }
-        Ok(keys)
+    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values = self.request.all(name);
+        let value = std::str::from_utf8(values.next()?).ok()?;
+        values.next().is_none().then_some(Cow::Borrowed(value))
     }
-}
 
-/// Nothing of a request.
-struct Unbound;
-
-impl Bindings for Unbound {
-    fn path_variable(&self, _: &str) -> Option<Cow<'_, str>> {
-        None
-    }
-    fn header(&self, _: &str) -> Option<Cow<'_, str>> {
-        None
-    }
     fn host(&self) -> Option<Cow<'_, str>> {
-        None
+        self.request.host().map(Cow::Owned)
     }
-}
-
-fn refuse(denial: Denial, met: Option<(&Rule, &Provider)>) -> Outcome {
-    let mut state = state("deny", met);
-    state.push(("reason", denial.reason.as_str().to_owned()));
-    Outcome::Deny(Refusal { denial, state })
-}
-
-fn state(decision: &str, met: Option<(&Rule, &Provider)>) -> State {
-    let mut state = vec![("decision", decision.to_owned())];
-    if let Some((rule, provider)) = met {
-        state.push(("rule", rule.name.clone()));
-        state.push(("provider", provider.name.clone()));
-    }
-    state
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
+use super::verdict::Verdict;
 use crate::keys::KeySet;
-use crate::token::Verified;
 
 /// How much a cache holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ pub(super) struct Verdicts {
 struct Slot {
     hash: u64,
     token: Box<[u8]>,
-    verdict: Option<Rc<Verified>>,
+    verdict: Option<Rc<Verdict>>,
     /// The next more recently used slot.
     newer: usize,
     /// The next less recently used slot.
@@ -74,7 +74,7 @@ impl Verdicts {
     }
 
     /// The verdict on this very token, which becomes the most recently used.
-    pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<Verified>> {
+    pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<Verdict>> {
         let at = *self.places.get(&self.hash(token))?;
         let slot = self.slots.get(at).filter(|slot| *slot.token == *token)?;
         let verdict = slot.verdict.clone();
@@ -86,7 +86,7 @@ impl Verdicts {
     }
 
     /// Keeps a verdict, in the place of the least recently used one where there is no room.
-    pub(super) fn insert(&mut self, token: &[u8], verdict: Rc<Verified>) {
+    pub(super) fn insert(&mut self, token: &[u8], verdict: Rc<Verdict>) {
         if self.size.entries == 0 || token.len() > self.size.max_token {
             return;
         }
@@ -170,6 +170,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::config::Config;
     use crate::crypto::Backend;
     use crate::keys::{Format, KeySet, Reading};
     use crate::token::Unverified;
@@ -183,10 +184,13 @@ mod tests {
         KeySet::parse(text.as_bytes(), reading).unwrap()
     }
 
-    fn verdict() -> Rc<Verified> {
+    fn verdict() -> Rc<Verdict> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
         let token = Unverified::parse(token.as_bytes(), &[]).unwrap();
-        Rc::new(token.verify(&Backend::portable(), set("").keys().iter()).unwrap())
+        let token = token.verify(&Backend::portable(), set("").keys().iter()).unwrap();
+        let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
+        let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
+        Rc::new(Verdict::new(token, &config.providers[0]))
     }
 
     #[test]

@@ -12,21 +12,23 @@ pub const MAX_WAITING: usize = 1024;
 /// How long a request has waited and may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Waited {
-    /// When it began to wait.
+    /// For whose keys.
+    pub provider: ProviderId,
+    /// When it began to wait, for whosever keys.
     pub since: Timestamp,
     /// When it is judged by what is there.
     pub deadline: Timestamp,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Waiting(HashMap<StreamId, (ProviderId, Waited)>);
+pub(super) struct Waiting(HashMap<StreamId, Waited>);
 
 impl Waiting {
-    /// Lets a request wait for a provider's keys; false where too many wait already.
-    pub(super) fn add(&mut self, stream: StreamId, provider: ProviderId, waited: Waited) -> bool {
+    /// Lets a request wait; false where too many wait already.
+    pub(super) fn add(&mut self, stream: StreamId, waited: Waited) -> bool {
         let room = self.0.len() < MAX_WAITING;
         if room {
-            self.0.insert(stream, (provider, waited));
+            self.0.insert(stream, waited);
         }
         room
     }
@@ -37,27 +39,27 @@ impl Waiting {
 
     /// Takes out whoever waits for this provider, first come first.
     pub(super) fn released(&mut self, provider: ProviderId) -> Vec<(StreamId, Waited)> {
-        self.take(|waits_for, _| waits_for == provider)
+        self.take(|waited| waited.provider == provider)
     }
 
     /// Takes out whoever has waited until its deadline.
     pub(super) fn expired(&mut self, now: Timestamp) -> Vec<(StreamId, Waited)> {
-        self.take(|_, waited| now >= waited.deadline)
+        self.take(|waited| now >= waited.deadline)
     }
 
     /// Takes out everyone.
     pub(super) fn all(&mut self) -> Vec<(StreamId, Waited)> {
-        self.take(|_, _| true)
+        self.take(|_| true)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn take(&mut self, done: impl Fn(ProviderId, Waited) -> bool) -> Vec<(StreamId, Waited)> {
+    fn take(&mut self, done: impl Fn(Waited) -> bool) -> Vec<(StreamId, Waited)> {
         let mut taken: Vec<(StreamId, Waited)> = Vec::new();
-        self.0.retain(|stream, (provider, waited)| {
-            let done = done(*provider, *waited);
+        self.0.retain(|stream, waited| {
+            let done = done(*waited);
             if done {
                 taken.push((*stream, *waited));
             }

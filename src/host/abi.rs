@@ -65,7 +65,15 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, out: *mut *mut u8, out_size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_get_shared_data(
@@ -167,10 +175,43 @@ pub(super) fn add(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
     })
 }
 
+/// Sets a field of a map to one value.
+pub(super) fn replace(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: as above.
+    check(unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
 /// Removes every field of a name from a map.
 pub(super) fn remove(map: Map, name: &[u8]) -> Result<(), Status> {
     // SAFETY: as above.
     check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// A property of the current request; `path` is its names with a zero byte between them.
+pub(super) fn property(path: &[u8]) -> Property {
+    const NOT_FOUND: Status = Status(1);
+    const SERIALIZATION_FAILURE: Status = Status(3);
+    // SAFETY: the host reads one live slice, and writes a pointer and a length to two live variables.
+    match taken(|out, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), out, size) }) {
+        Ok(value) => Property::Value(value),
+        Err(NOT_FOUND) => Property::Absent,
+        Err(SERIALIZATION_FAILURE) => Property::Structure,
+        Err(_) => Property::Failed,
+    }
+}
+
+/// What became of asking for a property.
+pub(super) enum Property {
+    /// There is none.
+    Absent,
+    /// This.
+    Value(Vec<u8>),
+    /// Something that cannot be handed over as bytes: a structure, or null.
+    Structure,
+    /// The host could not tell.
+    Failed,
 }
 
 /// Writes filter state: Envoy puts `wasm.` before the name.
@@ -251,6 +292,18 @@ fn taken(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, 
 /// each name and value followed by a zero byte. Numbers are 32 bits, little-endian.
 #[derive(Default)]
 pub(super) struct Pairs(Vec<u8>);
+
+impl From<Vec<u8>> for Pairs {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Pairs> for Vec<u8> {
+    fn from(pairs: Pairs) -> Self {
+        pairs.0
+    }
+}
 
 impl Pairs {
     /// The fields in order; none where the bytes are not of that form.

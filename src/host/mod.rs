@@ -9,6 +9,9 @@ mod logger;
 mod root;
 mod store;
 mod stream;
+mod surroundings;
+
+use std::rc::Rc;
 
 use crate::answer::Denial;
 use crate::gate::{Allow, Outcome, Refusal, State};
@@ -16,6 +19,7 @@ use crate::reason::Reason;
 use crate::request::{Field, Request};
 use crate::time::Timestamp;
 use abi::Map;
+use surroundings::Current;
 
 #[allow(unsafe_code, missing_docs)]
 mod entry {
@@ -49,7 +53,8 @@ enum Done {
 fn handle(count: Option<usize>, judge: impl FnOnce(&Request<'_>, Timestamp) -> Outcome) -> Done {
     let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
     let fields = pairs.fields();
-    let request = Request::new(&fields);
+    let surroundings = Current::default();
+    let request = Request::new(&fields).within(&surroundings);
     // More fields than the host can hand over come as none at all.
     let whole = !request.method().is_empty() && count.is_none_or(|count| count == fields.len());
     let now = clock().filter(|_| whole);
@@ -82,16 +87,27 @@ fn change(allow: &Allow) -> Result<(), abi::Status> {
     for name in &allow.remove {
         abi::remove(Map::RequestHeaders, name)?;
     }
-    for (name, value) in &allow.add {
+    if let Some(cookie) = &allow.cookie {
+        abi::remove(Map::RequestHeaders, b"cookie")?;
+        if !cookie.is_empty() {
+            abi::add(Map::RequestHeaders, b"cookie", cookie)?;
+        }
+    }
+    if let Some(target) = &allow.target {
+        abi::replace(Map::RequestHeaders, b":path", target)?;
+    }
+    for (name, value) in allow.added() {
         abi::add(Map::RequestHeaders, name.as_bytes(), value.as_bytes())?;
+    }
+    if allow.clear_route_cache {
+        // A host that lacks it chooses the route anew by itself, or not at all.
+        let _ = abi::call_foreign_function("clear_route_cache", b"");
     }
     write_state(&allow.state)
 }
 
 fn write_state(state: &State) -> Result<(), abi::Status> {
-    state
-        .iter()
-        .try_for_each(|(name, value)| abi::set_property(&format!("portcullis.{name}"), value.as_bytes()))
+    state.entries().try_for_each(|(entry, value)| abi::set_property(entry.key(), value.as_bytes()))
 }
 
 fn answer(denial: &Denial, grpc: bool) -> Done {
@@ -105,7 +121,7 @@ fn answer(denial: &Denial, grpc: bool) -> Done {
 
 /// Removes the trailers that only this filter may write; false where the host did not let us. `count`
 /// is how many trailers it says there are.
-fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Vec<Vec<u8>>) -> bool {
+fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Vec<Rc<[u8]>>) -> bool {
     let pairs = abi::pairs(Map::RequestTrailers).unwrap_or_default();
     let fields = pairs.fields();
     fields.len() == count

@@ -8,7 +8,7 @@ use proxy_wasm::types::Action;
 
 use super::root::Plugin;
 use super::{Done, answer, clean_trailers, handle, overloaded};
-use crate::gate::{Outcome, Refusal, StreamId};
+use crate::gate::{Outcome, Refusal, State, StreamId};
 
 /// The context of a request.
 pub(super) struct Stream {
@@ -25,7 +25,7 @@ impl Stream {
 
 /// Without a configuration there is nothing to decide by.
 pub(super) fn no_gate() -> Outcome {
-    Outcome::Deny(Refusal { denial: overloaded(), state: Vec::new() })
+    Outcome::Deny(Refusal { denial: overloaded(), state: State::default() })
 }
 
 impl Context for Stream {
@@ -58,7 +58,7 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, count: usize) -> Action {
         let cleaned = clean_trailers(count, |fields| match self.plugin.borrow().gate.as_ref() {
-            Some(gate) => gate.reserved().among(fields).into_iter().map(<[u8]>::to_vec).collect(),
+            Some(gate) => gate.reserved().among(fields),
             None => Vec::new(),
         });
         if cleaned {

@@ -3,6 +3,8 @@
 //! What the filter writes, nobody else may: a header that a client sent under such a name is removed
 //! from every request, in every spelling that a server could fold into it.
 
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
@@ -15,6 +17,8 @@ use crate::token::{ClaimPath, Verified};
 pub struct Outputs {
     /// The header for the whole claims set, in base64url.
     pub payload_header: Option<String>,
+    /// Whether that is filled up with `=`.
+    pub pad_payload: bool,
     /// The headers for single claims.
     pub claims: Vec<ClaimHeader>,
 }
@@ -28,6 +32,19 @@ pub struct ClaimHeader {
     pub claim: ClaimPath,
     /// How a list or an object is written.
     pub format: ListFormat,
+    /// Whether a token is refused whose claim cannot be written: its provider requires the claim.
+    pub required: bool,
+}
+
+/// The headers for a token.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Written<'o> {
+    /// Each a name and a value.
+    pub headers: Vec<(&'o str, String)>,
+    /// How many claims are there and cannot be header values.
+    pub left_out: usize,
+    /// Whether one of those is required.
+    pub lacks_required: bool,
 }
 
 /// How a claim that is a list or an object becomes a header value.
@@ -54,35 +71,50 @@ impl Outputs {
     }
 
     /// The headers for a token. A claim that is absent, or that cannot be a header value, has none.
-    pub fn headers<'o>(&'o self, token: &Verified) -> Vec<(&'o str, String)> {
-        let mut headers = Vec::new();
+    pub fn headers<'o>(&'o self, token: &Verified) -> Written<'o> {
+        let mut written = Written::default();
         if let Some(name) = &self.payload_header {
-            headers.push((name.as_str(), token.payload().to_owned()));
+            let mut payload = token.payload().to_owned();
+            while self.pad_payload && !payload.len().is_multiple_of(4) {
+                payload.push('=');
+            }
+            if is_safe(&payload) {
+                written.headers.push((name.as_str(), payload));
+            } else {
+                written.left_out = written.left_out.saturating_add(1);
+            }
         }
-        for ClaimHeader { header, claim, format } in &self.claims {
-            let values =
-                claim.find(token.claims().all()).map(|value| values(value, *format)).unwrap_or_default();
-            headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
+        for ClaimHeader { header, claim, format, required } in &self.claims {
+            let Some(claim) = claim.find(token.claims().all()) else { continue };
+            let values = values(claim, *format);
+            // All of a list or nothing: a part of it could say something else.
+            if values.as_ref().is_some_and(|values| values.iter().all(|value| is_safe(value))) {
+                let values = values.unwrap_or_default();
+                written.headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
+            } else {
+                written.left_out = written.left_out.saturating_add(1);
+                written.lacks_required |= required;
+            }
         }
-        headers.retain(|(_, value)| is_safe(value));
-        headers
+        written
     }
 }
 
-fn values(claim: &Json, format: ListFormat) -> Vec<String> {
+/// The values for a claim; none where it cannot be written in this form.
+fn values(claim: &Json, format: ListFormat) -> Option<Vec<String>> {
     if let Some(scalar) = scalar(claim) {
-        return vec![scalar];
+        return Some(vec![scalar]);
     }
     match (format, claim) {
-        (_, Json::Null) => Vec::new(),
+        (_, Json::Null) => Some(Vec::new()),
         (ListFormat::Csv, Json::Array(items)) => {
             let parts: Option<Vec<String>> =
                 items.iter().map(|item| scalar(item).filter(|text| !text.contains(','))).collect();
-            parts.map(|parts| parts.join(",")).into_iter().collect()
+            Some(vec![parts?.join(",")])
         }
-        (ListFormat::Repeat, Json::Array(items)) => items.iter().filter_map(scalar).collect(),
-        (ListFormat::Base64Json, _) => vec![BASE64_STANDARD.encode(claim.to_string())],
-        _ => vec![claim.to_string()],
+        (ListFormat::Repeat, Json::Array(items)) => items.iter().map(scalar).collect(),
+        (ListFormat::Base64Json, _) => Some(vec![BASE64_STANDARD.encode(claim.to_string())]),
+        _ => Some(vec![claim.to_string()]),
     }
 }
 
@@ -120,12 +152,12 @@ impl Reserved {
     }
 
     /// The names among `fields` that are reserved, in the spelling in which they came, each once.
-    pub fn among<'f>(&self, fields: &[Field<'f>]) -> Vec<&'f [u8]> {
-        let mut found: Vec<&[u8]> = Vec::new();
+    pub fn among(&self, fields: &[Field<'_>]) -> Vec<Rc<[u8]>> {
+        let mut found: Vec<Rc<[u8]>> = Vec::new();
         for (name, _) in fields {
-            let reserved = self.0.iter().any(|own| own.chars().eq(folded(name)));
-            if reserved && !found.contains(name) {
-                found.push(name);
+            let same = |own: &String| own.len() == name.len() && own.chars().eq(folded(name));
+            if self.0.iter().any(same) && !found.iter().any(|other| **other == **name) {
+                found.push(Rc::from(*name));
             }
         }
         found
@@ -176,8 +208,6 @@ mod tests {
             ("true", Base64Json, &["true"]),
             ("null", Json, &[]),
             ("[\"a\",1,true]", Csv, &["a,1,true"]),
-            ("[\"a,b\"]", Csv, &[]),
-            ("[[\"a\"]]", Csv, &[]),
             ("[]", Csv, &[""]),
             ("[\"a\",1]", Repeat, &["a", "1"]),
             ("[\"a\",{\"b\":1}]", Json, &["[\"a\",{\"b\":1}]"]),
@@ -185,7 +215,11 @@ mod tests {
             ("{\"a\":1}", Csv, &["{\"a\":1}"]),
         ] {
             let claim = json::parse(claim.as_bytes()).unwrap();
-            assert_eq!(values(&claim, format), expected, "{claim} {format:?}");
+            assert_eq!(values(&claim, format).unwrap(), expected, "{claim} {format:?}");
+        }
+        for (claim, format) in [("[\"a,b\"]", Csv), ("[[\"a\"]]", Csv), ("[\"a\",{}]", Repeat)] {
+            let claim = json::parse(claim.as_bytes()).unwrap();
+            assert_eq!(values(&claim, format), None, "{claim} {format:?}");
         }
     }
 

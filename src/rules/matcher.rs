@@ -1,5 +1,7 @@
 //! The conditions under which a rule is for a request.
 
+use std::borrow::Cow;
+
 use super::template::Template;
 
 /// The conditions of a rule; all of them must hold.
@@ -23,6 +25,11 @@ pub enum PathMatch {
 }
 
 impl Match {
+    /// The text that a variable of the template stands for in a path that matches, decoded.
+    pub fn variable<'p>(&self, _path: &'p str, _name: &str) -> Option<Cow<'p, str>> {
+        None
+    }
+
     pub(super) fn holds(&self, method: &[u8], path: &str) -> bool {
         let method_fits = self.methods.is_empty() || self.methods.iter().any(|own| own.as_bytes() == method);
         method_fits

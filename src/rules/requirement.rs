@@ -22,3 +22,14 @@ pub enum Requirement {
     /// Anything; a token that is good is made use of.
     AllowMissingOrFailed,
 }
+
+impl Requirement {
+    /// Adds the providers that this names, each once, in the order of their names' first appearance.
+    pub fn collect_providers(&self, into: &mut Vec<ProviderId>) {
+        match self {
+            Self::Provider { provider, .. } if !into.contains(provider) => into.push(*provider),
+            Self::Any(parts) | Self::All(parts) => parts.iter().for_each(|part| part.collect_providers(into)),
+            Self::Provider { .. } | Self::AllowMissing | Self::AllowMissingOrFailed => {}
+        }
+    }
+}

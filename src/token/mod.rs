@@ -16,6 +16,6 @@ pub use claims::Claims;
 pub use compact::{Jws, Unverified, Verified};
 pub use header::{Header, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
-pub use location::{Found, Location, find};
+pub use location::{Credential, Found, HeaderPlace, Location, find, without_cookies, without_params};
 pub use path::ClaimPath;
 pub use policy::{AudienceMatch, Policy, TokenTypes};

@@ -71,16 +71,17 @@ impl Default for TokenTypes {
 }
 
 impl Policy {
-    /// Every check that needs no key, cheapest first.
+    /// Every check that needs no key, cheapest first. `audiences` are those to ask for, which a rule may
+    /// have of its own.
     ///
     /// # Errors
     /// The reason of the first check that fails.
-    pub fn check(&self, token: &Unverified<'_>, now: Timestamp) -> Result<(), Reason> {
+    pub fn check(&self, token: &Unverified<'_>, audiences: &[String], now: Timestamp) -> Result<(), Reason> {
         let claims = token.claims();
         self.check_header(token.header())?;
         self.check_issuer(claims)?;
         self.check_time(claims, now)?;
-        self.check_audience(claims)?;
+        self.check_audience(claims, audiences)?;
         if self
             .subjects
             .as_ref()
@@ -120,12 +121,15 @@ impl Policy {
         }
     }
 
-    /// RFC 7519 section 4.1.3, over the first audience claim that is there.
-    fn check_audience(&self, claims: &Claims) -> Result<(), Reason> {
-        if self.audiences.is_empty() {
+    /// RFC 7519 section 4.1.3, over the first audience claim that is there. No `audiences`: not checked.
+    ///
+    /// # Errors
+    /// [`Reason::AudienceMismatch`], and [`Reason::ClaimInvalid`] for a claim of a wrong type.
+    pub fn check_audience(&self, claims: &Claims, audiences: &[String]) -> Result<(), Reason> {
+        if audiences.is_empty() {
             return Ok(());
         }
-        let accepted = |audience: &str| self.audiences.iter().any(|own| self.same_audience(own, audience));
+        let accepted = |audience: &str| audiences.iter().any(|own| self.same_audience(own, audience));
         let holds = match self.audience_claims.iter().find_map(|claim| claim.find(claims.all())) {
             None => false,
             Some(Json::String(one)) => accepted(one),

@@ -212,7 +212,7 @@ fn by_steps(
     let policy = &portcullis.provider.policy;
     let reason = |reason: portcullis::reason::Reason| reason.as_str().to_owned();
     let token = Unverified::parse(&mutant.token, &policy.scope_claims).map_err(reason)?;
-    policy.check(&token, now).map_err(reason)?;
+    policy.check(&token, &policy.audiences, now).map_err(reason)?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);
     let token = token.verify(backend, candidates).map_err(reason)?;

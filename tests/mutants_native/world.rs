@@ -193,7 +193,7 @@ fn member(own: &Published) -> Value {
 
 /// One provider as the filter has it, in one thread.
 pub(crate) struct Portcullis {
-    pub(crate) provider: Provider,
+    pub(crate) provider: std::rc::Rc<Provider>,
     /// With the filter's own arithmetic, and with the host's.
     pub(crate) backends: [Backend; 2],
     pub(crate) gate: Gate,

@@ -66,11 +66,11 @@ fn read(jwks: &Value, symmetric: bool) -> Result<KeySet, Refusal> {
 
 /// The policy of a provider with these fields, as the configuration reads them.
 pub(crate) fn policy(fields: &Value) -> Policy {
-    provider(fields).policy
+    provider(fields).policy.clone()
 }
 
 /// A provider with these fields; where they name no keys, it has those of RFC 7515 appendix A.3.
-pub(crate) fn provider(fields: &Value) -> Provider {
+pub(crate) fn provider(fields: &Value) -> std::rc::Rc<Provider> {
     const KEY: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
     let mut fields = fields.clone();
     if fields.get("local_jwks").is_none() && fields.get("remote_jwks").is_none() {
@@ -100,7 +100,7 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
         return Err(Reason::TokenTooLarge);
     }
     let token = Unverified::parse(token, &policy.scope_claims)?;
-    policy.check(&token, Timestamp::from_secs(now))?;
+    policy.check(&token, &policy.audiences, Timestamp::from_secs(now))?;
     Ok(token)
 }
 

@@ -42,8 +42,8 @@ fn parse(text: &str, format: Format, max_keys: usize) -> Result<KeySet, SetError
 /// A source as the configuration makes it, with every limit at its default.
 fn source() -> Source {
     let fields = json!({ "remote_jwks": { "http_uri": { "uri": "https://idp.example/k", "cluster": "c" } } });
-    match judge::provider(&fields).keys {
-        Keys::Remote(remote) => Source::new(*remote, 1, None),
+    match &judge::provider(&fields).keys {
+        Keys::Remote(remote) => Source::new((**remote).clone(), 1, None),
         Keys::Local(_) => panic!("not a remote source"),
     }
 }

@@ -66,7 +66,7 @@ const OTHERS: &[&str] = &["aws-verified-access", "emu-moto-cognito", "real-glewl
 
 const ELSEWHERE: &str = "https://elsewhere.example/";
 
-fn provider(fields: &Value, keys: &str, format: &str) -> Provider {
+fn provider(fields: &Value, keys: &str, format: &str) -> std::rc::Rc<Provider> {
     let mut fields = fields.clone();
     fields["local_jwks"] = json!({ "inline_string": keys, "format": format });
     judge::provider(&fields)
@@ -144,7 +144,7 @@ fn one(folder: &Path, vendor: &Vendor) {
         holds(&format!("{what} x509"), &fields, &judge::contents(&certificates), "pem_map", token, now);
     }
     let scope_claims =
-        provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.scope_claims;
+        provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.scope_claims.clone();
     let parsed = Unverified::parse(token.as_bytes(), &scope_claims).expect(what);
     if let Some(scopes) = meta["expect"]["scopes"].as_array() {
         let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();

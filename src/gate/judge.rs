@@ -1,0 +1,273 @@
+//! Whether a request's tokens meet a requirement.
+
+use std::rc::Rc;
+
+use super::verdict::Verdict;
+use super::verdicts::Verdicts;
+use super::waiting::Waited;
+use crate::config::{Config, Keys, Provider, RequireTls};
+use crate::crypto::Backend;
+use crate::keys::{KeySet, Source, UnknownKid};
+use crate::reason::Reason;
+use crate::request::Request;
+use crate::rules::{ProviderId, Requirement};
+use crate::time::Timestamp;
+use crate::token::{Credential, Found, Unverified, find};
+
+/// A token that holds, and whose it is.
+pub(super) type Accepted = (ProviderId, Rc<Verdict>);
+
+/// Why a requirement is not met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Lack {
+    /// The provider that lacks it.
+    pub(super) provider: ProviderId,
+    pub(super) why: Why,
+}
+
+/// What is lacking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// Its keys are on their way.
+    Wait,
+    /// It will not be there.
+    Deny(Reason),
+}
+
+impl Lack {
+    /// How much it says of what is wrong: of several failures the one that says most is told, and of
+    /// those the first. That a provider has no keys to judge its own token by comes before what another
+    /// one makes of it.
+    fn weight(&self) -> u8 {
+        match self.why {
+            Why::Wait => 4,
+            Why::Deny(Reason::KeysUnavailable | Reason::RevocationUnavailable) => 3,
+            Why::Deny(Reason::TokenMissing) => 0,
+            Why::Deny(Reason::IssuerUnknown) => 1,
+            Why::Deny(_) => 2,
+        }
+    }
+}
+
+/// One request before the tokens' judges.
+pub(super) struct Judge<'g, 'r> {
+    pub(super) config: &'g Config,
+    pub(super) backend: &'g Backend,
+    pub(super) sources: &'g mut [Option<Source>],
+    pub(super) verdicts: &'g mut [Verdicts],
+    pub(super) request: &'g Request<'r>,
+    /// How long the request waited, if it did.
+    pub(super) waited: Option<Waited>,
+    /// Whether it may wait at all.
+    pub(super) patient: bool,
+    pub(super) now: Timestamp,
+    /// What each provider said that was asked before.
+    pub(super) known: Vec<(ProviderId, Result<Rc<Verdict>, Why>)>,
+}
+
+impl<'r> Judge<'_, 'r> {
+    /// The tokens that meet a requirement. `near` are the providers of which a requirement speaks that
+    /// names none.
+    pub(super) fn meet(
+        &mut self,
+        requirement: &Requirement,
+        near: &[ProviderId],
+    ) -> Result<Vec<Accepted>, Lack> {
+        match requirement {
+            Requirement::Provider { provider, audiences } => {
+                let verdict = self.ask(*provider, audiences.as_deref())?;
+                Ok(vec![(*provider, verdict)])
+            }
+            Requirement::All(parts) => {
+                let mut accepted = Vec::new();
+                for part in parts {
+                    accepted.extend(self.meet(part, near)?);
+                }
+                Ok(accepted)
+            }
+            Requirement::Any(parts) => self.any(parts),
+            Requirement::AllowMissing => self.good_or_missing(near),
+            Requirement::AllowMissingOrFailed => {
+                let mut accepted = Vec::new();
+                for provider in near {
+                    match self.ask(*provider, None) {
+                        Ok(verdict) => accepted.push((*provider, verdict)),
+                        Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                        Err(_) => {}
+                    }
+                }
+                Ok(accepted)
+            }
+        }
+    }
+
+    fn any(&mut self, parts: &[Requirement]) -> Result<Vec<Accepted>, Lack> {
+        let lenient = |part: &&Requirement| {
+            matches!(part, Requirement::AllowMissing | Requirement::AllowMissingOrFailed)
+        };
+        let mut near = Vec::new();
+        parts.iter().for_each(|part| part.collect_providers(&mut near));
+        let mut worst: Option<Lack> = None;
+        let strict = parts.iter().filter(|part| !lenient(part));
+        for part in strict.chain(parts.iter().filter(lenient)) {
+            match self.meet(part, &near) {
+                Ok(accepted) => return Ok(accepted),
+                // Whoever comes first may still hold, and then it is the one.
+                Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                Err(lack) if worst.is_none_or(|worst| lack.weight() > worst.weight()) => worst = Some(lack),
+                Err(_) => {}
+            }
+        }
+        Err(worst.unwrap_or(NOBODY))
+    }
+
+    /// Every token that is there must hold for one of the providers; there may be none.
+    fn good_or_missing(&mut self, near: &[ProviderId]) -> Result<Vec<Accepted>, Lack> {
+        let mut accepted = Vec::new();
+        let mut failed: Vec<Lack> = Vec::new();
+        for provider in near {
+            match self.ask(*provider, None) {
+                Ok(verdict) => accepted.push((*provider, verdict)),
+                Err(Lack { why: Why::Deny(Reason::TokenMissing), .. }) => {}
+                Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                Err(lack) => failed.push(lack),
+            }
+        }
+        // The token that one provider does not know may be another's, in the same place.
+        let good: Vec<&[u8]> =
+            accepted.iter().filter_map(|(id, _)| Some(self.credential(*id)?.text)).collect();
+        failed.retain(|lack| self.credential(lack.provider).is_none_or(|bad| !good.contains(&bad.text)));
+        match failed.into_iter().reduce(|one, other| if other.weight() > one.weight() { other } else { one })
+        {
+            Some(lack) => Err(lack),
+            None => Ok(accepted),
+        }
+    }
+
+    fn credential(&self, id: ProviderId) -> Option<Credential<'r>> {
+        match find(&self.config.provider(id)?.locations, self.request) {
+            Found::One(credential) => Some(credential),
+            Found::Nothing | Found::Several => None,
+        }
+    }
+
+    /// The verdict on the provider's token.
+    fn ask(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<Verdict>, Lack> {
+        let lack = |why| Lack { provider: id, why };
+        let config = self.config;
+        let provider = config.provider(id).ok_or(lack(Why::Deny(Reason::TokenMissing)))?;
+        let known = self.known.iter().find(|(own, _)| *own == id).map(|(_, said)| said.clone());
+        let verdict = match known {
+            Some(said) => said.map_err(lack)?,
+            None => {
+                let said = self.authenticate(id, provider, audiences);
+                // Another rule's audience may still fit.
+                if !matches!(said, Err(Why::Deny(Reason::AudienceMismatch))) {
+                    self.known.push((id, said.clone()));
+                }
+                said.map_err(lack)?
+            }
+        };
+        verdict.check_audience(provider, audiences).map_err(|reason| lack(Why::Deny(reason)))?;
+        Ok(verdict)
+    }
+
+    /// Finds the provider's token in the request and judges it.
+    fn authenticate(
+        &mut self,
+        id: ProviderId,
+        provider: &Provider,
+        audiences: Option<&[String]>,
+    ) -> Result<Rc<Verdict>, Why> {
+        let policy = &provider.policy;
+        let credential = match find(&provider.locations, self.request) {
+            Found::One(credential) => credential,
+            Found::Nothing => return Err(Why::Deny(Reason::TokenMissing)),
+            Found::Several => return Err(Why::Deny(Reason::TokenMultiple)),
+        };
+        if !self.is_secure() {
+            return Err(Why::Deny(Reason::TransportInsecure));
+        }
+        if let Some(csrf) = provider.csrf.as_ref().filter(|_| credential.from_cookie)
+            && !csrf.holds(self.request)
+        {
+            return Err(Why::Deny(Reason::CsrfSuspected));
+        }
+        let credential = credential.text;
+        if credential.len() > policy.max_token_size {
+            return Err(Why::Deny(Reason::TokenTooLarge));
+        }
+        if let Some(known) = self.verdicts.get_mut(id.0).and_then(|verdicts| verdicts.get(credential)) {
+            // Verdicts under a key that was withdrawn went with it; here all keys may have grown too old.
+            let now = self.now;
+            if self.source(id).is_none_or(|source| source.keys(now).is_some()) {
+                policy.check_time(known.claims(), now).map_err(Why::Deny)?;
+                return Ok(known);
+            }
+        }
+        let token = Unverified::parse(credential, &policy.scope_claims).map_err(Why::Deny)?;
+        policy.check(&token, audiences.unwrap_or(&policy.audiences), self.now).map_err(Why::Deny)?;
+        let keys = self.keys_for(id, provider, &token)?;
+        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
+        let candidates = keys.candidates(kid.as_deref(), algorithm);
+        let token = token.verify(self.backend, candidates).map_err(Why::Deny)?;
+        let verdict = Rc::new(Verdict::new(token, provider));
+        if let Some(verdicts) = self.verdicts.get_mut(id.0) {
+            verdicts.insert(credential, Rc::clone(&verdict));
+        }
+        Ok(verdict)
+    }
+
+    /// Whether the token came the way that is asked for.
+    fn is_secure(&self) -> bool {
+        match self.config.require_tls {
+            RequireTls::None => true,
+            RequireTls::Connection => self.request.surroundings().is_tls(),
+            RequireTls::ForwardedProto => {
+                let mut protos = self.request.all("x-forwarded-proto");
+                protos.next().is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+                    && protos.next().is_none()
+            }
+        }
+    }
+
+    fn source(&mut self, id: ProviderId) -> Option<&mut Source> {
+        self.sources.get_mut(id.0)?.as_mut()
+    }
+
+    /// The keys that a token is judged by, or why there are none yet.
+    fn keys_for(
+        &mut self,
+        id: ProviderId,
+        provider: &Provider,
+        token: &Unverified<'_>,
+    ) -> Result<Rc<KeySet>, Why> {
+        if let Keys::Local(set) = &provider.keys {
+            return Ok(Rc::clone(set));
+        }
+        let (now, waited, patient) = (self.now, self.waited, self.patient);
+        let source = self.source(id).ok_or(Why::Deny(Reason::KeysUnavailable))?;
+        let in_time = waited.is_none_or(|waited| now < waited.deadline);
+        let Some(keys) = source.keys(now).map(Rc::clone) else {
+            // Whoever waited for these keys was woken because their fetch ended, without keys.
+            let first = waited.is_none_or(|waited| waited.provider != id);
+            let wait = patient && first && in_time && source.expects_answer(now);
+            return Err(if wait { Why::Wait } else { Why::Deny(Reason::KeysUnavailable) });
+        };
+        let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
+            return Ok(keys);
+        };
+        // A fetch that had begun before the token came may have missed its key; one that began after
+        // it did not.
+        let looked = waited.is_some_and(|waited| waited.since <= source.last_started());
+        if looked {
+            source.still_missing(kid, now);
+        } else if in_time && source.unknown_kid(kid, now) == UnknownKid::Wait && patient {
+            return Err(Why::Wait);
+        }
+        Ok(keys)
+    }
+}
+
+/// What is lacking where nothing was asked for.
+const NOBODY: Lack = Lack { provider: ProviderId(usize::MAX), why: Why::Deny(Reason::TokenMissing) };

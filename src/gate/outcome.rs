@@ -1,0 +1,163 @@
+//! What is to become of a request, as a value.
+
+use std::rc::Rc;
+
+use super::verdict::Verdict;
+use crate::answer::Denial;
+use crate::config::{Provider, Selection};
+use crate::reason::Reason;
+use crate::rules::Rule;
+
+/// What is to become of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It goes on to the upstream, changed like this.
+    Allow(Allow),
+    /// It is answered here.
+    Deny(Refusal),
+    /// It waits for keys. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
+    /// asked about again with [`Gate::resume`](super::Gate::resume).
+    Wait,
+}
+
+/// How a request that passes is changed: first fields are taken away, then others written.
+#[derive(Debug, Default)]
+pub struct Allow {
+    /// Header fields to take away, by the names in which they came.
+    pub remove: Vec<Rc<[u8]>>,
+    /// The cookie field that is left where a token was in a cookie; empty: none is left.
+    pub cookie: Option<Vec<u8>>,
+    /// The request target that is left where a token was in its query.
+    pub target: Option<Vec<u8>>,
+    /// What the tokens tell the upstream.
+    pub identity: Vec<Rc<Verdict>>,
+    /// Whether the proxy is to choose the route anew.
+    pub clear_route_cache: bool,
+    /// What other filters and the access log may read.
+    pub state: State,
+}
+
+impl Allow {
+    /// The header fields to add: of two tokens that would write one header, the first does.
+    pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.identity.iter().enumerate().flat_map(move |(at, verdict)| {
+            let earlier = self.identity.get(..at).unwrap_or_default();
+            let taken = move |name: &str| {
+                earlier.iter().flat_map(|other| other.headers()).any(|(own, _)| own == name)
+            };
+            verdict.headers().filter(move |(name, _)| !taken(name))
+        })
+    }
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The refusal.
+    pub denial: Denial,
+    /// What the access log may read.
+    pub state: State,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Decision {
+    /// It passes.
+    #[default]
+    Allow,
+    /// It is refused.
+    Deny,
+    /// It passes, for the rule only reports; it would have been refused.
+    WouldDeny,
+}
+
+impl Decision {
+    /// Its name in the filter state and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::WouldDeny => "would_deny",
+        }
+    }
+}
+
+/// What is written to the filter state.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Which of it is written.
+    pub selection: Selection,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why it was, or would have been, refused.
+    pub reason: Option<Reason>,
+    /// The rule that decided.
+    pub rule: Option<Rc<Rule>>,
+    /// The provider of the token, or of the token that was asked for.
+    pub provider: Option<Rc<Provider>>,
+    /// The token whose subject speaks: the first that was asked for and held.
+    pub principal: Option<Rc<Verdict>>,
+}
+
+impl State {
+    /// The entries, each a name and its value.
+    pub fn entries(&self) -> impl Iterator<Item = (Entry, &str)> {
+        let principal = self.principal.as_deref();
+        let all = [
+            (Entry::Decision, Some(self.decision.as_str())),
+            (Entry::Reason, self.reason.map(Reason::as_str)),
+            (Entry::Rule, self.rule.as_ref().map(|rule| rule.name.as_str())),
+            (Entry::Provider, self.provider.as_ref().map(|provider| provider.name.as_str())),
+            (Entry::Subject, principal.and_then(|verdict| verdict.claims().subject.as_deref())),
+            (Entry::Scopes, principal.map(Verdict::scopes)),
+        ];
+        let selection = self.selection;
+        all.into_iter()
+            .filter_map(move |(entry, value)| Some((entry, value.filter(|_| selection.has(entry))?)))
+    }
+
+    /// The value of an entry that is written.
+    pub fn get(&self, entry: Entry) -> Option<&str> {
+        self.entries().find(|(own, _)| *own == entry).map(|(_, value)| value)
+    }
+}
+
+/// An entry of the filter state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// `allow`, `deny` or `would_deny`
+    Decision,
+    /// Why not
+    Reason,
+    /// The rule's name
+    Rule,
+    /// The provider's name
+    Provider,
+    /// `sub`
+    Subject,
+    /// The scopes, separated by blanks
+    Scopes,
+}
+
+impl Entry {
+    /// Every entry.
+    pub const ALL: [Self; 6] =
+        [Self::Decision, Self::Reason, Self::Rule, Self::Provider, Self::Subject, Self::Scopes];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        self.key().strip_prefix("portcullis.").unwrap_or_default()
+    }
+
+    /// The key under which it is written; Envoy puts `wasm.` before it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Decision => "portcullis.decision",
+            Self::Reason => "portcullis.reason",
+            Self::Rule => "portcullis.rule",
+            Self::Provider => "portcullis.provider",
+            Self::Subject => "portcullis.subject",
+            Self::Scopes => "portcullis.scopes",
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A token that was verified, and all that was made of it so far.
+
+use std::cell::{OnceCell, RefCell};
+
+use crate::config::Provider;
+use crate::reason::Reason;
+use crate::rules::RuleId;
+use crate::token::{Claims, Verified};
+
+/// A token that held, with what follows from it: made once, used with every request that brings it.
+#[derive(Debug)]
+pub struct Verdict {
+    token: Verified,
+    /// Whether it was made for the audiences of its provider.
+    own_audience: bool,
+    headers: Vec<(String, String)>,
+    left_out: usize,
+    lacks_required: bool,
+    scopes: OnceCell<String>,
+    /// What the rules that look at the token alone decided. Few rules see one token.
+    outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
+}
+
+/// How many rules' outcomes are remembered.
+const MOST_OUTCOMES: usize = 16;
+
+impl Verdict {
+    pub(super) fn new(token: Verified, provider: &Provider) -> Self {
+        let own_audience = provider.policy.check_audience(token.claims(), &provider.policy.audiences).is_ok();
+        let written = provider.outputs.headers(&token);
+        Self {
+            own_audience,
+            headers: written.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            left_out: written.left_out,
+            lacks_required: written.lacks_required,
+            token,
+            scopes: OnceCell::new(),
+            outcomes: RefCell::default(),
+        }
+    }
+
+    /// What the token claims.
+    pub fn claims(&self) -> &Claims {
+        self.token.claims()
+    }
+
+    /// The fingerprint of the key that verified it.
+    pub fn key(&self) -> &[u8; 32] {
+        self.token.key()
+    }
+
+    /// The headers that tell the upstream of it.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many claims are there and could not become headers.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether one of those is required.
+    pub fn lacks_required(&self) -> bool {
+        self.lacks_required
+    }
+
+    /// Its scopes, separated by blanks.
+    pub fn scopes(&self) -> &str {
+        self.scopes.get_or_init(|| self.claims().scopes.join(" "))
+    }
+
+    /// Whether it was made for one of a rule's audiences, or of its provider's where the rule has none.
+    pub(super) fn check_audience(&self, provider: &Provider, own: Option<&[String]>) -> Result<(), Reason> {
+        match own {
+            None if self.own_audience => Ok(()),
+            None => Err(Reason::AudienceMismatch),
+            Some(audiences) => provider.policy.check_audience(self.claims(), audiences),
+        }
+    }
+
+    /// What a rule that looks at nothing but the token decides: what was remembered, else what `decide`
+    /// says.
+    pub(super) fn outcome(
+        &self,
+        rule: RuleId,
+        decide: impl FnOnce() -> Result<(), Reason>,
+    ) -> Result<(), Reason> {
+        if let Some((_, outcome)) = self.outcomes.borrow().iter().find(|(own, _)| *own == rule) {
+            return *outcome;
+        }
+        let outcome = decide();
+        let mut outcomes = self.outcomes.borrow_mut();
+        if outcomes.len() < MOST_OUTCOMES {
+            outcomes.push((rule, outcome));
+        }
+        outcome
+    }
+}

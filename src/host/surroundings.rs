@@ -1,0 +1,58 @@
+//! What the host knows of a request besides its header fields.
+
+use std::cell::Cell;
+
+use super::abi::{self, Pairs, Property};
+use crate::request::{Metadata, Surroundings};
+
+/// The current request's.
+#[derive(Default)]
+pub(super) struct Current {
+    /// Whether the route has metadata for this filter at all, once that was asked: one cheap call tells
+    /// it for almost every request.
+    has_metadata: Cell<Option<bool>>,
+}
+
+const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
+
+impl Surroundings for Current {
+    /// By the version of TLS, which says nothing of hops before this one.
+    fn is_tls(&self) -> bool {
+        matches!(abi::property(b"connection\0tls_version"), Property::Value(version) if !version.is_empty())
+    }
+
+    fn route_metadata(&self, key: &str) -> Metadata {
+        let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
+            let found = !matches!(abi::property(METADATA), Property::Absent);
+            self.has_metadata.set(Some(found));
+            found
+        });
+        if !has_metadata {
+            return Metadata::Absent;
+        }
+        let path = [METADATA, b"\0", key.as_bytes()].concat();
+        match abi::property(&path) {
+            Property::Absent => Metadata::Absent,
+            Property::Value(value) => texts(value),
+            Property::Structure | Property::Failed => Metadata::Unreadable,
+        }
+    }
+}
+
+/// A text comes as it is, a list of texts in the form of a map without values.
+fn texts(value: Vec<u8>) -> Metadata {
+    let pairs = Pairs::from(value);
+    let fields = pairs.fields();
+    if !fields.is_empty() {
+        let list = fields.iter().map(|(name, value)| {
+            let name = std::str::from_utf8(name).ok().filter(|_| value.is_empty());
+            name.map(str::to_owned)
+        });
+        return list.collect::<Option<Vec<_>>>().map_or(Metadata::Unreadable, Metadata::Texts);
+    }
+    match String::from_utf8(pairs.into()) {
+        // A number comes as eight bytes, most of which are no text.
+        Ok(text) if !text.is_empty() && !text.chars().any(char::is_control) => Metadata::Texts(vec![text]),
+        _ => Metadata::Unreadable,
+    }
+}
