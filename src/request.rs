@@ -99,6 +99,12 @@ impl<'a> Request<'a> {
         self.first(":path")
     }
 
+    /// Whether it asks for a tunnel (RFC 9110 section 9.3.6). An extended CONNECT (RFC 8441) is none: Envoy
+    /// hands it over as a GET with a path.
+    pub fn is_connect(&self) -> bool {
+        self.method() == b"CONNECT"
+    }
+
     /// Whether the client speaks gRPC, and so expects a gRPC status.
     pub fn is_grpc(&self) -> bool {
         self.first("content-type").is_some_and(|value| {

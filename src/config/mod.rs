@@ -11,6 +11,7 @@ mod problem;
 mod provider;
 mod requirement;
 mod rule;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -79,7 +80,6 @@ const NOT_YET: &[&str] = &[
     "requirement_map",
     "bypass_cors_preflight",
     "strip_failure_response",
-    "ambiguous_paths",
     "require_tls",
     "realm",
     "error_body",
@@ -99,7 +99,8 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     }
     let rules = fields.required("rules", "without rules nothing is protected");
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();
-    let rules = rule::read_all(&rules, &names);
+    let ambiguous_paths = rule::ambiguous_paths(&mut fields).unwrap_or_default();
+    let rules = rule::read_all(&rules, &names, ambiguous_paths);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
@@ -125,7 +126,13 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
             );
         }
     }
-    Some(Config { providers, rules: Rules::new(rules), unmatched, shared_data_secret, warnings: Vec::new() })
+    Some(Config {
+        providers,
+        rules: Rules::new(rules, ambiguous_paths),
+        unmatched,
+        shared_data_secret,
+        warnings: Vec::new(),
+    })
 }
 
 fn secret(item: &Item<'_>, environment: Environment<'_>) -> Option<Hidden> {

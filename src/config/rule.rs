@@ -1,16 +1,29 @@
 //! `rules`: which requests need which token.
 
-use super::fields::Item;
+use super::fields::{Fields, Item, join};
 use super::requirement::Providers;
 use super::{authorize, matching, requirement};
-use crate::rules::{Mode, Rule, RuleId};
+use crate::rules::{AmbiguousPaths, Mode, Rule, RuleId};
 
-pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>) -> Vec<Rule> {
+pub(super) fn read_all(
+    items: &[Item<'_>],
+    providers: &Providers<'_>,
+    ambiguous_paths: AmbiguousPaths,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut expressions = 0usize;
     for (at, item) in items.iter().enumerate() {
-        let Some(rule) = read(at, item, providers) else {
+        let Some(rule) = read(at, item, providers, ambiguous_paths) else {
             continue;
         };
+        let before = expressions;
+        expressions = expressions.saturating_add(rule.matches.expressions());
+        if expressions > matching::MAX_EXPRESSIONS && before <= matching::MAX_EXPRESSIONS {
+            item.error(format!(
+                "is one too many with regular expressions, of which all rules together have at most {}; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
+                matching::MAX_EXPRESSIONS
+            ));
+        }
         if let Some(other) = rules.iter().position(|other| other.name == rule.name) {
             item.error(format!("has the name {:?} of rules[{other}]; give each rule its own", rule.name));
         }
@@ -19,8 +32,26 @@ pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>) -> Vec<Rul
     rules
 }
 
-fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
+/// What becomes of ambiguous paths, where the field says it.
+pub(super) fn ambiguous_paths(fields: &mut Fields<'_>) -> Option<AmbiguousPaths> {
+    let words = [
+        ("reject", Some(AmbiguousPaths::Reject)),
+        ("normalize", Some(AmbiguousPaths::Normalize)),
+        ("match_raw", Some(AmbiguousPaths::MatchRaw)),
+    ];
+    let policy = fields.choice("ambiguous_paths", &words, None);
+    if policy == Some(AmbiguousPaths::MatchRaw) {
+        let path = join(&fields.path, "ambiguous_paths");
+        let text =
+            "compares paths as they arrive: other spellings of a path (%61, //, /x/../) get around its rules";
+        fields.report.warning(&path, text);
+    }
+    policy
+}
+
+fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, otherwise: AmbiguousPaths) -> Option<Rule> {
     let mut fields = item.fields()?;
+    let ambiguous_paths = ambiguous_paths(&mut fields);
     let name = fields.get("name").and_then(|item| {
         let name = item.text()?;
         let sound = name.len() <= 128 && !name.chars().any(char::is_control);
@@ -31,7 +62,7 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
     });
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
-        .and_then(|item| matching::read(&item));
+        .and_then(|item| matching::read(&item, ambiguous_paths.unwrap_or(otherwise)));
     let requires_item = fields.get("requires");
     let has_requires = requires_item.is_some();
     let requires = requires_item.and_then(|item| requirement::read(&item, providers));
@@ -40,7 +71,7 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
         item.error("needs \"requires\": without a token there is nothing to authorize");
     }
     let authorize = authorize_item.and_then(|item| authorize::read(&item));
-    fields.not_yet(&["mode", "ambiguous_paths", "requirement_name"]);
+    fields.not_yet(&["mode", "requirement_name"]);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -50,5 +81,6 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
         requires: if broken { return None } else { requires },
         authorize,
         mode: Mode::default(),
+        ambiguous_paths,
     })
 }
