@@ -99,15 +99,10 @@ impl<'a> Request<'a> {
         self.first(":path")
     }
 
-    /// The host that the request is for: in lower case, without port and trailing dot.
-    pub fn host(&self) -> Option<String> {
-        let authority = std::str::from_utf8(self.first(":authority")?).ok()?;
-        // An IPv6 address stands in brackets and has colons of its own (RFC 3986 section 3.2.2).
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        Some(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
+    /// Whether it asks for a tunnel (RFC 9110 section 9.3.6). An extended CONNECT (RFC 8441) is none: Envoy
+    /// hands it over as a GET with a path.
+    pub fn is_connect(&self) -> bool {
+        self.method() == b"CONNECT"
     }
 
     /// Whether the client speaks gRPC, and so expects a gRPC status.

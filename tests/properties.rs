@@ -13,7 +13,7 @@ use portcullis::json::{self, Json, Number, Object};
 use portcullis::keys::{Answer, Format, KeySet, Reading};
 use portcullis::reason::Reason;
 use portcullis::request::Request;
-use portcullis::rules::canonical;
+use portcullis::rules::{AmbiguousPaths, Met, canonical, guesses, resolved};
 use portcullis::time::Timestamp;
 use portcullis::token::{ClaimPath, Claims, Jws, Unverified, Verified};
 use proptest::prelude::*;
@@ -354,6 +354,309 @@ proptest! {
         prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
         for never in ["%2f", "%5c", "%2e", "%00", "%252f", "%255c", "%252e", "\\", ";", "?", "#", " "] {
             prop_assert!(!lower.contains(never), "{path} has {never}");
+        }
+    }
+}
+
+/// The resolved form a second time: in all orders of its steps, over units instead of bytes.
+fn resolved_by_units(target: &[u8], host: &str) -> Option<String> {
+    let mut path = target.split(|byte| *byte == b'?').next()?;
+    if path.first() != Some(&b'/') {
+        let text = std::str::from_utf8(path).ok()?;
+        let scheme =
+            ["http://", "https://"].into_iter().find(|scheme| text.to_lowercase().starts_with(scheme))?;
+        let rest = &text[scheme.len()..];
+        let (authority, tail) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+        // The hosts that the targets of these tests name.
+        if authority.to_lowercase() != host {
+            return None;
+        }
+        path = tail.as_bytes();
+    }
+    let cut: Vec<u8> = {
+        let slashes = |byte: &u8| matches!(byte, b'/' | b'\\');
+        let bare =
+            path.split(slashes).map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
+        bare.collect::<Vec<_>>().join(&b'/')
+    };
+    let mut forms = Vec::new();
+    for text in [path.to_vec(), cut] {
+        for merge_first in [true, false] {
+            forms.push(resolve_units(text.clone(), merge_first)?);
+        }
+    }
+    forms.dedup();
+    let [form] = &forms[..] else { return None };
+    (canonical_by_segments(form.as_bytes()).as_ref() == Some(form)).then(|| form.clone())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    Slash,
+    Bare(u8),
+    Escaped(u8),
+}
+
+fn units(text: &[u8]) -> Option<Vec<Unit>> {
+    let mut units = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let (value, escaped) = if *byte == b'%' { (unescaped(text, at)?, true) } else { (*byte, false) };
+        at += if escaped { 3 } else { 1 };
+        units.push(match value {
+            b'/' | b'\\' => Unit::Slash,
+            0..=0x1f | 0x7f | b'?' | b'#' => return None,
+            b' ' if !escaped => return None,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Unit::Bare(value),
+            _ if escaped || value >= 0x80 => Unit::Escaped(value),
+            _ => Unit::Bare(value),
+        });
+    }
+    Some(units)
+}
+
+/// What the units say to a hop that decodes them.
+fn said(units: &[Unit]) -> Vec<u8> {
+    units
+        .iter()
+        .map(|unit| match unit {
+            Unit::Slash => b'/',
+            Unit::Bare(value) | Unit::Escaped(value) => *value,
+        })
+        .collect()
+}
+
+fn written(units: &[Unit], percent: &str) -> String {
+    units
+        .iter()
+        .map(|unit| match unit {
+            Unit::Slash => "/".to_owned(),
+            Unit::Bare(value) => char::from(*value).to_string(),
+            Unit::Escaped(b'%') => percent.to_owned(),
+            Unit::Escaped(value) => format!("%{value:02X}"),
+        })
+        .collect()
+}
+
+/// Whether something that is not data comes out when this is decoded again and again.
+fn hides_something(mut text: Vec<u8>) -> bool {
+    loop {
+        let mut once = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let value = if text[at] == b'%' { unescaped(&text, at) } else { None };
+            if value.is_some_and(|value| value < 0x20 || value == 0x7f || b"/\\?#.".contains(&value)) {
+                return true;
+            }
+            once.push(value.unwrap_or(text[at]));
+            at += if value.is_some() { 3 } else { 1 };
+        }
+        if once.len() == text.len() {
+            return false;
+        }
+        text = once;
+    }
+}
+
+fn resolve_units(mut text: Vec<u8>, merge_first: bool) -> Option<String> {
+    let units = loop {
+        let units = units(&text)?;
+        std::str::from_utf8(&said(&units)).ok()?;
+        if !hides_something(said(&units)) {
+            break units;
+        }
+        text = written(&units, "%").into_bytes();
+    };
+    let segments = units.split(|unit| *unit == Unit::Slash).skip(1);
+    let mut names: Vec<(String, String)> = segments
+        .map(|segment| {
+            let bare = segment.split(|unit| *unit == Unit::Bare(b';')).next().unwrap_or_default();
+            let dots = said(bare).split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
+            (written(bare, "%25"), String::from_utf8_lossy(&dots).into_owned())
+        })
+        .collect();
+    let open = names.last().is_some_and(|(name, dots)| name.is_empty() || dots == "." || dots == "..");
+    if merge_first {
+        names.retain(|(name, _)| !name.is_empty());
+    }
+    let mut kept: Vec<String> = Vec::new();
+    for (name, dots) in names {
+        match dots.as_str() {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(name),
+        }
+    }
+    kept.retain(|name| !name.is_empty());
+    let joined = kept.join("/");
+    Some(if joined.is_empty() { "/".to_owned() } else { format!("/{joined}{}", if open { "/" } else { "" }) })
+}
+
+proptest! {
+    #![proptest_config(cases(20_000))]
+
+    #[test]
+    fn a_resolved_path_is_canonical_and_the_same_in_every_order(target in any_target()) {
+        let form = resolved(&target, Some("h"));
+        let other = resolved_by_units(&target, "h");
+        prop_assert_eq!(form.as_deref(), other.as_deref());
+        if let Ok(path) = canonical(&target) {
+            prop_assert_eq!(form.as_deref(), Some(&*path), "an unambiguous path is resolved");
+        }
+        if let Some(form) = form {
+            let again = canonical(form.as_bytes());
+            prop_assert_eq!(again.as_deref(), Ok(&*form));
+            let again = resolved(form.as_bytes(), None);
+            prop_assert_eq!(again.as_deref(), Some(&*form));
+        }
+        for guess in guesses(&target) {
+            prop_assert!(guess.starts_with('/'), "{}", guess);
+        }
+    }
+}
+
+// --- the index of rules ---
+
+/// Rules whose conditions meet, contain and cut each other.
+fn any_rules() -> impl Strategy<Value = Value> {
+    let path = prop::collection::vec(
+        select(&["a", "b", "ab", "A", "a.b", "%20", "{x}", "*", "abc", "a-", "{y}"][..]),
+        0..4,
+    );
+    let kind = select(
+        &["prefix", "path", "path_separated_prefix", "path_template", "rest", "safe_regex", "uri", "cut"][..],
+    );
+    let host = select(&["", "", "", "h.example", "*.example", "*.a.example", "i.example"][..]);
+    let header = select(&["", "", "", "1", "2", "!1", "1*"][..]);
+    let method = select(&["", "", "GET", "POST"][..]);
+    let policy = select(&["", "", "", "", "normalize", "match_raw", "reject"][..]);
+    let rule = (kind, path, any::<bool>(), host, header, method, policy, 0..6);
+    let rule = rule.prop_map(|(kind, segments, slash, host, header, method, policy, case)| {
+        let literal = |text: &&str| !text.contains(['{', '*']);
+        let plain: Vec<&str> = segments.iter().copied().filter(literal).collect();
+        let end = if slash { "/" } else { "" };
+        let text = format!("/{}{end}", plain.join("/")).replace("//", "/");
+        // Each name once.
+        let mut places: Vec<&str> = Vec::new();
+        for segment in segments {
+            let again = segment.starts_with('{') && places.contains(&segment);
+            places.push(if again { "*" } else { segment });
+        }
+        let places = places.join("/");
+        let mut conditions = match kind {
+            "prefix" => json!({ "prefix": text }),
+            "cut" => json!({ "prefix": text.strip_suffix(['b', '/']).filter(|text| !text.is_empty()).unwrap_or("/") }),
+            "path" => json!({ "path": text }),
+            "path_separated_prefix" => match text.trim_end_matches('/') {
+                "" => json!({ "prefix": "/" }),
+                text => json!({ "path_separated_prefix": text }),
+            },
+            "path_template" => json!({ "path_template": format!("/{places}") }),
+            "rest" if places.is_empty() => json!({ "path_template": "/**" }),
+            "rest" => json!({ "path_template": format!("/{places}/**") }),
+            "safe_regex" if slash => json!({ "safe_regex": { "regex": format!("{}(/.*)?", text.replace('.', "\\.")) } }),
+            "safe_regex" => json!({ "safe_regex": { "regex": format!("{text}?|/ab") } }),
+            _ => json!({ "path_match_policy": { "name": "t", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                "path_template": format!("/{}", if places.is_empty() { "**" } else { &places }),
+            } } }),
+        };
+        if case == 0 {
+            conditions["case_sensitive"] = json!(false);
+        }
+        if !host.is_empty() {
+            conditions["hosts"] = json!([host, "j.example"]);
+        }
+        match header {
+            "" => {}
+            "!1" => conditions["headers"] = json!([{ "name": "x-a", "exact_match": "1", "invert_match": true }]),
+            "1*" => conditions["headers"] = json!([{ "name": "x-a", "prefix_match": "1" }, { "name": "host", "exact_match": "h.example" }]),
+            value => conditions["headers"] = json!([{ "name": "x-a", "exact_match": value }]),
+        }
+        if !method.is_empty() {
+            conditions["methods"] = json!([method]);
+        }
+        let mut rule = json!({ "match": conditions });
+        if !policy.is_empty() {
+            rule["ambiguous_paths"] = json!(policy);
+        }
+        rule
+    });
+    prop::collection::vec(rule, 0..24).prop_map(Value::from)
+}
+
+fn any_rule_target() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = prop::collection::vec(
+        select(&["/a", "/b", "/ab", "/A", "/a.b", "/%20", "/abc", "/", "b", "/x", "/a-", "/%61", "?q"][..]),
+        1..5,
+    );
+    let clear = pieces.prop_map(|pieces| format!("/{}", pieces.concat()).replace("//", "/").into_bytes());
+    prop_oneof![4 => clear, 1 => any_target()]
+}
+
+/// The first rule that matches, found by trying one after the other.
+fn first_by_trying(config: &Config, otherwise: &str, request: &Request<'_>) -> String {
+    let target = request.target().expect("a target");
+    let raw = String::from_utf8_lossy(target.split(|byte| *byte == b'?').next().unwrap_or_default());
+    let clear = canonical(target).ok();
+    let form = resolved(target, request.first(":authority").and_then(|host| std::str::from_utf8(host).ok()));
+    for rule in config.rules.iter() {
+        let policy = match rule.ambiguous_paths {
+            Some(AmbiguousPaths::Reject) => "reject",
+            Some(AmbiguousPaths::Normalize) => "normalize",
+            Some(AmbiguousPaths::MatchRaw) => "match_raw",
+            None => otherwise,
+        };
+        let holds = |path: &str| rule.matches.holds(request, path);
+        let met = |path: &str| format!("{} {path}", rule.name);
+        match (policy, &clear, &form) {
+            ("match_raw", ..) if holds(&raw) => return met(&raw),
+            ("match_raw", ..) => {}
+            (_, Some(path), _) if holds(path) => return met(path),
+            (_, Some(_), _) => {}
+            ("normalize", None, Some(form)) if holds(form) => return met(form),
+            ("reject", None, Some(form)) if holds(form) || holds(&raw) => {
+                return format!("400 {}", rule.name);
+            }
+            (_, None, None) if holds(&raw) || guesses(target).iter().any(|path| holds(path)) => {
+                return "400".to_owned();
+            }
+            _ => {}
+        }
+    }
+    match (otherwise, clear, form) {
+        (_, Some(_), _) | ("match_raw", ..) | ("normalize", _, Some(_)) => "nothing".to_owned(),
+        _ => "400".to_owned(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3_000))]
+
+    #[test]
+    fn the_index_finds_what_trying_every_rule_finds(
+        rules in any_rules(),
+        otherwise in select(&["reject", "normalize", "match_raw"][..]),
+        targets in prop::collection::vec(any_rule_target(), 1..8),
+        method in select(&["GET", "POST"][..]),
+        host in select(&["h.example", "x.a.example", "i.example", "none"][..]),
+        header in select(&[None, Some("1"), Some("2"), Some("12"), Some("")][..]),
+    ) {
+        let text = json!({ "providers": {}, "rules": rules, "ambiguous_paths": otherwise }).to_string();
+        let config = Config::parse(text.as_bytes(), &|_| None);
+        let config = config.unwrap_or_else(|problems| panic!("{rules}: {problems:?}"));
+        for target in &targets {
+            let mut fields: Vec<(&[u8], &[u8])> =
+                vec![(b":method", method.as_bytes()), (b":path", target), (b":authority", host.as_bytes())];
+            fields.extend(header.map(|value| (&b"x-a"[..], value.as_bytes())));
+            let request = Request::new(&fields);
+            let found = match config.rules.find(&request) {
+                Met::Rule(rule, path) => format!("{} {path}", rule.name),
+                Met::Ambiguous(Some(rule)) => format!("400 {}", rule.name),
+                Met::Ambiguous(None) => "400".to_owned(),
+                Met::Nothing => "nothing".to_owned(),
+            };
+            prop_assert_eq!(&found, &first_by_trying(&config, otherwise, &request), "{} of {}", String::from_utf8_lossy(target), rules);
         }
     }
 }

@@ -1,58 +1,109 @@
-//! `rules[].match`: which requests a rule is for.
+//! `rules[].match`: which requests a rule is for. Envoy's `RouteMatch`, and more.
 
-use super::fields::Item;
-use crate::rules::{Match, PathMatch, Template, canonical};
+use super::fields::{Fields, Item};
+use super::text::{expression, regex, text_match};
+use crate::json::{Json, Number};
+use crate::rules::{
+    AmbiguousPaths, HeaderMatch, HostMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, Template,
+    UriTemplate, ValueMatch, canonical,
+};
+use crate::text::{TextMatch, literal_prefix};
 
-pub(super) fn read(item: &Item<'_>) -> Option<Match> {
+/// The most regular expressions that all rules together have. Each may take a mebibyte.
+pub(super) const MAX_EXPRESSIONS: usize = 1000;
+
+/// The conditions on the path, of which a rule has one.
+const KINDS: &[&str] = &[
+    "prefix",
+    "path",
+    "safe_regex",
+    "path_separated_prefix",
+    "path_template",
+    "path_match_policy",
+    "connect_matcher",
+];
+
+/// Reads the conditions of a rule that makes this of ambiguous paths.
+pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<Match> {
     let mut fields = item.fields()?;
-    let kinds = [
-        "prefix",
-        "path",
-        "path_template",
-        "safe_regex",
-        "path_separated_prefix",
-        "path_match_policy",
-        "connect_matcher",
-    ];
-    let given = fields.present(&kinds);
+    let raw = ambiguous_paths == AmbiguousPaths::MatchRaw;
+    let given = fields.present(KINDS);
     if given.len() != 1 {
         fields.error(if given.is_empty() {
-            "needs one of \"prefix\", \"path\" and \"path_template\"".to_owned()
+            let kinds: Vec<_> = KINDS.iter().map(|kind| format!("{kind:?}")).collect();
+            format!("needs one of {}", kinds.join(", "))
         } else {
             format!("has {}; keep one", given.join(" and "))
         });
     }
-    let prefix = fields.get("prefix").and_then(|item| plain(&item).map(PathMatch::Prefix));
-    let exact = fields.get("path").and_then(|item| plain(&item).map(PathMatch::Exact));
-    let template = fields.get("path_template").and_then(|item| {
-        let template = Template::parse(item.text()?);
-        template.map_err(|error| item.error(error.to_string())).ok().map(PathMatch::Template)
+    let path = path(&mut fields, raw);
+    let case_sensitive = fields.get("case_sensitive").and_then(|item| {
+        let sensitive = item.bool()?;
+        let own_business = ["safe_regex", "path_match_policy", "connect_matcher"];
+        if !sensitive && own_business.iter().any(|kind| given.contains(kind)) {
+            item.report.warning(
+                &item.path,
+                "does not count here, as in Envoy; in an expression, write \"(?i)\" at its start",
+            );
+        }
+        Some(sensitive)
     });
-    let methods = fields.get("methods").and_then(|item| methods(&item)).unwrap_or_default();
-    fields.not_yet(&[
-        "safe_regex",
-        "path_separated_prefix",
-        "path_match_policy",
-        "connect_matcher",
-        "case_sensitive",
-        "headers",
-        "query_parameters",
-        "hosts",
-        "runtime_fraction",
-        "grpc",
-        "tls_context",
-        "dynamic_metadata",
+    let connect = given.contains(&"connect_matcher");
+    let methods = fields.get("methods").and_then(|item| methods(&item, connect)).unwrap_or_default();
+    let hosts = fields.get("hosts").and_then(|item| hosts(&item)).unwrap_or_default();
+    let headers = each(&mut fields, "headers", header);
+    let query_parameters = each(&mut fields, "query_parameters", query_parameter);
+    let grpc = fields.get("grpc").and_then(|item| item.fields()).map(Fields::finish).is_some();
+    fields.refuse(&[
+        ("runtime_fraction", "try a rule out with \"mode: report\", or choose by a header"),
+        ("tls_context", "ask for TLS with \"require_tls\", or choose by \"hosts\" or \"headers\""),
+        ("dynamic_metadata", "name a rule in the metadata of the route, or choose by \"headers\""),
+        ("filter_state", "name a rule in the metadata of the route, or choose by \"headers\""),
+        ("cookies", "choose by \"headers\", with the name cookie and \"safe_regex\""),
     ]);
     fields.finish();
-    Some(Match { path: prefix.or(exact).or(template)?, methods })
+    let case_sensitive = case_sensitive.unwrap_or(true);
+    Some(Match { path: path?, case_sensitive, methods, hosts, headers, query_parameters, grpc })
+}
+
+fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
+    let plain = |item: Item<'_>| plain(&item, raw);
+    let prefix = fields.get("prefix").and_then(plain).map(PathMatch::Prefix);
+    let exact = fields.get("path").and_then(plain).map(PathMatch::Exact);
+    let separated = fields.get("path_separated_prefix").and_then(|item| {
+        let text = plain(item.clone())?;
+        if text.ends_with('/') {
+            item.error("must not end with \"/\", which is understood; for every path use \"prefix\"");
+        }
+        Some(PathMatch::Separated(text))
+    });
+    let template = fields.get("path_template").and_then(|item| {
+        let text = item.text()?;
+        let template = if raw { Template::parse_raw(text) } else { Template::parse(text) };
+        template.map_err(|error| item.error(error.to_string())).ok().map(PathMatch::Template)
+    });
+    let regex = fields.get("safe_regex").and_then(|item| {
+        let (item, text) = expression(&item)?;
+        let expression = TextMatch::regex(text).map_err(|error| item.error(error)).ok()?;
+        Some(PathMatch::Regex(PathRegex { expression, prefix: literal_prefix(text) }))
+    });
+    let policy = fields.get("path_match_policy").and_then(|item| uri_template(&item, raw));
+    let connect = fields.get("connect_matcher").and_then(|item| {
+        item.fields()?.finish();
+        Some(PathMatch::Connect)
+    });
+    prefix.or(exact).or(separated).or(template).or(regex).or(policy).or(connect)
 }
 
 /// A path or the start of one, in the form in which request paths are compared.
-fn plain(item: &Item<'_>) -> Option<String> {
+fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
     let text = item.text()?;
-    if text.contains(['?', ';']) {
+    if text.contains('?') || (!raw && text.contains(';')) {
         item.error("can only name a path; queries and \";parameters\" are not compared");
         return None;
+    }
+    if raw {
+        return Some(text.to_owned());
     }
     match canonical(text.as_bytes()) {
         Ok(path) => Some(path.into_owned()),
@@ -63,7 +114,31 @@ fn plain(item: &Item<'_>) -> Option<String> {
     }
 }
 
-fn methods(item: &Item<'_>) -> Option<Vec<String>> {
+/// Envoy's extension for path templates.
+fn uri_template(item: &Item<'_>, raw: bool) -> Option<PathMatch> {
+    const TYPE: &str =
+        "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+    let mut fields = item.fields()?;
+    let name = fields.get("name");
+    name.and_then(|item| item.text());
+    let config = fields.required("typed_config", "give the template, or write it as \"path_template\"");
+    fields.finish();
+    let mut fields = config?.fields()?;
+    let kind = fields.required("@type", "name the type of the policy");
+    let template = fields.required("path_template", "give the template");
+    if let Some(kind) = kind
+        && kind.text()? != TYPE
+    {
+        kind.error(format!("is not a policy that is known here; there is {TYPE:?}"));
+        return None;
+    }
+    fields.finish();
+    let item = template?;
+    let template = UriTemplate::parse(item.text()?, raw);
+    template.map_err(|error| item.error(error)).ok().map(PathMatch::UriTemplate)
+}
+
+fn methods(item: &Item<'_>, connect: bool) -> Option<Vec<String>> {
     let items = item.list()?;
     if items.is_empty() {
         item.error("must name at least one method; leave the field out for every method");
@@ -73,6 +148,166 @@ fn methods(item: &Item<'_>) -> Option<Vec<String>> {
         if !text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
             method.error("is not a method; methods are upper case, such as GET");
         }
+        if (text == "CONNECT") != connect {
+            method.error("does not fit: CONNECT, which has no path, goes with \"connect_matcher\" and nothing else does");
+        }
     }
     item.texts()
+}
+
+/// The elements of a list, where there is one.
+fn each<T>(fields: &mut Fields<'_>, name: &'static str, read: fn(&Item<'_>) -> Option<T>) -> Vec<T> {
+    let items = fields.get(name).and_then(|item| item.list()).unwrap_or_default();
+    items.iter().filter_map(read).collect()
+}
+
+fn hosts(item: &Item<'_>) -> Option<Vec<HostMatch>> {
+    let items = item.list()?;
+    if items.is_empty() {
+        item.error("must name at least one host; leave the field out for every host");
+    }
+    Some(items.iter().filter_map(host).collect())
+}
+
+/// `api.example.com` or `*.example.com`.
+fn host(item: &Item<'_>) -> Option<HostMatch> {
+    let text = item.text()?;
+    let (under, name) = match text.strip_prefix("*.") {
+        Some(name) => (true, name),
+        None => (false, text),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let sound = match address {
+        Some(address) => !under && address.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b)),
+        None => name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    if name.contains(':') && address.is_none() {
+        item.error("is compared without a port; leave it out");
+        return None;
+    }
+    if !sound || name.is_empty() {
+        item.error("is not a host; write it as api.example.com, or *.example.com for all hosts under it");
+        return None;
+    }
+    Some(if under { HostMatch::Under(format!(".{name}")) } else { HostMatch::Exact(name) })
+}
+
+/// Envoy's `HeaderMatcher`.
+fn header(item: &Item<'_>) -> Option<HeaderMatch> {
+    let mut fields = item.fields()?;
+    let name = fields.required("name", "name the header").and_then(|item| header_name(&item));
+    let kinds = [
+        "string_match",
+        "range_match",
+        "present_match",
+        "exact_match",
+        "prefix_match",
+        "suffix_match",
+        "contains_match",
+        "safe_regex_match",
+    ];
+    let given = fields.present(&kinds);
+    if given.len() > 1 {
+        fields.error(format!("has {}; keep one", given.join(" and ")));
+    }
+    let text = |fields: &mut Fields<'_>, name, form: fn(String) -> TextMatch| {
+        fields.text(name).map(|text| ValueMatch::Text(form(text.to_owned())))
+    };
+    let string = fields.get("string_match").and_then(|item| text_match(&item)).map(ValueMatch::Text);
+    let range = fields.get("range_match").and_then(|item| range(&item));
+    let present = fields.get("present_match").and_then(|item| item.bool()).map(ValueMatch::Present);
+    let exact = fields.get("exact_match").and_then(|item| item.string()).map(|text| match text {
+        // To Envoy this says that any value will do.
+        "" => ValueMatch::Present(true),
+        text => ValueMatch::Text(TextMatch::Exact(text.to_owned())),
+    });
+    let prefix = text(&mut fields, "prefix_match", TextMatch::Prefix);
+    let suffix = text(&mut fields, "suffix_match", TextMatch::Suffix);
+    let contains = text(&mut fields, "contains_match", TextMatch::Contains);
+    let regex = fields.get("safe_regex_match").and_then(|item| regex(&item)).map(ValueMatch::Text);
+    let invert = fields.bool("invert_match", false);
+    let missing_is_empty = fields.bool("treat_missing_header_as_empty", false);
+    fields.finish();
+    let value = string.or(range).or(present).or(exact).or(prefix).or(suffix).or(contains).or(regex);
+    let value = match value {
+        Some(value) => value,
+        // As in Envoy: that it is there.
+        None if given.is_empty() => ValueMatch::Present(true),
+        None => return None,
+    };
+    Some(HeaderMatch { name: name?, value, invert, missing_is_empty })
+}
+
+fn header_name(item: &Item<'_>) -> Option<String> {
+    let name = item.text()?.to_ascii_lowercase();
+    let token = |name: &str| {
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        !name.is_empty() && name.bytes().all(known)
+    };
+    match name.strip_prefix(':') {
+        Some("path") => item.report.warning(
+            &item.path,
+            "is compared as it arrives, with its query: other spellings get around it; use \"path\", \"prefix\" or \"path_template\"",
+        ),
+        Some("method" | "authority" | "scheme") => {}
+        Some(_) => {
+            item.error("is not in a request; there are :method, :authority, :path and :scheme");
+            return None;
+        }
+        None if !token(&name) => {
+            item.error("is not the name of a header");
+            return None;
+        }
+        None => {}
+    }
+    Some(name)
+}
+
+/// Envoy's `Int64Range`: the end does not belong to it.
+fn range(item: &Item<'_>) -> Option<ValueMatch> {
+    let mut fields = item.fields()?;
+    let start = fields.get("start").map_or(Some(0), |item| integer(&item));
+    let end = fields.get("end").map_or(Some(0), |item| integer(&item));
+    fields.finish();
+    let (start, end) = (start?, end?);
+    if start >= end {
+        item.error("holds no number; \"end\", which does not belong to it, must be greater than \"start\"");
+        return None;
+    }
+    Some(ValueMatch::Range(start, end))
+}
+
+/// A whole number, which protobuf's JSON may write as a string.
+fn integer(item: &Item<'_>) -> Option<i64> {
+    let number = match item.json {
+        Json::Number(Number::Unsigned(value)) => i64::try_from(*value).ok(),
+        Json::Number(Number::Negative(value)) => Some(*value),
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    if number.is_none() {
+        item.error("must be a whole number of 64 bits");
+    }
+    number
+}
+
+/// Envoy's `QueryParameterMatcher`.
+fn query_parameter(item: &Item<'_>) -> Option<QueryMatch> {
+    let mut fields = item.fields()?;
+    let name = fields.required("name", "name the parameter").and_then(|item| item.text());
+    let given = fields.present(&["string_match", "present_match"]);
+    if given.len() > 1 {
+        fields.error(format!("has {}; keep one", given.join(" and ")));
+    }
+    let string = fields.get("string_match").and_then(|item| text_match(&item)).map(QueryValue::Text);
+    let present = fields.get("present_match").and_then(|item| item.bool()).map(QueryValue::Present);
+    fields.finish();
+    let value = match string.or(present) {
+        Some(value) => value,
+        // As in Envoy: that it is there.
+        None if given.is_empty() => QueryValue::Present(true),
+        None => return None,
+    };
+    Some(QueryMatch { name: name?.to_owned(), value })
 }

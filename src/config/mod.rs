@@ -11,6 +11,7 @@ mod problem;
 mod provider;
 mod requirement;
 mod rule;
+mod text;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -128,9 +129,6 @@ impl Config {
     }
 }
 
-/// Fields that later versions have. Until then they are refused, for what is ignored is not enforced.
-const NOT_YET: &[&str] = &["ambiguous_paths"];
-
 fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Config> {
     let root = Item { json, path: String::new(), report };
     let mut fields = root.fields()?;
@@ -146,7 +144,8 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();
     let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, &names));
     let named = named.unwrap_or_default();
-    let rules = rule::read_all(&rules, &names, &named);
+    let ambiguous_paths = rule::ambiguous_paths(&mut fields).unwrap_or_default();
+    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
@@ -173,7 +172,6 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         stripped: fields.bool("strip_failure_response", false),
     };
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
-    fields.not_yet(NOT_YET);
     fields.refuse(&[
         ("filter_state_rules", "choose by path in \"rules\", or with \"rule\" in the metadata of the route"),
         ("stat_prefix", "its metrics have one name in every proxy; remove it"),
@@ -197,7 +195,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     }
     Some(Config {
         providers,
-        rules: Rules::new(rules),
+        rules: Rules::new(rules, ambiguous_paths),
         unmatched,
         bypass_cors_preflight,
         require_tls,

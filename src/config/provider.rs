@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Environment;
 use super::fields::{Fields, Item, join, variable};
+use super::text::text_match;
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::{CacheSize, Csrf};
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
 use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
-use crate::text::TextMatch;
 use crate::token::{
     AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
 };
@@ -250,35 +250,6 @@ pub(super) fn claim_path(item: &Item<'_>) -> Option<ClaimPath> {
         return None;
     }
     Some(ClaimPath::of(names))
-}
-
-/// Envoy's `StringMatcher`, without `ignore_case` and `custom`.
-fn text_match(item: &Item<'_>) -> Option<TextMatch> {
-    let mut fields = item.fields()?;
-    let given = fields.present(&["exact", "prefix", "suffix", "contains", "safe_regex"]);
-    if given.len() != 1 {
-        fields
-            .error("needs exactly one of \"exact\", \"prefix\", \"suffix\", \"contains\" and \"safe_regex\"");
-    }
-    let text = |fields: &mut Fields<'_>, name| fields.text(name).map(str::to_owned);
-    let exact = text(&mut fields, "exact").map(TextMatch::Exact);
-    let prefix = text(&mut fields, "prefix").map(TextMatch::Prefix);
-    let suffix = text(&mut fields, "suffix").map(TextMatch::Suffix);
-    let contains = text(&mut fields, "contains").map(TextMatch::Contains);
-    let regex = fields.get("safe_regex").and_then(|item| regex(&item));
-    fields.not_yet(&["ignore_case", "custom"]);
-    fields.finish();
-    exact.or(prefix).or(suffix).or(contains).or(regex)
-}
-
-fn regex(item: &Item<'_>) -> Option<TextMatch> {
-    let mut fields = item.fields()?;
-    let regex = fields.required("regex", "give the expression");
-    // The engine that Envoy names; it is the only one there, and expressions mean the same here.
-    fields.get("google_re2").and_then(|item| item.fields());
-    fields.finish();
-    let item = regex?;
-    TextMatch::regex(item.text()?).map_err(|error| item.error(error)).ok()
 }
 
 fn token_types(item: &Item<'_>) -> Option<TokenTypes> {

@@ -1,16 +1,30 @@
 //! `rules`: which requests need which token.
 
-use super::fields::Item;
+use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
 use super::{authorize, matching, requirement};
-use crate::rules::{Mode, Requirement, Rule, RuleId};
+use crate::rules::{AmbiguousPaths, Mode, Requirement, Rule, RuleId};
 
-pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>, named: &Named<'_>) -> Vec<Rule> {
+pub(super) fn read_all(
+    items: &[Item<'_>],
+    providers: &Providers<'_>,
+    named: &Named<'_>,
+    ambiguous_paths: AmbiguousPaths,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut expressions = 0usize;
     for (at, item) in items.iter().enumerate() {
-        let Some(rule) = read(at, item, providers, named) else {
+        let Some(rule) = read(at, item, providers, named, ambiguous_paths) else {
             continue;
         };
+        let before = expressions;
+        expressions = expressions.saturating_add(rule.matches.expressions());
+        if expressions > matching::MAX_EXPRESSIONS && before <= matching::MAX_EXPRESSIONS {
+            item.error(format!(
+                "is one too many with regular expressions, of which all rules together have at most {}; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
+                matching::MAX_EXPRESSIONS
+            ));
+        }
         if let Some(other) = rules.iter().position(|other| other.name == rule.name) {
             item.error(format!("has the name {:?} of rules[{other}]; give each rule its own", rule.name));
         }
@@ -19,8 +33,32 @@ pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>, named: &Na
     rules
 }
 
-fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, named: &Named<'_>) -> Option<Rule> {
+/// What becomes of ambiguous paths, where the field says it.
+pub(super) fn ambiguous_paths(fields: &mut Fields<'_>) -> Option<AmbiguousPaths> {
+    let words = [
+        ("reject", Some(AmbiguousPaths::Reject)),
+        ("normalize", Some(AmbiguousPaths::Normalize)),
+        ("match_raw", Some(AmbiguousPaths::MatchRaw)),
+    ];
+    let policy = fields.choice("ambiguous_paths", &words, None);
+    if policy == Some(AmbiguousPaths::MatchRaw) {
+        let path = join(&fields.path, "ambiguous_paths");
+        let text =
+            "compares paths as they arrive: other spellings of a path (%61, //, /x/../) get around its rules";
+        fields.report.warning(&path, text);
+    }
+    policy
+}
+
+fn read(
+    at: usize,
+    item: &Item<'_>,
+    providers: &Providers<'_>,
+    named: &Named<'_>,
+    otherwise: AmbiguousPaths,
+) -> Option<Rule> {
     let mut fields = item.fields()?;
+    let ambiguous_paths = ambiguous_paths(&mut fields);
     let name = fields.get("name").and_then(|item| {
         let name = item.text()?;
         let sound = name.len() <= 128 && !name.chars().any(char::is_control);
@@ -31,7 +69,7 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, named: &Named<'_>
     });
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
-        .and_then(|item| matching::read(&item));
+        .and_then(|item| matching::read(&item, ambiguous_paths.unwrap_or(otherwise)));
     let written = fields.get("requires");
     let by_name = fields.get("requirement_name");
     if let (Some(_), Some(item)) = (&written, &by_name) {
@@ -54,7 +92,6 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, named: &Named<'_>
     }
     let authorize = authorize_item.and_then(|item| authorize::read(&item));
     let mode = fields.choice("mode", &[("enforce", Mode::Enforce), ("report", Mode::Report)], Mode::Enforce);
-    fields.not_yet(&["ambiguous_paths"]);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -64,5 +101,6 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>, named: &Named<'_>
         requires: if broken { return None } else { requires },
         authorize,
         mode,
+        ambiguous_paths,
     })
 }

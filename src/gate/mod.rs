@@ -24,7 +24,7 @@ use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Rule, canonical};
+use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Rule, canonical, host_of};
 use crate::time::Timestamp;
 
 pub use csrf::Csrf;
@@ -255,22 +255,21 @@ impl Gate {
         if config.bypass_cors_preflight && is_preflight(request) {
             return Outcome::Allow(allow);
         }
+        let has_path = request.target().is_some() && !request.is_connect();
         let unmatched = self.denial(Reason::RouteUnmatched, None);
         let on_route = OnRoute::read(request.surroundings());
         let rule = match &on_route {
             Err(_) => return self.refuse(unmatched, met, None, allow, now),
             // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
-            Ok(OnRoute { rule: Some(name), .. }) if request.target().is_some() => {
-                match config.rules.named(name) {
-                    None => return self.refuse(unmatched, None, None, allow, now),
-                    named => named,
-                }
-            }
+            Ok(OnRoute { rule: Some(name), .. }) if has_path => match config.rules.named(name) {
+                None => return self.refuse(unmatched, None, None, allow, now),
+                named => named,
+            },
             Ok(_) => met,
         };
         let scopes = on_route.map(|route| route.scopes).unwrap_or_default();
         let Some(rule) = rule else {
-            let open = config.unmatched == Unmatched::Allow && request.target().is_some();
+            let open = config.unmatched == Unmatched::Allow && has_path;
             return if open && scopes.is_empty() {
                 Outcome::Allow(allow)
             } else {
@@ -462,10 +461,10 @@ struct Bound<'a, 'r> {
 impl Bindings for Bound<'_, '_> {
     fn path_variable(&self, name: &str) -> Option<Cow<'_, str>> {
         match &self.path {
-            Some(path) => self.rule.matches.variable(path, name),
+            Some(path) => self.rule.matches.variable(name, path),
             None => {
                 let path = canonical(self.request.target()?).ok()?;
-                Some(Cow::Owned(self.rule.matches.variable(&path, name)?.into_owned()))
+                Some(Cow::Owned(self.rule.matches.variable(name, &path)?.into_owned()))
             }
         }
     }
@@ -477,7 +476,7 @@ impl Bindings for Bound<'_, '_> {
     }
 
     fn host(&self) -> Option<Cow<'_, str>> {
-        self.request.host().map(Cow::Owned)
+        host_of(self.request)
     }
 }
 

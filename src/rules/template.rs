@@ -13,13 +13,16 @@ pub struct Template {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Segment {
+pub(super) enum Segment {
     Literal(String),
     One(Place),
 }
 
+/// The most segments that a template has.
+const MAX_SEGMENTS: usize = 128;
+
 /// The name that a place binds, where it has one.
-type Place = Option<String>;
+pub(super) type Place = Option<String>;
 
 /// Why a text is not a template.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +39,8 @@ pub enum TemplateError {
     NameTwice(String),
     /// A query or segment parameters, which are not compared
     NotPath(String),
+    /// It has too many segments
+    TooLong,
     /// No request path can look like this
     Path(Ambiguous),
 }
@@ -56,6 +61,7 @@ impl fmt::Display for TemplateError {
             Self::NotPath(segment) => {
                 write!(f, "in {segment:?}: queries and \";parameters\" are not compared")
             }
+            Self::TooLong => write!(f, "a template has at most {MAX_SEGMENTS} segments"),
             Self::Path(ambiguous) => write!(f, "no request path can match: {ambiguous}"),
         }
     }
@@ -68,10 +74,31 @@ impl Template {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        Self::read(text, literal)
+    }
+
+    /// Reads a template for paths that are compared as they arrive.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_raw(text: &str) -> Result<Self, TemplateError> {
+        Self::read(text, |segment, _| match segment.contains('?') {
+            true => Err(TemplateError::NotPath(segment.to_owned())),
+            false => Ok(segment.to_owned()),
+        })
+    }
+
+    fn read(
+        text: &str,
+        literal: impl Fn(&str, bool) -> Result<String, TemplateError>,
+    ) -> Result<Self, TemplateError> {
         let mut template = Self { segments: Vec::new(), rest: None };
         let mut names: Vec<String> = Vec::new();
         let mut segments = text.strip_prefix('/').ok_or(TemplateError::NoSlash)?.split('/').peekable();
         while let Some(segment) = segments.next() {
+            if template.segments.len() >= MAX_SEGMENTS {
+                return Err(TemplateError::TooLong);
+            }
             let last = segments.peek().is_none();
             let (place, rest) = match operator(segment)? {
                 None => {
@@ -95,6 +122,42 @@ impl Template {
             }
         }
         Ok(template)
+    }
+
+    /// The segments, and whether a rest follows.
+    pub(super) fn parts(&self) -> (&[Segment], bool) {
+        (&self.segments, self.rest.is_some())
+    }
+
+    /// The same for paths in lower case.
+    pub(super) fn in_lower_case(&self) -> Self {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Segment::Literal(text.to_ascii_lowercase()),
+            one @ Segment::One(_) => one.clone(),
+        });
+        Self { segments: segments.collect(), rest: self.rest.clone() }
+    }
+
+    /// The names that it binds.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let names = self.segments.iter().filter_map(|segment| match segment {
+            Segment::One(place) => place.as_deref(),
+            Segment::Literal(_) => None,
+        });
+        names.chain(self.rest.iter().flatten().map(String::as_str))
+    }
+
+    /// The piece of a path of this form that a variable takes.
+    pub fn piece<'p>(&self, name: &str, path: &'p str) -> Option<&'p str> {
+        let mut rest = path.strip_prefix('/')?;
+        for segment in &self.segments {
+            let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
+            match segment {
+                Segment::One(Some(own)) if own == name => return Some(head),
+                _ => rest = tail,
+            }
+        }
+        self.rest.iter().flatten().any(|own| own == name).then_some(rest)
     }
 
     /// Whether a canonical path has this form.
@@ -193,6 +256,27 @@ mod tests {
                 assert!(!parsed.matches(path), "{template} should not match {path}");
             }
         }
+    }
+
+    #[test]
+    fn a_variable_takes_its_piece_of_the_path() {
+        let template = Template::parse("/t/{tenant}/*/{kind=*}/{rest=**}").unwrap();
+        assert_eq!(template.variables().collect::<Vec<_>>(), ["tenant", "kind", "rest"]);
+        let path = "/t/a%20b/x/y/z/w/";
+        for (name, expected) in
+            [("tenant", Some("a%20b")), ("kind", Some("y")), ("rest", Some("z/w/")), ("t", None)]
+        {
+            assert_eq!(template.piece(name, path), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_raw_template_has_its_literals_as_they_are() {
+        let template = Template::parse_raw("/%61//..;x/{y}").unwrap();
+        assert!(template.matches("/%61//..;x/a") && !template.matches("/a//..;x/a"));
+        assert!(Template::parse_raw("/a?b").is_err());
+        assert!(Template::parse_raw(&"/a".repeat(MAX_SEGMENTS)).is_ok());
+        assert_eq!(Template::parse_raw(&"/a".repeat(MAX_SEGMENTS + 1)), Err(TemplateError::TooLong));
     }
 
     #[test]
