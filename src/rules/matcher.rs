@@ -23,6 +23,14 @@ pub enum PathMatch {
 }
 
 impl Match {
+    /// The names of the variables that the path binds.
+    pub fn variables(&self) -> Vec<String> {
+        match &self.path {
+            PathMatch::Template(template) => template.variables().map(str::to_owned).collect(),
+            PathMatch::Prefix(_) | PathMatch::Exact(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn holds(&self, method: &[u8], path: &str) -> bool {
         let method_fits = self.methods.is_empty() || self.methods.iter().any(|own| own.as_bytes() == method);
         method_fits

@@ -97,6 +97,15 @@ impl Template {
         Ok(template)
     }
 
+    /// The names that it binds.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let one = self.segments.iter().filter_map(|segment| match segment {
+            Segment::One(name) => name.as_deref(),
+            Segment::Literal(_) => None,
+        });
+        one.chain(self.rest.iter().filter_map(Option::as_deref))
+    }
+
     /// Whether a canonical path has this form.
     pub fn matches(&self, path: &str) -> bool {
         let Some(mut rest) = path.strip_prefix('/') else {
