@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Environment;
 use super::fields::{Fields, Item, join, variable};
+use super::{Environment, grants};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::CacheSize;
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
@@ -50,15 +50,8 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Fields that later versions have.
-const NOT_YET: &[&str] = &[
-    "from_cookies",
-    "from_params",
-    "pad_forward_payload_header",
-    "clear_route_cache",
-    "role_claims",
-    "scope_hierarchy",
-    "csrf",
-];
+const NOT_YET: &[&str] =
+    &["from_cookies", "from_params", "pad_forward_payload_header", "clear_route_cache", "csrf"];
 
 /// What `jwt_authn` has and wasm cannot: dynamic metadata is written by native filters only.
 const REFUSED: &[(&str, &str)] = &[
@@ -140,7 +133,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())
             .unwrap_or(8192),
-        scope_claims: claim_paths(fields, "scope_claims").unwrap_or_else(|| paths(&["scope", "scp"])),
+        grants: grants::read(fields),
     }
 }
 
@@ -223,11 +216,11 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
     issuers
 }
 
-fn paths(names: &[&str]) -> Vec<ClaimPath> {
+pub(super) fn paths(names: &[&str]) -> Vec<ClaimPath> {
     names.iter().map(|name| ClaimPath::parse(name)).collect()
 }
 
-fn claim_paths(fields: &mut Fields<'_>, name: &'static str) -> Option<Vec<ClaimPath>> {
+pub(super) fn claim_paths(fields: &mut Fields<'_>, name: &'static str) -> Option<Vec<ClaimPath>> {
     let item = fields.get(name)?;
     let items = item.list()?;
     if items.is_empty() {
@@ -505,7 +498,7 @@ fn locations(item: &Item<'_>) -> Option<Vec<Location>> {
 }
 
 /// A header field name in lower case (RFC 9110 section 5.1).
-fn header_name(item: &Item<'_>) -> Option<String> {
+pub(super) fn header_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if !name.bytes().all(token) {

@@ -3,7 +3,7 @@
 use super::fields::Item;
 use super::requirement::Providers;
 use super::{authorize, matching, requirement};
-use crate::rules::{Mode, Rule, RuleId};
+use crate::rules::{Match, Mode, Rule, RuleId};
 
 pub(super) fn read_all(items: &[Item<'_>], providers: &Providers<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
@@ -39,7 +39,8 @@ fn read(at: usize, item: &Item<'_>, providers: &Providers<'_>) -> Option<Rule> {
     if let Some(item) = authorize_item.as_ref().filter(|_| !has_requires) {
         item.error("needs \"requires\": without a token there is nothing to authorize");
     }
-    let authorize = authorize_item.and_then(|item| authorize::read(&item));
+    let variables = matches.as_ref().map(Match::variables);
+    let authorize = authorize_item.and_then(|item| authorize::read(&item, variables.as_deref()));
     fields.not_yet(&["mode", "ambiguous_paths", "requirement_name"]);
     fields.finish();
     let broken = has_requires && requires.is_none();

@@ -357,7 +357,7 @@ impl Judge<'_> {
                 return Ok(known);
             }
         }
-        let token = Unverified::parse(credential, &policy.scope_claims).map_err(Lack::Deny)?;
+        let token = Unverified::parse(credential, &policy.grants).map_err(Lack::Deny)?;
         policy.check(&token, self.now).map_err(Lack::Deny)?;
         let keys = self.keys_for(&token)?;
         let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::crypto::Backend;
     use crate::keys::{Format, KeySet, Reading};
-    use crate::token::Unverified;
+    use crate::token::{Grants, Unverified};
 
     /// The key of RFC 7515 appendix A.3 with more members.
     fn set(members: &str) -> KeySet {
@@ -185,7 +185,7 @@ mod tests {
 
     fn verdict() -> Rc<Verified> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
-        let token = Unverified::parse(token.as_bytes(), &[]).unwrap();
+        let token = Unverified::parse(token.as_bytes(), &Grants::default()).unwrap();
         Rc::new(token.verify(&Backend::portable(), set("").keys().iter()).unwrap())
     }
 

@@ -1,30 +1,29 @@
-//! A rule's demand on the scopes of a token (RFC 6749 section 3.3).
+//! A rule's demand on the scopes or the roles of a token.
 
-/// The scopes that a token must and must not grant; every list that is not empty counts.
+/// The names that a token must and must not hold; every list that is not empty counts. Names are compared
+/// whole and to the letter (RFC 6749 section 3.3).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Scopes {
-    /// It grants each of these.
+pub struct Members {
+    /// It holds each of these.
     pub all_of: Vec<String>,
-    /// It grants at least one of these.
+    /// It holds at least one of these.
     pub any_of: Vec<String>,
-    /// It grants none of these.
+    /// It holds none of these.
     pub none_of: Vec<String>,
 }
 
-impl Scopes {
-    /// Whether a token that grants `held` satisfies this.
-    pub fn satisfied_by(&self, held: &[String]) -> bool {
-        let holds = |scope: &String| held.contains(scope);
+impl Members {
+    /// Whether a token satisfies this of which `holds` says what it holds.
+    pub fn satisfied_by(&self, holds: impl Fn(&str) -> bool) -> bool {
+        let holds = |name: &String| holds(name);
         self.all_of.iter().all(holds)
             && (self.any_of.is_empty() || self.any_of.iter().any(holds))
             && !self.none_of.iter().any(holds)
     }
 
-    /// The `scope` of a challenge (RFC 6750 section 3): what a client should ask for. All of
-    /// `all_of`, and the first of `any_of`; nothing where only `none_of` is asked.
-    pub fn challenge(&self) -> Option<String> {
-        let scopes: Vec<&str> = self.all_of.iter().chain(self.any_of.first()).map(String::as_str).collect();
-        (!scopes.is_empty()).then(|| scopes.join(" "))
+    /// What is enough to ask for: all of `all_of`, and the first of `any_of`.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.all_of.iter().chain(self.any_of.first()).map(String::as_str)
     }
 }
 
@@ -37,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_compared_whole_and_to_the_letter() {
+    fn c16_names_are_compared_whole_and_to_the_letter() {
         for (all, any, none, held, expected) in [
             ("a b", "", "", "b a c", true),
             ("a b", "", "", "a", false),
@@ -52,8 +51,10 @@ mod tests {
             ("admin", "", "", "administrator read", false),
             ("admin", "", "", "ADMIN", false),
         ] {
-            let scopes = Scopes { all_of: list(all), any_of: list(any), none_of: list(none) };
-            assert_eq!(scopes.satisfied_by(&list(held)), expected, "{scopes:?} with {held:?}");
+            let members = Members { all_of: list(all), any_of: list(any), none_of: list(none) };
+            let held = list(held);
+            let satisfied = members.satisfied_by(|name| held.iter().any(|own| own == name));
+            assert_eq!(satisfied, expected, "{members:?} with {held:?}");
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Which rule a request meets, and what that rule asks for.
 
 mod authorize;
+mod conditions;
 mod matcher;
+mod members;
 mod path;
 mod requirement;
-mod scopes;
 mod template;
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
-pub use authorize::{Authorize, Bindings};
+pub use authorize::{Authorize, Bindings, Clause};
+pub use conditions::{Condition, Place, Scalar, Test};
 pub use matcher::{Match, PathMatch};
+pub use members::Members;
 pub use path::{Ambiguous, canonical};
 pub use requirement::Requirement;
-pub use scopes::Scopes;
 pub use template::{Template, TemplateError};
 
 use crate::request::Request;
@@ -96,3 +98,6 @@ impl Rules {
         self.0.iter().map(|rule| &**rule)
     }
 }
+
+#[cfg(test)]
+mod testing;
