@@ -5,6 +5,7 @@
 //! RFC 7519 section 4), nesting is bounded, the text is UTF-8 without a byte order mark, and numbers
 //! that no number type can hold are refused.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -36,6 +37,24 @@ pub enum Number {
     /// Written with a fraction or an exponent, or too large for the others; always finite. Exact for up
     /// to 15 digits, else at most two units in the last place off
     Float(f64),
+}
+
+impl Number {
+    /// How two numbers compare as numbers, without rounding: `1` and `1.0` are equal, 2^53 and 2^53 + 1
+    /// are not.
+    pub fn compare(self, other: Self) -> Ordering {
+        let parts = |number: Self| match number {
+            Self::Unsigned(whole) => (i128::from(whole), 0.0),
+            Self::Negative(whole) => (i128::from(whole), 0.0),
+            // Beyond what 128 bits hold, the nearest that they do: no integer reaches it.
+            Self::Float(value) => (value.trunc() as i128, value.fract()),
+        };
+        if let (Self::Float(a), Self::Float(b)) = (self, other) {
+            return a.partial_cmp(&b).unwrap_or(Ordering::Less);
+        }
+        let ((a, a_rest), (b, b_rest)) = (parts(self), parts(other));
+        a.cmp(&b).then(a_rest.partial_cmp(&b_rest).unwrap_or(Ordering::Less))
+    }
 }
 
 /// The members of a JSON object, each name once.
@@ -374,6 +393,35 @@ mod tests {
         assert!(text(&nested(MAX_DEPTH + 1)).unwrap_err().contains("nested deeper"));
         assert!(text(&"[".repeat(100_000)).is_err());
         assert!(text(&"{\"a\":".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn numbers_compare_as_numbers() {
+        use Ordering::*;
+        for (a, b, expected) in [
+            ("1", "1.0", Equal),
+            ("1", "1e0", Equal),
+            ("0", "-0.0", Equal),
+            ("-3", "-3.0", Equal),
+            ("1", "1.5", Less),
+            ("-1", "-1.5", Greater),
+            ("-1", "0", Less),
+            ("2", "1.5", Greater),
+            ("-0.5", "0", Less),
+            ("9007199254740993", "9007199254740992.0", Greater),
+            ("18446744073709551615", "18446744073709551616.0", Less),
+            ("18446744073709551615", "1e300", Less),
+            ("-9223372036854775808", "-1e300", Greater),
+            ("1.5", "1.5", Equal),
+            ("1e300", "1e299", Greater),
+        ] {
+            let number = |text: &str| match parse(text.as_bytes()) {
+                Ok(Json::Number(number)) => number,
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(number(a).compare(number(b)), expected, "{a} and {b}");
+            assert_eq!(number(b).compare(number(a)), expected.reverse(), "{b} and {a}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use portcullis::reason::Reason;
 use portcullis::request::Request;
 use portcullis::rules::{AmbiguousPaths, Met, canonical, guesses, resolved};
 use portcullis::time::Timestamp;
-use portcullis::token::{ClaimPath, Claims, Jws, Unverified, Verified};
+use portcullis::token::{ClaimPath, Claims, Grants, Jws, Unverified, Verified};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
@@ -28,8 +28,12 @@ fn set_of(key: &Key) -> KeySet {
     KeySet::parse(jwks([key]).to_string().as_bytes(), reading).expect("a key set")
 }
 
+fn grants() -> Grants {
+    Grants { scope_claims: vec![ClaimPath::parse("scope")], ..Grants::default() }
+}
+
 fn verify(token: &[u8], set: &KeySet) -> Result<Verified, Reason> {
-    let token = Unverified::parse(token, &[ClaimPath::parse("scope")])?;
+    let token = Unverified::parse(token, &grants())?;
     let kid = token.header().kid.clone();
     let algorithm = token.header().algorithm;
     token.verify(&Backend::portable(), set.candidates(kid.as_deref(), algorithm))
@@ -726,7 +730,7 @@ proptest! {
         claims.insert(name.to_owned(), value);
         let claims = json::parse(Value::Object(claims).to_string().as_bytes()).expect("JSON");
         let Json::Object(claims) = claims else { return Err(TestCaseError::fail("no object")) };
-        prop_assert_eq!(Claims::new(claims, &[ClaimPath::parse("scope")]).is_ok(), right);
+        prop_assert_eq!(Claims::new(claims, &grants()).is_ok(), right);
     }
 }
 

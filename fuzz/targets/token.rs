@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
 fn judge(config: &Config, at: usize, token: &[u8]) -> Result<Verified, Reason> {
     let provider = &config.providers[at];
     let Keys::Local(keys) = &provider.keys else { panic!("the keys are local") };
-    let token = Unverified::parse(token, &provider.policy.scope_claims)?;
+    let token = Unverified::parse(token, &provider.policy.grants)?;
     provider.policy.check(&token, &provider.policy.audiences, now())?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);

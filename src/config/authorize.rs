@@ -1,50 +1,257 @@
 //! `rules[].authorize`: what a token must grant.
 
+use super::conditions;
 use super::fields::{Fields, Item};
-use crate::rules::{Authorize, Scopes};
+use crate::rules::{Authorize, Clause, Members};
 
-pub(super) fn read(item: &Item<'_>) -> Option<Authorize> {
-    let mut fields = item.fields()?;
-    let scopes = fields.get("scopes").and_then(|item| read_scopes(&item));
-    let others = ["roles", "claims", "any", "all", "not"];
-    if scopes.is_none() && fields.present(&["scopes"]).is_empty() && fields.present(&others).is_empty() {
-        fields.error("is empty; say what the token must grant, such as { scopes: { all_of: [...] } }");
-    }
-    fields.not_yet(&others);
-    fields.finish();
-    Some(Authorize { scopes: Some(scopes?) })
+/// How deep `any`, `all` and `not` go.
+const MAX_DEPTH: usize = 8;
+
+/// Reads it. `variables` are the names that the rule's path template binds; none: not known, for the
+/// rule's match cannot be read.
+pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Authorize> {
+    clause(item, variables, MAX_DEPTH).map(Authorize::new)
 }
 
-fn read_scopes(item: &Item<'_>) -> Option<Scopes> {
+fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<Clause> {
+    const KNOWN: [&str; 6] = ["scopes", "roles", "claims", "any", "all", "not"];
     let mut fields = item.fields()?;
-    let scopes = Scopes {
-        all_of: scope_list(&mut fields, "all_of"),
-        any_of: scope_list(&mut fields, "any_of"),
-        none_of: scope_list(&mut fields, "none_of"),
+    let Some(depth) = depth.checked_sub(1) else {
+        item.error(format!(
+            "lies deeper than {MAX_DEPTH} levels of \"any\", \"all\" and \"not\"; say it plainer"
+        ));
+        return None;
+    };
+    if fields.present(&KNOWN).is_empty() {
+        fields.error("is empty; say what the token must grant, such as { scopes: { all_of: [...] } }");
+    }
+    let scopes = fields.get("scopes").and_then(|item| members(&item, &SCOPE));
+    let roles = fields.get("roles").and_then(|item| members(&item, &ROLE));
+    let claims = fields.get("claims").and_then(|item| {
+        let conditions = some(&item, "condition")?;
+        Some(conditions.iter().filter_map(|item| conditions::read(item, variables)).collect())
+    });
+    let mut clauses = |name| {
+        let clauses = some(&fields.get(name)?, "clause")?;
+        Some(clauses.iter().filter_map(|item| clause(item, variables, depth)).collect())
+    };
+    let (all, any) = (clauses("all"), clauses("any"));
+    let not = fields.get("not").and_then(|item| clause(&item, variables, depth));
+    fields.finish();
+    Some(Clause {
+        scopes,
+        roles,
+        claims: claims.unwrap_or_default(),
+        all: all.unwrap_or_default(),
+        any: any.unwrap_or_default(),
+        not: not.map(Box::new),
+    })
+}
+
+/// The elements of a list that is not empty.
+pub(super) fn some<'c>(item: &Item<'c>, what: &str) -> Option<Vec<Item<'c>>> {
+    let items = item.list()?;
+    if items.is_empty() {
+        item.error(format!("must name at least one {what}"));
+    }
+    Some(items)
+}
+
+/// A kind of name that tokens hold.
+struct Kind {
+    what: &'static str,
+    /// What is wrong with a name that is not sound.
+    sound: fn(&str) -> Result<(), &'static str>,
+}
+
+const SCOPE: Kind = Kind { what: "scope", sound: sound_scope };
+const ROLE: Kind = Kind { what: "role", sound: |_| Ok(()) };
+
+/// Scopes as RFC 6749 section 3.3 spells them: a blank would be two, a quote would break a challenge.
+pub(super) fn sound_scope(scope: &str) -> Result<(), &'static str> {
+    if scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        Ok(())
+    } else {
+        Err("is not one scope: no blanks, quotes, backslashes or non-ASCII (RFC 6749 section 3.3)")
+    }
+}
+
+fn members(item: &Item<'_>, kind: &Kind) -> Option<Members> {
+    let mut fields = item.fields()?;
+    let members = Members {
+        all_of: names(&mut fields, "all_of", kind),
+        any_of: names(&mut fields, "any_of", kind),
+        none_of: names(&mut fields, "none_of", kind),
     };
     if fields.present(&["all_of", "any_of", "none_of"]).is_empty() {
         fields.error("needs \"all_of\", \"any_of\" or \"none_of\"");
     }
+    let forbidden = |name: &&String| members.none_of.contains(name);
+    if let Some(name) = members.all_of.iter().find(forbidden) {
+        fields.error(format!("asks for {name:?} and forbids it; no token can hold both"));
+    } else if !members.any_of.is_empty() && members.any_of.iter().all(|name| forbidden(&name)) {
+        fields.error("forbids everything that \"any_of\" names; no token can pass");
+    }
     fields.finish();
-    Some(scopes)
+    Some(members)
 }
 
-/// Scopes as RFC 6749 section 3.3 spells them: a blank would be two, a quote would break a challenge.
-fn scope_list(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
-    let Some(item) = fields.get(name) else {
-        return Vec::new();
-    };
-    let items = item.list().unwrap_or_default();
-    if items.is_empty() && item.json.as_array().is_some() {
-        item.error("must name at least one scope");
+fn names(fields: &mut Fields<'_>, name: &'static str, kind: &Kind) -> Vec<String> {
+    let items = fields.get(name).and_then(|item| some(&item, kind.what)).unwrap_or_default();
+    let mut names = Vec::new();
+    for item in items {
+        let Some(text) = item.text() else { continue };
+        if let Err(error) = (kind.sound)(text) {
+            item.error(error);
+        }
+        names.push(text.to_owned());
     }
-    for scope in &items {
-        let Some(text) = scope.text() else { continue };
-        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-            scope.error(
-                "is not one scope: no blanks, quotes, backslashes or non-ASCII (RFC 6749 section 3.3)",
-            );
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    const TEMPLATE: &str = r#"{"path_template":"/t/{tenant}/{rest=**}"}"#;
+
+    fn read(provider: &str, matches: &str, authorize: &str) -> Result<Config, Vec<String>> {
+        let text = format!(
+            r#"{{"providers":{{"p":{{"issuer":"i","audiences":["a"],
+            "remote_jwks":{{"http_uri":{{"uri":"https://i/k","cluster":"c","timeout":"1s"}}}}{provider}}}}},
+            "rules":[{{"match":{matches},"requires":{{"provider_name":"p"}},"authorize":{authorize}}}]}}"#
+        );
+        Config::parse(text.as_bytes(), &|_| None)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn everything_that_the_interface_names_is_read() {
+        for authorize in [
+            r#"{"scopes":{"all_of":["a"],"any_of":["b","c"],"none_of":["d"]}}"#,
+            r#"{"roles":{"anyOf":["Midwest Sales","ops"]}}"#,
+            r#"{"claims":[{"claim":"a","equals":true},{"claim":"b","equals":-1.5},{"claim":"c","equals":""}]}"#,
+            r#"{"claims":[{"claim":"/r/a","any_of":["a",1,false]},{"claim":["r","web.app"],"all_of":["a"]}]}"#,
+            r#"{"claims":[{"claim":"a","none_of":["b"]},{"claim":"a","present":false}]}"#,
+            r#"{"claims":[{"claim":"a","matches":"a|b"},{"claim":"n","gte":1},{"claim":"n","lte":1.5}]}"#,
+            r#"{"claims":[{"claim":"n","gte":1,"lte":1}]}"#,
+            r#"{"claims":[{"claim":"a","equals_path":"tenant"},{"claim":"a","equalsPath":"rest"}]}"#,
+            r#"{"claims":[{"claim":"a","equals_header":"X-Tenant"},{"claim":"a","equals_host":true}]}"#,
+            r#"{"any":[{"roles":{"any_of":["a"]}},{"all":[{"not":{"scopes":{"any_of":["a"]}}}]}]}"#,
+        ] {
+            if let Err(errors) = read("", TEMPLATE, authorize) {
+                panic!("{authorize}: {errors:?}");
+            }
+        }
+        for provider in [
+            r#","role_claims":["roles",["a","b.c"],{"claim":"o.per","format":"comma"},{"claim":["x"]}]"#,
+            r#","roleClaims":[{"claim":"r","format":"keys"},{"claim":"s","format":"space"}]"#,
+            r#","scope_hierarchy":{"orders:write":["orders:read"],"orders:*":["x"],"api/*":["y"],"z":["z"]}"#,
+        ] {
+            if let Err(errors) = read(provider, TEMPLATE, r#"{"roles":{"any_of":["a"]}}"#) {
+                panic!("{provider}: {errors:?}");
+            }
         }
     }
-    items.iter().filter_map(|scope| scope.json.as_str()).map(str::to_owned).collect()
+
+    #[test]
+    fn every_mistake_is_told_with_its_place_and_what_to_do() {
+        let one = |condition: &str| format!(r#"{{"claims":[{{"claim":"a",{condition}}}]}}"#);
+        let deep = format!(r#"{}{{"roles":{{"any_of":["a"]}}}}{}"#, r#"{"not":"#.repeat(9), "}".repeat(9));
+        for (authorize, expected) in [
+            ("{}".to_owned(), ": is empty; say what"),
+            (r#"{"any":[]}"#.into(), ".any: must name at least one clause"),
+            (r#"{"all":[{}]}"#.into(), ".all[0]: is empty"),
+            (r#"{"not":{}}"#.into(), ".not: is empty"),
+            (r#"{"not":[]}"#.into(), ".not: expected an object, not a list"),
+            (r#"{"claims":[]}"#.into(), ".claims: must name at least one condition"),
+            (r#"{"claims":{"a":1}}"#.into(), ".claims: expected a list"),
+            (r#"{"role":{}}"#.into(), ".role: unknown field; did you mean \"roles\"?"),
+            (r#"{"roles":{}}"#.into(), ".roles: needs \"all_of\""),
+            (r#"{"roles":{"any_of":[]}}"#.into(), ".roles.any_of: must name at least one role"),
+            (r#"{"roles":{"any_of":[""]}}"#.into(), ".roles.any_of[0]: must not be empty"),
+            (r#"{"roles":["a"]}"#.into(), ".roles: expected an object"),
+            (r#"{"roles":{"all_of":["a"],"none_of":["a"]}}"#.into(), ".roles: asks for \"a\" and forbids it"),
+            (
+                r#"{"scopes":{"any_of":["a","b"],"none_of":["b","a"]}}"#.into(),
+                ".scopes: forbids everything that \"any_of\" names",
+            ),
+            (r#"{"claims":[{"equals":1}]}"#.into(), ".claims[0].claim: is missing; name the claim"),
+            (r#"{"claims":[{"claim":"a"}]}"#.into(), ".claims[0]: says nothing of the claim; add one of"),
+            (r#"{"claims":[{"claim":7,"present":true}]}"#.into(), ".claims[0].claim: expected a string"),
+            (
+                r#"{"claims":[{"claim":{"a":1},"present":true}]}"#.into(),
+                ".claims[0].claim: expected a string",
+            ),
+            (
+                r#"{"claims":[{"claim":[],"present":true}]}"#.into(),
+                ".claims[0].claim: must name at least one",
+            ),
+            (r#"{"claims":[{"claim":"","present":true}]}"#.into(), ".claims[0].claim: must not be empty"),
+            (one(r#""equals":1,"present":true"#), ".claims[0]: has equals and present; keep one"),
+            (one(r#""gte":1,"equals":1"#), ".claims[0]: has equals and gte; keep one"),
+            (one(r#""equal":1"#), ".claims[0].equal: unknown field; did you mean \"equals\"?"),
+            (one(r#""equals":null"#), ".claims[0].equals: is null; a claim that must be missing"),
+            (one(r#""equals":["a"]"#), ".claims[0].equals: is a list; compare lists with \"any_of\""),
+            (one(r#""equals":{}"#), ".claims[0].equals: is an object"),
+            (one(r#""equals":9007199254740993"#), ".claims[0].equals: lies beyond 2^53"),
+            (one(r#""any_of":"a""#), ".claims[0].any_of: expected a list"),
+            (one(r#""any_of":[]"#), ".claims[0].any_of: must name at least one value"),
+            (one(r#""none_of":[["a"]]"#), ".claims[0].none_of[0]: is a list"),
+            (one(r#""present":"yes""#), ".claims[0].present: expected true or false"),
+            (one(r#""matches":"(""#), ".claims[0].matches: is not a regular expression"),
+            (one(r#""gte":"1""#), ".claims[0].gte: expected a number, not a string"),
+            (one(r#""gte":2,"lte":1"#), ".claims[0]: no number is"),
+            (
+                one(r#""equals_path":"tenent""#),
+                ".claims[0].equals_path: the rule's path template does not bind \"tenent\"; it binds tenant, rest",
+            ),
+            (one(r#""equals_header":"a b""#), ".claims[0].equals_header: is not a header name"),
+            (one(r#""equals_host":false"#), ".claims[0].equals_host: can only be true"),
+            (one(r#""equals_host":"a""#), ".claims[0].equals_host: expected true or false"),
+            (deep, ".not.not.not.not.not.not.not.not: lies deeper than 8 levels"),
+        ] {
+            let errors = read("", TEMPLATE, &authorize).expect_err(&authorize);
+            let expected = format!("rules[0].authorize{expected}");
+            assert!(
+                errors.iter().any(|error| error.starts_with(&expected)),
+                "{authorize}\nsaid {errors:#?}\nnot {expected}"
+            );
+        }
+        for (provider, expected) in [
+            (r#""role_claims":[]"#, "role_claims: must name at least one claim"),
+            (r#""role_claims":"roles""#, "role_claims: expected a list"),
+            (r#""role_claims":[7]"#, "role_claims[0]: expected a string"),
+            (r#""role_claims":[{"format":"comma"}]"#, "role_claims[0].claim: is missing"),
+            (
+                r#""role_claims":[{"claim":"a","format":"csv"}]"#,
+                "role_claims[0].format: must be one of \"auto\", \"space\", \"comma\", \"keys\"",
+            ),
+            (r#""scope_hierarchy":[]"#, "scope_hierarchy: expected an object"),
+            (r#""scope_hierarchy":{"a":[]}"#, "scope_hierarchy.a: must name at least one scope"),
+            (r#""scope_hierarchy":{"a":"b"}"#, "scope_hierarchy.a: expected a list"),
+            (r#""scope_hierarchy":{"a b":["c"]}"#, "scope_hierarchy[\"a b\"]: is not one scope"),
+            (r#""scope_hierarchy":{"a":["b c"]}"#, "scope_hierarchy.a[0]: is not one scope"),
+            (r#""scope_hierarchy":{"*":["a"]}"#, "scope_hierarchy[\"*\"]: has a \"*\""),
+            (r#""scope_hierarchy":{"a*":["a"]}"#, "scope_hierarchy[\"a*\"]: has a \"*\""),
+            (r#""scope_hierarchy":{"a:*:b":["a"]}"#, "scope_hierarchy[\"a:*:b\"]: has a \"*\""),
+            (r#""scope_hierarchy":{"a":["a:*"]}"#, "scope_hierarchy.a[0]: has a \"*\", which can only"),
+        ] {
+            let rule = r#"{"roles":{"any_of":["a"]}}"#;
+            let errors = read(&format!(",{provider}"), TEMPLATE, rule).expect_err(provider);
+            let expected = format!("providers.p.{expected}");
+            assert!(
+                errors.iter().any(|error| error.starts_with(&expected)),
+                "{provider}\nsaid {errors:#?}\nnot {expected}"
+            );
+        }
+        let path = r#"{"claims":[{"claim":"a","equals_path":"tenant"}]}"#;
+        let errors = read("", r#"{"prefix":"/"}"#, path).unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                "rules[0].authorize.claims[0].equals_path: the rule's match binds no variable; write {tenant} in a \"path_template\""
+            ]
+        );
+    }
 }

@@ -4,7 +4,9 @@
 //! contradiction is an error, all errors are told at once, and nothing runs on a guess.
 
 mod authorize;
+mod conditions;
 mod fields;
+mod grants;
 mod input;
 mod matching;
 mod problem;

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Environment;
 use super::fields::{Fields, Item, join, variable};
 use super::text::text_match;
+use super::{Environment, grants};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::{CacheSize, Csrf};
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
@@ -53,9 +53,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Fields that later versions have.
-const NOT_YET: &[&str] = &["role_claims", "scope_hierarchy"];
-
 /// What `jwt_authn` has and wasm cannot: dynamic metadata is written by native filters only.
 const REFUSED: &[(&str, &str)] = &[
     ("payload_in_metadata", "read the filter state wasm.portcullis.* or use \"claim_to_headers\""),
@@ -92,7 +89,6 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
     }
     let cache = fields.get("jwt_cache_config").and_then(|item| cache(&item)).unwrap_or_default();
     let clear_route_cache = fields.bool("clear_route_cache", false);
-    fields.not_yet(NOT_YET);
     fields.refuse(REFUSED);
     fields.finish();
     Some(Provider {
@@ -143,7 +139,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())
             .unwrap_or(8192),
-        scope_claims: claim_paths(fields, "scope_claims").unwrap_or_else(|| paths(&["scope", "scp"])),
+        grants: grants::read(fields),
     }
 }
 
@@ -226,11 +222,11 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
     issuers
 }
 
-fn paths(names: &[&str]) -> Vec<ClaimPath> {
+pub(super) fn paths(names: &[&str]) -> Vec<ClaimPath> {
     names.iter().map(|name| ClaimPath::parse(name)).collect()
 }
 
-fn claim_paths(fields: &mut Fields<'_>, name: &'static str) -> Option<Vec<ClaimPath>> {
+pub(super) fn claim_paths(fields: &mut Fields<'_>, name: &'static str) -> Option<Vec<ClaimPath>> {
     let item = fields.get(name)?;
     let items = item.list()?;
     if items.is_empty() {
@@ -553,7 +549,7 @@ fn from_headers(item: &Item<'_>) -> Vec<Location> {
 }
 
 /// A header field name in lower case (RFC 9110 section 5.1).
-fn header_name(item: &Item<'_>) -> Option<String> {
+pub(super) fn header_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     if !name.bytes().all(is_token_byte) {
         item.error("is not a header name");

@@ -3,7 +3,7 @@
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
 use super::{authorize, matching, requirement};
-use crate::rules::{AmbiguousPaths, Mode, Requirement, Rule, RuleId};
+use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
 pub(super) fn read_all(
     items: &[Item<'_>],
@@ -90,7 +90,8 @@ fn read(
             "needs a token: a request without one is refused here, whatever \"requires\" allows",
         );
     }
-    let authorize = authorize_item.and_then(|item| authorize::read(&item));
+    let variables = matches.as_ref().map(Match::variables);
+    let authorize = authorize_item.and_then(|item| authorize::read(&item, variables.as_deref()));
     let mode = fields.choice("mode", &[("enforce", Mode::Enforce), ("report", Mode::Report)], Mode::Enforce);
     fields.finish();
     let broken = has_requires && requires.is_none();

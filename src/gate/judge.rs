@@ -205,7 +205,7 @@ impl<'r> Judge<'_, 'r> {
                 return Ok(known);
             }
         }
-        let token = Unverified::parse(credential, &policy.scope_claims).map_err(Why::Deny)?;
+        let token = Unverified::parse(credential, &policy.grants).map_err(Why::Deny)?;
         policy.check(&token, audiences.unwrap_or(&policy.audiences), self.now).map_err(Why::Deny)?;
         let keys = self.keys_for(id, provider, &token)?;
         let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);

@@ -428,11 +428,7 @@ fn authorized(
             verdict.outcome(rule.id, || authorize.check(claims, bound))?;
         }
     }
-    if scopes.iter().all(|scope| claims.scopes.contains(scope)) {
-        Ok(())
-    } else {
-        Err(Reason::ScopeInsufficient)
-    }
+    if scopes.iter().all(|scope| claims.grants(scope)) { Ok(()) } else { Err(Reason::ScopeInsufficient) }
 }
 
 /// The `scope` of a challenge: what the rule and the route ask for.

@@ -173,7 +173,7 @@ mod tests {
     use crate::config::Config;
     use crate::crypto::Backend;
     use crate::keys::{Format, KeySet, Reading};
-    use crate::token::Unverified;
+    use crate::token::{Grants, Unverified};
 
     /// The key of RFC 7515 appendix A.3 with more members.
     fn set(members: &str) -> KeySet {
@@ -186,7 +186,7 @@ mod tests {
 
     fn verdict() -> Rc<Verdict> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
-        let token = Unverified::parse(token.as_bytes(), &[]).unwrap();
+        let token = Unverified::parse(token.as_bytes(), &Grants::default()).unwrap();
         let token = token.verify(&Backend::portable(), set("").keys().iter()).unwrap();
         let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();

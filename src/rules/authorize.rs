@@ -2,15 +2,34 @@
 
 use std::borrow::Cow;
 
-use super::Scopes;
+use super::conditions::{Condition, Place};
+use super::members::Members;
 use crate::reason::Reason;
 use crate::token::Claims;
 
-/// What the token of a request must grant; all that is given counts.
-#[derive(Clone, Debug, Default)]
+/// What the token of a request must grant.
+#[derive(Clone, Debug)]
 pub struct Authorize {
-    /// The scopes.
-    pub scopes: Option<Scopes>,
+    clause: Clause,
+    depends_on_request: bool,
+    challenge: Option<String>,
+}
+
+/// Demands on a token; all that are given count, and they are judged in the order in which they stand here.
+#[derive(Clone, Debug, Default)]
+pub struct Clause {
+    /// The scopes, among them those that a scope of the token stands for: `none_of` refuses these too.
+    pub scopes: Option<Members>,
+    /// The roles.
+    pub roles: Option<Members>,
+    /// Conditions on claims, each of which is met.
+    pub claims: Vec<Condition>,
+    /// Clauses of which each is met.
+    pub all: Vec<Clause>,
+    /// Clauses of which one is met, where there are any.
+    pub any: Vec<Clause>,
+    /// A clause that is not met: for whatever reason, a claim that is missing among them.
+    pub not: Option<Box<Clause>>,
 }
 
 /// What a condition may compare a claim with besides values of its own.
@@ -24,24 +43,304 @@ pub trait Bindings {
 }
 
 impl Authorize {
+    /// These demands.
+    pub fn new(clause: Clause) -> Self {
+        let mut scopes = Vec::new();
+        clause.wanted(&mut scopes);
+        let challenge = (!scopes.is_empty()).then(|| scopes.join(" "));
+        let depends_on_request = !clause.places().is_empty();
+        Self { clause, depends_on_request, challenge }
+    }
+
     /// Whether a token with these claims may do what the request asks for.
     ///
     /// # Errors
-    /// [`Reason::ScopeInsufficient`] where the scopes are not held.
-    pub fn check(&self, claims: &Claims, _request: &dyn Bindings) -> Result<(), Reason> {
-        match &self.scopes {
-            Some(scopes) if !scopes.satisfied_by(&claims.scopes) => Err(Reason::ScopeInsufficient),
-            _ => Ok(()),
-        }
+    /// Which kind of demand is not met first: [`Reason::ScopeInsufficient`], [`Reason::RoleInsufficient`] or
+    /// [`Reason::ClaimMismatch`]. Of `any`, the reason of its first clause; of `not`, the kind of the first
+    /// demand in it.
+    pub fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Reason> {
+        self.clause.check(claims, request)
     }
 
     /// Whether the outcome depends on the request, and not on the token alone.
     pub fn depends_on_request(&self) -> bool {
-        false
+        self.depends_on_request
     }
 
-    /// The `scope` of a challenge (RFC 6750 section 3): what a client should ask for.
+    /// The `scope` of a challenge (RFC 6750 section 3): what is enough to ask for. All of each `all_of` and
+    /// the first of each `any_of`, here and in `all` and in the first clause of `any`. What `none_of` and
+    /// `not` forbid nobody can ask for.
     pub fn challenge(&self) -> Option<String> {
-        self.scopes.as_ref()?.challenge()
+        self.challenge.clone()
+    }
+
+    /// The demands.
+    pub fn clause(&self) -> &Clause {
+        &self.clause
+    }
+}
+
+impl Clause {
+    fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Reason> {
+        if self.scopes.as_ref().is_some_and(|scopes| !scopes.satisfied_by(|scope| claims.grants(scope))) {
+            return Err(Reason::ScopeInsufficient);
+        }
+        let holds = |role: &str| claims.roles.iter().any(|held| held == role);
+        if self.roles.as_ref().is_some_and(|roles| !roles.satisfied_by(holds)) {
+            return Err(Reason::RoleInsufficient);
+        }
+        if !self.claims.iter().all(|condition| condition.holds(claims.all(), request)) {
+            return Err(Reason::ClaimMismatch);
+        }
+        self.all.iter().try_for_each(|clause| clause.check(claims, request))?;
+        if let Some((first, others)) = self.any.split_first()
+            && let Err(reason) = first.check(claims, request)
+            && !others.iter().any(|clause| clause.check(claims, request).is_ok())
+        {
+            return Err(reason);
+        }
+        match &self.not {
+            Some(clause) if clause.check(claims, request).is_ok() => Err(clause.kind()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The kind of the first demand.
+    fn kind(&self) -> Reason {
+        let inner = || self.all.iter().chain(&self.any).chain(self.not.as_deref()).next();
+        if self.scopes.is_some() {
+            Reason::ScopeInsufficient
+        } else if self.roles.is_some() {
+            Reason::RoleInsufficient
+        } else if !self.claims.is_empty() {
+            Reason::ClaimMismatch
+        } else {
+            inner().map_or(Reason::ClaimMismatch, Self::kind)
+        }
+    }
+
+    fn wanted<'c>(&'c self, scopes: &mut Vec<&'c str>) {
+        for scope in self.scopes.iter().flat_map(Members::wanted) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        self.all.iter().chain(self.any.first()).for_each(|clause| clause.wanted(scopes));
+    }
+
+    /// The places in the request with which claims are compared, here and inside.
+    pub fn places(&self) -> Vec<&Place> {
+        let own = self.claims.iter().filter_map(Condition::place);
+        let inner = self.all.iter().chain(&self.any).chain(self.not.as_deref()).flat_map(Self::places);
+        own.chain(inner).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Said;
+    use super::super::{Scalar, Test};
+    use super::*;
+    use crate::json::{self, Json};
+    use crate::token::{ClaimPath, Grants, RoleClaim, RoleFormat, ScopeHierarchy};
+
+    fn claims(text: &str) -> Claims {
+        let Ok(Json::Object(all)) = json::parse(text.as_bytes()) else { panic!("{text}") };
+        let line = |left: &str, right: &str| (left.to_owned(), vec![right.to_owned()]);
+        let grants = Grants {
+            scope_claims: vec![ClaimPath::parse("scope"), ClaimPath::parse("scp")],
+            role_claims: vec![RoleClaim { claim: ClaimPath::parse("roles"), format: RoleFormat::Auto }],
+            hierarchy: ScopeHierarchy::new([line("write", "read"), line("orders:*", "orders:list")]),
+        };
+        Claims::new(all, &grants).unwrap()
+    }
+
+    fn list(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn any_of(text: &str) -> Option<Members> {
+        Some(Members { any_of: list(text), ..Members::default() })
+    }
+
+    fn all_of(text: &str) -> Option<Members> {
+        Some(Members { all_of: list(text), ..Members::default() })
+    }
+
+    fn none_of(text: &str) -> Option<Members> {
+        Some(Members { none_of: list(text), ..Members::default() })
+    }
+
+    fn scopes(scopes: Option<Members>) -> Clause {
+        Clause { scopes, ..Clause::default() }
+    }
+
+    fn roles(roles: Option<Members>) -> Clause {
+        Clause { roles, ..Clause::default() }
+    }
+
+    fn claim(name: &str, test: Test) -> Clause {
+        let condition = Condition { claim: ClaimPath::parse(name), test };
+        Clause { claims: vec![condition], ..Clause::default() }
+    }
+
+    fn is(name: &str, value: &str) -> Clause {
+        claim(name, Test::Equals(Scalar::Text(value.to_owned())))
+    }
+
+    fn all(all: &[Clause]) -> Clause {
+        Clause { all: all.to_vec(), ..Clause::default() }
+    }
+
+    fn any(any: &[Clause]) -> Clause {
+        Clause { any: any.to_vec(), ..Clause::default() }
+    }
+
+    fn not(clause: Clause) -> Clause {
+        Clause { not: Some(Box::new(clause)), ..Clause::default() }
+    }
+
+    /// The outcome for a token of these claims; empty where it passes.
+    fn outcome(clause: Clause, token: &str) -> &'static str {
+        let request = Said { path: &[("t", "acme")], headers: &[], host: None };
+        let outcome = Authorize::new(clause).check(&claims(token), &request);
+        outcome.err().map_or("", Reason::as_str)
+    }
+
+    #[test]
+    fn what_is_not_met_first_names_the_reason() {
+        const SCOPE: &str = "scope_insufficient";
+        const ROLE: &str = "role_insufficient";
+        const CLAIM: &str = "claim_mismatch";
+        let everything = || Clause {
+            scopes: all_of("a"),
+            roles: any_of("ops"),
+            claims: is("tenant", "acme").claims,
+            all: vec![is("x", "1")],
+            any: vec![roles(any_of("admin")), scopes(any_of("b"))],
+            not: Some(Box::new(is("banned", "yes"))),
+        };
+        for (clause, token, expected) in [
+            (everything(), r#"{"scope":"b","roles":[]}"#, SCOPE),
+            (everything(), r#"{"scope":"a b"}"#, ROLE),
+            (everything(), r#"{"scope":"a b","roles":"ops"}"#, CLAIM),
+            (everything(), r#"{"scope":"a b","roles":"ops","tenant":"acme"}"#, CLAIM),
+            (everything(), r#"{"scope":"a","roles":"ops","tenant":"acme","x":"1"}"#, ROLE),
+            (everything(), r#"{"scope":"a b","roles":"ops","tenant":"acme","x":"1"}"#, ""),
+            (everything(), r#"{"scope":"a","roles":["ops","admin"],"tenant":"acme","x":"1"}"#, ""),
+            (everything(), r#"{"scope":"a b","roles":"ops","tenant":"acme","x":"1","banned":"yes"}"#, CLAIM),
+            (any(&[scopes(all_of("a")), is("x", "1")]), "{}", SCOPE),
+            (any(&[is("x", "1"), scopes(all_of("a"))]), "{}", CLAIM),
+            (all(&[roles(all_of("a")), scopes(all_of("a"))]), "{}", ROLE),
+            (not(scopes(any_of("a"))), r#"{"scp":["a"]}"#, SCOPE),
+            (scopes(none_of("a")), r#"{"scp":["a"]}"#, SCOPE),
+            (not(roles(any_of("a"))), r#"{"roles":["a"]}"#, ROLE),
+            (not(any(&[roles(any_of("a")), is("x", "1")])), r#"{"x":"1"}"#, ROLE),
+            (not(not(scopes(any_of("a")))), "{}", SCOPE),
+            // A claim that is missing is not equal to anything.
+            (not(is("x", "1")), "{}", ""),
+            (not(is("x", "1")), r#"{"x":null}"#, ""),
+            (not(is("x", "1")), r#"{"x":["1"]}"#, ""),
+            (not(is("x", "1")), r#"{"x":"1"}"#, CLAIM),
+            (all(&[not(is("x", "1")), claim("x", Test::Present(true))]), "{}", CLAIM),
+        ] {
+            assert_eq!(outcome(clause.clone(), token), expected, "{clause:?} and {token}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_stands_for_another_grants_it_and_is_refused_with_it() {
+        for (clause, token, passes) in [
+            (scopes(all_of("read write")), r#"{"scope":"write"}"#, true),
+            (scopes(all_of("write")), r#"{"scope":"read"}"#, false),
+            (scopes(any_of("x orders:list")), r#"{"scp":["orders:cancel"]}"#, true),
+            (scopes(none_of("read")), r#"{"scope":"write"}"#, false),
+            (scopes(none_of("read")), r#"{"scope":"x"}"#, true),
+        ] {
+            assert_eq!(outcome(clause.clone(), token).is_empty(), passes, "{clause:?} and {token}");
+        }
+        assert_eq!(claims(r#"{"scope":"write"}"#).scopes, ["write"], "what the token itself says");
+    }
+
+    /// Substrings, another case, lists, texts and blanks (RFC 6749 section 3.3, RFC 8693 section 4.2).
+    #[test]
+    fn c16_a_scope_is_one_whole_word_of_the_claim() {
+        for (token, passes) in [
+            (r#"{"scope":"read administrator"}"#, false),
+            (r#"{"scope":"ADMIN"}"#, false),
+            (r#"{"scope":"read,admin"}"#, false),
+            (r#"{"scope":"read\tadmin"}"#, false),
+            (r#"{"scope":"read\nadmin"}"#, false),
+            (r#"{"scope":"read\u00a0admin"}"#, false),
+            (r#"{"scope":["read admin"]}"#, false),
+            (r#"{"scope":[]}"#, false),
+            (r#"{"scope":""}"#, false),
+            (r#"{"scopes":"admin"}"#, false),
+            (r#"{"scope":"read admin"}"#, true),
+            (r#"{"scope":"  admin  "}"#, true),
+            (r#"{"scope":["read","admin"]}"#, true),
+            (r#"{"scope":"read","scp":"admin"}"#, true),
+        ] {
+            assert_eq!(outcome(scopes(all_of("admin")), token).is_empty(), passes, "{token}");
+        }
+    }
+
+    /// A name with dots and a path with the same text are two claims; the whole name comes first.
+    #[test]
+    fn c18_a_name_with_dots_is_not_taken_for_a_path() {
+        let path = |names: &[&str]| ClaimPath::of(names.iter().map(|name| (*name).to_owned()).collect());
+        let at = |claim: ClaimPath| {
+            let condition = Condition { claim, test: Test::Equals(Scalar::Text("x".to_owned())) };
+            Clause { claims: vec![condition], ..Clause::default() }
+        };
+        for (claim, token, passes) in [
+            (ClaimPath::parse("a.b"), r#"{"a.b":"x","a":{"b":"y"}}"#, true),
+            (ClaimPath::parse("a.b"), r#"{"a.b":"y","a":{"b":"x"}}"#, false),
+            (ClaimPath::parse("a.b"), r#"{"a":{"b":"x"}}"#, true),
+            (path(&["a", "b"]), r#"{"a.b":"x"}"#, false),
+            (path(&["a.b"]), r#"{"a":{"b":"x"}}"#, false),
+            (path(&["a", "b.c"]), r#"{"a":{"b.c":"x","b":{"c":"y"}}}"#, true),
+            (ClaimPath::parse("/a/b"), r#"{"a.b":"x"}"#, false),
+            (ClaimPath::parse("https://x/y"), r#"{"https://x/y":"x"}"#, true),
+            (ClaimPath::parse("https://x/y"), r#"{"https:":{"":{"x":{"y":"x"}}}}"#, false),
+            (ClaimPath::parse("__proto__"), r#"{"__proto__":"x"}"#, true),
+            (ClaimPath::parse("__proto__.a"), r#"{"a":"x"}"#, false),
+            (ClaimPath::parse("constructor.name"), "{}", false),
+        ] {
+            assert_eq!(outcome(at(claim.clone()), token).is_empty(), passes, "{claim:?} and {token}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_names_what_is_enough_to_ask_for() {
+        for (clause, expected) in [
+            (scopes(all_of("a b")), Some("a b")),
+            (scopes(any_of("a b")), Some("a")),
+            (scopes(none_of("a b")), None),
+            (roles(all_of("a")), None),
+            (all(&[scopes(all_of("a")), scopes(any_of("b c")), scopes(all_of("a"))]), Some("a b")),
+            (any(&[scopes(all_of("a")), scopes(all_of("b"))]), Some("a")),
+            (any(&[is("x", "1"), scopes(all_of("b"))]), None),
+            (not(scopes(all_of("a"))), None),
+            (Clause { scopes: all_of("a"), ..any(&[all(&[scopes(all_of("b"))])]) }, Some("a b")),
+        ] {
+            assert_eq!(Authorize::new(clause.clone()).challenge().as_deref(), expected, "{clause:?}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_depends_on_the_request_where_a_condition_does_however_deep() {
+        let bound = || claim("x", Test::EqualsRequest(Place::Path("t".to_owned())));
+        for (clause, expected) in [
+            (is("x", "1"), false),
+            (bound(), true),
+            (all(&[is("x", "1"), bound()]), true),
+            (any(&[is("x", "1"), not(all(&[bound()]))]), true),
+            (not(scopes(all_of("a"))), false),
+        ] {
+            assert_eq!(Authorize::new(clause.clone()).depends_on_request(), expected, "{clause:?}");
+        }
+        assert_eq!(outcome(bound(), r#"{"x":"acme"}"#), "");
+        assert_eq!(outcome(bound(), r#"{"x":"other"}"#), "claim_mismatch");
     }
 }

@@ -12,7 +12,7 @@ use super::matcher::{Facts, Match, PathMatch};
 use super::template::{Segment, Template};
 
 /// The place of a rule in the list of all.
-pub(super) type Place = u32;
+pub(super) type Rank = u32;
 
 /// The rules of one form of paths.
 #[derive(Clone, Debug, Default)]
@@ -31,11 +31,11 @@ struct Trees {
 }
 
 /// The first rule of those that were tried, and that held.
-pub(super) struct First(Option<Place>);
+pub(super) struct First(Option<Rank>);
 
 impl Index {
     /// Adds a rule; those that come first are added first.
-    pub(super) fn add(&mut self, at: Place, matches: &Match) {
+    pub(super) fn add(&mut self, at: Rank, matches: &Match) {
         if matches.case_sensitive {
             self.exact.add(at, matches, &matches.path);
             return;
@@ -53,7 +53,7 @@ impl Index {
         path: &str,
         facts: &Facts<'_>,
         first: &mut First,
-        holds: &mut dyn FnMut(Place) -> bool,
+        holds: &mut dyn FnMut(Rank) -> bool,
     ) {
         self.exact.search(path, facts, first, holds);
         if self.any_case.in_use {
@@ -67,12 +67,12 @@ impl First {
         Self(None)
     }
 
-    pub(super) fn get(&self) -> Option<Place> {
+    pub(super) fn get(&self) -> Option<Rank> {
         self.0
     }
 
     /// Tries rules in their order.
-    fn try_all(&mut self, places: &[Place], holds: &mut dyn FnMut(Place) -> bool) {
+    fn try_all(&mut self, places: &[Rank], holds: &mut dyn FnMut(Rank) -> bool) {
         for at in places {
             if self.0.is_some_and(|first| *at >= first) {
                 return;
@@ -86,7 +86,7 @@ impl First {
 }
 
 impl Trees {
-    fn add(&mut self, at: Place, matches: &Match, path: &PathMatch) {
+    fn add(&mut self, at: Rank, matches: &Match, path: &PathMatch) {
         self.in_use = true;
         match path {
             PathMatch::Exact(text) => self.texts.node(text, |node| node.ends.add(at, matches)),
@@ -107,7 +107,7 @@ impl Trees {
         }
     }
 
-    fn search(&self, path: &str, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Place) -> bool) {
+    fn search(&self, path: &str, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Rank) -> bool) {
         self.texts.search(path, &mut |bucket| bucket.search(facts, first, holds));
         if let Some(rest) = path.strip_prefix('/') {
             self.templates.search(0, Some(rest), &mut |bucket| bucket.search(facts, first, holds));
@@ -121,16 +121,16 @@ struct Bucket(Option<Box<Rules>>);
 
 #[derive(Clone, Debug, Default)]
 struct Rules {
-    others: Vec<Place>,
-    hosts: BTreeMap<String, Vec<Place>>,
+    others: Vec<Rank>,
+    hosts: BTreeMap<String, Vec<Rank>>,
     /// By the end of the host, which begins with a dot.
-    domains: BTreeMap<String, Vec<Place>>,
+    domains: BTreeMap<String, Vec<Rank>>,
     /// By name, then by value.
-    headers: BTreeMap<String, BTreeMap<String, Vec<Place>>>,
+    headers: BTreeMap<String, BTreeMap<String, Vec<Rank>>>,
 }
 
 impl Bucket {
-    fn add(&mut self, at: Place, matches: &Match) {
+    fn add(&mut self, at: Rank, matches: &Match) {
         let rules = self.0.get_or_insert_default();
         if !matches.hosts.is_empty() {
             for host in &matches.hosts {
@@ -151,7 +151,7 @@ impl Bucket {
         rules.others.push(at);
     }
 
-    fn search(&self, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Place) -> bool) {
+    fn search(&self, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Rank) -> bool) {
         let Some(rules) = self.0.as_deref() else { return };
         first.try_all(&rules.others, holds);
         if !rules.hosts.is_empty() || !rules.domains.is_empty() {
@@ -293,7 +293,7 @@ impl Segments {
         self.0.get(usize::try_from(at).ok()?)
     }
 
-    fn add(&mut self, at: Place, matches: &Match, template: &Template) {
+    fn add(&mut self, at: Rank, matches: &Match, template: &Template) {
         if self.0.is_empty() {
             self.0.push(Fork::default());
         }

@@ -1,29 +1,31 @@
 //! Which rule a request meets, and what that rule asks for.
 
 mod authorize;
+mod conditions;
 mod host;
 mod index;
 mod matcher;
+mod members;
 mod path;
 mod requirement;
-mod scopes;
 mod template;
 mod uri_template;
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
-pub use authorize::{Authorize, Bindings};
+pub use authorize::{Authorize, Bindings, Clause};
+pub use conditions::{Condition, Place, Scalar, Test};
 pub use host::{HostMatch, host_of};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
+pub use members::Members;
 pub use path::{Ambiguous, canonical, guesses, resolved};
 pub use requirement::Requirement;
-pub use scopes::Scopes;
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 
 use crate::request::Request;
-use index::{First, Index, Place};
+use index::{First, Index, Rank};
 use matcher::Facts;
 
 /// The index of a provider in the configuration.
@@ -89,7 +91,7 @@ pub struct Rules {
     raw: Index,
     has_raw: bool,
     /// Rules for requests without a path.
-    connect: Vec<Place>,
+    connect: Vec<Rank>,
 }
 
 /// Which rule a request meets.
@@ -130,7 +132,7 @@ impl Rules {
         let facts = Facts::new(request);
         // It has no path (RFC 9113 section 8.5).
         if request.is_connect() {
-            let holds = |at: &&Place| self.get(**at).is_some_and(|rule| rule.matches.others_hold(&facts));
+            let holds = |at: &&Rank| self.get(**at).is_some_and(|rule| rule.matches.others_hold(&facts));
             let found = self.connect.iter().find(holds).and_then(|at| self.get(*at));
             return found.map_or(Met::Nothing, |rule| Met::Rule(Rc::clone(rule), Cow::Borrowed("")));
         }
@@ -196,7 +198,7 @@ impl Rules {
         path: &str,
         facts: &Facts<'_>,
         first: &mut First,
-        counts: impl Fn(Place) -> bool,
+        counts: impl Fn(Rank) -> bool,
     ) {
         index.search(path, facts, first, &mut |at| {
             counts(at)
@@ -209,16 +211,16 @@ impl Rules {
         });
     }
 
-    fn get(&self, at: Place) -> Option<&Rc<Rule>> {
+    fn get(&self, at: Rank) -> Option<&Rc<Rule>> {
         self.list.get(usize::try_from(at).ok()?)
     }
 
-    fn policy(&self, at: Place) -> AmbiguousPaths {
+    fn policy(&self, at: Rank) -> AmbiguousPaths {
         let own = usize::try_from(at).ok().and_then(|at| self.policies.get(at));
         own.copied().unwrap_or_default()
     }
 
-    fn met<'r>(&self, at: Option<Place>, path: Cow<'r, str>) -> Met<'r> {
+    fn met<'r>(&self, at: Option<Rank>, path: Cow<'r, str>) -> Met<'r> {
         let rule = at.and_then(|at| self.get(at));
         rule.map_or(Met::Nothing, |rule| Met::Rule(Rc::clone(rule), path))
     }
@@ -233,3 +235,6 @@ impl Rules {
         self.list.iter().map(|rule| &**rule)
     }
 }
+
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,7 @@
 //! The claims set (RFC 7519 section 4).
 
-use super::ClaimPath;
+use super::Grants;
+use super::grants::add_once;
 use crate::json::{Json, Object};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -21,20 +22,27 @@ pub struct Claims {
     pub issued: Option<Timestamp>,
     /// The scopes of all scope claims, each once, in order (RFC 6749 section 3.3)
     pub scopes: Vec<String>,
+    /// The roles of all role claims, each once, in order
+    pub roles: Vec<String>,
+    /// What the scopes stand for besides themselves
+    implied: Vec<String>,
     all: Object,
 }
 
 impl Claims {
-    /// Reads a claims set. `scope_claims` are the claims that hold scopes, as a string separated by
-    /// spaces or as a list.
+    /// Reads a claims set; `grants` says which claims hold scopes and roles.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] for a registered claim or a scope claim of a wrong type, or a date
-    /// out of range.
-    pub fn new(all: Object, scope_claims: &[ClaimPath]) -> Result<Self, Reason> {
+    /// [`Reason::ClaimInvalid`] for a registered claim, a scope claim or a role claim of a wrong type, or
+    /// a date out of range.
+    pub fn new(all: Object, grants: &Grants) -> Result<Self, Reason> {
         let mut scopes = Vec::new();
-        for claim in scope_claims {
+        for claim in &grants.scope_claims {
             add_scopes(&mut scopes, claim.find(&all))?;
+        }
+        let mut roles = Vec::new();
+        for claim in &grants.role_claims {
+            claim.add(&all, &mut roles)?;
         }
         string(&all, "jti")?;
         check_audience(all.get("aud"))?;
@@ -44,9 +52,16 @@ impl Claims {
             expires: date(&all, "exp")?,
             not_before: date(&all, "nbf")?,
             issued: date(&all, "iat")?,
+            implied: grants.hierarchy.implied(&scopes),
             scopes,
+            roles,
             all,
         })
+    }
+
+    /// Whether the token grants this scope, by itself or by one that stands for it.
+    pub fn grants(&self, scope: &str) -> bool {
+        self.scopes.iter().chain(&self.implied).any(|held| held == scope)
     }
 
     /// Every claim, as it was written.
@@ -83,11 +98,7 @@ fn check_audience(aud: Option<&Json>) -> Result<(), Reason> {
 }
 
 fn add_scopes(scopes: &mut Vec<String>, claim: Option<&Json>) -> Result<(), Reason> {
-    let mut add = |scope: &str| {
-        if !scope.is_empty() && !scopes.iter().any(|held| held == scope) {
-            scopes.push(scope.to_owned());
-        }
-    };
+    let mut add = |scope: &str| add_once(scopes, scope);
     match claim {
         None => Ok(()),
         Some(Json::String(list)) => {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::{ClaimPath, Claims, Header};
+use super::{Claims, Grants, Header};
 use crate::crypto::Backend;
 use crate::json::{self, Json};
 use crate::keys::Jwk;
@@ -89,15 +89,15 @@ impl<'t> Jws<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Reads a token: a [`Jws`] whose payload is a JSON claims set. `scope_claims` are the claims
-    /// that hold scopes.
+    /// Reads a token: a [`Jws`] whose payload is a JSON claims set. `grants` says which claims
+    /// hold scopes and roles.
     ///
     /// # Errors
     /// Those of [`Jws::parse`], and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
-    pub fn parse(token: &'t [u8], scope_claims: &[ClaimPath]) -> Result<Self, Reason> {
+    pub fn parse(token: &'t [u8], grants: &Grants) -> Result<Self, Reason> {
         let jws = Jws::parse(token)?;
         match json::parse(&jws.payload()?) {
-            Ok(Json::Object(claims)) => Ok(Self { jws, claims: Claims::new(claims, scope_claims)? }),
+            Ok(Json::Object(claims)) => Ok(Self { jws, claims: Claims::new(claims, grants)? }),
             _ => Err(Reason::TokenMalformed),
         }
     }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod compact;
+mod grants;
 mod header;
 mod issuer;
 mod location;
@@ -14,6 +15,7 @@ mod policy;
 
 pub use claims::Claims;
 pub use compact::{Jws, Unverified, Verified};
+pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
 pub use location::{Credential, Found, HeaderPlace, Location, find, without_cookies, without_params};

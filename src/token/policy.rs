@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClaimPath, Claims, Header, Issuer, Unverified};
+use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
 use crate::crypto::AlgorithmSet;
 use crate::json::Json;
 use crate::reason::Reason;
@@ -41,8 +41,8 @@ pub struct Policy {
     pub required_claims: Vec<ClaimPath>,
     /// The longest token that is read, in bytes.
     pub max_token_size: usize,
-    /// The claims that hold scopes.
-    pub scope_claims: Vec<ClaimPath>,
+    /// The claims that hold scopes and roles.
+    pub grants: Grants,
 }
 
 /// How audiences are compared.

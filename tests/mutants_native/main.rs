@@ -211,7 +211,7 @@ fn by_steps(
 ) -> Result<Accepted, String> {
     let policy = &portcullis.provider.policy;
     let reason = |reason: portcullis::reason::Reason| reason.as_str().to_owned();
-    let token = Unverified::parse(&mutant.token, &policy.scope_claims).map_err(reason)?;
+    let token = Unverified::parse(&mutant.token, &policy.grants).map_err(reason)?;
     policy.check(&token, &policy.audiences, now).map_err(reason)?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);

@@ -99,7 +99,7 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
     if token.len() > policy.max_token_size {
         return Err(Reason::TokenTooLarge);
     }
-    let token = Unverified::parse(token, &policy.scope_claims)?;
+    let token = Unverified::parse(token, &policy.grants)?;
     policy.check(&token, &policy.audiences, Timestamp::from_secs(now))?;
     Ok(token)
 }

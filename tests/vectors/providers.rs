@@ -143,9 +143,8 @@ fn one(folder: &Path, vendor: &Vendor) {
     if certificates.exists() {
         holds(&format!("{what} x509"), &fields, &judge::contents(&certificates), "pem_map", token, now);
     }
-    let scope_claims =
-        provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.scope_claims.clone();
-    let parsed = Unverified::parse(token.as_bytes(), &scope_claims).expect(what);
+    let grants = provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.grants.clone();
+    let parsed = Unverified::parse(token.as_bytes(), &grants).expect(what);
     if let Some(scopes) = meta["expect"]["scopes"].as_array() {
         let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
         assert_eq!(parsed.claims().scopes, scopes, "{what}");

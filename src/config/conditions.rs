@@ -1,0 +1,132 @@
+//! `authorize.claims[]`: conditions on claims.
+
+use super::authorize::some;
+use super::fields::{Fields, Item};
+use super::provider::{claim_path, header_name};
+use crate::json::{Json, Number};
+use crate::rules::{Condition, Place, Scalar, Test};
+use crate::text::TextMatch;
+
+const OPERATORS: [&str; 11] = [
+    "equals",
+    "any_of",
+    "all_of",
+    "none_of",
+    "present",
+    "matches",
+    "gte",
+    "lte",
+    "equals_path",
+    "equals_header",
+    "equals_host",
+];
+
+pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Condition> {
+    let mut fields = item.fields()?;
+    let claim = fields
+        .required("claim", "name the claim: its name, a path such as /realm_access/roles, or a list of names")
+        .and_then(|item| claim_path(&item));
+    let given = fields.present(&OPERATORS);
+    if given.len() != 1 && given != ["gte", "lte"] {
+        fields.error(if given.is_empty() {
+            "says nothing of the claim; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\" and \"equals_host\"".to_owned()
+        } else {
+            format!("has {}; keep one, and make a condition of each other", given.join(" and "))
+        });
+    }
+    // Every field is read, so that each tells its own errors.
+    let tests = [
+        fields.get("equals").and_then(|item| scalar(&item)).map(Test::Equals),
+        fields.get("any_of").and_then(|item| scalars(&item)).map(Test::AnyOf),
+        fields.get("all_of").and_then(|item| scalars(&item)).map(Test::AllOf),
+        fields.get("none_of").and_then(|item| scalars(&item)).map(Test::NoneOf),
+        fields.get("present").and_then(|item| item.bool()).map(Test::Present),
+        fields.get("matches").and_then(|item| {
+            TextMatch::regex(item.text()?).map_err(|error| item.error(error)).ok().map(Test::Matches)
+        }),
+        between(&mut fields),
+        fields.get("equals_path").and_then(|item| variable(&item, variables)).map(Test::EqualsRequest),
+        fields
+            .get("equals_header")
+            .and_then(|item| header_name(&item))
+            .map(|name| Test::EqualsRequest(Place::Header(name))),
+        fields.get("equals_host").and_then(|item| match item.bool()? {
+            true => Some(Test::EqualsRequest(Place::Host)),
+            false => {
+                item.error("can only be true; for the opposite put the condition under \"not\"");
+                None
+            }
+        }),
+    ];
+    fields.finish();
+    Some(Condition { claim: claim?, test: tests.into_iter().flatten().next()? })
+}
+
+fn scalar(item: &Item<'_>) -> Option<Scalar> {
+    if let Json::Number(number) = item.json {
+        return exact(item, *number).map(Scalar::Number);
+    }
+    let scalar = Scalar::of(item.json);
+    if scalar.is_none() {
+        item.error(match item.json {
+            Json::Null => "is null; a claim that must be missing is \"present\": false",
+            Json::Array(_) => "is a list; compare lists with \"any_of\", \"all_of\" or \"none_of\"",
+            _ => "is an object, which equals nothing; name the member in \"claim\", such as /a/b",
+        });
+    }
+    scalar
+}
+
+fn scalars(item: &Item<'_>) -> Option<Vec<Scalar>> {
+    let items = some(item, "value")?;
+    let scalars: Vec<Scalar> = items.iter().filter_map(scalar).collect();
+    (scalars.len() == items.len()).then_some(scalars)
+}
+
+/// A number that means the same in every form of a configuration: a Struct holds doubles alone, which
+/// round what lies beyond 2^53.
+fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
+    let exact = match number {
+        Number::Unsigned(whole) => whole <= 1 << 53,
+        Number::Negative(whole) => whole.unsigned_abs() <= 1 << 53,
+        Number::Float(value) => value.abs() <= 9_007_199_254_740_992.0,
+    };
+    if !exact {
+        item.error("lies beyond 2^53, where numbers are rounded on their way here; let the claim be a text");
+    }
+    exact.then_some(number)
+}
+
+/// `gte` and `lte`, alone or together.
+fn between(fields: &mut Fields<'_>) -> Option<Test> {
+    let mut bound = |name| {
+        let item: Item<'_> = fields.get(name)?;
+        match item.json {
+            Json::Number(number) => exact(&item, *number),
+            other => {
+                item.error(format!("expected a number, not {}", other.kind()));
+                None
+            }
+        }
+    };
+    let (least, most) = (bound("gte"), bound("lte"));
+    if let (Some(least), Some(most)) = (least, most)
+        && least.compare(most).is_gt()
+    {
+        fields.error("no number is \"gte\" the one and \"lte\" the other; swap them");
+    }
+    (least.is_some() || most.is_some()).then_some(Test::Between { least, most })
+}
+
+/// A variable that the rule's path template binds.
+fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Place> {
+    let name = item.text()?;
+    if let Some(variables) = variables.filter(|variables| !variables.iter().any(|own| *own == name)) {
+        item.error(match variables {
+            [] => format!("the rule's match binds no variable; write {{{name}}} in a \"path_template\""),
+            some => format!("the rule's path template does not bind {name:?}; it binds {}", some.join(", ")),
+        });
+        return None;
+    }
+    Some(Place::Path(name.to_owned()))
+}

@@ -1,0 +1,403 @@
+//! Conditions on single claims.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::Bindings;
+use crate::json::{Json, Number, Object};
+use crate::text::TextMatch;
+use crate::token::ClaimPath;
+
+/// A condition on a claim.
+///
+/// A claim that is absent or `null` is missing, and a missing claim meets `present: false` and `none_of`
+/// alone. An object, and what is of another type than the condition asks for, meets nothing but
+/// `present: true`. A list is looked into by `any_of`, `all_of` and `none_of`, for which a single value
+/// is a list of one; every other condition is on a single value, and a list does not meet it.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// The claim.
+    pub claim: ClaimPath,
+    /// What it must be.
+    pub test: Test,
+}
+
+/// What a claim must be.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// This very value.
+    Equals(Scalar),
+    /// One of these, or a list that holds one of these.
+    AnyOf(Vec<Scalar>),
+    /// A list that holds each of these.
+    AllOf(Vec<Scalar>),
+    /// None of these, nor a list that holds one of these. A list that holds `null`, lists or objects does
+    /// not meet it: what is in it cannot be compared.
+    NoneOf(Vec<Scalar>),
+    /// There, or missing.
+    Present(bool),
+    /// A text of which the whole matches.
+    Matches(TextMatch),
+    /// A number between these, both included.
+    Between {
+        /// The least
+        least: Option<Number>,
+        /// The most
+        most: Option<Number>,
+    },
+    /// What the request says in this place.
+    EqualsRequest(Place),
+}
+
+/// A place in a request with which a claim is compared. A text must be the same to the letter; a whole
+/// number is compared as it is written in decimal. What is empty is the same as nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The value of a variable of the rule's path template, decoded.
+    Path(String),
+    /// The header field of this name, in lower case.
+    Header(String),
+    /// The host, which is compared without case.
+    Host,
+}
+
+/// A value with which a claim is compared. Types count: `"1"` is not `1`, though `1` is `1.0`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Scalar {
+    /// `true` or `false`
+    Bool(bool),
+    /// A number
+    Number(Number),
+    /// A string
+    Text(String),
+}
+
+impl Scalar {
+    /// The scalar that a value is.
+    pub fn of(value: &Json) -> Option<Self> {
+        match value {
+            Json::Bool(value) => Some(Self::Bool(*value)),
+            Json::Number(number) => Some(Self::Number(*number)),
+            Json::String(text) => Some(Self::Text(text.clone())),
+            Json::Null | Json::Array(_) | Json::Object(_) => None,
+        }
+    }
+
+    fn is(&self, value: &Json) -> bool {
+        match (self, value) {
+            (Self::Bool(own), Json::Bool(value)) => own == value,
+            (Self::Number(own), Json::Number(value)) => own.compare(*value) == Ordering::Equal,
+            (Self::Text(own), Json::String(value)) => own == value,
+            _ => false,
+        }
+    }
+}
+
+impl Condition {
+    /// Whether the claims meet it.
+    pub fn holds(&self, claims: &Object, request: &dyn Bindings) -> bool {
+        let value = match self.claim.find(claims) {
+            None | Some(Json::Null) => {
+                return matches!(self.test, Test::Present(false) | Test::NoneOf(_));
+            }
+            Some(value) => value,
+        };
+        match &self.test {
+            Test::Present(present) => *present,
+            Test::Equals(own) => own.is(value),
+            Test::AnyOf(list) => elements(value).iter().any(|value| list.iter().any(|own| own.is(value))),
+            Test::AllOf(list) => list.iter().all(|own| elements(value).iter().any(|value| own.is(value))),
+            Test::NoneOf(list) => {
+                let comparable =
+                    |value: &Json| !matches!(value, Json::Null | Json::Array(_) | Json::Object(_));
+                let differs = |value: &Json| !list.iter().any(|own| own.is(value));
+                elements(value).iter().all(|value| comparable(value) && differs(value))
+            }
+            Test::Matches(regex) => value.as_str().is_some_and(|text| regex.holds(text)),
+            Test::Between { least, most } => {
+                let Json::Number(number) = value else { return false };
+                least.is_none_or(|least| number.compare(least) != Ordering::Less)
+                    && most.is_none_or(|most| number.compare(most) != Ordering::Greater)
+            }
+            Test::EqualsRequest(place) => {
+                let said = match place {
+                    Place::Path(name) => request.path_variable(name),
+                    Place::Header(name) => request.header(name),
+                    Place::Host => request.host(),
+                };
+                let same = |said: &str, claim: &str| match place {
+                    Place::Host => said.eq_ignore_ascii_case(claim),
+                    Place::Path(_) | Place::Header(_) => said == claim,
+                };
+                said.filter(|said| !said.is_empty())
+                    .zip(text(value))
+                    .is_some_and(|(said, claim)| same(&said, &claim))
+            }
+        }
+    }
+
+    /// The place in the request with which the claim is compared, if it is.
+    pub fn place(&self) -> Option<&Place> {
+        match &self.test {
+            Test::EqualsRequest(place) => Some(place),
+            _ => None,
+        }
+    }
+}
+
+/// The elements of a list; any other value is a list of one.
+fn elements(value: &Json) -> &[Json] {
+    match value {
+        Json::Array(items) => items,
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// The text that a claim is, for comparing it with a place in a request, where there is nothing but text.
+fn text(value: &Json) -> Option<Cow<'_, str>> {
+    match value {
+        Json::String(text) => Some(Cow::Borrowed(text)),
+        Json::Number(Number::Unsigned(whole)) => Some(Cow::Owned(whole.to_string())),
+        Json::Number(Number::Negative(whole)) => Some(Cow::Owned(whole.to_string())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Said;
+    use super::*;
+    use crate::json;
+
+    /// The claims that the conditions are tried on: each kind of value once.
+    const CLAIMS: &str = r#"{
+        "text":"acme","empty":"","one":1,"big":9007199254740993,"half":1.5,"negative":-3,"float":1.0,
+        "yes":true,"no":false,"nothing":null,"digits":"1","word":"true",
+        "list":["a","b",1,true],"none":[],"odd":["a",null],"deep":[["a"]],"objects":[{"a":1}],
+        "object":{"a":1,"b.c":{"d":"x"},"l":["p","q"]},"a.b":"literal","a":{"b":"nested"},
+        "https://e.example/roles":["admin"],"host":"Shop.Example"}"#;
+
+    fn holds(claim: &str, test: Test) -> bool {
+        let claims = json::parse(CLAIMS.as_bytes()).unwrap();
+        let request = Said {
+            path: &[("tenant", "acme"), ("id", "1"), ("rest", ""), ("minus", "-3"), ("float", "1.5")],
+            headers: &[("x-tenant", "acme"), ("x-empty", ""), ("x-upper", "ACME"), ("x-yes", "true")],
+            host: Some("shop.example"),
+        };
+        Condition { claim: ClaimPath::parse(claim), test }.holds(claims.as_object().unwrap(), &request)
+    }
+
+    /// Values as JSON, one by one.
+    fn scalars(text: &str) -> Vec<Scalar> {
+        let list = json::parse(format!("[{text}]").as_bytes()).unwrap();
+        list.as_array().unwrap().iter().filter_map(Scalar::of).collect()
+    }
+
+    #[test]
+    fn a_claim_equals_a_value_of_its_own_type_alone() {
+        for (claim, value, expected) in [
+            ("text", r#""acme""#, true),
+            ("text", r#""Acme""#, false),
+            ("text", r#""acm""#, false),
+            ("empty", r#""""#, true),
+            ("one", "1", true),
+            ("one", "1.0", true),
+            ("float", "1", true),
+            ("half", "1.5", true),
+            ("half", "1", false),
+            ("negative", "-3", true),
+            ("big", "9007199254740992", false),
+            ("one", r#""1""#, false),
+            ("digits", "1", false),
+            ("digits", r#""1""#, true),
+            ("one", "true", false),
+            ("yes", "true", true),
+            ("yes", "1", false),
+            ("no", "true", false),
+            ("no", "false", true),
+            ("word", "true", false),
+            ("yes", r#""true""#, false),
+            ("absent", r#""acme""#, false),
+            ("absent", "false", false),
+            ("nothing", "false", false),
+            ("nothing", r#""""#, false),
+            ("list", r#""a""#, false),
+            ("none", r#""""#, false),
+            ("object", "1", false),
+            ("object.a", "1", true),
+            ("/object/a", "1", true),
+            ("/object/b.c/d", r#""x""#, true),
+            ("/object/l/1", r#""q""#, true),
+            ("object.b.c.d", r#""x""#, false),
+            ("a.b", r#""literal""#, true),
+            ("/a/b", r#""nested""#, true),
+        ] {
+            let value = scalars(value).remove(0);
+            assert_eq!(holds(claim, Test::Equals(value.clone())), expected, "{claim} equals {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_looked_into_and_a_single_value_is_a_list_of_one() {
+        // claim, values, any_of, all_of, none_of
+        for (claim, values, any, all, none) in [
+            ("text", r#""acme","x""#, true, false, false),
+            ("text", r#""acme""#, true, true, false),
+            ("text", r#""x""#, false, false, true),
+            ("list", r#""b","x""#, true, false, false),
+            ("list", r#""b","a",1.0"#, true, true, false),
+            ("list", r#""1","true""#, false, false, true),
+            ("list", "true", true, true, false),
+            ("https://e.example/roles", r#""admin""#, true, true, false),
+            ("none", r#""a""#, false, false, true),
+            ("one", "1.0", true, true, false),
+            ("one", r#""1""#, false, false, true),
+            ("yes", "true", true, true, false),
+            // What cannot be compared is no proof that something is not there.
+            ("odd", r#""a""#, true, true, false),
+            ("odd", r#""x""#, false, false, false),
+            ("deep", r#""a""#, false, false, false),
+            ("objects", r#""a",1"#, false, false, false),
+            ("object", r#""a",1"#, false, false, false),
+            ("/object/l", r#""p","q""#, true, true, false),
+            ("absent", r#""a""#, false, false, true),
+            ("nothing", r#""a""#, false, false, true),
+            ("text.deeper", r#""acme""#, false, false, true),
+        ] {
+            let got = [
+                holds(claim, Test::AnyOf(scalars(values))),
+                holds(claim, Test::AllOf(scalars(values))),
+                holds(claim, Test::NoneOf(scalars(values))),
+            ];
+            assert_eq!(got, [any, all, none], "{claim} and {values}: any_of, all_of, none_of");
+        }
+    }
+
+    #[test]
+    fn null_is_missing_and_everything_else_is_there() {
+        for (claim, there) in [
+            ("text", true),
+            ("empty", true),
+            ("no", true),
+            ("none", true),
+            ("object", true),
+            ("object.a", true),
+            ("a.b", true),
+            ("nothing", false),
+            ("absent", false),
+            ("object.x", false),
+            ("text.x", false),
+            ("__proto__", false),
+        ] {
+            assert_eq!(holds(claim, Test::Present(true)), there, "{claim}");
+            assert_eq!(holds(claim, Test::Present(false)), !there, "{claim}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_for_whole_texts() {
+        for (claim, expression, expected) in [
+            ("text", "ac.e", true),
+            ("text", "ac", false),
+            ("empty", ".*", true),
+            ("one", ".*", false),
+            ("yes", ".*", false),
+            ("list", ".*", false),
+            ("object", ".*", false),
+            ("nothing", ".*", false),
+            ("absent", ".*", false),
+        ] {
+            let test = Test::Matches(TextMatch::regex(expression).unwrap());
+            assert_eq!(holds(claim, test), expected, "{claim} matches {expression}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_for_numbers_and_hold_themselves() {
+        for (claim, least, most, expected) in [
+            ("one", Some(1), None, true),
+            ("one", Some(2), None, false),
+            ("one", None, Some(1), true),
+            ("one", None, Some(0), false),
+            ("one", Some(1), Some(1), true),
+            ("half", Some(1), Some(2), true),
+            ("half", Some(2), None, false),
+            ("negative", None, Some(0), true),
+            ("negative", Some(0), None, false),
+            ("big", Some(9_007_199_254_740_992), None, true),
+            ("big", None, Some(9_007_199_254_740_992), false),
+            ("digits", Some(0), None, false),
+            ("yes", Some(0), None, false),
+            ("list", Some(0), None, false),
+            ("object", Some(0), None, false),
+            ("nothing", None, Some(9), false),
+            ("absent", None, Some(9), false),
+        ] {
+            let bound = |bound: Option<u64>| bound.map(Number::Unsigned);
+            let test = Test::Between { least: bound(least), most: bound(most) };
+            assert_eq!(holds(claim, test), expected, "{claim} from {least:?} to {most:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_bound_to_what_the_request_says() {
+        let path = |name: &str| Place::Path(name.to_owned());
+        let header = |name: &str| Place::Header(name.to_owned());
+        for (claim, place, expected) in [
+            ("text", path("tenant"), true),
+            ("text", path("id"), false),
+            ("text", path("unbound"), false),
+            ("one", path("id"), true),
+            ("digits", path("id"), true),
+            ("float", path("id"), false),
+            ("half", path("float"), false),
+            ("negative", path("minus"), true),
+            ("absent", path("tenant"), false),
+            ("nothing", path("tenant"), false),
+            ("absent", path("unbound"), false),
+            ("empty", path("rest"), false),
+            ("list", path("tenant"), false),
+            ("object", path("tenant"), false),
+            ("text", header("x-tenant"), true),
+            ("text", header("x-upper"), false),
+            ("empty", header("x-empty"), false),
+            ("yes", header("x-yes"), false),
+            ("text", header("x-absent"), false),
+            ("absent", header("x-absent"), false),
+            ("host", Place::Host, true),
+            ("text", Place::Host, false),
+            ("absent", Place::Host, false),
+        ] {
+            let test = Test::EqualsRequest(place.clone());
+            assert_eq!(holds(claim, test), expected, "{claim} and {place:?}");
+        }
+        let nowhere = Said { path: &[], headers: &[], host: None };
+        let claims = json::parse(CLAIMS.as_bytes()).unwrap();
+        let condition = Condition { claim: ClaimPath::parse("host"), test: Test::EqualsRequest(Place::Host) };
+        assert!(!condition.holds(claims.as_object().unwrap(), &nowhere));
+    }
+
+    #[test]
+    fn a_missing_claim_meets_nothing_but_its_absence() {
+        for claim in ["absent", "nothing", "object.x", "a.b.c"] {
+            for (test, expected) in [
+                (Test::Equals(Scalar::Bool(false)), false),
+                (Test::AnyOf(scalars("false,0,\"\"")), false),
+                (Test::AllOf(scalars("false")), false),
+                (Test::NoneOf(scalars("true")), true),
+                (Test::Present(true), false),
+                (Test::Present(false), true),
+                (Test::Matches(TextMatch::regex(".*").unwrap()), false),
+                (Test::Between { least: Some(Number::Unsigned(0)), most: None }, false),
+                (Test::Between { least: None, most: Some(Number::Unsigned(0)) }, false),
+                (Test::EqualsRequest(Place::Path("tenant".to_owned())), false),
+                (Test::EqualsRequest(Place::Path("rest".to_owned())), false),
+                (Test::EqualsRequest(Place::Header("x-empty".to_owned())), false),
+                (Test::EqualsRequest(Place::Host), false),
+            ] {
+                let what = format!("{claim} {test:?}");
+                assert_eq!(holds(claim, test), expected, "{what}");
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! A request of which a test says what conditions may be bound to.
+
+use std::borrow::Cow;
+
+use super::Bindings;
+
+/// Path variables, header fields and a host, as a test says.
+pub(super) struct Said<'s> {
+    pub(super) path: &'s [(&'s str, &'s str)],
+    pub(super) headers: &'s [(&'s str, &'s str)],
+    pub(super) host: Option<&'s str>,
+}
+
+impl Bindings for Said<'_> {
+    fn path_variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.path.iter().find(|(own, _)| *own == name).map(|(_, value)| Cow::Borrowed(*value))
+    }
+
+    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| Cow::Borrowed(*value))
+    }
+
+    fn host(&self) -> Option<Cow<'_, str>> {
+        self.host.map(Cow::Borrowed)
+    }
+}
