@@ -1,5 +1,6 @@
 //! What is to become of a request, as a value.
 
+use std::fmt;
 use std::rc::Rc;
 
 use super::verdict::Verdict;
@@ -21,7 +22,7 @@ pub enum Outcome {
 }
 
 /// How a request that passes is changed: first fields are taken away, then others written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Allow {
     /// Header fields to take away, by the names in which they came.
     pub remove: Vec<Rc<[u8]>>,
@@ -35,6 +36,21 @@ pub struct Allow {
     pub clear_route_cache: bool,
     /// What other filters and the access log may read.
     pub state: State,
+}
+
+/// Shows what is done to the request, not where it comes from.
+impl fmt::Debug for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        f.debug_struct("Allow")
+            .field("remove", &self.remove.iter().map(|name| text(name)).collect::<Vec<_>>())
+            .field("cookie", &self.cookie.as_deref().map(text))
+            .field("target", &self.target.as_deref().map(text))
+            .field("added", &self.added().collect::<Vec<_>>())
+            .field("clear_route_cache", &self.clear_route_cache)
+            .field("state", &self.state)
+            .finish()
+    }
 }
 
 impl Allow {
@@ -83,7 +99,7 @@ impl Decision {
 }
 
 /// What is written to the filter state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct State {
     /// Which of it is written.
     pub selection: Selection,
@@ -97,6 +113,13 @@ pub struct State {
     pub provider: Option<Rc<Provider>>,
     /// The token whose subject speaks: the first that was asked for and held.
     pub principal: Option<Rc<Verdict>>,
+}
+
+/// Shows the entries.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries()).finish()
+    }
 }
 
 impl State {
