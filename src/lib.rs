@@ -15,6 +15,7 @@
 //! | May this request pass? | [`gate`] |
 //! | What is the client told? | [`answer`] |
 //! | What is the upstream told? | [`identity`] |
+//! | What is counted? | [`metrics`] |
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -39,6 +40,7 @@ pub mod host;
 pub mod identity;
 pub mod json;
 pub mod keys;
+pub mod metrics;
 pub mod reason;
 pub mod request;
 pub mod rules;

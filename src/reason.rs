@@ -159,6 +159,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_stands_in_the_list_at_its_own_place() {
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn the_names_are_distinct_and_fit_for_a_header_and_a_metric() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));

@@ -139,8 +139,9 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     let mut names = BTreeMap::new();
     let mut list = Vec::new();
     for (name, item) in providers {
-        names.insert(name, ProviderId(list.len()));
-        list.push(provider::read(name, &item, environment).map(Rc::new));
+        let id = ProviderId(list.len());
+        names.insert(name, id);
+        list.push(provider::read(id, name, &item, environment).map(Rc::new));
     }
     let rules = fields.required("rules", "without rules nothing is protected");
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();

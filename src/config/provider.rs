@@ -10,6 +10,7 @@ use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::{CacheSize, Csrf};
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
 use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
+use crate::rules::ProviderId;
 use crate::token::{
     AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
 };
@@ -17,6 +18,8 @@ use crate::token::{
 /// A trusted issuer.
 #[derive(Clone, Debug)]
 pub struct Provider {
+    /// Its place in the configuration.
+    pub id: ProviderId,
     /// Its name in the configuration.
     pub name: String,
     /// What its tokens must say.
@@ -64,7 +67,12 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) -> Option<Provider> {
+pub(super) fn read(
+    id: ProviderId,
+    name: &str,
+    item: &Item<'_>,
+    environment: Environment<'_>,
+) -> Option<Provider> {
     if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
         item.error("a provider's name has 1 to 128 bytes and no control characters");
     }
@@ -92,6 +100,7 @@ pub(super) fn read(name: &str, item: &Item<'_>, environment: Environment<'_>) ->
     fields.refuse(REFUSED);
     fields.finish();
     Some(Provider {
+        id,
         name: name.to_owned(),
         policy,
         keys: keys?,

@@ -8,6 +8,7 @@ use super::waiting::Waited;
 use crate::config::{Config, Keys, Provider, RequireTls};
 use crate::crypto::Backend;
 use crate::keys::{KeySet, Source, UnknownKid};
+use crate::metrics::{Event, Metrics};
 use crate::reason::Reason;
 use crate::request::Request;
 use crate::rules::{ProviderId, Requirement};
@@ -61,8 +62,12 @@ pub(super) struct Judge<'g, 'r> {
     /// Whether it may wait at all.
     pub(super) patient: bool,
     pub(super) now: Timestamp,
+    /// Whether a provider may be asked more than once.
+    pub(super) remembers: bool,
     /// What each provider said that was asked before.
     pub(super) known: Vec<(ProviderId, Result<Rc<Verdict>, Why>)>,
+    pub(super) metrics: &'g mut Metrics,
+    pub(super) stopwatch: fn() -> u64,
 }
 
 impl<'r> Judge<'_, 'r> {
@@ -162,7 +167,7 @@ impl<'r> Judge<'_, 'r> {
             None => {
                 let said = self.authenticate(id, provider, audiences);
                 // Another rule's audience may still fit.
-                if !matches!(said, Err(Why::Deny(Reason::AudienceMismatch))) {
+                if self.remembers && !matches!(said, Err(Why::Deny(Reason::AudienceMismatch))) {
                     self.known.push((id, said.clone()));
                 }
                 said.map_err(lack)?
@@ -202,6 +207,7 @@ impl<'r> Judge<'_, 'r> {
             let now = self.now;
             if self.source(id).is_none_or(|source| source.keys(now).is_some()) {
                 policy.check_time(known.claims(), now).map_err(Why::Deny)?;
+                self.metrics.happened(id, Event::CacheHit);
                 return Ok(known);
             }
         }
@@ -210,8 +216,14 @@ impl<'r> Judge<'_, 'r> {
         let keys = self.keys_for(id, provider, &token)?;
         let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
         let candidates = keys.candidates(kid.as_deref(), algorithm);
-        let token = token.verify(self.backend, candidates).map_err(Why::Deny)?;
-        let verdict = Rc::new(Verdict::new(token, provider));
+        self.metrics.happened(id, Event::CacheMiss);
+        let began = (self.stopwatch)();
+        let token = token.verify(self.backend, candidates);
+        self.metrics.verified((self.stopwatch)().saturating_sub(began));
+        let verdict = Rc::new(Verdict::new(token.map_err(Why::Deny)?, provider));
+        if verdict.left_out() > 0 {
+            self.metrics.happened(id, Event::ClaimLeftOut);
+        }
         if let Some(verdicts) = self.verdicts.get_mut(id.0) {
             verdicts.insert(credential, Rc::clone(&verdict));
         }

@@ -16,15 +16,17 @@ mod waiting;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::answer::Denial;
 use crate::config::{Config, Keys, Provider, Unmatched};
 use crate::crypto::Backend;
 use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
+use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Rule, canonical, host_of};
+use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Requirement, Rule, canonical, host_of};
 use crate::time::Timestamp;
 
 pub use csrf::Csrf;
@@ -67,12 +69,14 @@ pub struct World {
     pub store: Rc<dyn Store>,
     /// A number that no other instance has.
     pub random: u64,
+    /// A clock for spans, in nanoseconds from any moment on.
+    pub stopwatch: fn() -> u64,
 }
 
 impl World {
     /// A world of one instance, with everything in Rust: for tests and tools.
     pub fn alone(random: u64) -> Self {
-        Self { backend: Backend::portable(), store: Rc::new(Alone::default()), random }
+        Self { backend: Backend::portable(), store: Rc::new(Alone::default()), random, stopwatch: || 0 }
     }
 }
 
@@ -91,6 +95,10 @@ pub struct Gate {
     verdicts: Vec<Verdicts>,
     waiting: Waiting,
     notes: Notes,
+    metrics: Metrics,
+    /// When the gauges were last shown.
+    gauged: Timestamp,
+    stopwatch: fn() -> u64,
     effects: VecDeque<Effect>,
 }
 
@@ -98,7 +106,7 @@ impl Gate {
     /// A gate for a configuration. It starts with what other instances of the proxy have put into the
     /// store.
     pub fn new(config: Config, world: World, now: Timestamp) -> Self {
-        let World { backend, store, random } = world;
+        let World { backend, store, random, stopwatch } = world;
         let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
         let sources = config
             .providers
@@ -118,6 +126,9 @@ impl Gate {
         let everyone: Vec<_> = (0..config.providers.len()).map(ProviderId).collect();
         let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
         let mut gate = Self {
+            metrics: Metrics::new(&config),
+            gauged: Timestamp::default(),
+            stopwatch,
             config: Rc::new(config),
             plans,
             everyone,
@@ -153,7 +164,8 @@ impl Gate {
 
     /// Decides a request that has just arrived.
     pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
-        self.judge(stream, None, request, now)
+        let outcome = self.judge(stream, None, request, now);
+        self.count(outcome)
     }
 
     /// Decides a request that waited. It waits again only where the fetch that it waited for had begun
@@ -165,7 +177,35 @@ impl Gate {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Outcome {
-        self.judge(stream, Some(waited), request, now)
+        let outcome = self.judge(stream, Some(waited), request, now);
+        self.count(outcome)
+    }
+
+    fn count(&mut self, outcome: Outcome) -> Outcome {
+        match &outcome {
+            Outcome::Allow(allow) => self.metrics.decided(&allow.state),
+            Outcome::Deny(refusal) => self.metrics.decided(&refusal.state),
+            Outcome::Wait => {}
+        }
+        outcome
+    }
+
+    /// What was counted since the last time, and every ten seconds how the keys are.
+    pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
+        let mut samples = self.metrics.take();
+        if now.since(self.gauged) >= Duration::from_secs(10) {
+            self.gauged = now;
+            for id in &self.everyone {
+                let Some(status) = self.status(*id, now) else { continue };
+                let keys = u64::try_from(status.keys).unwrap_or(u64::MAX);
+                samples.push(self.metrics.gauge(*id, "keys", keys));
+                let Some(last) = status.last_success else { continue };
+                samples.push(self.metrics.gauge(*id, "keys_last_success_seconds", last.as_secs()));
+                samples.push(self.metrics.gauge(*id, "keys_age_seconds", now.since(last).as_secs()));
+                samples.push(self.metrics.gauge(*id, "keys_stale", u64::from(status.stale)));
+            }
+        }
+        samples
     }
 
     /// Forgets a request: its client has gone.
@@ -201,6 +241,10 @@ impl Gate {
                     let released = self.waiting.released(id);
                     self.effects
                         .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                News::Tried(outcome) => {
+                    let event = if outcome.is_ok() { Event::Fetched } else { Event::FetchFailed };
+                    self.metrics.happened(id, event);
                 }
                 // A key that is no longer listed was withdrawn, and so was every verdict under it.
                 News::Changed => {
@@ -293,7 +337,10 @@ impl Gate {
             waited,
             patient: rule.mode == Mode::Enforce,
             now,
+            remembers: !matches!(requirement, Requirement::Provider { .. }),
             known: Vec::new(),
+            metrics: &mut self.metrics,
+            stopwatch: self.stopwatch,
         };
         let met = judge.meet(requirement, &self.everyone);
         let known = judge.known;

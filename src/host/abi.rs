@@ -75,6 +75,9 @@ unsafe extern "C" {
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, out: *mut *mut u8, out_size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, out: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -248,6 +251,26 @@ pub(super) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<
     taken(|out, size| unsafe {
         proxy_call_foreign_function(name.as_ptr(), name.len(), arguments.as_ptr(), arguments.len(), out, size)
     })
+}
+
+/// The number of the metric of this kind and name: 0 a counter, 1 a gauge, 2 a histogram.
+pub(super) fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: the host reads one live slice and writes a number to a live variable.
+    check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
+    Ok(id)
+}
+
+/// Adds to a counter.
+pub(super) fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    check(unsafe { proxy_increment_metric(id, by) })
+}
+
+/// Sets a gauge, or records a value of a histogram.
+pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    check(unsafe { proxy_record_metric(id, value) })
 }
 
 /// Lets the paused request of the current context go on.

@@ -6,6 +6,7 @@
 mod abi;
 mod crypto;
 mod logger;
+mod metrics;
 mod root;
 mod store;
 mod stream;

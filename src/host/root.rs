@@ -10,11 +10,13 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use super::abi::{self, Buffer, Map};
+use super::metrics::Meter;
 use super::stream::Stream;
 use super::{Done, clock, handle};
 use crate::config::Config;
 use crate::gate::{Effect, Gate, StreamId, Waited, World};
 use crate::keys::{Answer, FetchError, Query};
+use crate::metrics::Metrics;
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
 
@@ -50,23 +52,25 @@ pub(super) struct Root {
     plugin: Rc<RefCell<Plugin>>,
     /// The provider of each call under way, and the largest body that it may bring.
     calls: HashMap<u32, (ProviderId, usize)>,
+    meter: Meter,
 }
 
 impl Root {
     pub(super) fn new(id: u32) -> Self {
-        Self { id, plugin: Rc::default(), calls: HashMap::new() }
+        Self { id, plugin: Rc::default(), calls: HashMap::new(), meter: Meter::default() }
     }
 
-    /// Tells the gate something and then carries out what it wants done.
-    fn run(&mut self, tell: impl FnOnce(&mut Gate, Timestamp)) {
+    /// Tells the gate something and then carries out what it wants done. Gives the time at which it did.
+    fn run(&mut self, tell: impl FnOnce(&mut Gate, Timestamp)) -> Timestamp {
         let Some(now) = clock() else {
             log::error!("the host gave no time; nothing is fetched");
-            return;
+            return Timestamp::default();
         };
         if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
             tell(gate, now);
         }
         self.carry_out(now);
+        now
     }
 
     /// Lets everyone go who waits: what they wait for ends here.
@@ -87,6 +91,15 @@ impl Root {
                 Effect::Fetch { provider, query } => self.fetch(provider, &query, now),
             }
         }
+    }
+
+    /// Hands what was counted to the host.
+    fn report(&mut self, now: Timestamp) {
+        let samples = match self.plugin.borrow_mut().gate.as_mut() {
+            Some(gate) => gate.samples(now),
+            None => return,
+        };
+        self.meter.record(&samples);
     }
 
     fn next_effect(&self) -> Option<Effect> {
@@ -177,6 +190,7 @@ impl Context for Root {
     /// The configuration is going: nobody is left waiting for it.
     fn on_done(&mut self) -> bool {
         self.release_all();
+        self.report(Timestamp::default());
         true
     }
 }
@@ -205,6 +219,7 @@ impl RootContext for Root {
         );
         // Whoever waits under an earlier configuration of this context gets an answer now.
         self.release_all();
+        self.report(Timestamp::default());
         self.calls.clear();
         let backend = super::crypto::backend();
         log::info!("{backend}");
@@ -212,17 +227,21 @@ impl RootContext for Root {
             backend,
             store: super::store::store(),
             random: RandomState::new().build_hasher().finish(),
+            stopwatch: || abi::now().unwrap_or_default().as_nanos(),
         };
         // Without a time nothing can be judged; the first request and the first tick say so.
         let now = clock().unwrap_or_default();
         let mut plugin = self.plugin.borrow_mut();
         plugin.gate = Some(Gate::new(config, world, now));
         plugin.tick_every(BUSY);
+        drop(plugin);
+        self.meter.record(&[Metrics::version()]);
         true
     }
 
     fn on_tick(&mut self) {
-        self.run(Gate::tick);
+        let now = self.run(Gate::tick);
+        self.report(now);
         let mut plugin = self.plugin.borrow_mut();
         let busy = plugin.gate.as_ref().is_some_and(Gate::is_waited_for);
         plugin.tick_every(if busy { BUSY } else { IDLE });

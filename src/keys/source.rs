@@ -22,6 +22,8 @@ pub enum News {
     Ask(Query),
     /// A fetch ended, here or elsewhere in the proxy: whoever waited for it can be judged.
     Ended,
+    /// This instance fetched the keys, or failed to.
+    Tried(Result<(), ()>),
     /// The keys are others than before.
     Changed,
     /// Write this to the log.
@@ -353,6 +355,7 @@ impl Source {
             ..*state
         });
         self.hold(copy, set, now, log::Level::Info, news);
+        news.push(News::Tried(Ok(())));
         news.push(News::Ended);
     }
 
@@ -374,6 +377,7 @@ impl Source {
             if self.keys(now).is_some() { "the keys at hand stay in use" } else { "there are no keys" };
         let text = format!("fetching keys failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
+        news.push(News::Tried(Err(())));
         news.push(News::Ended);
     }
 

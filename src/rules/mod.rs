@@ -230,6 +230,11 @@ impl Rules {
         self.list.iter().find(|rule| rule.name == name).map(Rc::clone)
     }
 
+    /// All rules, in order, to be kept.
+    pub fn shared(&self) -> impl Iterator<Item = Rc<Rule>> {
+        self.list.iter().map(Rc::clone)
+    }
+
     /// All rules, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.list.iter().map(|rule| &**rule)

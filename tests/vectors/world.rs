@@ -1,11 +1,9 @@
 //! A gate for each backend, and the tokens that are shown to both.
 
-use std::rc::Rc;
-
 use harness::idp::{Alg, Key, jwks};
 use portcullis::config::Config;
 use portcullis::gate::{Allow, Effect, Gate, Outcome, StreamId, World};
-use portcullis::keys::{Alone, Answer};
+use portcullis::keys::Answer;
 use portcullis::request::Request;
 use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
@@ -104,7 +102,7 @@ impl Gates {
         let text = config.to_string();
         let gates = backends().map(|(_, backend)| {
             let config = Config::parse(text.as_bytes(), &|_| None);
-            let world = World { backend, store: Rc::new(Alone::default()), random: 1 };
+            let world = World { backend, ..World::alone(1) };
             let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
             Gate::new(config, world, Timestamp::from_secs(NOW))
         });

@@ -1,0 +1,42 @@
+//! Metrics of the host, by name.
+
+use std::collections::HashMap;
+
+use super::abi;
+use crate::metrics::{Kind, Sample};
+
+/// The numbers that the host gave to names.
+#[derive(Default)]
+pub(super) struct Meter {
+    /// None for a name that the host did not take.
+    known: HashMap<String, Option<u32>>,
+}
+
+impl Meter {
+    /// Hands values to the host. One that it does not take is lost: nothing hangs on it.
+    pub(super) fn record(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            let id = match self.known.get(&sample.name) {
+                Some(id) => *id,
+                None => {
+                    let id = abi::define_metric(kind(sample.kind), &sample.name).ok();
+                    self.known.insert(sample.name.clone(), id);
+                    id
+                }
+            };
+            let Some(id) = id else { continue };
+            let _ = match sample.kind {
+                Kind::Counter => abi::increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX)),
+                Kind::Gauge | Kind::Histogram => abi::record_metric(id, sample.value),
+            };
+        }
+    }
+}
+
+fn kind(kind: Kind) -> u32 {
+    match kind {
+        Kind::Counter => 0,
+        Kind::Gauge => 1,
+        Kind::Histogram => 2,
+    }
+}

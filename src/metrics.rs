@@ -1,0 +1,274 @@
+//! What is counted, and under which names it is shown.
+//!
+//! Requests are counted here, in memory, and handed to the host with the next tick: a request costs no
+//! host call for it. A name holds only what the operator wrote and words of this project, never anything
+//! that a client sent. Labels stand in it as `.<label>.<value>`.
+
+use crate::config::Config;
+use crate::gate::{Decision, State};
+use crate::reason::Reason;
+use crate::rules::ProviderId;
+
+/// The kind of a metric.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// It grows.
+    Counter,
+    /// It is what it is now.
+    Gauge,
+    /// Single values, of which the host makes a distribution.
+    Histogram,
+}
+
+/// A value for the host: what to add to a counter, to set a gauge to, or to record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// The kind.
+    pub kind: Kind,
+    /// The name, without what the host puts before it.
+    pub name: String,
+    /// The value.
+    pub value: u64,
+}
+
+/// Something that happens to a provider's tokens and keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A verdict was remembered.
+    CacheHit,
+    /// A token was judged anew.
+    CacheMiss,
+    /// Its keys were fetched.
+    Fetched,
+    /// Its keys could not be fetched.
+    FetchFailed,
+    /// A claim could not become a header and was left out.
+    ClaimLeftOut,
+}
+
+const EVENTS: [(Event, &str, &str); 5] = [
+    (Event::CacheHit, "token_cache", ".result.hit"),
+    (Event::CacheMiss, "token_cache", ".result.miss"),
+    (Event::Fetched, "jwks_fetches", ".outcome.success"),
+    (Event::FetchFailed, "jwks_fetches", ".outcome.failure"),
+    (Event::ClaimLeftOut, "claims_left_out", ""),
+];
+
+/// Rules that have counters of their own; all others share one.
+pub const MOST_RULES: usize = 200;
+
+/// The decisions of one provider's requests: what passed, and by reason what was, or would have been,
+/// refused.
+#[derive(Clone, Debug)]
+struct Decisions {
+    allowed: u64,
+    refused: [u64; Reason::ALL.len()],
+    reported: [u64; Reason::ALL.len()],
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Self { allowed: 0, refused: [0; Reason::ALL.len()], reported: [0; Reason::ALL.len()] }
+    }
+}
+
+/// What was counted since the last time that it was taken.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// The providers' names as labels; the last stands for none.
+    providers: Vec<String>,
+    decisions: Vec<Decisions>,
+    events: Vec<[u64; EVENTS.len()]>,
+    /// The rules' names as labels; behind the first [`MOST_RULES`] one for all others.
+    rules: Vec<String>,
+    by_rule: Vec<[u64; 3]>,
+    /// Nanoseconds that new tokens took to verify.
+    verifications: Vec<u64>,
+}
+
+/// Times that are kept between two ticks at the most; more than a worker can verify.
+const MOST_TIMES: usize = 1024;
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new(config: &Config) -> Self {
+        let mut providers: Vec<String> =
+            config.providers.iter().map(|provider| label(&provider.name)).collect();
+        providers.push("none".to_owned());
+        let mut rules: Vec<String> =
+            config.rules.iter().take(MOST_RULES).map(|rule| label(&rule.name)).collect();
+        rules.push("other".to_owned());
+        Self {
+            decisions: vec![Decisions::default(); providers.len()],
+            events: vec![[0; EVENTS.len()]; providers.len()],
+            by_rule: vec![[0; 3]; rules.len()],
+            providers,
+            rules,
+            verifications: Vec::new(),
+        }
+    }
+
+    /// A request was decided.
+    pub fn decided(&mut self, state: &State) {
+        let none = self.providers.len().saturating_sub(1);
+        let provider = state.provider.as_ref().map_or(none, |provider| provider.id.0);
+        if let Some(decisions) = self.decisions.get_mut(provider) {
+            let reason = state.reason.map_or(0, |reason| reason as usize);
+            let place = match state.decision {
+                Decision::Allow => Some(&mut decisions.allowed),
+                Decision::Deny => decisions.refused.get_mut(reason),
+                Decision::WouldDeny => decisions.reported.get_mut(reason),
+            };
+            add_one(place);
+        }
+        if let Some(rule) = &state.rule {
+            let at = rule.id.0.min(self.rules.len().saturating_sub(1));
+            add_one(self.by_rule.get_mut(at).and_then(|counts| counts.get_mut(state.decision as usize)));
+        }
+    }
+
+    /// Something happened to a provider's tokens or keys.
+    pub fn happened(&mut self, provider: ProviderId, event: Event) {
+        let at = EVENTS.iter().position(|(own, _, _)| *own == event);
+        add_one(self.events.get_mut(provider.0).zip(at).and_then(|(counts, at)| counts.get_mut(at)));
+    }
+
+    /// A new token's signature took this long.
+    pub fn verified(&mut self, nanos: u64) {
+        if self.verifications.len() < MOST_TIMES {
+            self.verifications.push(nanos);
+        }
+    }
+
+    /// Takes out what was counted.
+    pub fn take(&mut self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        let mut counted = |count: &mut u64, name: &dyn Fn() -> String| {
+            let value = std::mem::take(count);
+            if value > 0 {
+                samples.push(Sample { kind: Kind::Counter, name: name(), value });
+            }
+        };
+        for (provider, decisions) in self.providers.iter().zip(&mut self.decisions) {
+            let name = |decision: &str, reason: &str| {
+                format!("portcullis.requests.decision.{decision}.provider.{provider}.reason.{reason}")
+            };
+            counted(&mut decisions.allowed, &|| name("allow", "none"));
+            for (reason, count) in Reason::ALL.iter().zip(&mut decisions.refused) {
+                counted(count, &|| name("deny", reason.as_str()));
+            }
+            for (reason, count) in Reason::ALL.iter().zip(&mut decisions.reported) {
+                counted(count, &|| name("would_deny", reason.as_str()));
+            }
+        }
+        for (provider, counts) in self.providers.iter().zip(&mut self.events) {
+            for ((_, what, rest), count) in EVENTS.iter().zip(counts) {
+                counted(count, &|| format!("portcullis.{what}.provider.{provider}{rest}"));
+            }
+        }
+        for (rule, counts) in self.rules.iter().zip(&mut self.by_rule) {
+            let decisions = [Decision::Allow, Decision::Deny, Decision::WouldDeny];
+            for (decision, count) in decisions.iter().zip(counts) {
+                counted(count, &|| format!("portcullis.rules.rule.{rule}.decision.{}", decision.as_str()));
+            }
+        }
+        let times = self.verifications.drain(..).map(|nanos| Sample {
+            kind: Kind::Histogram,
+            name: "portcullis.verification_microseconds".to_owned(),
+            value: nanos.div_ceil(1000),
+        });
+        samples.extend(times);
+        samples
+    }
+
+    /// A gauge of a provider.
+    pub fn gauge(&self, provider: ProviderId, what: &str, value: u64) -> Sample {
+        let label = self.providers.get(provider.0).map_or("none", String::as_str);
+        Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.provider.{label}"), value }
+    }
+
+    /// The version of this filter, as a gauge that is 1.
+    pub fn version() -> Sample {
+        let name = format!("portcullis.build.version.{}", label(env!("CARGO_PKG_VERSION")));
+        Sample { kind: Kind::Gauge, name, value: 1 }
+    }
+}
+
+fn add_one(count: Option<&mut u64>) {
+    if let Some(count) = count {
+        *count = count.saturating_add(1);
+    }
+}
+
+/// A name as a label: letters, digits, `_` and `-`; dots end a label.
+fn label(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    name.chars().take(100).map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    const CONFIG: &str = r#"{"providers":{"a b.c":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},
+        "rules":[{"name":"read","match":{"prefix":"/"}}]}"#;
+
+    fn named(samples: &[Sample]) -> Vec<(&str, u64)> {
+        samples.iter().map(|sample| (sample.name.as_str(), sample.value)).collect()
+    }
+
+    #[test]
+    fn what_was_decided_is_counted_once_under_names_of_the_operator() {
+        let config = Config::parse(CONFIG.as_bytes(), &|_| None).unwrap();
+        let mut metrics = Metrics::new(&config);
+        let rule = config.rules.named("read");
+        let provider = config.provider(ProviderId(0)).map(Rc::clone);
+        let allowed = State { rule: rule.clone(), provider: provider.clone(), ..State::default() };
+        let refused = State {
+            decision: Decision::Deny,
+            reason: Some(Reason::Expired),
+            rule: rule.clone(),
+            provider,
+            ..State::default()
+        };
+        let unmatched =
+            State { decision: Decision::Deny, reason: Some(Reason::RouteUnmatched), ..State::default() };
+        metrics.decided(&allowed);
+        metrics.decided(&allowed);
+        metrics.decided(&refused);
+        metrics.decided(&unmatched);
+        metrics.happened(ProviderId(0), Event::CacheMiss);
+        metrics.verified(1500);
+        assert_eq!(
+            named(&metrics.take()),
+            [
+                ("portcullis.requests.decision.allow.provider.a_b_c.reason.none", 2),
+                ("portcullis.requests.decision.deny.provider.a_b_c.reason.expired", 1),
+                ("portcullis.requests.decision.deny.provider.none.reason.route_unmatched", 1),
+                ("portcullis.token_cache.provider.a_b_c.result.miss", 1),
+                ("portcullis.rules.rule.read.decision.allow", 2),
+                ("portcullis.rules.rule.read.decision.deny", 1),
+                ("portcullis.verification_microseconds", 2),
+            ]
+        );
+        assert_eq!(metrics.take(), []);
+    }
+
+    #[test]
+    fn rules_beyond_the_most_share_one_counter() {
+        let rules: Vec<String> =
+            (0..MOST_RULES + 50).map(|at| format!(r#"{{"match":{{"path":"/{at}"}}}}"#)).collect();
+        let config = format!(r#"{{"providers":{{}},"rules":[{}]}}"#, rules.join(","));
+        let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
+        let mut metrics = Metrics::new(&config);
+        for rule in config.rules.shared() {
+            metrics.decided(&State { rule: Some(rule), ..State::default() });
+        }
+        let samples = metrics.take();
+        let rules: Vec<_> = samples.iter().filter(|sample| sample.name.contains(".rules.")).collect();
+        assert_eq!(rules.len(), MOST_RULES + 1);
+        assert!(rules.iter().any(|sample| sample.name.contains("rule.other.") && sample.value == 50));
+    }
+}
