@@ -403,20 +403,26 @@ fn parsed(what: &str, config: &Value) -> Config {
 
 /// What becomes of a request with this token: the scopes in the filter state, or the reason.
 fn decided(recipe: &Recipe, vendor: &Vendor, token: &str, at: u64) -> Result<BTreeSet<String>, Reason> {
+    let (name, value) = vendor.field(token);
+    decided_with(recipe, vendor, &[(&name, &value)], at)
+}
+
+fn decided_with(
+    recipe: &Recipe,
+    vendor: &Vendor,
+    more: &[(&str, &str)],
+    at: u64,
+) -> Result<BTreeSet<String>, Reason> {
     let now = Timestamp::from_secs(at);
     let mut gate = Gate::new(parsed(recipe.file, &recipe.with_keys(vendor)), World::alone(1), now);
-    let (name, value) = vendor.field(token);
-    let fields =
-        [(":method", "GET"), (":path", "/orders"), (":authority", "orders.example"), (&name, &value)];
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+    let fields = [(":method", "GET"), (":path", "/orders"), (":authority", "orders.example")];
+    let fields: Vec<_> =
+        fields.iter().chain(more).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     match gate.decide(StreamId(1), &Request::new(&fields), now) {
-        Outcome::Allow(allow) => Ok(allow
-            .state
-            .get(Entry::Scopes)
-            .expect("scopes")
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()),
+        Outcome::Allow(allow) => {
+            let scopes = allow.state.get(Entry::Scopes).expect("scopes");
+            Ok(scopes.split_whitespace().map(str::to_owned).collect())
+        }
         Outcome::Deny(refusal) => Err(refusal.denial.reason),
         Outcome::Wait => panic!("{}: keys are there", recipe.file),
     }
@@ -523,6 +529,28 @@ fn a_recipe_passes_the_right_token_and_refuses_the_wrong_ones() {
     println!("{} recipes, {refused} wrong tokens refused", RECIPES.len());
 }
 
+/// Clerk's token comes in a cookie from pages of the same site; Cloudflare's in both at once.
+#[test]
+fn a_token_in_a_cookie_is_read_or_left_alone_as_the_provider_means_it() {
+    let test = "a_token_in_a_cookie_is_read_or_left_alone_as_the_provider_means_it";
+    let find = |file: &str| RECIPES.iter().find(|recipe| recipe.file == file).expect("a recipe");
+    for (file, also_in_header, alone) in
+        [("clerk", false, Ok(())), ("cloudflare-access", true, Err(Reason::TokenMissing))]
+    {
+        let recipe = find(file);
+        let Some(vendor) = recipe.vendor(test) else { return };
+        let cookie = vendor.meta["also_from"]["name"].as_str().expect("the cookie's name");
+        let cookie = format!("theme=dark; {cookie}={}", vendor.token);
+        let outcome = decided_with(recipe, &vendor, &[("cookie", &cookie)], vendor.now);
+        assert_eq!(outcome.map(drop), alone, "{file}, the cookie alone");
+        if also_in_header {
+            let (name, value) = vendor.field(&vendor.token);
+            let outcome = decided_with(recipe, &vendor, &[("cookie", &cookie), (&name, &value)], vendor.now);
+            assert_eq!(outcome.map(drop), Ok(()), "{file}, header and cookie");
+        }
+    }
+}
+
 /// Tokens that the same issuer signs for another purpose.
 #[test]
 fn a_recipe_refuses_the_other_tokens_of_its_provider() {
@@ -559,7 +587,7 @@ fn every_recipe_holds_on_an_envoy() {
     let mut config = json!({ "providers": {}, "rules": [] });
     let mut vendors = Vec::new();
     for recipe in RECIPES {
-        let Some(mut vendor) = recipe.vendor("every_recipe_holds_on_an_envoy") else { return };
+        let Some(vendor) = recipe.vendor("every_recipe_holds_on_an_envoy") else { return };
         let one = recipe.with_keys(&vendor);
         let provider = one["providers"].as_object().and_then(|all| all.values().next()).expect("a provider");
         config["providers"][recipe.file] = provider.clone();
@@ -568,28 +596,28 @@ fn every_recipe_holds_on_an_envoy() {
         rule["match"] = json!({ "prefix": format!("/{}/", recipe.file) });
         rule["requires"] = json!({ "provider_name": recipe.file });
         config["rules"].as_array_mut().expect("a list").push(rule);
-        let later = now() - i64::try_from(vendor.now).expect("seconds");
-        for name in ["iat", "nbf", "exp", "auth_time"] {
-            if let Some(date) = vendor.claims[name].as_i64() {
-                vendor.claims[name] = json!(date + later);
-            }
-        }
         vendors.push(vendor);
     }
     let upstream = Upstream::start();
     let envoy = Envoy::builder().upstream(&upstream).filter(Wasm::portcullis(config).as_struct()).start();
     let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
-    let send = |vendor: &Vendor, path: &str, token: &str| {
-        let (name, value) = vendor.field(token);
+    let send = |vendor: &Vendor, path: &str, claims: &Value| {
+        let mut claims = claims.clone();
+        for (date, from_now) in [("iat", 0), ("nbf", 0), ("auth_time", 0), ("exp", 600)] {
+            if claims.get(date).is_some() {
+                claims[date] = json!(now() + from_now);
+            }
+        }
+        let (name, value) = vendor.field(&vendor.sign(&claims));
         harness::Request::get(path).header(name, value).send(envoy.addr())
     };
     for (recipe, vendor) in RECIPES.iter().zip(&vendors) {
         let path = format!("/{}/right", recipe.file);
-        let response = send(vendor, &path, &vendor.sign(&vendor.claims));
+        let response = send(vendor, &path, &vendor.claims);
         assert_eq!(response.status, 200, "{}: {}", recipe.file, response.text());
         for (at, (what, claims, reason)) in recipe.wrong(vendor).into_iter().enumerate() {
             let path = format!("/{}/wrong/{at}", recipe.file);
-            let response = send(vendor, &path, &vendor.sign(&claims));
+            let response = send(vendor, &path, &claims);
             let status = if matches!(reason, Scope | Role | Claim) { 403 } else { 401 };
             assert_eq!(response.status, status, "{what}: {}", response.text());
             let details = format!("portcullis_{}", reason.as_str());
