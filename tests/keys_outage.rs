@@ -54,7 +54,8 @@ fn kinds(elsewhere: &Idp) -> Vec<Kind> {
         keys("resetting", Behaviour::Reset, "no complete answer"),
         keys("broken", Behaviour::Status(500), "status 500"),
         keys("missing", Behaviour::Status(404), "status 404"),
-        keys("no-content", Behaviour::Status(204), "status 204"),
+        // 204 has no body (RFC 9110 section 15.3.5), and this one does: Envoy cannot read it.
+        keys("no-http", Behaviour::Status(204), "status 502"),
         keys("redirecting", Behaviour::Redirect(elsewhere.jwks_uri()), "redirects are not followed"),
         keys("html", Behaviour::Html, "not a key set"),
         keys("truncated", Behaviour::Truncated, "no complete answer"),
