@@ -57,14 +57,14 @@ impl Plan {
         Self {
             instances: 2 + chance.below(4),
             discovery: chance.once_in(3),
-            cache_duration: secs(chance.pick(&[20, 60, 90, 300, 600])),
+            cache_duration: secs(chance.pick(&[20, 60, 90, 300, 300, 600, 600])),
             stale_if_error: secs(chance.pick(&[0, 30, 300, 3600])),
-            cooldown: secs(chance.pick(&[1, 10, 30, 120])),
+            cooldown: secs(chance.pick(&[2, 10, 30, 120])),
             timeout: Duration::from_millis(chance.pick(&[200, 1000, 5000, 20_000])),
-            idle_tick: Duration::from_millis(chance.pick(&[200, 900, 900, 2500])),
+            idle_tick: Duration::from_millis(chance.pick(&[200, 1000, 1000, 1000, 2500, 2500, 5000, 5000])),
             request_every: Duration::from_millis(chance.pick(&[1500, 4000, 10_000])),
             mood_lasts: secs(chance.pick(&[5, 60, 400])),
-            keys_last: secs(chance.pick(&[10, 120, 900])),
+            keys_last: secs(chance.pick(&[20, 200, 200, 900])),
             vandals: chance.once_in(5),
         }
     }
