@@ -9,7 +9,7 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz wasm lint clean
+.PHONY: help run test bench fuzz wasm wasm-for-tests lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 	@echo "==> 3/3 the walk"
 	@$(HARNESS) --quiet --bin walk
 
-test: wasm ## every test: unit, component, vectors, real Envoy
+test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
 	@$(HARNESS) --bin envoy-path
 	@echo "==> the tests"
@@ -44,6 +44,9 @@ fuzz: ## the fuzzers of fuzz/, each for a bounded time
 
 wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
 	@$(PYTHON) -B scripts/build-wasm
+
+wasm-for-tests: # the filter with a header that makes it trap: for tests of what follows, and nothing else
+	@$(PYTHON) -B scripts/build-wasm --trap
 
 lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/toolchain wasm lint

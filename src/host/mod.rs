@@ -11,6 +11,8 @@ mod root;
 mod store;
 mod stream;
 mod surroundings;
+#[cfg(feature = "trap-for-tests")]
+mod trap;
 
 use std::rc::Rc;
 

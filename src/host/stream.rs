@@ -41,6 +41,8 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, count: usize, _end: bool) -> Action {
+        #[cfg(feature = "trap-for-tests")]
+        super::trap::if_asked();
         let done = handle(Some(count), |request, now| match self.plugin.borrow_mut().gate.as_mut() {
             Some(gate) => gate.decide(self.id, request, now),
             None => no_gate(),

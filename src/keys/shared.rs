@@ -102,6 +102,12 @@ impl Shelf {
         store.put(&self.copy, &self.seal(&self.copy, copy.encode()))
     }
 
+    /// The name of the state, for tests that spoil it.
+    #[cfg(test)]
+    pub(super) fn state_name(&self) -> String {
+        self.state.clone()
+    }
+
     fn seal(&self, name: &str, mut bytes: Vec<u8>) -> Vec<u8> {
         let mac = self.mac(name, &bytes).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
         bytes.extend(mac);

@@ -64,6 +64,8 @@ pub struct Source {
     seen: State,
     looked: bool,
     fetch: Option<Fetch>,
+    /// The generation whose copy was not to be read.
+    unreadable: u64,
     /// An unknown kid asks for a fetch.
     wanted: bool,
     missing_kids: Vec<(String, Timestamp)>,
@@ -136,6 +138,7 @@ impl Source {
             seen: State::default(),
             looked: false,
             fetch: None,
+            unreadable: 0,
             wanted: false,
             missing_kids: Vec::new(),
             refresh_at: numbers.between(0.8, 0.9),
@@ -201,16 +204,14 @@ impl Source {
     /// else is at it.
     pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
+        if self.fetch.as_ref().is_some_and(|fetch| now >= fetch.until) {
+            self.failed(store, FetchError::NoAnswer, now, &mut news);
+        }
         let (state, stamp) = self.catch_up(store, now, &mut news);
         self.looked = true;
+        self.bear_with_the_clock(now);
         self.note_staleness(now, &mut news);
-        if let Some(fetch) = &self.fetch {
-            if now >= fetch.until {
-                self.failed(store, FetchError::NoAnswer, now, &mut news);
-            }
-            return news;
-        }
-        if now < state.lease_until {
+        if self.fetch.is_some() || now < state.lease_until {
             return news;
         }
         let kid_fetch = self.wanted.then(|| self.take_kid_fetch(&state, now));
@@ -310,7 +311,8 @@ impl Source {
     /// The answer as it is to be kept, and the keys in it.
     fn copy_of(&self, answer: Answer, now: Timestamp) -> Result<(Copy, Rc<KeySet>), FetchError> {
         let max_age = answer.cache_control.as_deref().and_then(max_age);
-        let generation = self.seen.generation.saturating_add(1);
+        // Never a number that was used before, even where the shared state was lost in between.
+        let generation = now.as_nanos().max(self.seen.generation.saturating_add(1));
         match (answer.status, &self.keys) {
             (200, _) => {
                 self.check_size(&answer.body)?;
@@ -421,9 +423,15 @@ impl Source {
         }
         let ended = state.attempts != self.seen.attempts;
         if state.generation != self.seen.generation && state.generation > 0 {
+            if state.generation == self.unreadable {
+                return (state, stamp);
+            }
             // Overwritten meanwhile, or damaged: nothing is taken over. Where nothing better comes, this
             // instance fetches when its own keys are due.
-            let Some(copy) = self.shelf.copy(store, state.generation) else { return (state, stamp) };
+            let Some(copy) = self.shelf.copy(store, state.generation) else {
+                self.unreadable = state.generation;
+                return (state, stamp);
+            };
             // Nor is anything from the future.
             let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
             // Checked here as in the instance that fetched it: what is shared is not believed.
@@ -441,6 +449,15 @@ impl Source {
             news.push(News::Ended);
         }
         (state, stamp)
+    }
+
+    /// Where the clock was set back, keys do not last longer for it.
+    fn bear_with_the_clock(&mut self, now: Timestamp) {
+        if let Some(held) = &mut self.keys {
+            held.copy.fetched_at = held.copy.fetched_at.min(now);
+        }
+        let latest = now.plus(self.remote.unknown_kid_cooldown);
+        self.missing_kids.retain(|(_, until)| *until <= latest);
     }
 
     /// The shared state without what can only be damage, malice or a clock that was set back: nobody

@@ -344,3 +344,44 @@ fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
         assert_eq!(lifetime(secs(cache_duration), header.and_then(max_age)), secs(expected), "{header:?}");
     }
 }
+
+#[test]
+fn keys_at_hand_do_not_last_longer_for_a_clock_that_was_set_back() {
+    let store = Alone::default();
+    let mut source = warm(&store, 1);
+    source.still_missing("x", at(0));
+    let back = Timestamp::from_secs(900_000);
+    source.tick(&store, back);
+    assert_eq!(source.unknown_kid("x", back), UnknownKid::Wait, "not remembered for longer either");
+    assert!(source.next_fetch_in(back) <= secs(540));
+    for (later, there) in [(4199, true), (4200, false)] {
+        assert_eq!(source.keys(back.plus(secs(later))).is_some(), there, "{later} s later");
+    }
+}
+
+#[test]
+fn one_that_was_held_up_takes_over_what_another_fetched_meanwhile() {
+    let store = Alone::default();
+    let (mut one, mut two) = (source(1), source(2));
+    assert!(asks(&one.tick(&store, at(0))).is_some());
+    // Its thread is stuck for longer than its lease.
+    assert!(asks(&two.tick(&store, at(7))).is_some());
+    two.answered(&store, answer(200, SET), at(7));
+    let news = one.tick(&store, at(8));
+    assert!(asks(&news).is_none(), "it does not fetch once more");
+    assert!(one.keys(at(8)).unwrap().has_kid("a"));
+}
+
+#[test]
+fn a_set_that_was_fetched_after_the_shared_state_was_lost_is_seen_by_everyone() {
+    let store = Alone::default();
+    let mut one = warm(&store, 1);
+    let mut two = source(2);
+    two.look(&store, at(0));
+    // Somebody empties the value from which the instances know what there is.
+    store.put(&Shelf::new(&one.remote().identity(), None).state_name(), b"").unwrap();
+    assert!(asks(&one.tick(&store, at(550))).is_some());
+    one.answered(&store, answer(200, &SET.replace("\"a\"", "\"b\"")), at(550));
+    two.tick(&store, at(550));
+    assert!(two.keys(at(550)).unwrap().has_kid("b"));
+}

@@ -1,0 +1,101 @@
+//! Hours of virtual time in the life of a key source: several instances of the gate over one store, and a provider
+//! that misbehaves at random. Whatever happens, the promises of [`Promise`] hold.
+//!
+//! Each run follows from its seed. `PORTCULLIS_SEED=7 cargo test --test keys_simulation -- --nocapture` tells run 7
+//! as it goes; `PORTCULLIS_RUNS=100000` makes more of them.
+
+mod chance;
+mod oracle;
+mod plan;
+mod provider;
+mod store;
+mod world;
+
+use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use oracle::{Broken, Counts, Promise};
+use plan::Sabotage;
+use world::World;
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// Runs these many seeds on all processors; the first broken promise of each run, and what happened in all of them.
+fn run_all(runs: u64) -> (Vec<Broken>, Counts) {
+    let next = AtomicU64::new(0);
+    let work = || {
+        let (mut broken, mut counts) = (Vec::new(), Counts::default());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= runs {
+                return (broken, counts);
+            }
+            let (outcome, happened) = World::run(seed, Sabotage::None, false);
+            broken.extend(outcome.err());
+            counts.add(&happened);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let working: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = (Vec::new(), Counts::default());
+        for thread in working {
+            let (broken, counts) = thread.join().expect("a run does not panic");
+            all.0.extend(broken);
+            all.1.add(&counts);
+        }
+        all
+    })
+}
+
+#[test]
+fn an_hour_with_a_provider_that_misbehaves_breaks_no_promise() {
+    if let Some(seed) = number("PORTCULLIS_SEED") {
+        let (outcome, counts) = World::run(seed, Sabotage::None, true);
+        println!("{counts:#?}");
+        return outcome.unwrap_or_else(|broken| panic!("{broken}"));
+    }
+    let runs = number("PORTCULLIS_RUNS").unwrap_or(2000);
+    let (broken, counts) = run_all(runs);
+    println!("{runs} runs: {counts:#?}");
+    if let Some(first) = broken.iter().min_by_key(|broken| broken.seed) {
+        panic!("{} of {runs} runs broke a promise; the first is {first}", broken.len());
+    }
+    // Otherwise the promises would be kept for want of temptation.
+    for (name, count) in counts.each() {
+        assert!(count > 0, "in no run: {name}");
+    }
+}
+
+#[test]
+fn each_promise_can_be_seen_broken_and_the_report_names_the_seed() {
+    for (sabotage, promise) in [
+        (Sabotage::LooksAway, Promise::OnlyListedKeys),
+        (Sabotage::TrustsTooLong, Promise::NoKeyTooOld),
+        (Sabotage::SharesNothing, Promise::OneFetchAtOnce),
+        (Sabotage::WakesNotAll, Promise::NobodyWaitsTooLong),
+        (Sabotage::ForgetsKeys, Promise::NobodyIsRefusedWithoutNeed),
+        (Sabotage::GivesUp, Promise::HealsInTime),
+    ] {
+        let found = (0..100).find_map(|seed| {
+            let broken = World::run(seed, sabotage, false).0.err()?;
+            (broken.promise == promise).then_some((seed, broken))
+        });
+        let Some((seed, broken)) = found else {
+            panic!("{sabotage:?}: 100 runs and not one in which {promise:?} is broken");
+        };
+        let text = broken.to_string();
+        assert!(text.contains(&format!("PORTCULLIS_SEED={seed} ")), "{text}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for seed in 0..5 {
+        let runs = [(); 2].map(|()| World::run(seed, Sabotage::None, false).1);
+        assert_eq!(runs[0], runs[1], "seed {seed}");
+    }
+}
