@@ -4,13 +4,22 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::rules::{Template, canonical};
+use portcullis::rules::{Template, UriTemplate, canonical, guesses, resolved};
 
 fuzz_target!(|input: &[u8]| {
     // A template, if the input has a line feed, and a target.
     let split = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (target, template) = (&input[..split], input.get(split + 1..).unwrap_or_default());
+    let form = resolved(target, Some("h"));
+    if let Some(form) = &form {
+        assert_eq!(canonical(form.as_bytes()).as_deref(), Ok(&**form), "the resolved form is canonical");
+        assert_eq!(resolved(form.as_bytes(), None).as_deref(), Some(&**form), "and stays");
+    }
+    for guess in guesses(target) {
+        assert!(guess.starts_with('/') && !guess.contains("//"), "{guess}");
+    }
     let Ok(path) = canonical(target) else { return };
+    assert_eq!(form.as_deref(), Some(&*path), "an unambiguous path is resolved");
     assert_eq!(canonical(path.as_bytes()).as_deref(), Ok(&*path), "it does not stay");
     assert!(path.starts_with('/') && path.is_ascii() && !path.contains("//"));
     // However often a hop decodes it, it gains no segment, no dots and no end.
@@ -30,6 +39,14 @@ fuzz_target!(|input: &[u8]| {
     }
     if let Ok(text) = std::str::from_utf8(template)
         && let Ok(template) = Template::parse(text)
+    {
+        let matches = template.matches(&path);
+        for name in template.variables() {
+            assert!(!matches || template.piece(name, &path).is_some_and(|piece| path.contains(piece)));
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(template)
+        && let Ok(template) = UriTemplate::parse(text, false)
     {
         template.matches(&path);
     }

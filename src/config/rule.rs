@@ -1,5 +1,7 @@
 //! `rules`: which requests need which token.
 
+use std::collections::BTreeMap;
+
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
 use super::{authorize, matching, requirement};
@@ -12,6 +14,7 @@ pub(super) fn read_all(
     ambiguous_paths: AmbiguousPaths,
 ) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut expressions = 0usize;
     for (at, item) in items.iter().enumerate() {
         let Some(rule) = read(at, item, providers, named, ambiguous_paths) else {
@@ -25,7 +28,7 @@ pub(super) fn read_all(
                 matching::MAX_EXPRESSIONS
             ));
         }
-        if let Some(other) = rules.iter().position(|other| other.name == rule.name) {
+        if let Some(other) = names.insert(rule.name.clone(), at) {
             item.error(format!("has the name {:?} of rules[{other}]; give each rule its own", rule.name));
         }
         rules.push(rule);

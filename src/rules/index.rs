@@ -336,3 +336,90 @@ impl Segments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Request;
+    use crate::rules::{HeaderMatch, PathRegex, ValueMatch};
+    use crate::text::{TextMatch, literal_prefix};
+
+    /// A rule of one of six kinds, the `at`th of all.
+    fn rule(at: usize) -> Match {
+        let shared = || Match::of(PathMatch::Prefix("/shared/".to_owned()));
+        match at % 6 {
+            0 => Match::of(PathMatch::Exact(format!("/exact/{at}"))),
+            1 => Match::of(PathMatch::Prefix(format!("/prefix/{at}/"))),
+            2 => Match::of(PathMatch::Template(Template::parse(&format!("/t/{at}/{{x}}/**")).unwrap())),
+            3 => Match { hosts: vec![HostMatch::Exact(format!("h{at}.example"))], ..shared() },
+            4 => {
+                let value = ValueMatch::Text(TextMatch::Exact(at.to_string()));
+                let header =
+                    HeaderMatch { name: "x-a".into(), value, invert: false, missing_is_empty: false };
+                Match { headers: vec![header], ..shared() }
+            }
+            _ => {
+                let text = format!("/regex/{at}/[a-z]+");
+                let expression = TextMatch::regex(&text).unwrap();
+                Match::of(PathMatch::Regex(PathRegex { expression, prefix: literal_prefix(&text) }))
+            }
+        }
+    }
+
+    /// What a request has that meets the `at`th rule: its path, its host, and a header.
+    fn request_for(at: usize) -> (String, String, String) {
+        let other = || "other".to_owned();
+        match at % 6 {
+            0 => (format!("/exact/{at}"), other(), other()),
+            1 => (format!("/prefix/{at}/x"), other(), other()),
+            2 => (format!("/t/{at}/x/y"), other(), other()),
+            3 => ("/shared/x".to_owned(), format!("h{at}.example"), other()),
+            4 => ("/shared/x".to_owned(), other(), at.to_string()),
+            _ => (format!("/regex/{at}/x"), other(), other()),
+        }
+    }
+
+    #[test]
+    fn among_many_rules_only_those_are_tried_that_could_match() {
+        for count in [12, 1_200, 12_000] {
+            let mut index = Index::default();
+            let rules: Vec<Match> = (0..count).map(rule).collect();
+            for (at, matches) in (0..).zip(&rules) {
+                index.add(at, matches);
+            }
+            for at in count - 6..count {
+                let (path, host, header) = request_for(at);
+                let fields = [(&b":authority"[..], host.as_bytes()), (b"x-a", header.as_bytes())];
+                let facts = Facts::new(&Request::new(&fields));
+                let (mut first, mut tried) = (First::new(), Vec::new());
+                index.search(&path, &facts, &mut first, &mut |at| {
+                    tried.push(at as usize);
+                    let rule = &rules[at as usize];
+                    rule.others_hold(&facts) && rule.path_holds(&path)
+                });
+                assert_eq!((first.get(), tried), (Some(at as Rank), vec![at]), "{path} among {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_radix_tree_visits_what_a_path_starts_with() {
+        let texts = ["", "/", "/a", "/ab", "/abc", "/abd", "/b", "x", "/ab/", "/abcde"];
+        let mut tree = Radix::default();
+        for (at, text) in (0..).zip(texts) {
+            tree.node(text, |node| node.starts.add(at, &Match::of(PathMatch::Connect)));
+        }
+        for path in ["", "/", "/a", "/abcd", "/abcdef", "/b/ab", "xy", "y", "/ab/c"] {
+            let mut visited = Vec::new();
+            tree.search(path, &mut |bucket| {
+                visited.extend(bucket.0.iter().flat_map(|rules| rules.others.iter().copied()));
+            });
+            let expected = (0..).zip(texts).filter(|(_, text)| path.starts_with(text)).map(|(at, _)| at);
+            assert_eq!(
+                visited.iter().copied().collect::<std::collections::BTreeSet<Rank>>(),
+                expected.collect(),
+                "{path}"
+            );
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod template;
 mod uri_template;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use authorize::{Authorize, Bindings, Clause};
@@ -92,6 +93,8 @@ pub struct Rules {
     has_raw: bool,
     /// Rules for requests without a path.
     connect: Vec<Rank>,
+    /// All, by their names.
+    by_name: BTreeMap<Rc<str>, Rank>,
 }
 
 /// Which rule a request meets.
@@ -121,6 +124,7 @@ impl Rules {
                     all.canonical.add(at, &rule.matches);
                 }
             }
+            all.by_name.entry(rule.name.as_str().into()).or_insert(at);
             all.policies.push(policy);
             all.list.push(Rc::new(rule));
         }
@@ -227,7 +231,7 @@ impl Rules {
 
     /// The rule of that name.
     pub fn named(&self, name: &str) -> Option<Rc<Rule>> {
-        self.list.iter().find(|rule| rule.name == name).map(Rc::clone)
+        self.get(*self.by_name.get(name)?).map(Rc::clone)
     }
 
     /// All rules, in order, to be kept.

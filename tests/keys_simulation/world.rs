@@ -7,7 +7,6 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use portcullis::config::Config;
-use portcullis::crypto::Backend;
 use portcullis::gate::{Effect, Gate, Outcome, StreamId, Waited, World as Surroundings};
 use portcullis::keys::{Answer, FetchError, Query};
 use portcullis::request::Request;
@@ -277,7 +276,7 @@ impl World {
         let config = Config::parse(self.config.as_bytes(), &|_| None).expect("a sound configuration");
         Gate::new(
             config,
-            Surroundings { backend: Backend::portable(), store: Rc::new(view), random },
+            Surroundings { store: Rc::new(view), ..Surroundings::alone(random) },
             self.now.get(),
         )
     }
