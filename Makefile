@@ -9,10 +9,10 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz wasm wasm-for-tests lint clean
+.PHONY: help run test bench bench-micro fuzz wasm wasm-for-tests lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
@@ -36,8 +36,12 @@ test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 
-bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, and benches/results.json
+bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, benches/results.json, and a chart
+	@$(PYTHON) -B scripts/build-wasm empty
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
+
+bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, by size
+	@$(CARGO) bench $(LOCKED) --quiet --bench refusals
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)

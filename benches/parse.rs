@@ -1,7 +1,7 @@
 //! What it costs to read a token, and to judge it, by size: an unsigned, confused or malformed token must cost less
 //! than a valid one. No host takes part; signatures are checked in Rust.
 //!
-//! `cargo bench --bench parse`; `benches/allocations.rs` does the same for memory.
+//! `cargo bench --bench parse`; `benches/refusals.rs` puts times and memory side by side, as ratios.
 
 mod tokens;
 

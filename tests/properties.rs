@@ -72,7 +72,7 @@ fn any_json() -> impl Strategy<Value = Json> {
         any::<bool>().prop_map(Json::Bool),
         any::<u64>().prop_map(|number| Json::Number(Number::Unsigned(number))),
         (i64::MIN..0).prop_map(|number| Json::Number(Number::Negative(number))),
-        any::<String>().prop_map(Json::String),
+        any::<String>().prop_map(|text| Json::String(text.into())),
     ];
     leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![

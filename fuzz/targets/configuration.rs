@@ -62,7 +62,7 @@ fn kind(json: &Json, exact: &mut bool) -> Kind {
             *exact &= *value > -(1 << 53);
             Kind::NumberValue(*value as f64)
         }
-        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::String(text) => Kind::StringValue(text.to_string()),
         Json::Array(items) => {
             let values = items.iter().map(|item| value(item, exact)).collect();
             Kind::ListValue(ListValue { values })

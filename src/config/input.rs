@@ -50,7 +50,7 @@ fn value(decoded: prost_types::Value, depth: usize) -> Result<Json, String> {
         None | Some(Kind::NullValue(_)) => Json::Null,
         Some(Kind::BoolValue(value)) => Json::Bool(value),
         Some(Kind::NumberValue(value)) => Json::Number(whole(value)),
-        Some(Kind::StringValue(text)) => Json::String(text),
+        Some(Kind::StringValue(text)) => Json::String(text.into()),
         Some(Kind::StructValue(inner)) => object(inner, depth)?,
         Some(Kind::ListValue(list)) => {
             let depth =

@@ -20,11 +20,13 @@ enum Point {
 }
 
 impl EcKey {
-    /// A key of the name of its curve and its two coordinates at full length; none for a curve that
+    /// A key of the name of its curve and its two coordinates at full length, big-endian (RFC 7518
+    /// sections 6.2.1.1 to 6.2.1.3: 32, 48 or 66 bytes each); none for a curve that
     /// is not verified here.
     ///
     /// # Errors
-    /// A coordinate of another length, or a point that is not on the curve.
+    /// [`KeyError::WrongLength`] for a coordinate of another length, [`KeyError::NotOnCurve`] for a point
+    /// that is not on the curve.
     pub fn new(curve: &str, x: &[u8], y: &[u8]) -> Option<Result<Self, KeyError>> {
         let size = match curve {
             "P-256" => 32,

@@ -9,10 +9,11 @@ use super::KeyError;
 pub struct Ed25519Key(VerifyingKey);
 
 impl Ed25519Key {
-    /// A key of its 32 bytes.
+    /// A key of its 32 bytes (RFC 8032 section 5.1.2).
     ///
     /// # Errors
-    /// Another length, no point on the curve, or a point of low order.
+    /// [`KeyError::WrongLength`] for another length, [`KeyError::NotOnCurve`] for no point on the curve,
+    /// [`KeyError::LowOrder`] for a point of low order.
     pub fn new(bytes: &[u8]) -> Result<Self, KeyError> {
         let bytes: &[u8; 32] = bytes.try_into().map_err(|_| KeyError::WrongLength)?;
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotOnCurve)?;

@@ -7,7 +7,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::{Hash, KeyError};
 
-/// A secret of at least 256 bits. Never shown.
+/// A secret of at least 256 bits (RFC 7518 section 3.2). Never shown.
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
@@ -15,7 +15,7 @@ impl Secret {
     /// A secret of its bytes.
     ///
     /// # Errors
-    /// It is shorter than the shortest hash.
+    /// [`KeyError::ShortSecret`]: it has fewer bytes than the shortest hash, 32.
     pub fn new(bytes: &[u8]) -> Result<Self, KeyError> {
         if bytes.len() < Hash::Sha256.size() { Err(KeyError::ShortSecret) } else { Ok(Self(bytes.into())) }
     }

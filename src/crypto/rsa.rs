@@ -15,10 +15,12 @@ pub struct RsaKey {
 }
 
 impl RsaKey {
-    /// A key of a modulus and an exponent, both big-endian.
+    /// A key of a modulus and an exponent, both big-endian (RFC 7518 sections 6.3.1.1 and 6.3.1.2);
+    /// leading zeros do not count.
     ///
     /// # Errors
-    /// The rule that the key breaks.
+    /// [`KeyError::TooSmall`], [`KeyError::TooLarge`] or [`KeyError::BadExponentOrModulus`]: the rule that
+    /// the key breaks.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         const MIN_BITS: usize = 2048;
         const MAX_BITS: usize = 8192;

@@ -74,7 +74,7 @@ impl Outputs {
     pub fn headers<'o>(&'o self, token: &Verified) -> Written<'o> {
         let mut written = Written::default();
         if let Some(name) = &self.payload_header {
-            let mut payload = token.payload().to_owned();
+            let mut payload = token.payload();
             while self.pad_payload && !payload.len().is_multiple_of(4) {
                 payload.push('=');
             }
@@ -120,7 +120,7 @@ fn values(claim: &Json, format: ListFormat) -> Option<Vec<String>> {
 
 fn scalar(claim: &Json) -> Option<String> {
     match claim {
-        Json::String(text) => Some(text.clone()),
+        Json::String(text) => Some(text.to_string()),
         Json::Bool(value) => Some(value.to_string()),
         Json::Number(Number::Unsigned(value)) => Some(value.to_string()),
         Json::Number(_) => Some(claim.to_string()),

@@ -97,7 +97,7 @@ impl Jwk {
         }
         let kid = match jwk.get("kid") {
             None => None,
-            Some(Json::String(kid)) => Some(kid.clone()),
+            Some(Json::String(kid)) => Some(kid.to_string()),
             Some(_) => return Err(Skip::BadKid),
         };
         if !for_signatures(jwk, accepted) {

@@ -47,7 +47,7 @@ pub enum Origin {
 pub struct Endpoint {
     /// `https` or `http`: what the URI says.
     pub scheme: String,
-    /// The authority of the URI: host, and port where it names one.
+    /// The authority of the URI (RFC 3986 section 3.2): host, and port where it names one.
     pub authority: String,
     /// The path and query of the URI.
     pub path: String,
@@ -81,13 +81,13 @@ pub struct Query {
 /// What came back: a status, and of a 200 or 304 what matters.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status (RFC 9110 section 15); 0 where it was not a number.
     pub status: u16,
-    /// `Cache-Control`
+    /// `Cache-Control` (RFC 9111 section 5.2.2)
     pub cache_control: Option<String>,
-    /// `ETag`
+    /// `ETag` (RFC 9110 section 8.8.3)
     pub etag: Option<String>,
-    /// `Last-Modified`
+    /// `Last-Modified` (RFC 9110 section 8.8.2)
     pub last_modified: Option<String>,
     /// The body of a 200.
     pub body: Vec<u8>,

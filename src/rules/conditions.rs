@@ -78,7 +78,7 @@ impl Scalar {
         match value {
             Json::Bool(value) => Some(Self::Bool(*value)),
             Json::Number(number) => Some(Self::Number(*number)),
-            Json::String(text) => Some(Self::Text(text.clone())),
+            Json::String(text) => Some(Self::Text(text.to_string())),
             Json::Null | Json::Array(_) | Json::Object(_) => None,
         }
     }
@@ -87,7 +87,7 @@ impl Scalar {
         match (self, value) {
             (Self::Bool(own), Json::Bool(value)) => own == value,
             (Self::Number(own), Json::Number(value)) => own.compare(*value) == Ordering::Equal,
-            (Self::Text(own), Json::String(value)) => own == value,
+            (Self::Text(own), Json::String(value)) => value == own,
             _ => false,
         }
     }

@@ -73,7 +73,7 @@ impl Claims {
 fn string(claims: &Object, name: &str) -> Result<Option<String>, Reason> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(Json::String(text)) => Ok(Some(text.to_string())),
         Some(_) => Err(Reason::ClaimInvalid),
     }
 }

@@ -1,35 +1,43 @@
 //! The compact serialization (RFC 7515 section 7.1).
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::{Claims, Grants, Header};
+use super::{Claims, Grants, Header, header};
 use crate::crypto::Backend;
 use crate::json::{self, Json};
 use crate::keys::Jwk;
 use crate::reason::Reason;
 
-/// A well-formed signed object of any content, whose signature was not checked.
+/// A well-formed signed object (RFC 7515 section 3.1) of any content, whose signature was not checked.
 #[derive(Debug)]
 pub struct Jws<'t> {
-    header: Header,
+    header: Rc<Header>,
+    /// The header's text.
+    head: &'t str,
     payload: &'t str,
     signing_input: &'t str,
     signature: Vec<u8>,
 }
 
-/// A well-formed token whose signature was not checked. What it claims is not to be believed.
+/// A well-formed token (RFC 7519 section 7.2) whose signature was not checked. What it claims is not to be
+/// believed.
 #[derive(Debug)]
 pub struct Unverified<'t> {
     jws: Jws<'t>,
+    text: Arc<str>,
     claims: Claims,
 }
 
 /// A token whose signature held under a key of its provider.
 #[derive(Debug)]
 pub struct Verified {
+    /// The payload's text, of which the claims are pieces.
+    text: Arc<str>,
     claims: Claims,
-    payload: String,
     key: [u8; 32],
 }
 
@@ -49,11 +57,15 @@ impl<'t> Jws<'t> {
             let dots = payload.bytes().filter(|byte| *byte == b'.').take(3).count();
             return Err(if dots == 2 { Reason::TokenEncrypted } else { Reason::TokenMalformed });
         }
-        let header = Header::parse(&decode(header)?)?;
-        Ok(Self { header, payload, signing_input, signature: decode(signature)? })
+        let head = header;
+        let header = match header::known(head) {
+            Some(header) => header,
+            None => Rc::new(Header::parse(&decode(head)?)?),
+        };
+        Ok(Self { header, head, payload, signing_input, signature: decode(signature)? })
     }
 
-    /// The JOSE header.
+    /// The JOSE header (RFC 7515 section 4).
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -66,7 +78,8 @@ impl<'t> Jws<'t> {
         decode(self.payload)
     }
 
-    /// The first of `keys` under which the signature holds.
+    /// The first of `keys` under which the signature holds, over the ASCII text of the first two parts
+    /// (RFC 7515 section 5.2, step 8).
     ///
     /// # Errors
     /// [`Reason::KeyNotFound`] where no key fits, [`Reason::SignatureInvalid`] where it holds under
@@ -80,6 +93,7 @@ impl<'t> Jws<'t> {
         let mut reason = Reason::KeyNotFound;
         for jwk in keys.filter(|jwk| jwk.allows(algorithm)) {
             if backend.verify(&jwk.key, algorithm, self.signing_input.as_bytes(), &self.signature) {
+                header::remember(self.head, &self.header);
                 return Ok(jwk);
             }
             reason = Reason::SignatureInvalid;
@@ -96,8 +110,10 @@ impl<'t> Unverified<'t> {
     /// Those of [`Jws::parse`], and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
     pub fn parse(token: &'t [u8], grants: &Grants) -> Result<Self, Reason> {
         let jws = Jws::parse(token)?;
-        match json::parse(&jws.payload()?) {
-            Ok(Json::Object(claims)) => Ok(Self { jws, claims: Claims::new(claims, grants)? }),
+        let payload = jws.payload()?;
+        let text = Arc::from(std::str::from_utf8(&payload).map_err(|_| Reason::TokenMalformed)?);
+        match json::parse_shared(&text) {
+            Ok(Json::Object(claims)) => Ok(Self { jws, text, claims: Claims::new(claims, grants)? }),
             _ => Err(Reason::TokenMalformed),
         }
     }
@@ -122,7 +138,7 @@ impl<'t> Unverified<'t> {
         keys: impl Iterator<Item = &'k Jwk>,
     ) -> Result<Verified, Reason> {
         let key = self.jws.verify(backend, keys)?.fingerprint;
-        Ok(Verified { claims: self.claims, payload: self.jws.payload.to_owned(), key })
+        Ok(Verified { text: self.text, claims: self.claims, key })
     }
 }
 
@@ -132,9 +148,9 @@ impl Verified {
         &self.claims
     }
 
-    /// The claims set as it came: base64url without padding.
-    pub fn payload(&self) -> &str {
-        &self.payload
+    /// The claims set as it came: base64url without padding, of which every text has but one.
+    pub fn payload(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(&*self.text)
     }
 
     /// The fingerprint of the key that verified it.

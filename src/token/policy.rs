@@ -12,36 +12,36 @@ use crate::time::Timestamp;
 /// A provider's demands on its tokens, besides a signature.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// `iss` is one of these; none: not checked.
+    /// `iss` (RFC 7519 section 4.1.1) is one of these; none: not checked.
     pub issuers: Vec<Issuer>,
-    /// The audience claim holds one of these; none: not checked.
+    /// The audience claim (RFC 7519 section 4.1.3) holds one of these; none: not checked.
     pub audiences: Vec<String>,
     /// The first of these claims that is there is the audience claim.
     pub audience_claims: Vec<ClaimPath>,
     /// How audiences are compared.
     pub audience_match: AudienceMatch,
-    /// A condition on `sub`.
+    /// A condition on `sub` (RFC 7519 section 4.1.2).
     pub subjects: Option<TextMatch>,
-    /// `alg` is one of these.
+    /// `alg` is one of these (RFC 8725 section 3.1).
     pub algorithms: AlgorithmSet,
-    /// `typ` is one of these.
+    /// `typ` is one of these (RFC 8725 section 3.11).
     pub token_types: TokenTypes,
     /// Whether a token with `cnf` is refused: it is bound to a key (RFC 7800) that its sender has not
     /// shown to hold.
     pub reject_bound: bool,
     /// By how much clocks may differ; at most five minutes.
     pub clock_skew: Duration,
-    /// Whether `exp` must be there.
+    /// Whether `exp` (RFC 7519 section 4.1.4) must be there.
     pub require_expiration: bool,
-    /// How long a token may be good for from now on.
+    /// How long a token may be good for from now on: `exp` less the time.
     pub max_lifetime: Option<Duration>,
-    /// How long ago it may have been issued.
+    /// How long ago it may have been issued: the time less `iat` (RFC 7519 section 4.1.6).
     pub max_age: Option<Duration>,
     /// Claims that must be there and not null.
     pub required_claims: Vec<ClaimPath>,
-    /// The longest token that is read, in bytes.
+    /// The longest token that is read, in bytes of its compact serialization.
     pub max_token_size: usize,
-    /// The claims that hold scopes and roles.
+    /// The claims that hold scopes (RFC 6749 section 3.3) and roles.
     pub grants: Grants,
 }
 

@@ -1,11 +1,14 @@
 //! The benchmark behind `make bench`: what a request costs Envoy, filter by filter.
 //!
-//! One Envoy with one worker has one listener for each [`Variant`]: no filter, Envoy's own `jwt_authn` as it comes
-//! and with its token cache, and Portcullis. Every route answers by itself, so that no upstream blurs the figures.
+//! One Envoy with one worker has one listener for each [`Variant`]: no filter, a wasm filter that does nothing, Envoy's
+//! own `jwt_authn` as it comes and with its token cache, and Portcullis. Every route answers by itself, so that no upstream blurs the figures.
 //! In each round every listener gets the same requests, in an order that rotates; what counts is the processor time
 //! of Envoy's worker thread, in nanoseconds from the kernel's scheduler, less what the listener without a filter
 //! took in the same round. Medians over the rounds leave out whatever else ran on the machine meanwhile.
 
+mod chart;
+mod footprint;
+mod growth;
 mod load;
 mod measure;
 mod plan;
@@ -14,13 +17,15 @@ mod stage;
 
 use std::path::Path;
 
+pub use footprint::Footprint;
+pub use growth::{Group, Line, Traffic};
 pub use load::Load;
 pub use measure::{Estimate, Processor};
 pub use plan::{Plan, Tokens, Variant};
-pub use report::{Cell, Report};
+pub use report::{Cell, Report, Samples};
 
-use crate::envoy::Envoy;
 use crate::idp::Alg;
+use measure::Slice;
 use stage::Stage;
 
 /// Runs a plan, and tells `progress` how far it is.
@@ -40,10 +45,47 @@ pub fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Report, String> {
             report.cells.extend(compare(&stage, *alg, *tokens, &requests, plan)?);
         }
     }
+    for group in stage.groups.iter().filter(|_| plan.growth) {
+        progress(&format!("{} …", group.title));
+        report.groups.push((group.title, grow(&stage, group, plan)?));
+    }
+    drop(stage);
+    if plan.footprint {
+        progress("memory and time to start …");
+        report.footprint = Some(Footprint::measure()?);
+    }
     Ok(report)
 }
 
-/// Every variant with the same requests, round after round.
+/// One listener under load.
+struct Runner<'r> {
+    title: String,
+    load: Load,
+    requests: &'r [Vec<u8>],
+    warm_up: usize,
+    slices: Vec<Slice>,
+}
+
+/// Everyone in turn, round after round. The first is the one without a filter, which the others are compared with.
+fn interleave(stage: &Stage, runners: &mut [Runner<'_>], plan: &Plan) -> Result<Vec<Samples>, String> {
+    for Runner { title, load, requests, warm_up, .. } in &mut *runners {
+        load.drive(requests, *warm_up).map_err(|error| format!("{title}: {error}"))?;
+    }
+    for round in 0..plan.rounds {
+        for turn in 0..runners.len() {
+            let at = (turn + round) % runners.len();
+            let Some(Runner { title, load, requests, slices, .. }) = runners.get_mut(at) else { continue };
+            let slice = stage.processor.slice(|| load.drive(requests, plan.requests));
+            slices.push(slice.map_err(|error| format!("{title}: {error}"))?);
+        }
+    }
+    let samples: Vec<Samples> =
+        runners.iter().map(|runner| Samples::of(&runner.slices, plan.requests)).collect();
+    let base = samples.first().map(|samples| samples.total.clone()).unwrap_or_default();
+    Ok(samples.into_iter().map(|samples| samples.over(&base)).collect())
+}
+
+/// Every variant with the same requests.
 fn compare(
     stage: &Stage,
     alg: Alg,
@@ -51,29 +93,35 @@ fn compare(
     requests: &[Vec<u8>],
     plan: &Plan,
 ) -> Result<Vec<Cell>, String> {
-    let envoy: &Envoy = &stage.envoy;
-    let mut loads = Vec::new();
-    let mut cells = Vec::new();
+    let mut runners = Vec::new();
     for variant in &plan.variants {
-        let failed = |error| format!("{}: {error}", variant.title());
-        let mut load = Load::open(envoy.addr_of(variant.name()), plan.connections).map_err(failed)?;
-        load.drive(requests, plan.warm_up).map_err(failed)?;
-        loads.push(load);
-        cells.push(Cell::new(alg, tokens, variant.clone()));
+        let title = variant.title().into_owned();
+        let load = Load::open(stage.envoy.addr_of(&variant.name()), plan.connections, "200")
+            .map_err(|error| format!("{title}: {error}"))?;
+        runners.push(Runner { title, load, requests, warm_up: plan.warm_up, slices: Vec::new() });
     }
-    for round in 0..plan.rounds {
-        for turn in 0..loads.len() {
-            let at = (turn + round) % loads.len();
-            let (Some(load), Some(cell)) = (loads.get_mut(at), cells.get_mut(at)) else { continue };
-            let slice = stage
-                .processor
-                .slice(|| load.drive(requests, plan.requests))
-                .map_err(|error| format!("{}: {error}", cell.variant.title()))?;
-            cell.add(slice, plan.requests);
-        }
+    let samples = interleave(stage, &mut runners, plan)?;
+    let cells = plan.variants.iter().cloned().zip(samples);
+    Ok(cells.map(|(variant, samples)| Cell { alg, tokens, variant, samples }).collect())
+}
+
+/// Every line of a group, each with its own requests.
+fn grow(stage: &Stage, group: &Group, plan: &Plan) -> Result<Vec<(Line, Samples)>, String> {
+    let none = Line { title: "no filter", variant: Variant::None, traffic: Traffic::Good(1) };
+    let lines: Vec<&Line> = std::iter::once(&none).chain(&group.lines).collect();
+    let requests: Vec<Vec<Vec<u8>>> = lines.iter().map(|line| stage.traffic(line.traffic)).collect();
+    let mut runners = Vec::new();
+    for (line, requests) in lines.iter().zip(&requests) {
+        let title = line.title.to_owned();
+        let status = line.traffic.status();
+        let load = Load::open(stage.envoy.addr_of(&line.variant.name()), plan.connections, status)
+            .map_err(|error| format!("{title}: {error}"))?;
+        // Every token once at least, so that what fits into a cache is there.
+        let warm_up = plan.warm_up.max(requests.len());
+        runners.push(Runner { title, load, requests, warm_up, slices: Vec::new() });
     }
-    report::subtract(&mut cells);
-    Ok(cells)
+    let samples = interleave(stage, &mut runners, plan)?;
+    Ok(lines.into_iter().cloned().zip(samples).skip(1).collect())
 }
 
 /// Where the results go unless told otherwise.
@@ -81,12 +129,18 @@ pub fn default_results() -> std::path::PathBuf {
     crate::vectors::workspace().join("benches/results.json")
 }
 
-/// Writes a report as JSON.
+/// Writes a report as JSON and, beside it, its main table as a picture.
 ///
 /// # Errors
-/// The file cannot be written.
+/// A file cannot be written.
 pub fn write(report: &Report, path: &Path) -> Result<(), String> {
     let mut text = serde_json::to_string_pretty(&report.to_json()).map_err(|error| error.to_string())?;
     text.push('\n');
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    let picture = path.with_extension("svg");
+    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::write(path, text).map_err(|error| failed(path, error))?;
+    if report.cells.is_empty() {
+        return Ok(());
+    }
+    std::fs::write(&picture, chart::svg(report)).map_err(|error| failed(&picture, error))
 }

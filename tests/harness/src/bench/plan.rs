@@ -1,5 +1,6 @@
 //! What is compared, and how often.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::idp::Alg;
@@ -9,6 +10,8 @@ use crate::idp::Alg;
 pub enum Variant {
     /// Nothing: what every request costs anyway.
     None,
+    /// A wasm filter that does nothing: what entering the VM costs.
+    Empty,
     /// Envoy's `jwt_authn` as it comes: every token is verified every time.
     Native,
     /// `jwt_authn` with its token cache.
@@ -17,6 +20,12 @@ pub enum Variant {
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
     PortcullisFull,
+    /// Portcullis with so many rules, of which the last but one is the request's.
+    Rules(usize),
+    /// Portcullis with so many keys, of which the last is the token's.
+    Keys(usize),
+    /// Portcullis with a cache for so many tokens.
+    Cache(usize),
     /// Portcullis as in [`Self::Portcullis`], from another module: before and after a change.
     Module {
         /// What it is called.
@@ -27,32 +36,40 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Every variant of this module; the first is what the others are compared with.
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::Native, Self::NativeCached, Self::Portcullis, Self::PortcullisFull];
+    /// Every variant of the main table; the first is what the others are compared with.
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Empty, Self::Native, Self::NativeCached, Self::Portcullis, Self::PortcullisFull];
 
     /// The name of its listener, and in the results.
-    pub fn name(&self) -> &str {
-        match self {
+    pub fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
             Self::None => "none",
+            Self::Empty => "empty",
             Self::Native => "jwt_authn",
             Self::NativeCached => "jwt_authn_cached",
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
+            Self::Rules(count) => return Cow::Owned(format!("portcullis_rules_{count}")),
+            Self::Keys(count) => return Cow::Owned(format!("portcullis_keys_{count}")),
+            Self::Cache(count) => return Cow::Owned(format!("portcullis_cache_{count}")),
             Self::Module { name, .. } => name,
-        }
+        })
     }
 
     /// What it is called in the table.
-    pub fn title(&self) -> &str {
-        match self {
+    pub fn title(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
             Self::None => "no filter",
+            Self::Empty => "empty wasm filter",
             Self::Native => "jwt_authn as it comes",
             Self::NativeCached => "jwt_authn with its cache",
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
+            Self::Rules(count) => return Cow::Owned(format!("Portcullis, {count} rules")),
+            Self::Keys(count) => return Cow::Owned(format!("Portcullis, {count} keys")),
+            Self::Cache(count) => return Cow::Owned(format!("Portcullis, cache for {count} tokens")),
             Self::Module { name, .. } => name,
-        }
+        })
     }
 }
 
@@ -112,6 +129,10 @@ pub struct Plan {
     pub connections: usize,
     /// Whether Envoy's worker gets a processor of its own.
     pub pin: bool,
+    /// Whether it is measured what growth and refusals cost.
+    pub growth: bool,
+    /// Whether memory and time to start are measured.
+    pub footprint: bool,
 }
 
 impl Default for Plan {
@@ -126,6 +147,8 @@ impl Default for Plan {
             warm_up: 6000,
             connections: 16,
             pin: true,
+            growth: true,
+            footprint: true,
         }
     }
 }
@@ -145,6 +168,9 @@ impl Plan {
                 "--help" | "-h" => return Ok(None),
                 "--quick" => (plan.rounds, plan.pool, plan.warm_up) = (10, 2000, 2000),
                 "--no-pin" => plan.pin = false,
+                "--main" => (plan.growth, plan.footprint) = (false, false),
+                "--growth" => (plan.algs, plan.footprint) = (Vec::new(), false),
+                "--footprint" => (plan.algs, plan.growth) = (Vec::new(), false),
                 "--algs" => plan.algs = list(&value()?, |name| name.parse().ok())?,
                 "--tokens" => {
                     plan.tokens =
@@ -183,6 +209,9 @@ impl Plan {
         format!(
             "\
   --quick              ten rounds: to see that it works, not to believe
+  --main               the main table alone
+  --growth             growth and refusals alone
+  --footprint          memory and time to start alone
   --algs LIST          RS256,ES256 and any other with a public key
   --tokens LIST        {}
   --variants LIST      {}
@@ -194,7 +223,7 @@ impl Plan {
   --connections N      connections to each listener (16)
   --no-pin             leave Envoy's worker on whichever processor the kernel likes",
             names(Tokens::ALL.iter().map(|tokens| tokens.name()).collect()),
-            names(Variant::ALL.iter().map(|variant| variant.name()).collect()),
+            Variant::ALL.each_ref().map(|variant| variant.name()).join(","),
         )
     }
 }

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
 
+use super::footprint::Footprint;
+use super::growth::Line;
 use super::measure::{Estimate, Slice};
 use super::plan::{Plan, Tokens, Variant};
 use crate::envoy::{Envoy, portcullis_module};
@@ -22,6 +24,13 @@ pub struct Cell {
     pub tokens: Tokens,
     /// What stood before the route.
     pub variant: Variant,
+    /// What was measured.
+    pub samples: Samples,
+}
+
+/// What was measured of one listener, round by round.
+#[derive(Clone, Debug)]
+pub struct Samples {
     /// Microseconds of processor time for each request, round by round.
     pub total: Vec<f64>,
     /// The same, less what the listener without a filter took in that round.
@@ -30,14 +39,29 @@ pub struct Cell {
     pub rate: Vec<f64>,
 }
 
-impl Cell {
-    pub(super) fn new(alg: Alg, tokens: Tokens, variant: Variant) -> Self {
-        Self { alg, tokens, variant, total: Vec::new(), over: Vec::new(), rate: Vec::new() }
+impl std::ops::Deref for Cell {
+    type Target = Samples;
+
+    fn deref(&self) -> &Samples {
+        &self.samples
+    }
+}
+
+impl Samples {
+    /// Of rounds of so many requests.
+    pub(super) fn of(slices: &[Slice], requests: usize) -> Self {
+        let requests = requests as f64;
+        Self {
+            total: slices.iter().map(|slice| slice.cpu.as_secs_f64() * 1e6 / requests).collect(),
+            over: Vec::new(),
+            rate: slices.iter().map(|slice| requests / slice.wall.as_secs_f64()).collect(),
+        }
     }
 
-    pub(super) fn add(&mut self, slice: Slice, requests: usize) {
-        self.total.push(slice.cpu.as_secs_f64() * 1e6 / requests as f64);
-        self.rate.push(requests as f64 / slice.wall.as_secs_f64());
+    /// These, with what they took over the listener without a filter.
+    pub(super) fn over(mut self, base: &[f64]) -> Self {
+        self.over = self.total.iter().zip(base).map(|(total, base)| total - base).collect();
+        self
     }
 
     /// Round by round, how many times as much as another this one took over no filter.
@@ -47,20 +71,15 @@ impl Cell {
     }
 }
 
-/// Fills in what each cell took over the one without a filter.
-pub(super) fn subtract(cells: &mut [Cell]) {
-    let base = cells.iter().find(|cell| cell.variant == Variant::None).map(|cell| cell.total.clone());
-    for cell in cells {
-        let base = base.iter().flatten();
-        cell.over = cell.total.iter().zip(base).map(|(total, base)| total - base).collect();
-    }
-}
-
 /// Everything that was measured, and where.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was measured.
+    /// The main table.
     pub cells: Vec<Cell>,
+    /// Growth and refusals.
+    pub groups: Vec<(&'static str, Vec<(Line, Samples)>)>,
+    /// Memory and time to start.
+    pub footprint: Option<Footprint>,
     plan: Plan,
     envoy: String,
     machine: Value,
@@ -75,6 +94,8 @@ impl Report {
         let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             cells: Vec::new(),
+            groups: Vec::new(),
+            footprint: None,
             plan: plan.clone(),
             envoy: envoy.version().to_string(),
             machine: machine(),
@@ -116,6 +137,32 @@ impl Report {
                 result
             })
             .collect();
+        let groups: Vec<Value> = self
+            .groups
+            .iter()
+            .map(|(title, lines)| {
+                let base = lines.first().map(|(_, samples)| samples);
+                let lines: Vec<Value> = lines
+                    .iter()
+                    .map(|(line, samples)| {
+                        json!({
+                            "title": line.title,
+                            "cpu_us_over_no_filter": estimate(Estimate::of(&samples.over)),
+                            "times_the_first": base.map(|base| estimate(samples.ratio(base))),
+                        })
+                    })
+                    .collect();
+                json!({ "title": title, "lines": lines })
+            })
+            .collect();
+        let footprint = self.footprint.map(|footprint| {
+            json!({
+                "start_ms": estimate(footprint.start_ms),
+                "first_worker_kb": rounded(footprint.first_kb, 0),
+                "further_worker_kb": rounded(footprint.worker_kb, 0),
+                "cached_token_bytes": rounded(footprint.token_bytes, 0),
+            })
+        });
         json!({
             "date": self.date,
             "envoy": self.envoy,
@@ -126,14 +173,23 @@ impl Report {
             "connections": self.plan.connections,
             "pinned": self.plan.pin,
             "results": results,
+            "growth": groups,
+            "footprint": footprint,
         })
+    }
+}
+
+impl Report {
+    /// On what and when it was measured.
+    pub(super) fn caption(&self) -> String {
+        format!("Envoy {}, one worker; {}; {}", self.envoy, text(&self.machine, "processor"), self.date)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { rounds, requests, connections, .. } = &self.plan;
-        writeln!(f, "Envoy {}, one worker; {}; {}", self.envoy, text(&self.machine, "processor"), self.date)?;
+        writeln!(f, "{}", self.caption())?;
         writeln!(
             f,
             "{rounds} rounds of {requests} requests to each listener over {connections} connections; module of {} bytes",
@@ -183,6 +239,26 @@ impl fmt::Display for Report {
                     ratio(&Variant::NativeCached)
                 )?;
             }
+        }
+        for (title, lines) in &self.groups {
+            writeln!(f)?;
+            writeln!(f, "{title:<46}{:>8}{:>18}{:>34}", "CPU", "", "x the first")?;
+            for (line, samples) in lines {
+                let over = Estimate::of(&samples.over);
+                let spread = format!("({:.2} - {:.2})", over.low, over.high);
+                let ratio = lines.first().map_or(over, |(_, base)| samples.ratio(base));
+                let ratio = format!("{:.3} ({:.2} - {:.2})", ratio.median, ratio.low, ratio.high);
+                writeln!(f, "  {:<44}{:>8.2}{spread:>18}{ratio:>34}", line.title, over.median)?;
+            }
+        }
+        if let Some(Footprint { start_ms, first_kb, worker_kb, token_bytes }) = self.footprint {
+            writeln!(f)?;
+            writeln!(f, "An Envoy with the filter over one without")?;
+            let Estimate { median, low, high } = start_ms;
+            writeln!(f, "  {:<44}{median:>8.0} ms ({low:.0} - {high:.0})", "until it is ready")?;
+            writeln!(f, "  {:<44}{first_kb:>8.0} KB", "memory: V8, the main thread and one worker")?;
+            writeln!(f, "  {:<44}{worker_kb:>8.0} KB", "memory of each further worker")?;
+            writeln!(f, "  {:<44}{token_bytes:>8.0} bytes", "memory of each cached token")?;
         }
         Ok(())
     }

@@ -1,20 +1,28 @@
 //! The Envoy that is measured, and the requests that it gets.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
+use super::growth::{Group, Traffic, groups};
 use super::measure::Processor;
 use super::plan::{Plan, Tokens, Variant};
 use crate::client::Request;
 use crate::envoy::{Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
+use crate::vectors::workspace;
 
 const ISSUER: &str = "https://idp.example/";
 const AUDIENCE: &str = "orders";
+/// The algorithm of the tokens for what grows: its tokens are made quickly.
+const GROWN: Alg = Alg::ES256;
 
 /// A running Envoy with a listener for each variant.
 pub(super) struct Stage {
     pub(super) envoy: Envoy,
     pub(super) processor: Processor,
+    pub(super) groups: Vec<Group>,
+    /// The provider's keys; the first is the one for what grows.
     keys: Vec<Key>,
 }
 
@@ -24,27 +32,38 @@ impl Stage {
         if !module.is_file() {
             return Err(format!("the filter is not built: {} is missing (make wasm)", module.display()));
         }
-        let modules = plan.variants.iter().filter_map(|variant| match variant {
-            Variant::Module { path, .. } => Some(path),
+        let groups = groups(plan.pool);
+        let grown = groups.iter().filter(|_| plan.growth).flat_map(|group| &group.lines);
+        let mut variants: Vec<&Variant> = Vec::new();
+        for variant in plan.variants.iter().chain(grown.map(|line| &line.variant)) {
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+        let missing = variants.iter().find_map(|variant| match variant {
+            Variant::Module { path, .. } => Some(path.clone()).filter(|path| !path.is_file()),
+            Variant::Empty => Some(empty_module()).filter(|path| !path.is_file()),
             _ => None,
         });
-        if let Some(missing) = modules.into_iter().find(|path| !path.is_file()) {
-            return Err(format!("{} is missing", missing.display()));
+        if let Some(missing) = missing {
+            return Err(format!("{} is missing (make bench builds what it needs)", missing.display()));
         }
-        let keys: Vec<Key> = plan.algs.iter().map(|alg| Key::generate(*alg, alg.name())).collect();
+        let mut algs = vec![GROWN];
+        algs.extend(plan.algs.iter().filter(|alg| **alg != GROWN));
+        let keys: Vec<Key> = algs.iter().map(|alg| Key::generate(*alg, alg.name())).collect();
         let mut builder = Envoy::builder()
             .log_level("warn", "")
             .main(|_| listener(&Variant::None, &keys))
             .patch(|bootstrap| bootstrap["stats_flush_interval"] = json!("60s"));
-        for variant in plan.variants.iter().filter(|variant| **variant != Variant::None) {
+        for variant in variants.into_iter().filter(|variant| **variant != Variant::None) {
             builder = builder.listener(listener(variant, &keys));
         }
         let envoy = builder.start().map_err(|error| error.to_string())?;
         let processor = Processor::of(envoy.pid())?;
-        Ok(Self { envoy, processor, keys })
+        Ok(Self { envoy, processor, groups, keys })
     }
 
-    /// The requests of a round, as they go over the wire.
+    /// The requests of a round.
     pub(super) fn requests(&self, alg: Alg, tokens: Tokens, plan: &Plan) -> Vec<Vec<u8>> {
         let count = match tokens {
             Tokens::One => 1,
@@ -52,36 +71,78 @@ impl Stage {
             Tokens::Once => plan.pool,
         };
         let key = self.keys.iter().find(|key| key.alg() == alg).expect("a key of every algorithm");
-        let base = TokenBuilder::new(key, ISSUER, AUDIENCE).claims(json!({
-            "exp": now() + 24 * 3600,
-            "sub": "2f1c9a6e-5b8d-4d0e-9b1f-0d6f3c1f7a55",
-            "azp": "storefront",
-            "tenant": "acme",
-            "email": "alice@acme.example",
-            "email_verified": true,
-            "scope": "openid profile orders:read orders:write",
-            "groups": ["clerks", "buyers"],
-        }));
-        let token = |number: usize| base.clone().claim("jti", format!("{:016x}", number)).sign();
-        // The fields that a browser's call through a load balancer would have, give or take.
-        let request = |token: String| {
-            Request::get("/orders/7?expand=items")
-                .header(
-                    "user-agent",
-                    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-                )
-                .header("accept", "application/json")
-                .header("accept-encoding", "gzip, deflate, br")
-                .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-                .bearer(&token)
-                .to_bytes()
-        };
-        (0..count).map(|number| request(token(number))).collect()
+        requests(key, count)
+    }
+
+    /// The requests of one kind of traffic.
+    pub(super) fn traffic(&self, traffic: Traffic) -> Vec<Vec<u8>> {
+        let key = &self.keys[0];
+        let one = |token: &TokenBuilder| vec![request(Some(&token.sign()))];
+        match traffic {
+            Traffic::Good(count) => requests(key, count),
+            Traffic::Long => {
+                let about: Vec<String> =
+                    (0..64).map(|number| format!("group-{number:04}-{:026}", 0)).collect();
+                one(&token(key).claim("about", about))
+            }
+            Traffic::Missing => vec![request(None)],
+            Traffic::Malformed => vec![request(Some(&token(key).sign().replace('.', "!")))],
+            Traffic::Expired => one(&token(key).claim("exp", now() - 24 * 3600)),
+            Traffic::Foreign => one(&token(key).claim("iss", "https://elsewhere.example/")),
+            Traffic::OtherAlgorithm => {
+                let secret = Key::hmac(Alg::HS256, key.kid(), key.public_pem().as_bytes());
+                one(&token(key).key(&secret))
+            }
+            Traffic::Forged(count) => {
+                let forger = Key::generate(key.alg(), key.kid());
+                requests(&forger, count)
+            }
+        }
     }
 }
 
-fn listener(variant: &Variant, keys: &[Key]) -> Listener {
-    let listener = Listener::new(variant.name())
+/// Requests with so many good tokens, as they go over the wire.
+pub(super) fn requests(key: &Key, count: usize) -> Vec<Vec<u8>> {
+    let token = token(key);
+    let token = |number: usize| token.clone().claim("jti", format!("{:016x}", number)).sign();
+    (0..count).map(|number| request(Some(&token(number)))).collect()
+}
+
+/// A token with the claims that a person's access token would have, give or take.
+fn token(key: &Key) -> TokenBuilder {
+    TokenBuilder::new(key, ISSUER, AUDIENCE).claims(json!({
+        "exp": now() + 24 * 3600,
+        "sub": "2f1c9a6e-5b8d-4d0e-9b1f-0d6f3c1f7a55",
+        "azp": "storefront",
+        "tenant": "acme",
+        "email": "alice@acme.example",
+        "email_verified": true,
+        "scope": "openid profile orders:read orders:write",
+        "groups": ["clerks", "buyers"],
+    }))
+}
+
+/// A request with the fields that a browser's call through a load balancer would have, give or take.
+fn request(token: Option<&str>) -> Vec<u8> {
+    let request = Request::get("/orders/7?expand=items")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+        .header("accept", "application/json")
+        .header("accept-encoding", "gzip, deflate, br")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    match token {
+        Some(token) => request.bearer(token),
+        None => request,
+    }
+    .to_bytes()
+}
+
+/// The wasm filter that does nothing.
+fn empty_module() -> PathBuf {
+    workspace().join("dist/empty.wasm")
+}
+
+pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
+    let listener = Listener::new(&variant.name())
         .without_access_log()
         .routes(json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]));
     let provider = |change: Value| {
@@ -106,6 +167,37 @@ fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             listener.filter(Filter::JwtAuthn(config(provider(cache), &one_rule)))
         }
         Variant::Portcullis => listener.filter(Wasm::portcullis(config(provider(json!({})), &one_rule))),
+        Variant::Empty => {
+            let wasm = Wasm::new(&empty_module(), PluginConfig::Json(json!({})));
+            listener.filter(wasm.name("empty"))
+        }
+        Variant::Rules(count) => {
+            let rule = |number: usize| {
+                json!({
+                    "name": format!("service-{number}"),
+                    "match": { "path_template": format!("/service-{number}/items/{{item}}"), "methods": ["GET"] },
+                    "requires": requires,
+                })
+            };
+            let mut rules: Vec<Value> = (2..*count).map(rule).collect();
+            rules.push(json!({
+                "name": "orders",
+                "match": { "path_template": "/orders/{order}", "methods": ["GET"] },
+                "requires": requires,
+            }));
+            rules.push(one_rule[0].clone());
+            listener.filter(Wasm::portcullis(config(provider(json!({})), &json!(rules))))
+        }
+        Variant::Keys(count) => {
+            let more = (1..*count).map(|number| Key::generate(GROWN, &format!("other-{number}")));
+            let set: Vec<Key> = more.chain([keys[0].clone()]).collect();
+            let change = json!({ "local_jwks": { "inline_string": jwks(&set).to_string() } });
+            listener.filter(Wasm::portcullis(config(provider(change), &one_rule)))
+        }
+        Variant::Cache(count) => {
+            let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
+            listener.filter(Wasm::portcullis(config(provider(cache), &one_rule)))
+        }
         Variant::Module { path, .. } => {
             let config = PluginConfig::Json(config(provider(json!({})), &one_rule));
             listener.filter(Wasm::new(path, config))

@@ -5,10 +5,15 @@
 //! RFC 7519 section 4), nesting is bounded, the text is UTF-8 without a byte order mark, and numbers
 //! that no number type can hold are refused.
 
+mod text;
+
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+pub use text::Text;
 
 /// A JSON value. Members keep the order in which they were written.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,7 +25,7 @@ pub enum Json {
     /// A number
     Number(Number),
     /// A string
-    String(String),
+    String(Text),
     /// An array
     Array(Vec<Json>),
     /// An object
@@ -58,8 +63,8 @@ impl Number {
 }
 
 /// The members of a JSON object, each name once.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Object(Vec<(String, Json)>);
+#[derive(Clone, PartialEq, Default)]
+pub struct Object(Vec<(Text, Json)>);
 
 /// Why a text is not JSON that we accept. Says what and where, and repeats nothing of the text.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,13 +85,30 @@ pub const MAX_DEPTH: usize = 64;
 /// Any departure from RFC 8259, a duplicate member, nesting below [`MAX_DEPTH`], a number out of
 /// range, or text after the value.
 pub fn parse(text: &[u8]) -> Result<Json, Error> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Value { depth: MAX_DEPTH }.deserialize(&mut reader).map_err(Error::new)?;
+    let text = std::str::from_utf8(text).map_err(|error| Error::not_utf8(text, error.valid_up_to()))?;
+    parse_shared(&Arc::from(text))
+}
+
+/// The same for a text whose strings become pieces of it.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn parse_shared(source: &Arc<str>) -> Result<Json, Error> {
+    let mut reader = serde_json::Deserializer::from_str(source);
+    let value = Value { source, depth: MAX_DEPTH };
+    let value = value.deserialize(&mut reader).map_err(Error::new)?;
     reader.end().map_err(Error::new)?;
     Ok(value)
 }
 
 impl Error {
+    fn not_utf8(text: &[u8], at: usize) -> Self {
+        let before = text.get(..at).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        let column = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().len().saturating_add(1);
+        Self(format!("not UTF-8 (line {line}, column {column})"))
+    }
+
     fn new(error: serde_json::Error) -> Self {
         use serde_json::error::Category;
         let what = match error.classify() {
@@ -179,15 +201,17 @@ impl Object {
     /// # Errors
     /// The name that is there more than once.
     pub fn new(members: Vec<(String, Json)>) -> Result<Self, String> {
-        match duplicate(&members) {
+        let members = members.into_iter().map(|(name, value)| (Text::from(name), value));
+        let object = Self(members.collect());
+        match object.duplicate() {
             Some(name) => Err(name.to_owned()),
-            None => Ok(Self(members)),
+            None => Ok(object),
         }
     }
 
     /// The member of that name.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// Whether there is a member of that name, `null` included.
@@ -209,42 +233,88 @@ impl Object {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
 
-/// A name that comes twice. Few members are compared pairwise, many are sorted, so that a large
-/// object costs no more than its size asks for.
-fn duplicate(members: &[(String, Json)]) -> Option<&str> {
-    if members.len() <= 16 {
-        let mut rest = members;
-        while let Some(((name, _), tail)) = rest.split_first() {
-            if tail.iter().any(|(other, _)| other == name) {
+    /// A name that comes twice. Few names are compared pairwise, and only those that look alike; many are
+    /// sorted, so that a large object costs no more than its size asks for.
+    fn duplicate(&self) -> Option<&str> {
+        const FEW: usize = 24;
+        if self.0.len() > FEW {
+            let mut names: Vec<&str> = self.iter().map(|(name, _)| name).collect();
+            names.sort_unstable();
+            return names.array_windows::<2>().find(|[a, b]| a == b).map(|[a, _]| *a);
+        }
+        let mut seen = 0u64;
+        for (at, (name, _)) in self.iter().enumerate() {
+            let looks = look(name);
+            if seen & looks != 0 && self.iter().take(at).any(|(other, _)| other == name) {
                 return Some(name);
             }
-            rest = tail;
+            seen |= looks;
         }
-        return None;
+        None
     }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    names.array_windows::<2>().find(|[a, b]| a == b).map(|[a, _]| *a)
 }
 
-/// Reads one value; `depth` is how many levels of nesting may still open.
+/// One of 64 bits, the same for the same name.
+fn look(name: &str) -> u64 {
+    let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or(0));
+    let bytes = name.as_bytes();
+    let sum = bytes.len().wrapping_mul(5) ^ byte(bytes.first()).wrapping_mul(3) ^ byte(bytes.last());
+    1u64.wrapping_shl((sum & 63) as u32)
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Reads a member's name.
+struct Name<'s>(&'s Arc<str>);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Text;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Text, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name<'_> {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Text, E> {
+        Ok(Text::of(self.0, name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Text, E> {
+        Ok(Text::from(name))
+    }
+}
+
+/// Reads one value.
 #[derive(Clone, Copy)]
-struct Value {
+struct Value<'s> {
+    /// The text that is read.
+    source: &'s Arc<str>,
+    /// How many levels of nesting may still open.
     depth: usize,
 }
 
-impl Value {
+impl Value<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
-            Some(depth) => Ok(Self { depth }),
+            Some(depth) => Ok(Self { depth, ..self }),
             None => Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels"))),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Json, D::Error> {
@@ -252,7 +322,7 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-impl<'de> Visitor<'de> for Value {
+impl<'de> Visitor<'de> for Value<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -286,12 +356,12 @@ impl<'de> Visitor<'de> for Value {
         }
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.to_owned()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json, E> {
+        Ok(Json::String(Text::of(self.source, text)))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Json, E> {
-        Ok(Json::String(text))
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(Text::from(text)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
@@ -305,14 +375,17 @@ impl<'de> Visitor<'de> for Value {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
         let inner = self.deeper()?;
-        let mut members = Vec::new();
-        while let Some(name) = entries.next_key::<String>()? {
-            members.push((name, entries.next_value_seed(inner)?));
+        // Most claims sets have as many members.
+        const USUAL: usize = 16;
+        let room = if self.depth == MAX_DEPTH { USUAL } else { 0 };
+        let mut object = Object(Vec::with_capacity(room));
+        while let Some(name) = entries.next_key_seed(Name(self.source))? {
+            object.0.push((name, entries.next_value_seed(inner)?));
         }
-        match Object::new(members) {
-            Ok(object) => Ok(Json::Object(object)),
-            Err(_) => Err(A::Error::custom("a member name comes twice in one object")),
+        if object.duplicate().is_some() {
+            return Err(A::Error::custom("a member name comes twice in one object"));
         }
+        Ok(Json::Object(object))
     }
 }
 
