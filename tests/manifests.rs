@@ -313,8 +313,15 @@ fn every_manifest_satisfies_the_schema_of_its_kind() {
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    let expected =
-        ["Backend", "DestinationRule", "EnvoyExtensionPolicy", "HTTPRoute", "ServiceEntry", "TrafficExtension", "WasmPlugin"];
+    let expected = [
+        "Backend",
+        "DestinationRule",
+        "EnvoyExtensionPolicy",
+        "HTTPRoute",
+        "ServiceEntry",
+        "TrafficExtension",
+        "WasmPlugin",
+    ];
     assert!(kinds.iter().map(String::as_str).eq(expected), "{kinds:?}");
 }
 
@@ -373,7 +380,12 @@ fn values_out_of_bounds_are_found_as_well_as_names() {
         ("istio/sidecar.yaml", "/spec/match/0/mode", "INBOUND", "spec.match[0].mode"),
         ("istio/identity-provider.yaml", "/spec/ports/0/number", "443", "spec.ports[0].number"),
         ("envoy-gateway/gateway.yaml", "/spec/targetRefs/0/kind", "Gate way", "spec.targetRefs[0].kind"),
-        ("envoy-gateway/identity-provider.yaml", "/spec/endpoints/0/fqdn/hostname", "idp_example", "hostname"),
+        (
+            "envoy-gateway/identity-provider.yaml",
+            "/spec/endpoints/0/fqdn/hostname",
+            "idp_example",
+            "hostname",
+        ),
     ];
     for (file, pointer, value, expected) in cases {
         let document = all.iter().find(|document| document.file.ends_with(file)).expect(file);
@@ -408,7 +420,8 @@ fn the_compose_file_pins_its_images_and_publishes_on_loopback_alone() {
         let of = |key: &str| service.get(key).or_else(|| service["<<"].get(key)).cloned().unwrap_or_default();
         let image = of("image");
         let image = image.as_str().expect("an image");
-        let default = image.split(":-").nth(1).unwrap_or_else(|| panic!("{name}: {image} cannot be overridden"));
+        let default =
+            image.split(":-").nth(1).unwrap_or_else(|| panic!("{name}: {image} cannot be overridden"));
         let tag = default.trim_end_matches('}').rsplit(':').next().unwrap_or_default();
         assert!(default.contains(':') && !tag.is_empty() && tag != "latest", "{name}: {image} is not pinned");
         for port in of("ports").as_array().into_iter().flatten() {

@@ -43,10 +43,12 @@ impl Crds {
             }
             // One of the files is a template; the lines that say so are no part of the schemas.
             let text = fs::read_to_string(&path).expect("a file of schemas");
-            let text: String = text.lines().filter(|line| !line.contains("{{")).map(|line| format!("{line}\n")).collect();
+            let text: String =
+                text.lines().filter(|line| !line.contains("{{")).map(|line| format!("{line}\n")).collect();
             for definition in documents(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
                 let spec = &definition["spec"];
-                let (Some(group), Some(kind)) = (spec["group"].as_str(), spec["names"]["kind"].as_str()) else {
+                let (Some(group), Some(kind)) = (spec["group"].as_str(), spec["names"]["kind"].as_str())
+                else {
                     continue;
                 };
                 for version in spec["versions"].as_array().into_iter().flatten() {
@@ -105,7 +107,8 @@ fn metadata(metadata: &Value, problems: &mut Vec<String>) {
     for (name, value) in members {
         match name.as_str() {
             "name" | "namespace" if value.is_string() => {}
-            "labels" | "annotations" if value.as_object().is_some_and(|all| all.values().all(Value::is_string)) => {}
+            "labels" | "annotations"
+                if value.as_object().is_some_and(|all| all.values().all(Value::is_string)) => {}
             _ => problems.push(format!("metadata.{name}: is not known, or not of its type")),
         }
     }
@@ -195,11 +198,13 @@ fn satisfies(value: &Value, schema: &Value) -> bool {
     let mut problems = Vec::new();
     constraints(value, schema, "", &mut problems);
     let members = schema["properties"].as_object().into_iter().flatten();
-    let below = members.into_iter().all(|(name, of_member)| {
-        value.get(name).is_none_or(|member| satisfies(member, of_member))
-    });
+    let below = members
+        .into_iter()
+        .all(|(name, of_member)| value.get(name).is_none_or(|member| satisfies(member, of_member)));
     let items = value.as_array().filter(|_| schema["items"].is_object());
-    problems.is_empty() && below && items.is_none_or(|items| items.iter().all(|item| satisfies(item, &schema["items"])))
+    problems.is_empty()
+        && below
+        && items.is_none_or(|items| items.iter().all(|item| satisfies(item, &schema["items"])))
 }
 
 fn alternatives(demand: &Value) -> impl Iterator<Item = &Value> {
