@@ -9,14 +9,17 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-micro fuzz wasm wasm-for-tests lint clean
+.PHONY: help run test test-matrix bench bench-micro fuzz wasm wasm-for-tests image reproducible lint clean
+.PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test gate'      make test: only these, as cargo test takes it"
+	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
+	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
 	@echo "  FUZZ_SECONDS=60         make fuzz: how long each fuzzer runs; ARGS='path gate': only these"
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
@@ -36,6 +39,9 @@ test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 
+test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supported version of it
+	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
+
 bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
@@ -51,6 +57,24 @@ wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
 
 wasm-for-tests: # the filter with a header that makes it trap: for tests of what follows, and nothing else
 	@$(PYTHON) -B scripts/build-wasm --trap
+
+image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway
+	@$(PYTHON) -B scripts/image
+
+reproducible: wasm ## build the filter once more, in another folder, and compare every byte
+	@$(PYTHON) -B scripts/reproducible
+
+compose-up: ## two Envoys, the demo and Prometheus under Docker Compose; healthy when this returns
+	@$(PYTHON) -B scripts/compose up
+
+compose-test: ## the walk through both, then failures: an Envoy killed, the provider gone, keys rotated
+	@$(PYTHON) -B scripts/compose test
+
+compose-down: ## remove what compose-up made
+	@$(PYTHON) -B scripts/compose down
+
+compose-stand-ins: ## images in place of the public ones, where none can be pulled; then STAND_IN=1
+	@$(PYTHON) -B scripts/compose stand-ins
 
 lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/toolchain wasm lint

@@ -8,6 +8,7 @@
 //! | [`client`] | HTTP requests in which every byte can be chosen |
 //! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
 //! | [`walk`] | the numbered demonstration behind `make run` |
+//! | [`compose`] | the test of the stack under Docker Compose, behind `make compose-test` |
 //! | [`mod@bench`] | the benchmark behind `make bench` |
 //!
 //! Everything is blocking, so that a test reads from top to bottom; the servers run on one hidden runtime.
@@ -32,6 +33,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod compose;
 mod door;
 pub mod envoy;
 pub mod idp;

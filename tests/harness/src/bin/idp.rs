@@ -5,6 +5,7 @@
 
 use std::env;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::{Alg, Idp};
 
@@ -26,7 +27,9 @@ fn start() -> Result<Idp, String> {
     let listen =
         env::args().nth(1).or_else(|| env::var("LISTEN").ok()).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
     let addr = listen.parse().map_err(|error| format!("{listen:?} is no address: {error}"))?;
-    let mut idp = Idp::builder().addr(addr);
+    // Whoever knows the keys of an earlier run must not take these for them.
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
+    let mut idp = Idp::builder().addr(addr).first_generation(usize::try_from(started).unwrap_or(1));
     if let Ok(issuer) = env::var("ISSUER") {
         idp = idp.issuer(&issuer);
     }

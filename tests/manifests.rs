@@ -1,0 +1,433 @@
+//! What operators copy is sound: every manifest satisfies the published schema of its kind, every plugin configuration
+//! is one that the filter accepts without a warning, nothing fails open, and a typo anywhere is found.
+
+#[path = "common/crd.rs"]
+mod crd;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crd::{Crds, documents};
+use harness::{shared, skip, workspace};
+use portcullis::config::Config;
+use serde_json::Value;
+
+/// A YAML document of the repository.
+struct Document {
+    /// The file, and which document of it.
+    name: String,
+    file: PathBuf,
+    content: Value,
+}
+
+impl Document {
+    fn is_kubernetes(&self) -> bool {
+        self.content.get("apiVersion").is_some()
+    }
+}
+
+/// A plugin configuration, and what the host is told beside it.
+struct Plugin<'d> {
+    path: String,
+    configuration: Option<Value>,
+    /// `FAIL_RELOAD`, or whatever the host does when the module traps.
+    on_failure: Option<&'d Value>,
+    closed: &'static str,
+}
+
+/// Every file below a folder with this extension.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn parse(file: &Path, text: &str, what: &str) -> Vec<Document> {
+    let shown = file.strip_prefix(workspace()).unwrap_or(file).display().to_string();
+    let parsed = documents(text).unwrap_or_else(|error| panic!("{shown}{what}: {error}"));
+    let named = parsed.into_iter().enumerate().map(|(index, content)| Document {
+        name: format!("{shown}{what}#{index}"),
+        file: file.to_owned(),
+        content,
+    });
+    named.collect()
+}
+
+/// Every document under `envoy/`.
+fn manifests() -> Vec<Document> {
+    let read = |file: &PathBuf| parse(file, &fs::read_to_string(file).expect("a text"), "");
+    files(&workspace().join("envoy"), "yaml").iter().flat_map(read).collect()
+}
+
+/// Every block of YAML in the pages.
+fn blocks() -> Vec<Document> {
+    let root = workspace();
+    let mut pages = files(&root.join("envoy"), "md");
+    pages.extend(files(&root.join("docs"), "md"));
+    pages.push(root.join("README.md"));
+    let mut found = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a text");
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for (index, block) in blocks.enumerate() {
+            found.extend(parse(&page, block, &format!(" block {index}")));
+        }
+    }
+    found
+}
+
+/// Every plugin in a document, wherever it stands.
+fn plugins(content: &Value) -> Vec<Plugin<'_>> {
+    let spec = &content["spec"];
+    match content["kind"].as_str() {
+        Some("TrafficExtension") => vec![Plugin {
+            path: "spec.wasm.pluginConfig".to_owned(),
+            configuration: spec["wasm"].get("pluginConfig").cloned(),
+            on_failure: spec["wasm"].get("failStrategy"),
+            closed: "\"FAIL_RELOAD\"",
+        }],
+        Some("WasmPlugin") => vec![Plugin {
+            path: "spec.pluginConfig".to_owned(),
+            configuration: spec.get("pluginConfig").cloned(),
+            on_failure: spec.get("failStrategy"),
+            closed: "\"FAIL_RELOAD\"",
+        }],
+        Some("EnvoyExtensionPolicy") => {
+            let each = spec["wasm"].as_array().into_iter().flatten().enumerate();
+            let each = each.map(|(index, wasm)| Plugin {
+                path: format!("spec.wasm[{index}].config"),
+                configuration: wasm.get("config").cloned(),
+                on_failure: wasm.get("failOpen"),
+                closed: "false",
+            });
+            each.collect()
+        }
+        _ => {
+            let mut found = Vec::new();
+            in_envoy(content, "", &mut found);
+            found
+        }
+    }
+}
+
+fn in_envoy<'d>(value: &'d Value, path: &str, found: &mut Vec<Plugin<'d>>) {
+    let kind = value["@type"].as_str().unwrap_or_default();
+    if kind.ends_with("filters.http.wasm.v3.Wasm") {
+        let config = &value["config"];
+        let given = &config["configuration"];
+        let configuration = match given["@type"].as_str().unwrap_or_default() {
+            "type.googleapis.com/google.protobuf.StringValue" => {
+                given["value"].as_str().and_then(|text| serde_json::from_str(text).ok())
+            }
+            "type.googleapis.com/google.protobuf.Struct" => given.get("value").cloned(),
+            _ => None,
+        };
+        found.push(Plugin {
+            path: format!("{path}.config.configuration"),
+            configuration,
+            on_failure: config.get("failure_policy"),
+            closed: "\"FAIL_RELOAD\"",
+        });
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                in_envoy(member, &format!("{path}.{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                in_envoy(item, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The Envoy clusters that a document makes, by the names under which a plugin can call them.
+fn clusters(content: &Value, found: &mut BTreeSet<String>) {
+    let (metadata, spec) = (&content["metadata"], &content["spec"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match content["kind"].as_str() {
+        Some("ServiceEntry") => {
+            for host in spec["hosts"].as_array().into_iter().flatten() {
+                for port in spec["ports"].as_array().into_iter().flatten() {
+                    found.insert(format!("outbound|{}||{}", port["number"], text(host)));
+                }
+            }
+        }
+        Some("HTTPRoute") => {
+            for (index, rule) in spec["rules"].as_array().into_iter().flatten().enumerate() {
+                if rule["backendRefs"].as_array().is_some_and(|backends| !backends.is_empty()) {
+                    let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+                    found.insert(format!("httproute/{namespace}/{name}/rule/{index}"));
+                }
+            }
+        }
+        _ => in_static(content, found),
+    }
+}
+
+fn in_static(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if members.contains_key("load_assignment") {
+                found.insert(members["name"].as_str().unwrap_or_default().to_owned());
+            }
+            members.values().for_each(|member| in_static(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| in_static(item, found)),
+        _ => {}
+    }
+}
+
+/// The clusters that a plugin configuration names.
+fn called(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(name)) = members.get("cluster") {
+                found.insert(name.clone());
+            }
+            members.values().for_each(|member| called(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| called(item, found)),
+        _ => {}
+    }
+}
+
+/// What is wrong with the plugins of a document; `known` are the clusters of its folder, where that is asked.
+fn plugin_problems(content: &Value, known: Option<&BTreeSet<String>>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for plugin in plugins(content) {
+        let mut wrong = |what: String| problems.push(format!("{}: {what}", plugin.path));
+        if plugin.on_failure.map(Value::to_string).as_deref() != Some(plugin.closed) {
+            wrong(format!("on failure {:?}, and it should be {}", plugin.on_failure, plugin.closed));
+        }
+        let Some(configuration) = &plugin.configuration else {
+            wrong("there is no configuration, or it is no JSON".to_owned());
+            continue;
+        };
+        match Config::parse(configuration.to_string().as_bytes(), &|_| None) {
+            Ok(config) => config.warnings.iter().for_each(|warning| wrong(format!("{warning}"))),
+            Err(errors) => errors.iter().for_each(|error| wrong(format!("{error}"))),
+        }
+        let mut names = BTreeSet::new();
+        called(configuration, &mut names);
+        for name in names {
+            if known.is_some_and(|known| !known.contains(&name)) {
+                wrong(format!("no file of this folder makes the cluster {name}"));
+            }
+        }
+    }
+    problems
+}
+
+/// The clusters of the folder in which a document lies.
+fn neighbours(document: &Document, all: &[Document]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for other in all.iter().filter(|other| other.file.parent() == document.file.parent()) {
+        clusters(&other.content, &mut found);
+    }
+    found
+}
+
+/// Every document that is the given one with one key misspelt, and where.
+fn typos(content: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    let mut pointers = Vec::new();
+    keys(content, String::new(), &mut pointers);
+    for (object, key) in pointers {
+        let mut changed = content.clone();
+        let members = changed.pointer_mut(&object).and_then(Value::as_object_mut).expect("an object");
+        let value = members.remove(&key).expect("the key");
+        members.insert(format!("{key}x"), value);
+        found.push((format!("{object}/{key}"), changed));
+    }
+    found
+}
+
+fn keys(value: &Value, at: String, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                found.push((at.clone(), name.clone()));
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                keys(member, format!("{at}/{escaped}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                keys(item, format!("{at}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Keys that a person chooses, which no schema can know.
+fn is_free(pointer: &str) -> bool {
+    ["/matchLabels/", "/labels/", "/annotations/"].iter().any(|free| pointer.contains(free))
+}
+
+#[test]
+fn every_plugin_configuration_is_accepted_fails_closed_and_calls_clusters_that_exist() {
+    let (manifests, blocks) = (manifests(), blocks());
+    let mut count = 0;
+    let mut problems = Vec::new();
+    for document in &manifests {
+        count += plugins(&document.content).len();
+        let known = neighbours(document, &manifests);
+        let found = plugin_problems(&document.content, Some(&known));
+        problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
+    }
+    for document in &blocks {
+        count += plugins(&document.content).len();
+        let found = plugin_problems(&document.content, None);
+        problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    // Istio 4 and 3 for the shop, Envoy Gateway 1 and 3, plain Envoy 1, 1 and 3, the compose file's, two to paste.
+    assert!(count >= 19, "only {count} plugins were found");
+}
+
+#[test]
+fn every_manifest_satisfies_the_schema_of_its_kind() {
+    let Some(folder) = shared("crds") else {
+        return skip("every_manifest_satisfies_the_schema_of_its_kind", "../shared/crds is missing");
+    };
+    let crds = Crds::read(&folder);
+    let mut kinds = BTreeSet::new();
+    let mut problems = Vec::new();
+    for document in manifests().iter().filter(|document| document.is_kubernetes()) {
+        kinds.insert(document.content["kind"].as_str().unwrap_or_default().to_owned());
+        let found = crds.problems(&document.content);
+        problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let expected = [
+        "Backend",
+        "DestinationRule",
+        "EnvoyExtensionPolicy",
+        "HTTPRoute",
+        "ServiceEntry",
+        "TrafficExtension",
+        "WasmPlugin",
+    ];
+    assert!(kinds.iter().map(String::as_str).eq(expected), "{kinds:?}");
+}
+
+#[test]
+fn a_typo_in_any_key_of_any_manifest_is_found() {
+    let Some(folder) = shared("crds") else {
+        return skip("a_typo_in_any_key_of_any_manifest_is_found", "../shared/crds is missing");
+    };
+    let crds = Crds::read(&folder);
+    let all = manifests();
+    let mut tried = 0;
+    let mut unnoticed = Vec::new();
+    for document in all.iter().filter(|document| document.is_kubernetes()) {
+        let known = neighbours(document, &all);
+        for (pointer, changed) in typos(&document.content) {
+            if is_free(&pointer) {
+                continue;
+            }
+            tried += 1;
+            if crds.problems(&changed).is_empty() && plugin_problems(&changed, Some(&known)).is_empty() {
+                unnoticed.push(format!("{}: {pointer}", document.name));
+            }
+        }
+    }
+    assert!(unnoticed.is_empty(), "of {tried} typos these went unnoticed:\n{}", unnoticed.join("\n"));
+    assert!(tried > 500, "only {tried} typos were tried");
+}
+
+#[test]
+fn a_typo_in_any_key_of_a_plain_plugin_configuration_is_found() {
+    let mut tried = 0;
+    for document in manifests().iter().filter(|document| !document.is_kubernetes()) {
+        for plugin in plugins(&document.content) {
+            let configuration = plugin.configuration.expect("a configuration");
+            for (pointer, changed) in typos(&configuration) {
+                tried += 1;
+                let parsed = Config::parse(changed.to_string().as_bytes(), &|_| None);
+                let noticed = parsed.map_or(true, |config| !config.warnings.is_empty());
+                assert!(noticed, "{}: {pointer} went unnoticed", document.name);
+            }
+        }
+    }
+    assert!(tried > 100, "only {tried} typos were tried");
+}
+
+#[test]
+fn values_out_of_bounds_are_found_as_well_as_names() {
+    let Some(folder) = shared("crds") else {
+        return skip("values_out_of_bounds_are_found_as_well_as_names", "../shared/crds is missing");
+    };
+    let crds = Crds::read(&folder);
+    let all = manifests();
+    let cases = [
+        ("istio/gateway.yaml", "/spec/phase", "AUTHENTICATION", "spec.phase"),
+        ("istio/gateway.yaml", "/spec/wasm/url", "", "spec.wasm.url"),
+        ("istio/sidecar.yaml", "/spec/match/0/mode", "INBOUND", "spec.match[0].mode"),
+        ("istio/identity-provider.yaml", "/spec/ports/0/number", "443", "spec.ports[0].number"),
+        ("envoy-gateway/gateway.yaml", "/spec/targetRefs/0/kind", "Gate way", "spec.targetRefs[0].kind"),
+        (
+            "envoy-gateway/identity-provider.yaml",
+            "/spec/endpoints/0/fqdn/hostname",
+            "idp_example",
+            "hostname",
+        ),
+    ];
+    for (file, pointer, value, expected) in cases {
+        let document = all.iter().find(|document| document.file.ends_with(file)).expect(file);
+        let mut changed = document.content.clone();
+        *changed.pointer_mut(pointer).expect(pointer) = value.into();
+        let problems = crds.problems(&changed).join("\n");
+        assert!(problems.contains(expected), "{file}: {pointer} = {value:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn no_file_for_operators_fails_open() {
+    for file in files(&workspace().join("envoy"), "yaml") {
+        let text = fs::read_to_string(&file).expect("a text");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            let line = line.split(" #").next().unwrap_or_default();
+            assert!(!line.contains("FAIL_OPEN"), "{}: {line}", file.display());
+            assert!(!line.replace(' ', "").contains("failOpen:true"), "{}: {line}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_pins_its_images_and_publishes_on_loopback_alone() {
+    let file = workspace().join("envoy/docker-compose.yaml");
+    let mut read = documents(&fs::read_to_string(file).expect("the compose file")).expect("YAML");
+    let compose = read.pop().expect("a document");
+    let services = compose["services"].as_object().expect("services");
+    assert_eq!(services.len(), 5);
+    for (name, service) in services {
+        // What stands in an anchor is a member of `<<` to a reader that does not merge.
+        let of = |key: &str| service.get(key).or_else(|| service["<<"].get(key)).cloned().unwrap_or_default();
+        let image = of("image");
+        let image = image.as_str().expect("an image");
+        let default =
+            image.split(":-").nth(1).unwrap_or_else(|| panic!("{name}: {image} cannot be overridden"));
+        let tag = default.trim_end_matches('}').rsplit(':').next().unwrap_or_default();
+        assert!(default.contains(':') && !tag.is_empty() && tag != "latest", "{name}: {image} is not pinned");
+        for port in of("ports").as_array().into_iter().flatten() {
+            assert!(port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")), "{name}: {port}");
+        }
+        assert!(of("network_mode").is_null() && of("privileged").is_null(), "{name}");
+        assert!(!of("healthcheck").is_null(), "{name} has no health check");
+    }
+}
