@@ -9,6 +9,8 @@ pub type Field<'a> = (&'a [u8], &'a [u8]);
 pub trait Surroundings {
     /// Whether the connection that the request came over is TLS, on this hop.
     fn is_tls(&self) -> bool;
+    /// The address of the client, as the proxy sees it.
+    fn client_address(&self) -> Option<String>;
     /// What the matched route of the proxy says under a key of its metadata for this filter.
     fn route_metadata(&self, key: &str) -> Metadata;
 }
@@ -31,6 +33,10 @@ pub struct Nowhere;
 impl Surroundings for Nowhere {
     fn is_tls(&self) -> bool {
         false
+    }
+
+    fn client_address(&self) -> Option<String> {
+        None
     }
 
     fn route_metadata(&self, _: &str) -> Metadata {

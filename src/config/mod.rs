@@ -3,6 +3,7 @@
 //! [`Config::parse`] reads the plugin configuration strictly: an unknown field, a wrong type or a
 //! contradiction is an error, all errors are told at once, and nothing runs on a guess.
 
+mod audit;
 mod authorize;
 mod conditions;
 mod fields;
@@ -22,7 +23,7 @@ pub use problem::Problem;
 pub use provider::{Keys, Provider};
 
 use crate::answer::{Body, Style};
-use crate::gate::Entry;
+use crate::gate::{AuditPolicy, Entry};
 
 use crate::json::Json;
 use crate::keys::Hidden;
@@ -49,6 +50,8 @@ pub struct Config {
     pub style: Style,
     /// What is written to the filter state.
     pub filter_state: Selection,
+    /// What is written to the log of single decisions.
+    pub audit: AuditPolicy,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<Hidden>,
     /// What is legal and dangerous.
@@ -175,6 +178,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         stripped: fields.bool("strip_failure_response", false),
     };
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
+    let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
         ("filter_state_rules", "choose by path in \"rules\", or with \"rule\" in the metadata of the route"),
         ("stat_prefix", "its metrics have one name in every proxy; remove it"),
@@ -205,6 +209,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         realm,
         style,
         filter_state,
+        audit,
         shared_data_secret,
         warnings: Vec::new(),
     })
@@ -233,6 +238,7 @@ fn selection(item: &Item<'_>) -> Option<Selection> {
     Some(selection)
 }
 
+/// A secret of the environment.
 fn secret(item: &Item<'_>, environment: Environment<'_>) -> Option<Hidden> {
     let mut fields = item.fields()?;
     let named = fields.required("environment_variable", "name the variable that holds the secret");

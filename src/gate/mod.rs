@@ -3,6 +3,7 @@
 //! The gate does no I/O. It is asked about requests and told of time and of fetched keys; what should
 //! happen it hands out as values.
 
+mod audit;
 mod csrf;
 mod judge;
 mod notes;
@@ -29,9 +30,10 @@ use crate::request::Request;
 use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Requirement, Rule, canonical, host_of};
 use crate::time::Timestamp;
 
+use audit::Audit;
+pub use audit::{AuditPolicy, ShownSubject};
 pub use csrf::Csrf;
 use judge::{Judge, Lack, Why};
-use notes::Notes;
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
 use plan::Plan;
 use route::OnRoute;
@@ -94,7 +96,7 @@ pub struct Gate {
     /// The verdicts on each provider's tokens.
     verdicts: Vec<Verdicts>,
     waiting: Waiting,
-    notes: Notes,
+    audit: Audit,
     metrics: Metrics,
     /// When the gauges were last shown.
     gauged: Timestamp,
@@ -125,6 +127,7 @@ impl Gate {
         let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
         let everyone: Vec<_> = (0..config.providers.len()).map(ProviderId).collect();
         let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
+        let audit = Audit::new(&config.audit, random);
         let mut gate = Self {
             metrics: Metrics::new(&config),
             gauged: Timestamp::default(),
@@ -138,7 +141,7 @@ impl Gate {
             sources,
             verdicts,
             waiting: Waiting::default(),
-            notes: Notes::default(),
+            audit,
             effects: VecDeque::new(),
         };
         for at in 0..gate.sources.len() {
@@ -165,7 +168,7 @@ impl Gate {
     /// Decides a request that has just arrived.
     pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
         let outcome = self.judge(stream, None, request, now);
-        self.count(outcome)
+        self.note(outcome, request, now)
     }
 
     /// Decides a request that waited. It waits again only where the fetch that it waited for had begun
@@ -178,14 +181,19 @@ impl Gate {
         now: Timestamp,
     ) -> Outcome {
         let outcome = self.judge(stream, Some(waited), request, now);
-        self.count(outcome)
+        self.note(outcome, request, now)
     }
 
-    fn count(&mut self, outcome: Outcome) -> Outcome {
-        match &outcome {
-            Outcome::Allow(allow) => self.metrics.decided(&allow.state),
-            Outcome::Deny(refusal) => self.metrics.decided(&refusal.state),
-            Outcome::Wait => {}
+    /// Counts a decision, and tells the log of it where that is wanted.
+    fn note(&mut self, outcome: Outcome, request: &Request<'_>, now: Timestamp) -> Outcome {
+        let state = match &outcome {
+            Outcome::Allow(allow) => &allow.state,
+            Outcome::Deny(refusal) => &refusal.state,
+            Outcome::Wait => return outcome,
+        };
+        self.metrics.decided(state);
+        if let Some(line) = self.audit.line(state, request, now) {
+            self.effects.push_back(Effect::Log(log::Level::Info, line));
         }
         outcome
     }
@@ -293,7 +301,7 @@ impl Gate {
             Met::Nothing => (None, None),
             Met::Ambiguous(rule) => {
                 let denial = self.denial(Reason::PathAmbiguous, None);
-                return self.refuse(denial, rule, None, allow, now);
+                return self.refuse(denial, rule, None, allow);
             }
         };
         if config.bypass_cors_preflight && is_preflight(request) {
@@ -303,10 +311,10 @@ impl Gate {
         let unmatched = self.denial(Reason::RouteUnmatched, None);
         let on_route = OnRoute::read(request.surroundings());
         let rule = match &on_route {
-            Err(_) => return self.refuse(unmatched, met, None, allow, now),
+            Err(_) => return self.refuse(unmatched, met, None, allow),
             // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
             Ok(OnRoute { rule: Some(name), .. }) if has_path => match config.rules.named(name) {
-                None => return self.refuse(unmatched, None, None, allow, now),
+                None => return self.refuse(unmatched, None, None, allow),
                 named => named,
             },
             Ok(_) => met,
@@ -317,7 +325,7 @@ impl Gate {
             return if open && scopes.is_empty() {
                 Outcome::Allow(allow)
             } else {
-                self.refuse(unmatched, None, None, allow, now)
+                self.refuse(unmatched, None, None, allow)
             };
         };
         let Some(requirement) = &rule.requires else {
@@ -326,7 +334,7 @@ impl Gate {
                 return Outcome::Allow(allow);
             }
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
-            return self.refuse(unmatched, Some(rule), None, allow, now);
+            return self.refuse(unmatched, Some(rule), None, allow);
         };
         let mut judge = Judge {
             config: &config,
@@ -362,7 +370,7 @@ impl Gate {
                 }
                 let provider = asked(Some(provider));
                 let denial = self.denial(Reason::Overloaded, provider.as_deref());
-                return self.refuse(denial, Some(rule), provider, allow, now);
+                return self.refuse(denial, Some(rule), provider, allow);
             }
             Err(Lack { provider: id, why: Why::Deny(reason) }) => {
                 let provider = asked(Some(id));
@@ -371,7 +379,7 @@ impl Gate {
                     retry_after: self.retry_after(id, now),
                     ..self.denial(reason, provider.as_deref())
                 };
-                return self.refuse(denial, Some(rule), provider, allow, now);
+                return self.refuse(denial, Some(rule), provider, allow);
             }
         };
         let principal = accepted.first().map(|(id, verdict)| (*id, Rc::clone(verdict)));
@@ -386,18 +394,19 @@ impl Gate {
             };
             if let Some((reason, verified)) = refused {
                 let provider = asked(principal.as_ref().map(|(id, _)| *id));
+                allow.state.principal = principal.map(|(_, verdict)| verdict);
                 let denial = Denial {
                     verified,
                     scope: challenge(rule.authorize.as_ref(), &scopes),
                     ..self.denial(reason, provider.as_deref())
                 };
-                return self.refuse(denial, Some(rule), provider, allow, now);
+                return self.refuse(denial, Some(rule), provider, allow);
             }
         }
         if let Some((id, _)) = accepted.iter().find(|(_, verdict)| verdict.lacks_required()) {
             let provider = config.provider(*id).map(Rc::clone);
             let denial = Denial { verified: true, ..self.denial(Reason::ClaimInvalid, provider.as_deref()) };
-            return self.refuse(denial, Some(rule), provider, allow, now);
+            return self.refuse(denial, Some(rule), provider, allow);
         }
         if rule.mode == Mode::Enforce {
             let failed = known.iter().filter(|(_, said)| said.is_err()).map(|(id, _)| *id);
@@ -434,21 +443,17 @@ impl Gate {
     /// Refuses a request; under a rule that only reports, says so and lets it pass as it came, but for
     /// the headers that nobody else may write.
     fn refuse(
-        &mut self,
+        &self,
         denial: Denial,
         rule: Option<Rc<Rule>>,
         provider: Option<Rc<Provider>>,
         allow: Allow,
-        now: Timestamp,
     ) -> Outcome {
         let report = rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
         let decision = if report { Decision::WouldDeny } else { Decision::Deny };
         let state = State { decision, reason: Some(denial.reason), rule, provider, ..allow.state };
         if !report {
             return Outcome::Deny(Refusal { denial, state });
-        }
-        if let Some(note) = self.notes.would_deny(&state, now) {
-            self.effects.push_back(Effect::Log(log::Level::Info, note));
         }
         Outcome::Allow(Allow { state, ..allow })
     }

@@ -1,54 +1,46 @@
-//! What the log is told of single requests, so seldom that nobody can flood it.
+//! How often the log is told of single requests, so that nobody can flood it.
 
-use super::outcome::State;
 use crate::time::Timestamp;
 
-/// Lines in a second at the most.
-const MOST: u32 = 10;
-
-/// The lines of this second.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
+/// Lets so many lines through in a second, and counts the others.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    most: u32,
     second: u64,
     said: u32,
     held_back: u64,
 }
 
-impl Notes {
-    /// The line for a request that a reporting rule would have refused, where there is room for one. It
-    /// repeats nothing that the client sent.
-    pub(super) fn would_deny(&mut self, state: &State, now: Timestamp) -> Option<String> {
+impl Limiter {
+    /// At most so many lines in a second.
+    pub(super) fn new(most: u32) -> Self {
+        Self { most, second: 0, said: 0, held_back: 0 }
+    }
+
+    /// Whether a line may be written now; if so, how many were held back before it.
+    pub(super) fn admit(&mut self, now: Timestamp) -> Option<u64> {
         if now.as_secs() != self.second {
             (self.second, self.said) = (now.as_secs(), 0);
         }
-        if self.said >= MOST {
+        if self.said >= self.most {
             self.held_back = self.held_back.saturating_add(1);
             return None;
         }
         self.said = self.said.saturating_add(1);
-        let rule = state.rule.as_ref().map_or("", |rule| &rule.name);
-        let reason = state.reason.map_or("", |reason| reason.as_str());
-        let held_back = match std::mem::take(&mut self.held_back) {
-            0 => String::new(),
-            more => format!(" ({more} more were not written before)"),
-        };
-        Some(format!("rule {rule:?} only reports; it would have refused a request: {reason}{held_back}"))
+        Some(std::mem::take(&mut self.held_back))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     #[test]
     fn a_flood_of_requests_is_no_flood_of_lines() {
-        let mut notes = Notes::default();
-        let state = State { reason: Some(Reason::Expired), ..State::default() };
+        let mut limiter = Limiter::new(10);
         let now = Timestamp::from_secs(100);
-        let said = (0..1000).filter_map(|_| notes.would_deny(&state, now)).count();
-        assert_eq!(said, 10);
-        let next = notes.would_deny(&state, Timestamp::from_secs(101)).unwrap();
-        assert!(next.contains("expired") && next.contains("990 more"), "{next}");
+        assert_eq!((0..1000).filter_map(|_| limiter.admit(now)).count(), 10);
+        assert_eq!(limiter.admit(Timestamp::from_secs(101)), Some(990));
+        assert_eq!(limiter.admit(Timestamp::from_secs(101)), Some(0));
     }
 }

@@ -123,20 +123,23 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// The entries, each a name and its value.
+    /// The entries that are written, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (Entry, &str)> {
+        let selected = Entry::ALL.into_iter().filter(|entry| self.selection.has(*entry));
+        selected.filter_map(|entry| Some((entry, self.shown(entry)?)))
+    }
+
+    /// The value of an entry, whether or not it is written.
+    pub(super) fn shown(&self, entry: Entry) -> Option<&str> {
         let principal = self.principal.as_deref();
-        let all = [
-            (Entry::Decision, Some(self.decision.as_str())),
-            (Entry::Reason, self.reason.map(Reason::as_str)),
-            (Entry::Rule, self.rule.as_ref().map(|rule| rule.name.as_str())),
-            (Entry::Provider, self.provider.as_ref().map(|provider| provider.name.as_str())),
-            (Entry::Subject, principal.and_then(|verdict| verdict.claims().subject.as_deref())),
-            (Entry::Scopes, principal.map(Verdict::scopes)),
-        ];
-        let selection = self.selection;
-        all.into_iter()
-            .filter_map(move |(entry, value)| Some((entry, value.filter(|_| selection.has(entry))?)))
+        match entry {
+            Entry::Decision => Some(self.decision.as_str()),
+            Entry::Reason => self.reason.map(Reason::as_str),
+            Entry::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
+            Entry::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
+            Entry::Subject => principal.and_then(|verdict| verdict.claims().subject.as_deref()),
+            Entry::Scopes => principal.map(Verdict::scopes),
+        }
     }
 
     /// The value of an entry that is written.

@@ -21,6 +21,13 @@ impl Surroundings for Current {
         matches!(abi::property(b"connection\0tls_version"), Property::Value(version) if !version.is_empty())
     }
 
+    fn client_address(&self) -> Option<String> {
+        match abi::property(b"source\0address") {
+            Property::Value(address) => String::from_utf8(address).ok(),
+            Property::Absent | Property::Structure | Property::Failed => None,
+        }
+    }
+
     fn route_metadata(&self, key: &str) -> Metadata {
         let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
             let found = !matches!(abi::property(METADATA), Property::Absent);

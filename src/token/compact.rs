@@ -70,6 +70,12 @@ impl<'t> Jws<'t> {
         &self.header
     }
 
+    /// What is signed: header and payload as they came (RFC 7515 section 5.1). Unlike the whole text it says
+    /// the same for every signature of one token.
+    pub fn signing_input(&self) -> &'t str {
+        self.signing_input
+    }
+
     /// The payload, decoded.
     ///
     /// # Errors
