@@ -40,7 +40,8 @@ fn option(name: &str, default: usize) -> Result<usize, String> {
 
 fn measure() -> Result<(), String> {
     let (rounds, count) = (option("--rounds", 60)?, option("--requests", 400)?);
-    let idp = Idp::builder().algs([Alg::ES256]).cache_control(None).start().map_err(|error| error.to_string())?;
+    let idp =
+        Idp::builder().algs([Alg::ES256]).cache_control(None).start().map_err(|error| error.to_string())?;
     let listener = |name: &str| {
         let config = json!({
             "providers": { "corp": {
@@ -75,7 +76,8 @@ fn measure() -> Result<(), String> {
     let good = vec![Request::get("/orders/7").bearer(&token).to_bytes()];
     let rest = token.split_once('.').ok_or("a token has three parts")?.1;
     let bad = |number: usize| {
-        let header = json!({ "alg": "ES256", "kid": format!("made-up-{number:x}"), "typ": "JWT" }).to_string();
+        let header =
+            json!({ "alg": "ES256", "kid": format!("made-up-{number:x}"), "typ": "JWT" }).to_string();
         Request::get("/orders/7").bearer(&format!("{}.{rest}", b64(header)))
     };
     let failed = |error: std::io::Error| error.to_string();
