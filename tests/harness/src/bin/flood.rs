@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use harness::bench::{Estimate, Load, Processor};
 use harness::idp::{b64, now};
-use harness::{Alg, Connection, Envoy, Idp, Listener, Request, Wasm};
+use harness::{Alg, Envoy, Idp, Listener, Request, Wasm};
 use serde_json::json;
 
 const COOLDOWN: u64 = 30;
@@ -81,27 +81,14 @@ fn measure() -> Result<(), String> {
         Request::get("/orders/7").bearer(&format!("{}.{rest}", b64(header)))
     };
     let failed = |error: std::io::Error| error.to_string();
-    let mut quiet = Load::open(envoy.addr_of("quiet"), CONNECTIONS).map_err(failed)?;
-    let mut flooded = Load::open(envoy.addr_of("flooded"), CONNECTIONS).map_err(failed)?;
-    let mut attackers: Vec<Connection> = (0..CONNECTIONS)
-        .map(|_| Connection::open(envoy.addr_of("flooded")))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
+    let mut quiet = Load::open(envoy.addr_of("quiet"), CONNECTIONS, "200").map_err(failed)?;
+    let mut flooded = Load::open(envoy.addr_of("flooded"), CONNECTIONS, "200").map_err(failed)?;
+    let mut attackers = Load::open(envoy.addr_of("flooded"), CONNECTIONS, "401").map_err(failed)?;
     let mut sent = 0;
-    let mut flood = |count: usize| -> std::io::Result<()> {
-        for _ in 0..count.div_ceil(CONNECTIONS) {
-            for (connection, number) in attackers.iter_mut().zip(sent..) {
-                connection.write(&bad(number))?;
-            }
-            sent += CONNECTIONS;
-            for connection in &mut attackers {
-                let response = connection.read(false, Instant::now() + Duration::from_secs(10))?;
-                if response.status != 401 {
-                    return Err(std::io::Error::other(format!("{} {}", response.status, response.text())));
-                }
-            }
-        }
-        Ok(())
+    let mut flood = |count: usize| {
+        let requests: Vec<_> = (sent..sent + count).map(|number| bad(number).to_bytes()).collect();
+        sent += count;
+        attackers.drive(&requests, count)
     };
     for load in [&mut quiet, &mut flooded] {
         load.drive(&good, 2000).map_err(failed)?;
@@ -114,7 +101,7 @@ fn measure() -> Result<(), String> {
         let mut one = || processor.slice(|| quiet.drive(&good, count)).map_err(failed);
         let mut other = || processor.slice(|| flooded.drive(&good, count)).map_err(failed);
         // Whichever comes first in one round comes last in the next.
-        let (calm, busy) = if round % 2 == 0 {
+        let (calm, busy) = if round.is_multiple_of(2) {
             let calm = one()?;
             (calm, other()?)
         } else {
