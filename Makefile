@@ -9,7 +9,7 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro fuzz wasm wasm-for-tests image reproducible lint clean
+.PHONY: help run test test-matrix bench bench-micro bench-flood fuzz wasm wasm-for-tests image reproducible lint clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -48,6 +48,9 @@ bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, be
 
 bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, by size
 	@$(CARGO) bench $(LOCKED) --quiet --bench refusals
+
+bench-flood: wasm ## what good requests cost Envoy while somebody makes up key ids
+	@$(HARNESS) --release --quiet --bin flood -- $(ARGS)
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)
