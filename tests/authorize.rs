@@ -169,3 +169,65 @@ fn a_claim_is_bound_to_the_request_that_is_asked_about() {
     }
     gateway.assert_sound();
 }
+
+/// The example of the README, with the test's keys and issuer: every condition in it counts.
+#[test]
+fn the_example_in_the_readme_means_what_it_says() {
+    let readme = include_str!("../README.md");
+    let mut blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains("tenant-orders")).expect("the example");
+    let mut example: Value = serde_norway::from_str(block).expect("YAML");
+    let gateway = Gateway::start(|idp| {
+        let corp = example["providers"]["corp"].as_object_mut().expect("the provider");
+        corp.remove("remote_jwks").expect("keys");
+        for (name, value) in local_provider(idp).as_object().expect("an object") {
+            corp.insert(name.clone(), value.clone());
+        }
+        example.clone()
+    });
+    let clerk = || {
+        json!({
+            "scope": "orders:write",
+            "permissions": "print, clerk",
+            "tenant": "acme",
+            "region": "eu",
+            "site": "shop.example",
+            "address": { "country": "AT" },
+            "groups": ["trained", "staff", "choir"],
+            "https://corp.example/level": 3,
+            "email": "a@corp.example",
+            "email_verified": true,
+            "manager": "b",
+        })
+    };
+    let send = |claims: Value| {
+        let request =
+            Request::get("/tenants/acme/orders/7").host("shop.example:8443").header("x-region", "eu");
+        request.bearer(&gateway.idp.token(claims)).send(gateway.addr())
+    };
+    assert_outcome("the clerk", &send(clerk()), "");
+    let admin = json!({ "scope": "orders:read orders:x", "realm_access": { "roles": ["admin"] } });
+    assert_outcome("the admin", &send(admin), "");
+    for (name, value, reason) in [
+        ("scope", json!("orders"), "scope_insufficient"),
+        ("scope", json!("orders:write orders:blocked"), "scope_insufficient"),
+        ("permissions", json!("print"), "role_insufficient"),
+        // Of `any` the first clause names the reason: the admin's role.
+        ("tenant", json!("other"), "role_insufficient"),
+        ("region", json!("us"), "role_insufficient"),
+        ("site", json!("other.example"), "role_insufficient"),
+        ("address", json!({ "country": "DE" }), "role_insufficient"),
+        ("groups", json!(["staff"]), "role_insufficient"),
+        ("status", json!("left"), "role_insufficient"),
+        ("https://corp.example/level", json!(1), "role_insufficient"),
+        ("https://corp.example/level", json!(6), "role_insufficient"),
+        ("email", json!("a@corp.example.evil.example"), "role_insufficient"),
+        ("email_verified", json!("true"), "role_insufficient"),
+        ("manager", json!(null), "role_insufficient"),
+        ("suspended", json!(true), "claim_mismatch"),
+    ] {
+        let what = format!("{name}: {value}");
+        assert_outcome(&what, &send(with(clerk(), json!({ name: value }))), reason);
+    }
+    gateway.assert_sound();
+}

@@ -245,6 +245,14 @@ mod tests {
                 "{provider}\nsaid {errors:#?}\nnot {expected}"
             );
         }
+        let writes = r#","claim_to_headers":[{"header_name":"X-Tenant","claim_name":"t"}]"#;
+        let header = r#"{"not":{"claims":[{"claim":"a","equals_header":"x-tenant"}]}}"#;
+        assert_eq!(
+            read(writes, TEMPLATE, header).unwrap_err(),
+            [
+                "rules[0].authorize: compares a claim with the header \"x-tenant\", which a provider writes; choose another"
+            ]
+        );
         let path = r#"{"claims":[{"claim":"a","equals_path":"tenant"}]}"#;
         let errors = read("", r#"{"prefix":"/"}"#, path).unwrap_err();
         assert_eq!(

@@ -27,7 +27,7 @@ use crate::gate::{AuditPolicy, Entry};
 
 use crate::json::Json;
 use crate::keys::Hidden;
-use crate::rules::{ProviderId, Rules};
+use crate::rules::{Place, ProviderId, Rule, Rules};
 use fields::Item;
 use problem::Report;
 
@@ -200,6 +200,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
             );
         }
     }
+    refuse_bindings_to_own_headers(&rules, &providers, report);
     Some(Config {
         providers,
         rules: Rules::new(rules, ambiguous_paths),
@@ -236,6 +237,27 @@ fn selection(item: &Item<'_>) -> Option<Selection> {
         }
     }
     Some(selection)
+}
+
+/// What a client sends under the name of a header that the filter writes is taken away: a claim that must
+/// equal it is bound to what nobody else sees.
+fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], report: &Report) {
+    let written: Vec<&str> = providers.iter().flat_map(|provider| provider.outputs.names()).collect();
+    for rule in rules {
+        let places = rule.authorize.iter().flat_map(|authorize| authorize.clause().places());
+        for place in places {
+            if let Place::Header(name) = place
+                && written.contains(&name.as_str())
+            {
+                report.error(
+                    &format!("rules[{}].authorize", rule.id.0),
+                    format!(
+                        "compares a claim with the header {name:?}, which a provider writes; choose another"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 /// A secret of the environment.
