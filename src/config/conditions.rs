@@ -121,7 +121,7 @@ fn between(fields: &mut Fields<'_>) -> Option<Test> {
 /// A variable that the rule's path template binds.
 fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Place> {
     let name = item.text()?;
-    if let Some(variables) = variables.filter(|variables| !variables.iter().any(|own| *own == name)) {
+    if let Some(variables) = variables.filter(|variables| !variables.contains(&name)) {
         item.error(match variables {
             [] => format!("the rule's match binds no variable; write {{{name}}} in a \"path_template\""),
             some => format!("the rule's path template does not bind {name:?}; it binds {}", some.join(", ")),
