@@ -77,9 +77,9 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
         Group {
             title: "tokens in the cache",
             lines: vec![
-                line("1 token", Variant::Cache(10_000), hit),
-                line("1,000 tokens", Variant::Cache(10_000), Traffic::Good(1000)),
-                line("10,000 tokens", Variant::Cache(10_000), Traffic::Good(10_000)),
+                line("1 token", Variant::Cache(20_000), hit),
+                line("1,000 tokens", Variant::Cache(20_000), Traffic::Good(1000)),
+                line("10,000 tokens", Variant::Cache(20_000), Traffic::Good(10_000)),
             ],
         },
         Group {
