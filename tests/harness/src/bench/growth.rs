@@ -60,6 +60,15 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
     let own = |title, traffic| line(title, Variant::Portcullis, traffic);
     vec![
         Group {
+            title: "what is written; a token seen before",
+            lines: vec![
+                line("jwt_authn with its cache", Variant::NativeCached, hit),
+                line("Portcullis, no filter state, token kept", Variant::Quiet, hit),
+                line("Portcullis, all filter state", Variant::Portcullis, hit),
+                line("Portcullis, rules + scope + 2 claim headers", Variant::PortcullisFull, hit),
+            ],
+        },
+        Group {
             title: "rules; a token seen before",
             lines: vec![
                 line("10 rules", Variant::Rules(10), hit),
