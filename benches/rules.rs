@@ -64,7 +64,7 @@ fn parse(text: &str) -> Config {
 /// The last rule of a kind, and the path, the host and the header of a request for it.
 fn last(kind: &str, count: usize) -> (usize, String, String, String) {
     let of_kind = |at: &usize| match kind {
-        "exact" => at % 4 == 0,
+        "exact" => at.is_multiple_of(4),
         "prefix" => at % 4 == 1,
         "template" => at % 4 == 2,
         "host" => at % 8 == 3,

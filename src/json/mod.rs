@@ -375,9 +375,9 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
         let inner = self.deeper()?;
-        // Most claims sets have as many members.
+        // A claims set has a member in every 25 bytes or so, and seldom more of them than this.
         const USUAL: usize = 16;
-        let room = if self.depth == MAX_DEPTH { USUAL } else { 0 };
+        let room = if self.depth == MAX_DEPTH { (self.source.len() / 25).min(USUAL) } else { 0 };
         let mut object = Object(Vec::with_capacity(room));
         while let Some(name) = entries.next_key_seed(Name(self.source))? {
             object.0.push((name, entries.next_value_seed(inner)?));

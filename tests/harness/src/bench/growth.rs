@@ -60,6 +60,15 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
     let own = |title, traffic| line(title, Variant::Portcullis, traffic);
     vec![
         Group {
+            title: "what is written; a token seen before",
+            lines: vec![
+                line("jwt_authn with its cache", Variant::NativeCached, hit),
+                line("Portcullis, no filter state, token kept", Variant::Quiet, hit),
+                line("Portcullis, all filter state", Variant::Portcullis, hit),
+                line("Portcullis, rules + scope + 2 claim headers", Variant::PortcullisFull, hit),
+            ],
+        },
+        Group {
             title: "rules; a token seen before",
             lines: vec![
                 line("10 rules", Variant::Rules(10), hit),
@@ -77,9 +86,9 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
         Group {
             title: "tokens in the cache",
             lines: vec![
-                line("1 token", Variant::Cache(10_000), hit),
-                line("1,000 tokens", Variant::Cache(10_000), Traffic::Good(1000)),
-                line("10,000 tokens", Variant::Cache(10_000), Traffic::Good(10_000)),
+                line("1 token", Variant::Cache(20_000), hit),
+                line("1,000 tokens", Variant::Cache(20_000), Traffic::Good(1000)),
+                line("10,000 tokens", Variant::Cache(20_000), Traffic::Good(10_000)),
             ],
         },
         Group {

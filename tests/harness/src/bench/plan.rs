@@ -20,6 +20,8 @@ pub enum Variant {
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
     PortcullisFull,
+    /// Portcullis that writes no filter state and leaves the token where it is.
+    Quiet,
     /// Portcullis with so many rules, of which the last but one is the request's.
     Rules(usize),
     /// Portcullis with so many keys, of which the last is the token's.
@@ -49,6 +51,7 @@ impl Variant {
             Self::NativeCached => "jwt_authn_cached",
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
+            Self::Quiet => "portcullis_quiet",
             Self::Rules(count) => return Cow::Owned(format!("portcullis_rules_{count}")),
             Self::Keys(count) => return Cow::Owned(format!("portcullis_keys_{count}")),
             Self::Cache(count) => return Cow::Owned(format!("portcullis_cache_{count}")),
@@ -65,6 +68,7 @@ impl Variant {
             Self::NativeCached => "jwt_authn with its cache",
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
+            Self::Quiet => "Portcullis, no filter state, token kept",
             Self::Rules(count) => return Cow::Owned(format!("Portcullis, {count} rules")),
             Self::Keys(count) => return Cow::Owned(format!("Portcullis, {count} keys")),
             Self::Cache(count) => return Cow::Owned(format!("Portcullis, cache for {count} tokens")),

@@ -171,6 +171,11 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             let wasm = Wasm::new(&empty_module(), PluginConfig::Json(json!({})));
             listener.filter(wasm.name("empty"))
         }
+        Variant::Quiet => {
+            let mut config = config(provider(json!({ "forward": true })), &one_rule);
+            config["filter_state"] = json!([]);
+            listener.filter(Wasm::portcullis(config))
+        }
         Variant::Rules(count) => {
             let rule = |number: usize| {
                 json!({
