@@ -18,6 +18,14 @@ impl Notes {
     /// The line for a request that a reporting rule would have refused, where there is room for one. It
     /// repeats nothing that the client sent.
     pub(super) fn would_deny(&mut self, state: &State, now: Timestamp) -> Option<String> {
+        let held_back = self.room(now)?;
+        let rule = state.rule.as_ref().map_or("", |rule| &rule.name);
+        let reason = state.reason.map_or("", |reason| reason.as_str());
+        Some(format!("rule {rule:?} only reports; it would have refused a request: {reason}{held_back}"))
+    }
+
+    /// Room for a line; what is to stand at its end says how many found none before.
+    pub(super) fn room(&mut self, now: Timestamp) -> Option<String> {
         if now.as_secs() != self.second {
             (self.second, self.said) = (now.as_secs(), 0);
         }
@@ -26,13 +34,10 @@ impl Notes {
             return None;
         }
         self.said = self.said.saturating_add(1);
-        let rule = state.rule.as_ref().map_or("", |rule| &rule.name);
-        let reason = state.reason.map_or("", |reason| reason.as_str());
-        let held_back = match std::mem::take(&mut self.held_back) {
+        Some(match std::mem::take(&mut self.held_back) {
             0 => String::new(),
             more => format!(" ({more} more were not written before)"),
-        };
-        Some(format!("rule {rule:?} only reports; it would have refused a request: {reason}{held_back}"))
+        })
     }
 }
 
