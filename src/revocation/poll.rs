@@ -188,6 +188,8 @@ impl Poll {
         match self.turn.lease() {
             Some(until) if now >= until => self.failed(store, &FetchError::NoAnswer, now, &mut news),
             Some(_) => {}
+            // What another instance has just fetched need not be fetched again.
+            None if self.taking.is_some() => {}
             None if now >= self.due_at() && self.turn.take(store, &look, self.patience(), now) => {
                 self.work = Some(Work::Document);
                 news.push(News::Ask(self.query()));
