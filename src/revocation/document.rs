@@ -89,6 +89,32 @@ impl Document {
     }
 }
 
+impl Draft {
+    /// Takes in one line of a large list: an entry, or a cut-off, as they stand in a document. `issuer` is
+    /// that of lines that name none.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    pub fn line(&mut self, text: &[u8], issuer: Option<&str>) -> Result<(), ListError> {
+        let wrong = |error: &serde_json::Error| ListError(words(error));
+        let cutoff = |text| ListError(format!("the cut-off {text}"));
+        let is_cutoff = match crate::json::parse(text) {
+            Ok(Json::Object(object)) => object.contains("issued_before"),
+            Ok(_) => return Err(ListError("not an object".to_owned())),
+            Err(error) => return Err(ListError(error.to_string())),
+        };
+        if is_cutoff {
+            let line: Cutoff = serde_json::from_slice(text).map_err(|error| wrong(&error))?;
+            self.cutoff(line.key(issuer).map_err(cutoff)?, line.issued_before, line.until);
+        } else {
+            let line: Entry = serde_json::from_slice(text).map_err(|error| wrong(&error))?;
+            let key = line.key(issuer).map_err(|text| ListError(format!("the entry {text}")))?;
+            self.entry(key, Some(line.until));
+        }
+        Ok(())
+    }
+}
+
 impl Written {
     fn read(self, issuer: Option<&str>, most: usize) -> Result<Document, ListError> {
         let error = |text: &str| Err(ListError(format!("not a revocation list: {text}")));

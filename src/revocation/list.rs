@@ -113,15 +113,31 @@ pub struct Draft {
 impl Draft {
     /// Withdraws the tokens of this name. Of two ends the later counts; none is the latest.
     pub fn entry(&mut self, key: Key, until: Option<u64>) {
-        let end = seconds(until);
+        self.end(key, seconds(until));
+    }
+
+    fn end(&mut self, key: Key, end: u32) {
         self.entries.entry(key).and_modify(|own| *own = end.max(*own)).or_insert(end);
     }
 
     /// Withdraws the tokens of this name that were issued before a moment. Of two the later counts.
     pub fn cutoff(&mut self, key: Key, before: u64, until: Option<u64>) {
-        let (before, end) = (seconds(Some(before)), seconds(until));
+        self.cut(key, seconds(Some(before)), seconds(until));
+    }
+
+    fn cut(&mut self, key: Key, before: u32, end: u32) {
         let own = self.cutoffs.entry(key).or_insert((before, end));
         *own = (own.0.max(before), own.1.max(end));
+    }
+
+    /// Takes in everything that another draft says.
+    pub fn add(&mut self, other: Self) {
+        for (key, end) in other.entries {
+            self.end(key, end);
+        }
+        for (key, (before, end)) in other.cutoffs {
+            self.cut(key, before, end);
+        }
     }
 
     /// How many entries and cut-offs there are.
