@@ -12,14 +12,14 @@ use portcullis::time::Timestamp;
 
 /// What can be done with lists.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Makes the index and the pages of a list; serve the folder, and name its index.json in "revocation.lists"
     Build(Build),
 }
 
 /// Where from and where to.
 #[derive(Args)]
-pub struct Build {
+pub(crate) struct Build {
     /// Lists: JSON documents, or files that end in .jsonl with an entry or cut-off on each line
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
@@ -36,7 +36,7 @@ pub struct Build {
 
 impl Command {
     /// Does it; what there is to say afterwards.
-    pub fn run(self) -> Result<String, String> {
+    pub(crate) fn run(self) -> Result<String, String> {
         match self {
             Self::Build(build) => build.run(),
         }

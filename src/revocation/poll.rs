@@ -233,7 +233,14 @@ impl Poll {
         });
         let step = answer.and_then(|answer| match work {
             Work::Document => self.document(answer, now),
-            Work::Pages(gathering) => page(gathering, answer),
+            Work::Pages(gathering) => page(gathering, answer).inspect(|step| {
+                // Each at once, for all of them together would hold up this worker.
+                if let Step::Gather(gathering) = step
+                    && let Some((page, at)) = gathering.pages.last().zip(gathering.pages.len().checked_sub(1))
+                {
+                    let _ = store.put(&self.turn.part_key(at), page.bytes());
+                }
+            }),
         });
         let step = step.map(|step| match step {
             Step::Gather(mut gathering) => {
@@ -244,7 +251,10 @@ impl Poll {
         });
         match step {
             Err(error) => self.failed(store, &error, now, &mut news),
-            Ok(Step::Hold(held)) => self.succeeded(store, held, now, &mut news),
+            Ok(Step::Hold(held)) => {
+                self.put_pages(store, &held.list);
+                self.succeeded(store, held, now, &mut news);
+            }
             Ok(Step::Gather(gathering)) => match gathering.index.digests().get(gathering.pages.len()) {
                 None => {
                     let list = Rc::new(List::new(gathering.pages));
@@ -313,17 +323,23 @@ impl Poll {
         }
     }
 
-    /// Publishes a list and takes it. The pages go first, then what vouches for them.
-    fn succeeded(&mut self, store: &dyn Store, held: Held, now: Timestamp, news: &mut Vec<News>) {
-        if self.turn.holds(store) {
-            let count = held.list.pages().len();
-            for (at, page) in held.list.pages().iter().enumerate() {
-                // What this instance held before is in the store since then.
-                if self.page_at_hand(at, count, page.digest()).is_none() {
-                    let _ = store.put(&self.turn.part_key(at), page.bytes());
-                }
+    /// Puts the pages of a list where the others find them.
+    fn put_pages(&self, store: &dyn Store, list: &List) {
+        if !self.turn.holds(store) {
+            return;
+        }
+        let count = list.pages().len();
+        for (at, page) in list.pages().iter().enumerate() {
+            // What this instance held before is there since then. Where it is not, because another fetch
+            // broke off, whoever misses it fetches it.
+            if self.page_at_hand(at, count, page.digest()).is_none() {
+                let _ = store.put(&self.turn.part_key(at), page.bytes());
             }
         }
+    }
+
+    /// Publishes what vouches for the pages of a list, which are there already, and takes it.
+    fn succeeded(&mut self, store: &dyn Store, held: Held, now: Timestamp, news: &mut Vec<News>) {
         self.turn.succeed(store, &held.copy);
         self.hold(held, log::Level::Info, now, news);
         news.push(News::Ended);
