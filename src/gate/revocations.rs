@@ -22,6 +22,8 @@ pub(super) struct Revocations {
     statuses: Statuses,
     /// Grows whenever a source says something new: what is remembered of an earlier one does not count.
     epoch: u64,
+    /// The time of the last tick.
+    ticked: Timestamp,
     unchecked: u64,
     notes: Notes,
     /// What the log is to be told.
@@ -62,6 +64,7 @@ impl Revocations {
             lists: lists.map(|(polled, random)| Poll::new(polled.clone(), random, secret)).collect(),
             statuses: Statuses::new(config.revocation.status_lists.clone(), !random, secret),
             epoch: 0,
+            ticked: Timestamp::default(),
             unchecked: 0,
             notes: Notes::default(),
             said: Vec::new(),
@@ -99,6 +102,11 @@ impl Revocations {
         verify: Verify<'_>,
         now: Timestamp,
     ) -> Vec<(ListId, News)> {
+        // Where the clock was set back, what is remembered would last longer than its lists.
+        if now < self.ticked {
+            self.changed();
+        }
+        self.ticked = now;
         let lists = self.lists.iter_mut().enumerate();
         let mut all: Vec<_> = lists.flat_map(|(at, list)| named(at, list.tick(store, now))).collect();
         let statuses = self.statuses.tick(store, verify, now).into_iter();

@@ -74,6 +74,11 @@ impl Turn {
         Look { state, stamp, ended }
     }
 
+    /// The number of an answer that comes now: no other instance gives it to another answer.
+    pub(crate) fn next_generation(&self, now: Timestamp) -> u64 {
+        now.as_nanos().max(self.seen.generation.saturating_add(1))
+    }
+
     /// The number of the last good answer of the proxy.
     pub(crate) fn generation(&self) -> u64 {
         self.seen.generation

@@ -58,6 +58,8 @@ pub struct Poll {
     held: Option<Held>,
     work: Option<Work>,
     taking: Option<Taking>,
+    /// The generation that could not be taken over.
+    unreadable: u64,
     looked: bool,
     hasher: RandomState,
     said_stale: bool,
@@ -111,6 +113,7 @@ impl Poll {
             held: None,
             work: None,
             taking: None,
+            unreadable: 0,
             looked: false,
             hasher: RandomState::new(),
             said_stale: false,
@@ -178,6 +181,10 @@ impl Poll {
     /// else is at it.
     pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
+        // Where the clock was set back, a list does not last longer for it.
+        if let Some(held) = &mut self.held {
+            held.copy.fetched_at = held.copy.fetched_at.min(now);
+        }
         let look = self.turn.look(store, self.patience(), self.polled.interval, now);
         self.take_over(store, now, &mut news);
         if look.ended && self.taking.is_none() {
@@ -288,7 +295,7 @@ impl Poll {
     }
 
     fn document(&self, answer: Answer, now: Timestamp) -> Result<Step, FetchError> {
-        let generation = self.turn.generation().saturating_add(1);
+        let generation = self.turn.next_generation(now);
         let Answer { status, etag, last_modified, body, .. } = answer;
         let asked =
             self.held.as_ref().filter(|held| held.copy.etag.is_some() || held.copy.last_modified.is_some());
@@ -378,10 +385,12 @@ impl Poll {
     fn take_over(&mut self, store: &dyn Store, now: Timestamp, news: &mut Vec<News>) {
         let generation = self.turn.generation();
         let own = self.held.as_ref().map_or(0, |held| held.copy.generation);
-        if self.turn.lease().is_some() || generation == 0 || generation == own {
+        if self.turn.lease().is_some() || [0, own, self.unreadable].contains(&generation) {
             self.taking = None;
             return;
         }
+        // Unless it comes to a good end.
+        self.unreadable = generation;
         if self.taking.as_ref().is_none_or(|taking| taking.copy.generation != generation) {
             // Overwritten meanwhile, or damaged: nothing is taken over. Where nothing better comes, this
             // instance asks when its own list is due.
@@ -405,6 +414,7 @@ impl Poll {
                 continue;
             }
             if room == 0 {
+                self.unreadable = 0;
                 self.taking = Some(taking);
                 return;
             }
@@ -416,6 +426,7 @@ impl Poll {
                 _ => return,
             }
         }
+        self.unreadable = 0;
         let list = Rc::new(List::new(taking.pages));
         self.hold(Held { list, copy: taking.copy, document: None }, log::Level::Debug, now, news);
         news.push(News::Ended);

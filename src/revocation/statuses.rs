@@ -238,6 +238,11 @@ impl Statuses {
             let Some(entry) = self.lists.get_mut(&id) else { continue };
             let Some(source) = self.sources.get(entry.source) else { continue };
             let mut news = Vec::new();
+            // Where the clock was set back, a list does not last longer for it.
+            if let Some(held) = &mut entry.held {
+                held.copy.fetched_at = held.copy.fetched_at.min(now);
+            }
+            entry.used = entry.used.min(now);
             let look = entry.turn.look(store, source.timeout, LONGEST_PAUSE, now);
             let before = entry.seen;
             entry.take_over(store, verify, source, now, &mut news);
@@ -312,7 +317,7 @@ impl Entry {
         now: Timestamp,
     ) -> Result<Held, FetchError> {
         let Answer { status, etag, body, .. } = answer?;
-        let generation = self.turn.generation().saturating_add(1);
+        let generation = self.turn.next_generation(now);
         let (size, limit) = (body.len(), source.max_bytes);
         match (status, &self.held) {
             (200, _) if size > limit => Err(FetchError::TooLarge { size, limit }),

@@ -124,7 +124,7 @@ impl Fleet {
         let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
         let random = 0x1234_5678_9abc_def1u64.wrapping_mul(self.gates.len() as u64 + 1);
         let store: Rc<dyn Store> = Rc::clone(&self.store) as Rc<dyn Store>;
-        let world = World { backend: Backend::portable(), store, random };
+        let world = World { backend: Backend::portable(), store, ..World::alone(random) };
         self.gates.push(Gate::new(config, world, self.now));
     }
 

@@ -342,3 +342,21 @@ fn shared_values_that_were_tampered_with_are_not_believed() {
     fleet.seconds(12);
     assert_eq!(fleet.show(&token(json!({ "jti": "a" }))), "revoked");
 }
+
+#[test]
+fn a_clock_that_is_set_back_neither_stops_the_polling_nor_lengthens_the_life_of_a_list() {
+    let mut fleet = Fleet::start(2, &config(polled(json!({ "issuer": ISSUER, "max_staleness": "60s" }))));
+    fleet.list(&nothing());
+    fleet.seconds(1);
+    fleet.now = fleet.now.minus(Duration::from_secs(5000));
+    fleet.list(&json!({ "version": 1, "entries": [{ "jti": "a", "until": START + 1000 }] }));
+    fleet.seconds(12);
+    let (good, bad) =
+        (json!({ "jti": "b", "iat": START - 9000 }), json!({ "jti": "a", "iat": START - 9000 }));
+    let (good, bad) = (token(good), token(bad));
+    assert_eq!((fleet.show(&good), fleet.show(&bad)), ("allow", "revoked"));
+    fleet.serve("/r/list.json", Served::Status(500));
+    fleet.now = fleet.now.minus(Duration::from_secs(1000));
+    fleet.seconds(61);
+    assert_eq!(fleet.show(&good), "revocation_unavailable");
+}
