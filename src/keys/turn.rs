@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::shared::{Copy, Shelf, State};
-use super::source::Random;
 use super::store::{Stamp, Store};
 use crate::time::Timestamp;
 
@@ -20,7 +19,7 @@ pub(crate) struct Turn {
     /// This instance's number among those that share the store.
     id: u64,
     /// The shared state as it was last seen.
-    seen: State,
+    pub(super) seen: State,
     /// The end of this instance's lease, which is its name too.
     lease: Option<Timestamp>,
     random: Random,
@@ -58,20 +57,32 @@ impl Turn {
         pause: Duration,
         now: Timestamp,
     ) -> Look {
-        let (state, stamp) = self.shelf.state(store);
-        let within = |moment: Timestamp, span: Duration| {
-            if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
-        };
-        let state = State {
-            lease_until: within(state.lease_until, patience.saturating_add(GRACE)),
-            not_before: within(state.not_before, pause.mul_f64(1.2)),
-            ..state
-        };
+        let (state, stamp) = self.read(store);
+        let state = Self::sane(state, patience, pause, now);
         let ended = self.lease.is_none() && state.attempts != self.seen.attempts;
         if self.lease.is_none() {
             self.seen = state;
         }
         Look { state, stamp, ended }
+    }
+
+    /// The shared state as it is, and the stamp by which to replace it.
+    pub(super) fn read(&self, store: &dyn Store) -> (State, Option<Stamp>) {
+        self.shelf.state(store)
+    }
+
+    /// A shared state without what no source of this patience and these pauses could ask for.
+    pub(super) fn sane(state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+        State {
+            lease_until: within(state.lease_until, patience.saturating_add(GRACE), now),
+            not_before: within(state.not_before, pause.mul_f64(1.2), now),
+            ..state
+        }
+    }
+
+    /// The next of this instance's own random numbers, between two bounds.
+    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+        self.random.between(low, high)
     }
 
     /// The number of an answer that comes now: no other instance gives it to another answer.
@@ -86,7 +97,12 @@ impl Turn {
 
     /// The last good answer, if it is there and whole.
     pub(crate) fn copy(&self, store: &dyn Store) -> Option<Copy> {
-        self.shelf.copy(store, self.seen.generation)
+        self.copy_of(store, self.seen.generation)
+    }
+
+    /// The answer of this number, if it is there and whole.
+    pub(super) fn copy_of(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
+        self.shelf.copy(store, generation)
     }
 
     /// Whether a fetch has ended in the proxy, well or not.
@@ -117,10 +133,21 @@ impl Turn {
         patience: Duration,
         now: Timestamp,
     ) -> bool {
+        now >= look.state.lease_until && self.start(store, look.state, look.stamp, patience, now)
+    }
+
+    /// The same from a shared state that was read before.
+    pub(super) fn start(
+        &mut self,
+        store: &dyn Store,
+        state: State,
+        stamp: Option<Stamp>,
+        patience: Duration,
+        now: Timestamp,
+    ) -> bool {
         let until = now.plus(patience).plus(GRACE);
-        let state = State { owner: self.id, lease_until: until, started: now, ..look.state };
-        let taken =
-            now >= look.state.lease_until && self.shelf.replace_state(store, &state, look.stamp).is_ok();
+        let state = State { owner: self.id, lease_until: until, started: now, ..state };
+        let taken = self.shelf.replace_state(store, &state, stamp).is_ok();
         if taken {
             (self.seen, self.lease) = (state, Some(until));
         }
@@ -206,5 +233,25 @@ impl Turn {
     /// The key of one more value of this source, which the copy must vouch for.
     pub(crate) fn part_key(&self, at: usize) -> String {
         self.shelf.part_key(at)
+    }
+}
+
+/// A moment, unless it lies further ahead than a span: then it is damage, malice, or the clock was set back.
+pub(super) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Timestamp {
+    if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
+}
+
+/// SplitMix64: spreads retries; nothing depends on it being hard to guess.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        low + (high - low) * ((z >> 11) as f64 / (1u64 << 53) as f64)
     }
 }

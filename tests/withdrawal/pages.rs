@@ -75,12 +75,12 @@ fn taking_a_large_list_over_is_spread_over_ticks_and_the_old_list_serves_meanwhi
 #[test]
 fn a_page_that_is_not_the_one_of_the_index_changes_nothing() {
     let good = list(names(1000), 64);
-    let broken: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 5] = [
-        ("a bit", Box::new(|page| page[20] ^= 1)),
-        ("cut", Box::new(|page| page.truncate(page.len() - 1))),
-        ("longer", Box::new(|page| page.push(0))),
-        ("empty", Box::new(Vec::clear)),
-        ("no page", Box::new(|page| *page = b"<!doctype html>".to_vec())),
+    let broken: [(&str, fn(&mut Vec<u8>)); 5] = [
+        ("a bit", |page| page[20] ^= 1),
+        ("cut", |page| page.truncate(page.len() - 1)),
+        ("longer", |page| page.push(0)),
+        ("empty", Vec::clear),
+        ("no page", |page| *page = b"<!doctype html>".to_vec()),
     ];
     for (name, break_it) in broken {
         let mut fleet = Fleet::start(2, &config(polled(json!({}))));
