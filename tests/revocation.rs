@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use common::{SOON, assert_problem, assert_sound, config, corp, local_provider, retry_after, with};
 use harness::idp::now;
-use harness::{Behaviour, Connection, Envoy, Idp, Request, Response, Upstream, Wasm, eventually};
+use harness::{
+    Behaviour, Cluster, Connection, Documents, Envoy, Idp, Request, Response, Upstream, Wasm, eventually,
+};
+use portcullis::revocation::{Draft, Index, Key, Kind};
+use portcullis::time::Timestamp;
 use serde_json::{Value, json};
 
 /// How often the lists are asked for.
@@ -57,16 +61,20 @@ impl Stage {
             .start()
             .unwrap_or_else(|error| panic!("{error}"));
         let mut stage = Self { idp, upstream, lists, envoy, connections: Vec::new() };
-        // The kernel spreads connections over the workers as it likes.
+        stage.connect();
+        stage
+    }
+
+    /// Opens connections until both workers have some: the kernel spreads them as it likes.
+    fn connect(&mut self) {
         eventually("connections to both workers", SOON, || {
-            let addr = stage.envoy.addr();
-            stage.connections.push(Connection::open(addr).expect("a connection"));
-            stage.connections.push(Connection::open(addr).expect("a connection"));
-            let counts = stage.envoy.stats_matching(r"listener\..*\.worker_\d\.downstream_cx_active");
+            let addr = self.envoy.addr();
+            self.connections.push(Connection::open(addr).expect("a connection"));
+            self.connections.push(Connection::open(addr).expect("a connection"));
+            let counts = self.envoy.stats_matching(r"listener\..*\.worker_\d\.downstream_cx_active");
             let busy = counts.iter().filter(|(name, count)| !name.contains("admin") && **count > 0).count();
             (busy >= 2).then_some(())
         });
-        stage
     }
 
     /// What each connection, and so each worker, answers.
@@ -292,6 +300,41 @@ fn under_load_a_withdrawal_acts_and_no_other_request_fails() {
 }
 
 #[test]
+fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_on() {
+    let (idp, upstream, documents) = (common::idp(), Upstream::start(), Documents::start());
+    let pages = serve_pages(&documents, idp.issuer(), 60_000);
+    let uri = json!({ "uri": documents.uri("/index.json"), "cluster": "lists", "timeout": "5s" });
+    let revocation = json!({ "lists": [{ "http_uri": uri, "poll_interval": "1s" }] });
+    let rules = json!([{ "match": { "prefix": "/" }, "requires": corp() }]);
+    let config = with(config(local_provider(&idp), rules), json!({ "revocation": revocation }));
+    let envoy = Envoy::builder()
+        .upstream(&upstream)
+        .cluster("lists", Cluster::new(documents.addr()))
+        .concurrency(2)
+        .filter(Wasm::portcullis(config))
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut stage = Stage { idp, upstream, lists: common::idp(), envoy, connections: Vec::new() };
+    stage.connect();
+    let [first, fresh, other] = ["jti-0", "jti-60000", "x"].map(|jti| stage.idp.token(json!({ "jti": jti })));
+    stage.until_refused(&first, "withdrawn");
+    stage.is_refused(&first, 401, "revoked");
+    stage.passes(&other);
+    stage.passes(&fresh);
+    let before = documents.fetches();
+    assert!(before > pages, "{before} fetches of {pages} pages");
+    let start = Instant::now();
+    serve_pages(&documents, stage.idp.issuer(), 60_001);
+    let took = stage.until_refused(&fresh, "withdrawn");
+    stage.passes(&other);
+    let polls = start.elapsed().as_secs() as usize + 2;
+    let fetched = documents.fetches() - before;
+    assert!(fetched <= polls + 1, "{fetched} fetches in {polls} polls for one page that changed");
+    eprintln!("a new entry among 60,000 in pages: refused by both workers after {took:?}");
+    assert_sound(&stage.envoy);
+}
+
+#[test]
 fn a_status_list_withdraws_its_tokens_on_both_workers() {
     let signed = |idp: &Idp, uri: &str, bytes: &[u8]| {
         let claims = json!({ "sub": uri, "iat": now(), "exp": now() + 600, "ttl": 5,
@@ -324,6 +367,20 @@ fn a_status_list_withdraws_its_tokens_on_both_workers() {
     let elsewhere = stage.idp.token(elsewhere);
     stage.is_refused(&elsewhere, 401, "token_rejected");
     assert_sound(&stage.envoy);
+}
+
+/// Serves a list of so many tokens in pages; how many pages there are.
+fn serve_pages(documents: &Documents, issuer: &str, count: usize) -> usize {
+    let mut draft = Draft::default();
+    for number in 0..count {
+        draft.entry(Key::new(Kind::Token, issuer, &format!("jti-{number}")), None);
+    }
+    let list = draft.finish(1024, Timestamp::from_secs(0));
+    for page in list.pages() {
+        documents.put(&Index::page_path("/index.json", page.digest()), page.bytes().to_vec());
+    }
+    documents.put("/index.json", list.index().to_json());
+    list.pages().len()
 }
 
 /// zlib without compression.
