@@ -149,3 +149,20 @@ fn every_number_of_entries_is_found_again_on_its_pages() {
         assert_eq!(List::new(read).index(), list.index());
     }
 }
+
+#[test]
+fn a_page_that_somebody_else_put_into_the_shared_store_is_not_taken_over() {
+    use portcullis::keys::Store as _;
+    let mut fleet = Fleet::start(1, &config(polled(json!({}))));
+    fleet.paged(&list(names(100), 1000));
+    fleet.seconds(1);
+    // Sound as a page, and empty: it would let everybody in.
+    let forged: Vec<u8> = b"PRL1".iter().copied().chain([0; 12]).collect();
+    assert!(Page::parse(forged.clone(), 0, 1).is_ok());
+    let page = fleet.store.names().into_iter().find(|name| name.ends_with(".0")).expect("a page is there");
+    fleet.store.put(&page, &forged).expect("it is written");
+    fleet.join();
+    assert_eq!(fleet.on(1, "/", &token(json!({ "jti": "jti-1" }))), "wait", "nothing is taken over");
+    fleet.seconds(12);
+    assert_eq!(fleet.show(&token(json!({ "jti": "jti-1" }))), "revoked");
+}

@@ -290,13 +290,19 @@ fn on_unavailable_allow_waits_for_the_first_answer_alone() {
 
 #[test]
 fn a_rule_may_ignore_withdrawals_and_one_that_forgives_bad_tokens_passes_none_on() {
-    let mut fleet = Fleet::start(1, &config(polled(json!({ "issuer": ISSUER }))));
+    let mut config = config(polled(json!({ "issuer": ISSUER })));
+    config["providers"]["p"]["forward"] = json!(true);
+    let mut fleet = Fleet::start(1, &config);
     fleet.list(&json!({ "version": 1, "entries": [{ "jti": "a", "until": START + 1000 }] }));
     fleet.seconds(1);
-    let bad = token(json!({ "jti": "a" }));
+    let (good, bad) = (token(json!({ "jti": "b" })), token(json!({ "jti": "a" })));
     assert_eq!(fleet.on(0, "/", &bad), "revoked");
     assert_eq!(fleet.on(0, "/glass", &bad), "allow");
-    assert_eq!(fleet.on(0, "/open", &bad), "allow");
+    for (path, token, passes) in [("/open", &bad, false), ("/open", &good, true), ("/glass", &bad, true)] {
+        let allow = fleet.allowed(0, path, token);
+        assert_eq!(allow.identity.len(), usize::from(passes), "{path}");
+        assert_eq!(allow.remove.is_empty(), passes, "{path}: a token that failed is taken away");
+    }
 }
 
 #[test]

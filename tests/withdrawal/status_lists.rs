@@ -340,6 +340,43 @@ fn t8_ttl_and_exp_are_clamped() {
 }
 
 #[test]
+fn a_list_that_has_expired_takes_no_good_lists_place() {
+    let mut fleet = Fleet::start(1, &config(sources(json!({}))));
+    fleet.serve(PATH, list(&[1], json!({})));
+    assert_eq!(judged(&mut fleet, &referring(0)), "revoked");
+    fleet.serve(PATH, list(&[0], json!({ "exp": START + 1 })));
+    fleet.seconds(40);
+    assert_eq!(fleet.on(0, "/", &referring(0)), "revoked");
+    assert!(fleet.log.iter().any(|line| line.contains("not accepted: expired")), "{:?}", fleet.log);
+}
+
+#[test]
+fn a_list_under_a_new_key_makes_the_key_be_looked_for() {
+    let new = Key::cached(Alg::ES256, "k-2");
+    let keys = |keys: &[&Key]| Served::Plain(jwks(keys.iter().copied()).to_string().into_bytes());
+    let mut config = config(sources(json!({})));
+    let provider = config["providers"]["p"].as_object_mut().expect("a provider");
+    provider.remove("local_jwks");
+    let uri = json!({ "uri": "https://idp.example/keys", "cluster": "idp", "timeout": "2s" });
+    provider.insert("remote_jwks".to_owned(), json!({ "http_uri": uri }));
+    let mut fleet = Fleet::start(1, &config);
+    fleet.serve("/keys", keys(&[&key()]));
+    fleet.seconds(1);
+    fleet.serve("/keys", keys(&[&key(), &new]));
+    let claims = list_claims(1, &[2], json!({}));
+    fleet.serve(PATH, Served::Well(signed("statuslist+jwt", &new, claims).into_bytes()));
+    judged(&mut fleet, &referring(0));
+    fleet.seconds(4);
+    assert_eq!(
+        (fleet.on(0, "/", &referring(0)), fleet.on(0, "/", &referring(1))),
+        ("allow", "revoked"),
+        "{:?}",
+        fleet.log
+    );
+    assert_eq!(fleet.asked.iter().filter(|path| *path == "/keys").count(), 2, "{:?}", fleet.asked);
+}
+
+#[test]
 fn the_number_of_lists_is_bounded_and_those_in_use_stay() {
     let mut fleet = Fleet::start(1, &config(sources(json!({ "max_lists": 2 }))));
     let named = |number: usize| {
