@@ -75,7 +75,8 @@ fn taking_a_large_list_over_is_spread_over_ticks_and_the_old_list_serves_meanwhi
 #[test]
 fn a_page_that_is_not_the_one_of_the_index_changes_nothing() {
     let good = list(names(1000), 64);
-    let broken: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Change = fn(&mut Vec<u8>);
+    let broken: [(&str, Change); 5] = [
         ("a bit", |page| page[20] ^= 1),
         ("cut", |page| page.truncate(page.len() - 1)),
         ("longer", |page| page.push(0)),
