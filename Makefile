@@ -9,7 +9,7 @@ LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro bench-flood fuzz wasm wasm-for-tests image reproducible lint clean
+.PHONY: help run test test-matrix bench bench-micro bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -45,6 +45,9 @@ test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supporte
 bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
+
+bench-revocation: wasm ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
+	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench revocation --bench revocation_envoy
 
 bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, by size
 	@$(CARGO) bench $(LOCKED) --quiet --bench refusals

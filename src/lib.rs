@@ -12,6 +12,7 @@
 //! | Where is the token, and what does it say? | [`token`] |
 //! | Which keys do we hold, and how do we get more? | [`keys`] |
 //! | Does this signature hold? | [`crypto`] |
+//! | Was the token withdrawn? | [`revocation`] |
 //! | May this request pass? | [`gate`] |
 //! | What is the client told? | [`answer`] |
 //! | What is the upstream told? | [`identity`] |
@@ -43,6 +44,7 @@ pub mod keys;
 pub mod metrics;
 pub mod reason;
 pub mod request;
+pub mod revocation;
 pub mod rules;
 pub mod text;
 pub mod time;

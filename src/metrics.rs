@@ -44,14 +44,17 @@ pub enum Event {
     FetchFailed,
     /// A claim could not become a header and was left out.
     ClaimLeftOut,
+    /// A token passed although nobody knew whether it was withdrawn.
+    Unchecked,
 }
 
-const EVENTS: [(Event, &str, &str); 5] = [
+const EVENTS: [(Event, &str, &str); 6] = [
     (Event::CacheHit, "token_cache", ".result.hit"),
     (Event::CacheMiss, "token_cache", ".result.miss"),
     (Event::Fetched, "jwks_fetches", ".outcome.success"),
     (Event::FetchFailed, "jwks_fetches", ".outcome.failure"),
     (Event::ClaimLeftOut, "claims_left_out", ""),
+    (Event::Unchecked, "revocation_unchecked", ""),
 ];
 
 /// Rules that have counters of their own; all others share one.
@@ -185,6 +188,11 @@ impl Metrics {
     pub fn gauge(&self, provider: ProviderId, what: &str, value: u64) -> Sample {
         let label = self.providers.get(provider.0).map_or("none", String::as_str);
         Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.provider.{label}"), value }
+    }
+
+    /// A gauge of a list of withdrawn tokens.
+    pub fn list_gauge(list: &str, what: &str, value: u64) -> Sample {
+        Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.list.{}", label(list)), value }
     }
 
     /// The version of this filter, as a gauge that is 1.

@@ -13,6 +13,7 @@ mod matching;
 mod problem;
 mod provider;
 mod requirement;
+mod revocation;
 mod rule;
 mod text;
 
@@ -21,6 +22,7 @@ use std::rc::Rc;
 
 pub use problem::Problem;
 pub use provider::{Keys, Provider};
+pub use revocation::Revocation;
 
 use crate::answer::{Body, Style};
 use crate::gate::{AuditPolicy, Entry};
@@ -54,6 +56,8 @@ pub struct Config {
     pub audit: AuditPolicy,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<Hidden>,
+    /// Where it is told which tokens were withdrawn.
+    pub revocation: Revocation,
     /// What is legal and dangerous.
     pub warnings: Vec<Problem>,
 }
@@ -158,6 +162,10 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         Unmatched::Deny,
     );
     let shared_data_secret = fields.get("shared_data_secret").and_then(|item| secret(&item, environment));
+    let revocation = fields
+        .get("revocation")
+        .and_then(|item| revocation::read(&item, &names, environment))
+        .unwrap_or_default();
     let bypass_cors_preflight = fields.bool("bypass_cors_preflight", false);
     let require_tls = fields.choice(
         "require_tls",
@@ -212,6 +220,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         filter_state,
         audit,
         shared_data_secret,
+        revocation,
         warnings: Vec::new(),
     })
 }

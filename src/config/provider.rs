@@ -388,7 +388,10 @@ fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Environme
 }
 
 /// Fields for requests to a key endpoint that asks for credentials.
-fn request_headers(item: &Item<'_>, environment: Environment<'_>) -> Option<Vec<(String, Hidden)>> {
+pub(super) fn request_headers(
+    item: &Item<'_>,
+    environment: Environment<'_>,
+) -> Option<Vec<(String, Hidden)>> {
     let mut headers = Vec::new();
     for item in item.list()? {
         let Some(mut fields) = item.fields() else { continue };
@@ -405,7 +408,7 @@ fn request_headers(item: &Item<'_>, environment: Environment<'_>) -> Option<Vec<
     Some(headers)
 }
 
-fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
+pub(super) fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
     let mut fields = item.fields()?;
     let uri = fields.required("uri", "give the absolute URI");
     let cluster = fields

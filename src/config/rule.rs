@@ -96,6 +96,11 @@ fn read(
     let variables = matches.as_ref().map(Match::variables);
     let authorize = authorize_item.and_then(|item| authorize::read(&item, variables.as_deref()));
     let mode = fields.choice("mode", &[("enforce", Mode::Enforce), ("report", Mode::Report)], Mode::Enforce);
+    let ignores_revocation = fields.choice("revocation", &[("enforce", false), ("ignore", true)], false);
+    if ignores_revocation {
+        let path = join(&fields.path, "revocation");
+        fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
+    }
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -106,5 +111,6 @@ fn read(
         authorize,
         mode,
         ambiguous_paths,
+        ignores_revocation,
     })
 }

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use super::revocations::{Asked, Passed, Revocations};
 use super::verdict::Verdict;
 use super::verdicts::Verdicts;
-use super::waiting::Waited;
+use super::waiting::{Awaited, Waited};
 use crate::config::{Config, Keys, Provider, RequireTls};
 use crate::crypto::Backend;
 use crate::keys::{KeySet, Source, UnknownKid};
@@ -29,8 +30,8 @@ pub(super) struct Lack {
 /// What is lacking.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
-    /// Its keys are on their way.
-    Wait,
+    /// This is on its way.
+    Wait(Awaited),
     /// It will not be there.
     Deny(Reason),
 }
@@ -41,7 +42,7 @@ impl Lack {
     /// one makes of it.
     fn weight(&self) -> u8 {
         match self.why {
-            Why::Wait => 4,
+            Why::Wait(_) => 4,
             Why::Deny(Reason::KeysUnavailable | Reason::RevocationUnavailable) => 3,
             Why::Deny(Reason::TokenMissing) => 0,
             Why::Deny(Reason::IssuerUnknown) => 1,
@@ -56,6 +57,8 @@ pub(super) struct Judge<'g, 'r> {
     pub(super) backend: &'g Backend,
     pub(super) sources: &'g mut [Option<Source>],
     pub(super) verdicts: &'g mut [Verdicts],
+    /// What says whether tokens were withdrawn, where the rule heeds it.
+    pub(super) revocations: Option<&'g mut Revocations>,
     pub(super) request: &'g Request<'r>,
     /// How long the request waited, if it did.
     pub(super) waited: Option<Waited>,
@@ -97,7 +100,7 @@ impl<'r> Judge<'_, 'r> {
                 for provider in near {
                     match self.ask(*provider, None) {
                         Ok(verdict) => accepted.push((*provider, verdict)),
-                        Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                        Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
                         Err(_) => {}
                     }
                 }
@@ -118,7 +121,7 @@ impl<'r> Judge<'_, 'r> {
             match self.meet(part, &near) {
                 Ok(accepted) => return Ok(accepted),
                 // Whoever comes first may still hold, and then it is the one.
-                Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
                 Err(lack) if worst.is_none_or(|worst| lack.weight() > worst.weight()) => worst = Some(lack),
                 Err(_) => {}
             }
@@ -134,7 +137,7 @@ impl<'r> Judge<'_, 'r> {
             match self.ask(*provider, None) {
                 Ok(verdict) => accepted.push((*provider, verdict)),
                 Err(Lack { why: Why::Deny(Reason::TokenMissing), .. }) => {}
-                Err(lack @ Lack { why: Why::Wait, .. }) => return Err(lack),
+                Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
                 Err(lack) => failed.push(lack),
             }
         }
@@ -174,7 +177,21 @@ impl<'r> Judge<'_, 'r> {
             }
         };
         verdict.check_audience(provider, audiences).map_err(|reason| lack(Why::Deny(reason)))?;
-        Ok(verdict)
+        // Last, so that nothing is fetched for a token that fails in any case.
+        let asked = Asked { provider: id, waited: self.waited, patient: self.patient, now: self.now };
+        let Some(revocations) = &mut self.revocations else { return Ok(verdict) };
+        match revocations.check(&verdict, asked) {
+            Ok(Passed::Checked) => Ok(verdict),
+            Ok(Passed::Unchecked) => {
+                self.metrics.happened(id, Event::Unchecked);
+                Ok(verdict)
+            }
+            Err(why) => {
+                self.known.retain(|(own, _)| *own != id);
+                self.known.push((id, Err(why)));
+                Err(lack(why))
+            }
+        }
     }
 
     /// Finds the provider's token in the request and judges it.
@@ -262,9 +279,10 @@ impl<'r> Judge<'_, 'r> {
         let in_time = waited.is_none_or(|waited| now < waited.deadline);
         let Some(keys) = source.keys(now).map(Rc::clone) else {
             // Whoever waited for these keys was woken because their fetch ended, without keys.
-            let first = waited.is_none_or(|waited| waited.provider != id);
+            let awaited = Awaited::Keys(id);
+            let first = waited.is_none_or(|waited| waited.awaited != awaited);
             let wait = patient && first && in_time && source.expects_answer(now);
-            return Err(if wait { Why::Wait } else { Why::Deny(Reason::KeysUnavailable) });
+            return Err(if wait { Why::Wait(awaited) } else { Why::Deny(Reason::KeysUnavailable) });
         };
         let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
             return Ok(keys);
@@ -275,7 +293,7 @@ impl<'r> Judge<'_, 'r> {
         if looked {
             source.still_missing(kid, now);
         } else if in_time && source.unknown_kid(kid, now) == UnknownKid::Wait && patient {
-            return Err(Why::Wait);
+            return Err(Why::Wait(Awaited::Keys(id)));
         }
         Ok(keys)
     }

@@ -9,12 +9,14 @@ mod judge;
 mod notes;
 mod outcome;
 mod plan;
+mod revocations;
 mod route;
 mod verdict;
 mod verdicts;
 mod waiting;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,8 +29,10 @@ use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
 use crate::request::Request;
+use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Requirement, Rule, canonical, host_of};
 use crate::time::Timestamp;
+use crate::token::Jws;
 
 use audit::Audit;
 pub use audit::{AuditPolicy, ShownSubject};
@@ -36,12 +40,13 @@ pub use csrf::Csrf;
 use judge::{Judge, Lack, Why};
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
 use plan::Plan;
+use revocations::Revocations;
 use route::OnRoute;
 pub use verdict::Verdict;
 pub use verdicts::CacheSize;
 use verdicts::Verdicts;
 use waiting::Waiting;
-pub use waiting::{MAX_WAITING, Waited};
+pub use waiting::{Awaited, MAX_WAITING, Waited};
 
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -54,6 +59,14 @@ pub enum Effect {
     Fetch {
         /// For which provider
         provider: ProviderId,
+        /// What to ask
+        query: Query,
+    },
+    /// Send a request for a list of withdrawn tokens, and report what came of it with
+    /// [`Gate::list_answered`].
+    FetchList {
+        /// Which list
+        list: ListId,
         /// What to ask
         query: Query,
     },
@@ -95,6 +108,7 @@ pub struct Gate {
     sources: Vec<Option<Source>>,
     /// The verdicts on each provider's tokens.
     verdicts: Vec<Verdicts>,
+    revocations: Revocations,
     waiting: Waiting,
     audit: Audit,
     metrics: Metrics,
@@ -128,10 +142,12 @@ impl Gate {
         let everyone: Vec<_> = (0..config.providers.len()).map(ProviderId).collect();
         let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
         let audit = Audit::new(&config.audit, random);
+        let revocations = Revocations::new(&config, random);
         let mut gate = Self {
             metrics: Metrics::new(&config),
             gauged: Timestamp::default(),
             stopwatch,
+            revocations,
             config: Rc::new(config),
             plans,
             everyone,
@@ -147,6 +163,7 @@ impl Gate {
         for at in 0..gate.sources.len() {
             gate.with_source(ProviderId(at), |source, store| source.look(store, now));
         }
+        gate.with_revocations(now, |revocations, store, _| revocations.look(store, now));
         gate
     }
 
@@ -212,6 +229,14 @@ impl Gate {
                 samples.push(self.metrics.gauge(*id, "keys_age_seconds", now.since(last).as_secs()));
                 samples.push(self.metrics.gauge(*id, "keys_stale", u64::from(status.stale)));
             }
+            let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+            for list in self.revocations.lists() {
+                let name = &list.polled().name;
+                let entries = list.list().map_or(0, |list| list.len());
+                samples.push(Metrics::list_gauge(name, "revocation_entries", number(entries)));
+                let Some(last) = list.last_success() else { continue };
+                samples.push(Metrics::list_gauge(name, "revocation_age_seconds", now.since(last).as_secs()));
+            }
         }
         samples
     }
@@ -227,6 +252,7 @@ impl Gate {
         for at in 0..self.sources.len() {
             self.with_source(ProviderId(at), |source, store| source.tick(store, now));
         }
+        self.with_revocations(now, |revocations, store, verify| revocations.tick(store, verify, now));
         let expired = self.waiting.expired(now);
         self.wake(expired);
     }
@@ -234,6 +260,74 @@ impl Gate {
     /// An [`Effect::Fetch`] ended, well or not.
     pub fn answered(&mut self, provider: ProviderId, answer: Result<Answer, FetchError>, now: Timestamp) {
         self.with_source(provider, |source, store| source.answered(store, answer, now));
+    }
+
+    /// An [`Effect::FetchList`] ended, well or not.
+    pub fn list_answered(&mut self, list: ListId, answer: Result<Answer, FetchError>, now: Timestamp) {
+        self.with_revocations(now, |revocations, store, verify| {
+            revocations.answered(list, store, answer, verify, now)
+        });
+    }
+
+    /// How many tokens passed although nobody knew whether they were withdrawn, because of an
+    /// `on_unavailable` that says so.
+    pub fn unchecked(&self) -> u64 {
+        self.revocations.unchecked()
+    }
+
+    /// The lists of withdrawn tokens that are polled.
+    pub fn revocation_lists(&self) -> &[revocation::Poll] {
+        self.revocations.lists()
+    }
+
+    fn with_revocations(
+        &mut self,
+        now: Timestamp,
+        act: impl FnOnce(&mut Revocations, &dyn Store, revocation::Verify<'_>) -> Vec<(ListId, revocation::News)>,
+    ) {
+        if self.config.revocation.is_off() {
+            return;
+        }
+        let missing_kids: RefCell<Vec<(ProviderId, String)>> = RefCell::default();
+        let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
+            let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
+            let keys = match &provider.keys {
+                Keys::Local(set) => Some(set),
+                Keys::Remote(_) => {
+                    self.sources.get(id.0).and_then(Option::as_ref).and_then(|source| source.keys(now))
+                }
+            };
+            let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
+            let list = StatusList::verify(token, uri, trust, most, now);
+            if list == Err(StatusError::Token(Reason::KeyNotFound))
+                && let Ok(jws) = Jws::parse(token.trim_ascii())
+                && let Some(kid) = &jws.header().kid
+            {
+                missing_kids.borrow_mut().push((id, kid.clone()));
+            }
+            list
+        };
+        for (list, news) in act(&mut self.revocations, &*self.store, &verify) {
+            match news {
+                revocation::News::Ask(query) => self.effects.push_back(Effect::FetchList { list, query }),
+                revocation::News::Log(level, text) => {
+                    let name = self.revocations.name(list);
+                    self.effects.push_back(Effect::Log(level, format!("{name}: {text}")));
+                }
+                revocation::News::Ended => {
+                    let released = self.waiting.released(Awaited::List(list));
+                    self.effects
+                        .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                revocation::News::Changed => self.revocations.changed(),
+            }
+        }
+        // A list under a new key is a reason to look for the key, like a token.
+        for (id, kid) in missing_kids.into_inner() {
+            if let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
+                source.unknown_kid(&kid, now);
+            }
+        }
     }
 
     fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<News>) {
@@ -246,7 +340,7 @@ impl Gate {
                     self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
                 }
                 News::Ended => {
-                    let released = self.waiting.released(id);
+                    let released = self.waiting.released(Awaited::Keys(id));
                     self.effects
                         .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
                 }
@@ -279,6 +373,11 @@ impl Gate {
     /// Whether any request waits.
     pub fn is_waited_for(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether it wants to be ticked often: somebody waits, or a list is being taken over.
+    pub fn is_busy(&self) -> bool {
+        self.is_waited_for() || self.revocations.is_busy()
     }
 
     /// The next thing to be done outside.
@@ -336,11 +435,13 @@ impl Gate {
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
             return self.refuse(unmatched, Some(rule), None, allow);
         };
+        let heeds = !rule.ignores_revocation && !config.revocation.is_off();
         let mut judge = Judge {
             config: &config,
             backend: &self.backend,
             sources: &mut self.sources,
             verdicts: &mut self.verdicts,
+            revocations: Some(&mut self.revocations).filter(|_| heeds),
             request,
             waited,
             patient: rule.mode == Mode::Enforce,
@@ -352,16 +453,19 @@ impl Gate {
         };
         let met = judge.meet(requirement, &self.everyone);
         let known = judge.known;
+        for text in self.revocations.take_said() {
+            self.effects.push_back(Effect::Log(log::Level::Warn, text));
+        }
         let asked = |wanted: Option<ProviderId>| {
             let first = self.plans.get(rule.id.0).and_then(|plan| plan.providers.first().copied());
             wanted.and_then(|id| config.provider(id)).or_else(|| config.provider(first?)).map(Rc::clone)
         };
         let accepted = match met {
             Ok(accepted) => accepted,
-            Err(Lack { provider, why: Why::Wait }) => {
+            Err(Lack { provider, why: Why::Wait(awaited) }) => {
                 let patience = self.plans.get(rule.id.0).map(|plan| plan.patience).unwrap_or_default();
                 let waited = Waited {
-                    provider,
+                    awaited,
                     since: waited.map_or(now, |waited| waited.since),
                     deadline: waited.map_or(now.plus(patience), |waited| waited.deadline),
                 };
@@ -374,9 +478,16 @@ impl Gate {
             }
             Err(Lack { provider: id, why: Why::Deny(reason) }) => {
                 let provider = asked(Some(id));
+                let withdrawn = matches!(reason, Reason::Revoked | Reason::RevocationUnavailable);
                 let denial = Denial {
+                    // Only a token that held is looked up.
+                    verified: withdrawn,
                     scope: challenge(rule.authorize.as_ref(), &scopes),
-                    retry_after: self.retry_after(id, now),
+                    retry_after: if withdrawn {
+                        self.revocations.retry_after(now)
+                    } else {
+                        self.retry_after(id, now)
+                    },
                     ..self.denial(reason, provider.as_deref())
                 };
                 return self.refuse(denial, Some(rule), provider, allow);

@@ -29,6 +29,14 @@ impl Limiter {
         self.said = self.said.saturating_add(1);
         Some(std::mem::take(&mut self.held_back))
     }
+
+    /// The same, in the words that are to stand at the end of the line.
+    pub(super) fn room(&mut self, now: Timestamp) -> Option<String> {
+        Some(match self.admit(now)? {
+            0 => String::new(),
+            more => format!(" ({more} more were not written before)"),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::token::{Location, without_cookies, without_params};
 pub(super) struct Plan {
     /// The providers that it names; all where it names none but looks for tokens.
     pub(super) providers: Vec<ProviderId>,
-    /// How long a request may wait for their keys.
+    /// How long a request may wait for their keys and for what withdraws their tokens.
     pub(super) patience: Duration,
     strip: Rc<Strip>,
 }
@@ -44,6 +44,7 @@ impl Plan {
             Keys::Local(_) => Duration::ZERO,
         };
         let patience = providers().map(patience).max().unwrap_or_default();
+        let patience = patience.saturating_add(config.revocation.patience());
         Self { providers: ids, patience, strip: Rc::new(strip) }
     }
 

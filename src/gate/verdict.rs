@@ -1,10 +1,12 @@
 //! A token that was verified, and all that was made of it so far.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::config::Provider;
 use crate::reason::Reason;
+use crate::revocation::{Identity, Reference};
 use crate::rules::RuleId;
+use crate::time::Timestamp;
 use crate::token::{Claims, Verified};
 
 /// A token that held, with what follows from it: made once, used with every request that brings it.
@@ -19,6 +21,21 @@ pub struct Verdict {
     scopes: OnceCell<String>,
     /// What the rules that look at the token alone decided. Few rules see one token.
     outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
+    /// The names under which it can be withdrawn.
+    identity: OnceCell<Identity>,
+    /// Where its status stands.
+    reference: OnceCell<Result<Option<Reference>, Reason>>,
+    checked: Cell<Option<Checked>>,
+}
+
+/// What was found out about whether a token was withdrawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    /// What the sources had said by then.
+    pub(super) epoch: u64,
+    /// When to find out anew, even if they say nothing new.
+    pub(super) until: Timestamp,
+    pub(super) said: Result<(), Reason>,
 }
 
 /// How many rules' outcomes are remembered.
@@ -36,6 +53,9 @@ impl Verdict {
             token,
             scopes: OnceCell::new(),
             outcomes: RefCell::default(),
+            identity: OnceCell::new(),
+            reference: OnceCell::new(),
+            checked: Cell::new(None),
         }
     }
 
@@ -76,6 +96,25 @@ impl Verdict {
             None => Err(Reason::AudienceMismatch),
             Some(audiences) => provider.policy.check_audience(self.claims(), audiences),
         }
+    }
+
+    /// The names under which it can be withdrawn.
+    pub(super) fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| Identity::new(self.claims()))
+    }
+
+    /// Where its status stands, if it has one.
+    pub(super) fn reference(&self) -> &Result<Option<Reference>, Reason> {
+        self.reference.get_or_init(|| Reference::read(self.claims()))
+    }
+
+    /// What was found out last about whether it was withdrawn.
+    pub(super) fn checked(&self) -> Option<Checked> {
+        self.checked.get()
+    }
+
+    pub(super) fn remember(&self, checked: Checked) {
+        self.checked.set(Some(checked));
     }
 
     /// What a rule that looks at nothing but the token decides: what was remembered, else what `decide`

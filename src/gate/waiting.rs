@@ -1,20 +1,30 @@
-//! The requests that wait for keys: bounded in number, each with a deadline.
+//! The requests that wait for keys or lists: bounded in number, each with a deadline.
 
 use std::collections::HashMap;
 
 use super::StreamId;
+use crate::revocation::ListId;
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
 
 /// How many requests may wait in one worker.
 pub const MAX_WAITING: usize = 1024;
 
+/// What a request can wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// The keys of a provider
+    Keys(ProviderId),
+    /// A list of withdrawn tokens
+    List(ListId),
+}
+
 /// How long a request has waited and may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Waited {
-    /// For whose keys.
-    pub provider: ProviderId,
-    /// When it began to wait, for whosever keys.
+    /// For what.
+    pub awaited: Awaited,
+    /// When it began to wait, for whatever.
     pub since: Timestamp,
     /// When it is judged by what is there.
     pub deadline: Timestamp,
@@ -37,9 +47,9 @@ impl Waiting {
         self.0.remove(&stream);
     }
 
-    /// Takes out whoever waits for this provider, first come first.
-    pub(super) fn released(&mut self, provider: ProviderId) -> Vec<(StreamId, Waited)> {
-        self.take(|waited| waited.provider == provider)
+    /// Takes out whoever waits for this, first come first.
+    pub(super) fn released(&mut self, awaited: Awaited) -> Vec<(StreamId, Waited)> {
+        self.take(|waited| waited.awaited == awaited)
     }
 
     /// Takes out whoever has waited until its deadline.

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::gate::{Effect, Gate, StreamId, Waited, World};
 use crate::keys::{Answer, FetchError, Query};
 use crate::metrics::Metrics;
+use crate::revocation::ListId;
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
 
@@ -46,12 +47,39 @@ impl Plugin {
     }
 }
 
+/// What a call asks for.
+#[derive(Clone, Copy)]
+enum Call {
+    /// The keys of a provider
+    Keys(ProviderId),
+    /// A list of withdrawn tokens
+    List(ListId),
+}
+
+impl Call {
+    /// The media types that are of use.
+    fn accept(self) -> &'static str {
+        match self {
+            Self::Keys(_) => "application/jwk-set+json, application/json",
+            Self::List(ListId::Polled(_)) => "application/json, application/octet-stream",
+            Self::List(ListId::Status(_)) => "application/statuslist+jwt",
+        }
+    }
+
+    fn answered(self, gate: &mut Gate, answer: Result<Answer, FetchError>, now: Timestamp) {
+        match self {
+            Self::Keys(provider) => gate.answered(provider, answer, now),
+            Self::List(list) => gate.list_answered(list, answer, now),
+        }
+    }
+}
+
 /// The root context.
 pub(super) struct Root {
     id: u32,
     plugin: Rc<RefCell<Plugin>>,
-    /// The provider of each call under way, and the largest body that it may bring.
-    calls: HashMap<u32, (ProviderId, usize)>,
+    /// What each call under way asks for, and the largest body that it may bring.
+    calls: HashMap<u32, (Call, usize)>,
     meter: Meter,
 }
 
@@ -88,7 +116,8 @@ impl Root {
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
                 Effect::Wake(stream, waited) => self.wake(stream, waited),
-                Effect::Fetch { provider, query } => self.fetch(provider, &query, now),
+                Effect::Fetch { provider, query } => self.fetch(Call::Keys(provider), &query, now),
+                Effect::FetchList { list, query } => self.fetch(Call::List(list), &query, now),
             }
         }
     }
@@ -106,14 +135,14 @@ impl Root {
         self.plugin.borrow_mut().gate.as_mut()?.next_effect()
     }
 
-    fn fetch(&mut self, provider: ProviderId, query: &Query, now: Timestamp) {
+    fn fetch(&mut self, ask: Call, query: &Query, now: Timestamp) {
         let endpoint = &query.endpoint;
         let mut headers = vec![
             (":method", "GET"),
             (":scheme", endpoint.scheme.as_str()),
             (":authority", endpoint.authority.as_str()),
             (":path", endpoint.path.as_str()),
-            ("accept", "application/jwk-set+json, application/json"),
+            ("accept", ask.accept()),
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
         headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
@@ -126,12 +155,12 @@ impl Root {
         );
         match call {
             Ok(token) => {
-                self.calls.insert(token, (provider, query.max_bytes));
+                self.calls.insert(token, (ask, query.max_bytes));
             }
             Err(_) => {
                 if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
                     let error = FetchError::NotSent { cluster: endpoint.cluster.clone() };
-                    gate.answered(provider, Err(error), now);
+                    ask.answered(gate, Err(error), now);
                 }
             }
         }
@@ -182,9 +211,9 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchEr
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, fields: usize, size: usize, _trailers: usize) {
-        let Some((provider, limit)) = self.calls.remove(&token) else { return };
+        let Some((call, limit)) = self.calls.remove(&token) else { return };
         let answer = answer_of(fields, size, limit);
-        self.run(|gate, now| gate.answered(provider, answer, now));
+        self.run(|gate, now| call.answered(gate, answer, now));
     }
 
     /// The configuration is going: nobody is left waiting for it.
@@ -243,7 +272,7 @@ impl RootContext for Root {
         let now = self.run(Gate::tick);
         self.report(now);
         let mut plugin = self.plugin.borrow_mut();
-        let busy = plugin.gate.as_ref().is_some_and(Gate::is_waited_for);
+        let busy = plugin.gate.as_ref().is_some_and(Gate::is_busy);
         plugin.tick_every(if busy { BUSY } else { IDLE });
     }
 

@@ -8,9 +8,12 @@ mod set;
 mod shared;
 mod source;
 mod store;
+mod turn;
 
 pub use jwk::{Accepted, Jwk, Skip};
 pub use remote::{Answer, DocumentError, Endpoint, FetchError, Hidden, Origin, Query, Remote};
 pub use set::{Format, KeySet, Reading, SetError};
+pub(crate) use shared::Copy;
 pub use source::{News, Source, Status, UnknownKid};
 pub use store::{Alone, Conflict, Stamp, Store};
+pub(crate) use turn::Turn;

@@ -93,7 +93,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Why a fetch brought no keys.
+/// Why a fetch brought nothing that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchError {
     /// The host did not take the request: the cluster is not known or has no healthy member
@@ -116,6 +116,8 @@ pub enum FetchError {
     Set(SetError),
     /// A body that is not a usable metadata document
     Document(DocumentError),
+    /// A body that is not a usable revocation list; says why
+    List(String),
 }
 
 /// Why a metadata document does not lead to keys.
@@ -144,6 +146,7 @@ impl fmt::Display for FetchError {
                 write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
             }
             Self::Set(error) => write!(f, "{error}"),
+            Self::List(error) => f.write_str(error),
             Self::Document(DocumentError::Malformed) => {
                 f.write_str("the metadata document has no texts \"issuer\" and \"jwks_uri\"")
             }

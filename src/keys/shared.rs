@@ -39,14 +39,19 @@ pub(super) struct State {
 
 /// An answer that was good.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Copy {
-    pub(super) generation: u64,
-    pub(super) fetched_at: Timestamp,
+pub(crate) struct Copy {
+    /// Counts the good answers.
+    pub(crate) generation: u64,
+    /// When it came.
+    pub(crate) fetched_at: Timestamp,
     /// `max-age` in seconds.
-    pub(super) max_age: Option<u64>,
-    pub(super) etag: Option<String>,
-    pub(super) last_modified: Option<String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) max_age: Option<u64>,
+    /// `ETag`
+    pub(crate) etag: Option<String>,
+    /// `Last-Modified`
+    pub(crate) last_modified: Option<String>,
+    /// The answer, or what was made of it.
+    pub(crate) body: Vec<u8>,
 }
 
 /// The names of a source's two values, and the seal on them.
@@ -106,6 +111,11 @@ impl Shelf {
     #[cfg(test)]
     pub(super) fn state_name(&self) -> String {
         self.state.clone()
+    }
+
+    /// The key of one more value, which the copy must vouch for: it has no seal of its own.
+    pub(super) fn part_key(&self, at: usize) -> String {
+        format!("{}.{at}", self.copy)
     }
 
     fn seal(&self, name: &str, mut bytes: Vec<u8>) -> Vec<u8> {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::discovery::jwks_endpoint;
 use super::remote::{Answer, Endpoint, FetchError, Hidden, Origin, Query, Remote};
 use super::set::{KeySet, Reading};
-use super::shared::{Copy, Shelf, State};
+use super::shared::{Copy, State};
 use super::store::{Stamp, Store};
+use super::turn::{Turn, within};
 use crate::time::Timestamp;
 
 /// Something that a source wants done or known.
@@ -56,14 +57,11 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Source {
     remote: Remote,
-    shelf: Shelf,
-    /// This instance's number among those that share the store.
-    id: u64,
+    turn: Turn,
     keys: Option<Held>,
-    /// The shared state as it was last seen.
-    seen: State,
     looked: bool,
-    fetch: Option<Fetch>,
+    /// What this instance asks for, while it is at it.
+    asks: Option<Asks>,
     /// The generation whose copy was not to be read.
     unreadable: u64,
     /// An unknown kid asks for a fetch.
@@ -71,7 +69,6 @@ pub struct Source {
     missing_kids: Vec<(String, Timestamp)>,
     /// Where in the last part of their life keys are refreshed: 0.8 to 0.9.
     refresh_at: f64,
-    random: Random,
     said: Age,
 }
 
@@ -91,16 +88,8 @@ struct Held {
     life: Duration,
 }
 
-/// A fetch of this instance.
-#[derive(Debug)]
-struct Fetch {
-    /// The end of its lease, which is its name too.
-    until: Timestamp,
-    /// What is asked: the document, or the key set at an endpoint.
-    asks: Asks,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What is asked: the document, or the key set at an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asks {
     Document,
     Keys,
@@ -108,8 +97,6 @@ enum Asks {
 
 /// Known-missing kids that are remembered at most.
 const MAX_MISSING: usize = 256;
-/// Past its timeout, how long an answer may take to reach us before the fetch counts as lost.
-const GRACE: Duration = Duration::from_secs(1);
 /// The shortest lifetime that an answer can ask for.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The longest pause between two tries that fail.
@@ -128,21 +115,18 @@ impl Source {
     /// A source of which nothing is known yet. `random` tells this instance from the others and
     /// spreads their refreshes; `secret` seals what is shared.
     pub fn new(remote: Remote, random: u64, secret: Option<&str>) -> Self {
-        let mut numbers = Random(random);
+        let mut turn = Turn::new(&remote.identity(), random, secret);
+        let refresh_at = turn.between(0.8, 0.9);
         Self {
-            shelf: Shelf::new(&remote.identity(), secret),
+            turn,
             remote,
-            // 0 stands for nobody.
-            id: random.max(1),
             keys: None,
-            seen: State::default(),
             looked: false,
-            fetch: None,
+            asks: None,
             unreadable: 0,
             wanted: false,
             missing_kids: Vec::new(),
-            refresh_at: numbers.between(0.8, 0.9),
-            random: numbers,
+            refresh_at,
             said: Age::Fresh,
         }
     }
@@ -178,7 +162,7 @@ impl Source {
 
     /// Whether an answer is under way, here or elsewhere, or the first fetch has yet to start.
     pub fn expects_answer(&self, now: Timestamp) -> bool {
-        !self.looked || self.fetch.is_some() || now < self.seen.lease_until || now >= self.due_at()
+        !self.looked || self.turn.is_busy(now) || now >= self.due_at()
     }
 
     /// When the next fetch may start.
@@ -190,7 +174,7 @@ impl Source {
         let refresh = self.keys.as_ref().map_or(Timestamp::default(), |held| {
             held.copy.fetched_at.plus(held.life.mul_f64(self.refresh_at))
         });
-        refresh.max(self.seen.not_before)
+        refresh.max(self.turn.not_before())
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
@@ -204,14 +188,14 @@ impl Source {
     /// else is at it.
     pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
-        if self.fetch.as_ref().is_some_and(|fetch| now >= fetch.until) {
+        if self.turn.lease().is_some_and(|until| now >= until) {
             self.failed(store, FetchError::NoAnswer, now, &mut news);
         }
         let (state, stamp) = self.catch_up(store, now, &mut news);
         self.looked = true;
         self.bear_with_the_clock(now);
         self.note_staleness(now, &mut news);
-        if self.fetch.is_some() || now < state.lease_until {
+        if self.turn.lease().is_some() || now < state.lease_until {
             return news;
         }
         let kid_fetch = self.wanted.then(|| self.take_kid_fetch(&state, now));
@@ -237,25 +221,21 @@ impl Source {
         now: Timestamp,
         news: &mut Vec<News>,
     ) {
-        let until = now.plus(self.remote.patience()).plus(GRACE);
-        let state = State { owner: self.id, lease_until: until, started: now, ..state };
-        // Where somebody else was faster, the next tick shows it.
-        if self.shelf.replace_state(store, &state, stamp).is_err() {
+        if !self.turn.start(store, state, stamp, self.remote.patience(), now) {
             return;
         }
-        self.seen = state;
         self.wanted = false;
         let (asks, endpoint) = match &self.remote.origin {
             Origin::Jwks(jwks) => (Asks::Keys, jwks.clone()),
             Origin::Discovery { document, .. } => (Asks::Document, document.clone()),
         };
-        self.fetch = Some(Fetch { until, asks });
+        self.asks = Some(asks);
         news.push(News::Ask(self.query(endpoint)));
     }
 
     fn query(&self, endpoint: Endpoint) -> Query {
         let mut headers = self.remote.headers.clone();
-        let keys = self.fetch.as_ref().is_some_and(|fetch| fetch.asks == Asks::Keys);
+        let keys = self.asks == Some(Asks::Keys);
         if let Some(held) = self.keys.as_ref().filter(|_| keys) {
             let mut condition = |name: &str, value: &Option<String>| {
                 headers.extend(value.clone().map(|value| (name.to_owned(), Hidden(value))));
@@ -274,16 +254,14 @@ impl Source {
         now: Timestamp,
     ) -> Vec<News> {
         let mut news = Vec::new();
-        let Some(asks) = self.fetch.as_ref().map(|fetch| fetch.asks.clone()) else { return news };
+        let Some(asks) = self.asks else { return news };
         let step = answer.and_then(|answer| match asks {
             Asks::Document => self.document(&answer).map(Step::Ask),
             Asks::Keys => self.copy_of(answer, now).map(Step::Keep),
         });
         match step {
             Ok(Step::Ask(endpoint)) => {
-                if let Some(fetch) = &mut self.fetch {
-                    fetch.asks = Asks::Keys;
-                }
+                self.asks = Some(Asks::Keys);
                 news.push(News::Ask(self.query(endpoint)));
             }
             Ok(Step::Keep((copy, set))) => self.succeeded(store, copy, set, now, &mut news),
@@ -312,7 +290,7 @@ impl Source {
     fn copy_of(&self, answer: Answer, now: Timestamp) -> Result<(Copy, Rc<KeySet>), FetchError> {
         let max_age = answer.cache_control.as_deref().and_then(max_age);
         // Never a number that was used before, even where the shared state was lost in between.
-        let generation = now.as_nanos().max(self.seen.generation.saturating_add(1));
+        let generation = self.turn.next_generation(now);
         match (answer.status, &self.keys) {
             (200, _) => {
                 self.check_size(&answer.body)?;
@@ -345,17 +323,8 @@ impl Source {
         now: Timestamp,
         news: &mut Vec<News>,
     ) {
-        let generation = copy.generation;
-        let published = self.holds_lease(store) && self.shelf.put_copy(store, &copy).is_ok();
-        self.end(store, published, |state| State {
-            generation,
-            attempts: state.attempts.saturating_add(1),
-            owner: 0,
-            lease_until: Timestamp::default(),
-            not_before: Timestamp::default(),
-            failures: 0,
-            ..*state
-        });
+        self.asks = None;
+        self.turn.succeed(store, &copy);
         self.hold(copy, set, now, log::Level::Info, news);
         news.push(News::Tried(Ok(())));
         news.push(News::Ended);
@@ -363,50 +332,14 @@ impl Source {
 
     /// The next try comes after 1 s, 2 s, 4 s … up to a minute, give or take a fifth.
     fn failed(&mut self, store: &dyn Store, error: FetchError, now: Timestamp, news: &mut Vec<News>) {
-        let failures = self.seen.failures;
-        let doubled = Duration::from_secs(1u64 << failures.min(6));
-        let pause = doubled.min(LONGEST_PAUSE).mul_f64(self.random.between(0.8, 1.2));
-        let not_before = now.plus(pause);
-        self.end(store, true, |state| State {
-            attempts: state.attempts.saturating_add(1),
-            owner: 0,
-            lease_until: Timestamp::default(),
-            not_before,
-            failures: failures.saturating_add(1),
-            ..*state
-        });
+        self.asks = None;
+        let pause = self.turn.fail(store, LONGEST_PAUSE, now);
         let kept =
             if self.keys(now).is_some() { "the keys at hand stay in use" } else { "there are no keys" };
         let text = format!("fetching keys failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
         news.push(News::Tried(Err(())));
         news.push(News::Ended);
-    }
-
-    /// Whether the shared state still says that this instance fetches.
-    fn holds_lease(&self, store: &dyn Store) -> bool {
-        let (state, _) = self.shelf.state(store);
-        self.fetch.as_ref().is_some_and(|fetch| state.owner == self.id && state.lease_until == fetch.until)
-    }
-
-    /// Ends the fetch of this instance and says so to the others, unless its lease went to another.
-    fn end(&mut self, store: &dyn Store, publish: bool, change: impl Fn(&State) -> State) {
-        let Some(fetch) = self.fetch.take() else { return };
-        for _ in 0..3 {
-            let (state, stamp) = self.shelf.state(store);
-            let ours = state.owner == self.id && state.lease_until == fetch.until;
-            if !ours || !publish {
-                break;
-            }
-            let next = change(&state);
-            if self.shelf.replace_state(store, &next, stamp).is_ok() {
-                self.seen = next;
-                return;
-            }
-        }
-        // The others go their own way; what this instance learnt, it keeps.
-        let seen = change(&self.seen);
-        self.seen = State { generation: self.seen.generation, attempts: self.seen.attempts, ..seen };
     }
 
     /// Reads the shared state, and takes over what changed in it.
@@ -416,19 +349,19 @@ impl Source {
         now: Timestamp,
         news: &mut Vec<News>,
     ) -> (State, Option<Stamp>) {
-        let (state, stamp) = self.shelf.state(store);
+        let (state, stamp) = self.turn.read(store);
         let state = self.sane(state, now);
-        if state == self.seen || self.fetch.is_some() {
+        if state == self.turn.seen || self.turn.lease().is_some() {
             return (state, stamp);
         }
-        let ended = state.attempts != self.seen.attempts;
-        if state.generation != self.seen.generation && state.generation > 0 {
+        let ended = state.attempts != self.turn.seen.attempts;
+        if state.generation != self.turn.seen.generation && state.generation > 0 {
             if state.generation == self.unreadable {
                 return (state, stamp);
             }
             // Overwritten meanwhile, or damaged: nothing is taken over. Where nothing better comes, this
             // instance fetches when its own keys are due.
-            let Some(copy) = self.shelf.copy(store, state.generation) else {
+            let Some(copy) = self.turn.copy_of(store, state.generation) else {
                 self.unreadable = state.generation;
                 return (state, stamp);
             };
@@ -442,7 +375,7 @@ impl Source {
                 }
             }
         }
-        self.seen = state;
+        self.turn.seen = state;
         if ended {
             // Whoever asked for a fetch is judged by this one first, and asks again where it came too early.
             self.wanted = false;
@@ -463,18 +396,9 @@ impl Source {
     /// The shared state without what can only be damage, malice or a clock that was set back: nobody
     /// is kept from fetching for longer than this source itself could ask for.
     fn sane(&self, state: State, now: Timestamp) -> State {
-        let within = |moment: Timestamp, span: Duration| {
-            if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
-        };
-        State {
-            lease_until: within(state.lease_until, self.remote.patience().saturating_add(GRACE)),
-            not_before: within(state.not_before, LONGEST_PAUSE.mul_f64(1.2)),
-            kids_full_at: within(
-                state.kids_full_at,
-                self.remote.unknown_kid_cooldown.saturating_mul(KID_BURST),
-            ),
-            ..state
-        }
+        let bucket = self.remote.unknown_kid_cooldown.saturating_mul(KID_BURST);
+        let state = Turn::sane(state, self.remote.patience(), LONGEST_PAUSE, now);
+        State { kids_full_at: within(state.kids_full_at, bucket, now), ..state }
     }
 
     fn hold(&mut self, copy: Copy, set: Rc<KeySet>, now: Timestamp, level: log::Level, news: &mut Vec<News>) {
@@ -525,10 +449,10 @@ impl Source {
         if self.missing_kids.iter().any(|(missing, _)| missing == kid) {
             return UnknownKid::GiveUp;
         }
-        if self.fetch.is_some() || self.wanted || now < self.seen.lease_until {
+        if self.wanted || self.turn.is_busy(now) {
             return UnknownKid::Wait;
         }
-        self.wanted = self.take_kid_fetch(&self.seen, now).is_some();
+        self.wanted = self.take_kid_fetch(&self.turn.seen, now).is_some();
         if self.wanted { UnknownKid::Wait } else { UnknownKid::GiveUp }
     }
 
@@ -543,7 +467,7 @@ impl Source {
 
     /// When the last fetch of the proxy began, as far as this instance knows.
     pub fn last_started(&self) -> Timestamp {
-        self.seen.started
+        self.turn.seen.started
     }
 
     /// A kid was waited for in vain; it is not fetched for again within the cooldown.
@@ -615,21 +539,6 @@ fn describe(before: Option<&KeySet>, set: &KeySet) -> String {
 /// A kid in a log line: cut, and with nothing raw that could end the line.
 fn shown(kid: &str) -> String {
     kid.chars().take(64).flat_map(char::escape_default).collect()
-}
-
-/// SplitMix64: spreads retries; nothing depends on it being hard to guess.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn between(&mut self, low: f64, high: f64) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        low + (high - low) * ((z >> 11) as f64 / (1u64 << 53) as f64)
-    }
 }
 
 #[cfg(test)]

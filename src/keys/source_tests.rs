@@ -1,4 +1,5 @@
 use super::super::set::Format;
+use super::super::shared::Shelf;
 use super::super::store::Alone;
 use super::*;
 

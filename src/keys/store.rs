@@ -36,6 +36,13 @@ pub struct Alone {
     values: RefCell<HashMap<String, (Vec<u8>, Stamp)>>,
 }
 
+impl Alone {
+    /// The keys that were ever set, for tests and tools.
+    pub fn names(&self) -> Vec<String> {
+        self.values.borrow().keys().cloned().collect()
+    }
+}
+
 impl Store for Alone {
     fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)> {
         self.values.borrow().get(key).cloned()

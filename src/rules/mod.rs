@@ -54,6 +54,8 @@ pub struct Rule {
     pub mode: Mode,
     /// What it makes of ambiguous paths, where it has its own mind.
     pub ambiguous_paths: Option<AmbiguousPaths>,
+    /// Whether it lets tokens pass that were withdrawn.
+    pub ignores_revocation: bool,
 }
 
 /// What becomes of a path that could be read in more than one way.

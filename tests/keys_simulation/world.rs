@@ -379,6 +379,7 @@ impl World {
             match effect {
                 Effect::Log(level, text) => self.say(|| format!("instance {instance}: {level} {text}")),
                 Effect::Fetch { provider, query } => self.send(instance, provider, query),
+                Effect::FetchList { .. } => panic!("no list is configured"),
                 Effect::Wake(stream, waited) => self.wake(instance, stream, waited),
             }
         }

@@ -164,7 +164,7 @@ impl Gates {
         let (mut fetches, mut log) = (0, Vec::new());
         while let Some(effect) = gate.next_effect() {
             match effect {
-                Effect::Fetch { .. } => fetches += 1,
+                Effect::Fetch { .. } | Effect::FetchList { .. } => fetches += 1,
                 Effect::Log(_, text) => log.push(text),
                 Effect::Wake(..) => {}
             }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`idp`] | an identity provider that signs real tokens, publishes its keys, rotates them, and misbehaves when told to |
 //! | [`upstream`] | a service that answers with the request it got, and remembers it |
+//! | [`documents`] | a web server for documents of any kind |
 //! | [`envoy`] | finds an Envoy, writes its bootstrap, starts it, reads its logs and statistics |
 //! | [`client`] | HTTP requests in which every byte can be chosen |
 //! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
@@ -34,6 +35,7 @@
 pub mod bench;
 pub mod client;
 pub mod compose;
+pub mod documents;
 mod door;
 pub mod envoy;
 pub mod idp;
@@ -45,6 +47,7 @@ pub mod walk;
 mod wire;
 
 pub use client::{Connection, Request, Response, burst, get};
+pub use documents::Documents;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, FailPolicy, Filter, Listener, PluginConfig, StartError, Wasm};
 pub use idp::{Alg, Behaviour, Endpoint, Idp, Key, TokenBuilder};
 pub use upstream::{Record, Upstream};

@@ -1,0 +1,291 @@
+//! Whether a token that holds was withdrawn: every source is asked, and what they say is remembered with
+//! the verdict for as long as none of them says anything new.
+
+use std::rc::Rc;
+
+use super::Timestamp;
+use super::judge::Why;
+use super::notes::Limiter;
+use super::verdict::{Checked, Verdict};
+use super::waiting::{Awaited, Waited};
+use crate::config::Config;
+use crate::keys::{Answer, FetchError, Store};
+use crate::reason::Reason;
+use crate::revocation::{List, ListId, News, NoList, OnUnavailable, Poll, Standing, Statuses, Verify};
+use crate::rules::ProviderId;
+
+/// The sources of one gate.
+#[derive(Debug)]
+pub(super) struct Revocations {
+    inline: Option<Rc<List>>,
+    lists: Vec<Poll>,
+    statuses: Statuses,
+    /// Grows whenever a source says something new: what is remembered of an earlier one does not count.
+    epoch: u64,
+    /// The time of the last tick.
+    ticked: Timestamp,
+    unchecked: u64,
+    notes: Limiter,
+    /// What the log is to be told.
+    said: Vec<String>,
+}
+
+/// One request's question.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) provider: ProviderId,
+    /// How long the request waited, if it did.
+    pub(super) waited: Option<Waited>,
+    /// Whether it may wait at all.
+    pub(super) patient: bool,
+    pub(super) now: Timestamp,
+}
+
+/// How a token passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Passed {
+    /// No source withdrew it.
+    Checked,
+    /// A source could not be had, and the operator lets tokens pass then.
+    Unchecked,
+}
+
+/// The end of time.
+const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
+
+impl Revocations {
+    pub(super) fn new(config: &Config, random: u64) -> Self {
+        let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
+        // Far apart from each other, and from the sources of keys.
+        let numbers = (1u64..).map(|at| random.wrapping_sub(at.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let lists = config.revocation.lists.iter().zip(numbers);
+        Self {
+            inline: config.revocation.inline.clone(),
+            lists: lists.map(|(polled, random)| Poll::new(polled.clone(), random, secret)).collect(),
+            statuses: Statuses::new(config.revocation.status_lists.clone(), !random, secret),
+            epoch: 0,
+            ticked: Timestamp::default(),
+            unchecked: 0,
+            notes: Limiter::new(10),
+            said: Vec::new(),
+        }
+    }
+
+    /// How many tokens passed although nobody knew whether they were withdrawn.
+    pub(super) fn unchecked(&self) -> u64 {
+        self.unchecked
+    }
+
+    /// The lists that are polled.
+    pub(super) fn lists(&self) -> &[Poll] {
+        &self.lists
+    }
+
+    /// What the log is to be told of the requests that were judged.
+    pub(super) fn take_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Whether a source wants to be ticked often.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lists.iter().any(Poll::is_busy)
+    }
+
+    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(ListId, News)> {
+        let all = self.lists.iter_mut().enumerate().flat_map(|(at, list)| named(at, list.look(store, now)));
+        all.collect()
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        store: &dyn Store,
+        verify: Verify<'_>,
+        now: Timestamp,
+    ) -> Vec<(ListId, News)> {
+        // Where the clock was set back, what is remembered would last longer than its lists.
+        if now < self.ticked {
+            self.changed();
+        }
+        self.ticked = now;
+        let lists = self.lists.iter_mut().enumerate();
+        let mut all: Vec<_> = lists.flat_map(|(at, list)| named(at, list.tick(store, now))).collect();
+        let statuses = self.statuses.tick(store, verify, now).into_iter();
+        all.extend(statuses.map(|(id, news)| (ListId::Status(id), news)));
+        all
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        from: ListId,
+        store: &dyn Store,
+        answer: Result<Answer, FetchError>,
+        verify: Verify<'_>,
+        now: Timestamp,
+    ) -> Vec<(ListId, News)> {
+        match from {
+            ListId::Polled(at) => {
+                self.lists.get_mut(at).map(|list| named(at, list.answered(store, answer, now)))
+            }
+            ListId::Status(id) => {
+                let news = self.statuses.answered(id, store, answer, verify, now);
+                Some(news.into_iter().map(|news| (from, news)).collect())
+            }
+        }
+        .unwrap_or_default()
+    }
+
+    /// A source says something new.
+    pub(super) fn changed(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// What the log calls a list.
+    pub(super) fn name(&self, id: ListId) -> String {
+        match id {
+            ListId::Polled(at) => {
+                let name = self.lists.get(at).map_or("", |list| &list.polled().name);
+                format!("revocation list {name:?}")
+            }
+            ListId::Status(id) => format!("status list {:?}", self.statuses.uri(id)),
+        }
+    }
+
+    /// In how many seconds a request may be tried again for which a list was missing.
+    pub(super) fn retry_after(&self, now: Timestamp) -> Option<u64> {
+        let missing = |list: &&Poll| list.fresh_until().is_none_or(|until| now >= until);
+        self.lists.iter().filter(missing).map(|list| list.next_fetch_in(now).as_secs()).max()
+    }
+
+    /// Whether a token stands whose signature and claims hold.
+    pub(super) fn check(&mut self, verdict: &Verdict, asked: Asked) -> Result<Passed, Why> {
+        let now = asked.now;
+        if let Some(checked) = verdict.checked()
+            && checked.epoch == self.epoch
+            && now < checked.until
+        {
+            return checked.said.map(|()| Passed::Checked).map_err(Why::Deny);
+        }
+        let (said, until) = self.ask(verdict, asked)?;
+        verdict.remember(Checked { epoch: self.epoch, until, said });
+        // What nobody knew is not remembered: each time is counted.
+        let passed = if until <= now { Passed::Unchecked } else { Passed::Checked };
+        said.map(|()| passed).map_err(Why::Deny)
+    }
+
+    /// What the sources say together, and until when that holds if none of them says anything new.
+    fn ask(&mut self, verdict: &Verdict, asked: Asked) -> Result<(Result<(), Reason>, Timestamp), Why> {
+        let now = asked.now;
+        let identity = verdict.identity();
+        let lists = self.inline.iter().chain(self.lists.iter().filter_map(Poll::list));
+        let standing =
+            lists.fold(Standing::Good, |standing, list| standing.and(list.standing(identity, now)));
+        if let Standing::Revoked { until } = standing {
+            return Ok((Err(Reason::Revoked), until.unwrap_or(NEVER)));
+        }
+        let mut until = NEVER;
+        let mut unchecked = None;
+        let mut missing = None;
+        for (at, list) in self.lists.iter().enumerate() {
+            match list.fresh_until().filter(|fresh_until| now < *fresh_until) {
+                Some(fresh_until) => until = until.min(fresh_until),
+                None if list.polled().on_unavailable == OnUnavailable::Allow => {
+                    // Only the very first answer is worth the wait.
+                    if !list.was_tried() {
+                        asked.wait(ListId::Polled(at), list.expects_answer(now))?;
+                    }
+                    unchecked = Some(self.name(ListId::Polled(at)));
+                }
+                None => {
+                    asked.wait(ListId::Polled(at), list.expects_answer(now))?;
+                    missing = Some(Reason::RevocationUnavailable);
+                }
+            }
+        }
+        let status = self.status(verdict, asked)?;
+        match status {
+            Status::Good(status_until) => until = until.min(status_until),
+            Status::Bad(reason) => return Ok((Err(reason), NEVER)),
+            Status::Missing(OnUnavailable::Deny) => missing = Some(Reason::RevocationUnavailable),
+            Status::Missing(OnUnavailable::Allow) => unchecked = Some("a status list".to_owned()),
+        }
+        if let Some(reason) = missing {
+            return Err(Why::Deny(reason));
+        }
+        if let Some(what) = unchecked {
+            self.unchecked = self.unchecked.saturating_add(1);
+            if let Some(more) = self.notes.room(now) {
+                self.said.push(format!(
+                    "a token passed unchecked, for {what} cannot be had and \"on_unavailable\" is \"allow\"{more}"
+                ));
+            }
+            until = now;
+        }
+        Ok((Ok(()), until))
+    }
+
+    /// What the status list says to which the token refers.
+    fn status(&mut self, verdict: &Verdict, asked: Asked) -> Result<Status, Why> {
+        if self.statuses.is_off() {
+            return Ok(Status::Good(NEVER));
+        }
+        let reference = match verdict.reference() {
+            Ok(None) => return Ok(Status::Good(NEVER)),
+            Ok(Some(reference)) => reference,
+            Err(reason) => return Ok(Status::Bad(*reason)),
+        };
+        let now = asked.now;
+        let id = match self.statuses.find(asked.provider, &reference.uri, now) {
+            Ok(id) => id,
+            Err(NoList::NotMapped) => {
+                if let Some(more) = self.notes.room(now) {
+                    self.said.push(format!(
+                        "a token was refused, for no \"uri_prefix\" of \"status_lists\" covers the list that it names{more}"
+                    ));
+                }
+                return Ok(Status::Bad(Reason::ClaimInvalid));
+            }
+            Err(NoList::TooMany) => {
+                let source = self.statuses.source_of(&reference.uri);
+                return Ok(Status::Missing(source.map(|source| source.on_unavailable).unwrap_or_default()));
+            }
+        };
+        if let Some((list, until)) = self.statuses.list(id, now) {
+            return Ok(match list.bits.get(reference.at) {
+                Some(0) => Status::Good(until),
+                Some(_) => Status::Bad(Reason::Revoked),
+                // Section 8.3 of the draft: a place that is not there is no status.
+                None => Status::Bad(Reason::ClaimInvalid),
+            });
+        }
+        let on_unavailable = self.statuses.source(id).map(|source| source.on_unavailable).unwrap_or_default();
+        if on_unavailable == OnUnavailable::Deny || !self.statuses.was_tried(id) {
+            asked.wait(ListId::Status(id), self.statuses.expects_answer(id, now))?;
+        }
+        Ok(Status::Missing(on_unavailable))
+    }
+}
+
+enum Status {
+    /// It stands, until then.
+    Good(Timestamp),
+    /// It does not.
+    Bad(Reason),
+    /// Nobody knows.
+    Missing(OnUnavailable),
+}
+
+impl Asked {
+    /// Lets the request wait for a list that is on its way. Whoever waited for it was woken because its
+    /// fetch ended.
+    fn wait(&self, id: ListId, expected: bool) -> Result<(), Why> {
+        let awaited = Awaited::List(id);
+        let wait = self.patient
+            && expected
+            && self.waited.is_none_or(|waited| waited.awaited != awaited && self.now < waited.deadline);
+        if wait { Err(Why::Wait(awaited)) } else { Ok(()) }
+    }
+}
+
+fn named(at: usize, news: Vec<News>) -> Vec<(ListId, News)> {
+    news.into_iter().map(|news| (ListId::Polled(at), news)).collect()
+}

@@ -1,0 +1,257 @@
+//! Who of a proxy's instances asks a source, when, and what it tells the others.
+//!
+//! The part of a source's life that does not depend on what is fetched: one instance at a time holds
+//! the lease, a failure makes everybody pause, and what succeeded is put where all find it.
+
+use std::time::Duration;
+
+use super::shared::{Copy, Shelf, State};
+use super::store::{Stamp, Store};
+use crate::time::Timestamp;
+
+/// Past its timeout, how long an answer may take to reach us before the fetch counts as lost.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// This instance's part in asking one source.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    shelf: Shelf,
+    /// This instance's number among those that share the store.
+    id: u64,
+    /// The shared state as it was last seen.
+    pub(super) seen: State,
+    /// The end of this instance's lease, which is its name too.
+    lease: Option<Timestamp>,
+    random: Random,
+}
+
+/// What a look at the shared state showed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    state: State,
+    stamp: Option<Stamp>,
+    /// A fetch of another instance ended since the last look.
+    pub(crate) ended: bool,
+}
+
+impl Turn {
+    /// `identity` is everything that makes the source's answers what they are; `random` tells this
+    /// instance from the others; `secret` seals what is shared.
+    pub(crate) fn new(identity: &[u8], random: u64, secret: Option<&str>) -> Self {
+        Self {
+            shelf: Shelf::new(identity, secret),
+            // 0 stands for nobody.
+            id: random.max(1),
+            seen: State::default(),
+            lease: None,
+            random: Random(random),
+        }
+    }
+
+    /// Reads the shared state. No source takes longer than `patience` for an answer or pauses for longer
+    /// than `pause`: what says otherwise is damage, malice or a clock that was set back.
+    pub(crate) fn look(
+        &mut self,
+        store: &dyn Store,
+        patience: Duration,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Look {
+        let (state, stamp) = self.read(store);
+        let state = Self::sane(state, patience, pause, now);
+        let ended = self.lease.is_none() && state.attempts != self.seen.attempts;
+        if self.lease.is_none() {
+            self.seen = state;
+        }
+        Look { state, stamp, ended }
+    }
+
+    /// The shared state as it is, and the stamp by which to replace it.
+    pub(super) fn read(&self, store: &dyn Store) -> (State, Option<Stamp>) {
+        self.shelf.state(store)
+    }
+
+    /// A shared state without what no source of this patience and these pauses could ask for.
+    pub(super) fn sane(state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+        State {
+            lease_until: within(state.lease_until, patience.saturating_add(GRACE), now),
+            not_before: within(state.not_before, pause.mul_f64(1.2), now),
+            ..state
+        }
+    }
+
+    /// The next of this instance's own random numbers, between two bounds.
+    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+        self.random.between(low, high)
+    }
+
+    /// The number of an answer that comes now: no other instance gives it to another answer.
+    pub(crate) fn next_generation(&self, now: Timestamp) -> u64 {
+        now.as_nanos().max(self.seen.generation.saturating_add(1))
+    }
+
+    /// The number of the last good answer of the proxy.
+    pub(crate) fn generation(&self) -> u64 {
+        self.seen.generation
+    }
+
+    /// The last good answer, if it is there and whole.
+    pub(crate) fn copy(&self, store: &dyn Store) -> Option<Copy> {
+        self.copy_of(store, self.seen.generation)
+    }
+
+    /// The answer of this number, if it is there and whole.
+    pub(super) fn copy_of(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
+        self.shelf.copy(store, generation)
+    }
+
+    /// Whether a fetch has ended in the proxy, well or not.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.seen.attempts > 0 || self.seen.failures > 0
+    }
+
+    /// Nobody asks before this moment.
+    pub(crate) fn not_before(&self) -> Timestamp {
+        self.seen.not_before
+    }
+
+    /// Whether an answer is under way, here or elsewhere.
+    pub(crate) fn is_busy(&self, now: Timestamp) -> bool {
+        self.lease.is_some() || now < self.seen.lease_until
+    }
+
+    /// Whether this instance is at it; where its time is up, it is not any more.
+    pub(crate) fn lease(&self) -> Option<Timestamp> {
+        self.lease
+    }
+
+    /// Tries to become the one that asks. Where somebody else was faster, the next look shows it.
+    pub(crate) fn take(
+        &mut self,
+        store: &dyn Store,
+        look: &Look,
+        patience: Duration,
+        now: Timestamp,
+    ) -> bool {
+        now >= look.state.lease_until && self.start(store, look.state, look.stamp, patience, now)
+    }
+
+    /// The same from a shared state that was read before.
+    pub(super) fn start(
+        &mut self,
+        store: &dyn Store,
+        state: State,
+        stamp: Option<Stamp>,
+        patience: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let until = now.plus(patience).plus(GRACE);
+        let state = State { owner: self.id, lease_until: until, started: now, ..state };
+        let taken = self.shelf.replace_state(store, &state, stamp).is_ok();
+        if taken {
+            (self.seen, self.lease) = (state, Some(until));
+        }
+        taken
+    }
+
+    /// Goes on asking: false where the lease went to another.
+    pub(crate) fn renew(&mut self, store: &dyn Store, patience: Duration, now: Timestamp) -> bool {
+        let (state, stamp) = self.shelf.state(store);
+        let until = now.plus(patience).plus(GRACE);
+        let next = State { lease_until: until, ..state };
+        let renewed = self.is_ours(&state) && self.shelf.replace_state(store, &next, stamp).is_ok();
+        if renewed {
+            (self.seen, self.lease) = (next, Some(until));
+        }
+        renewed
+    }
+
+    fn is_ours(&self, state: &State) -> bool {
+        state.owner == self.id && Some(state.lease_until) == self.lease
+    }
+
+    /// Whether the shared state still says that this instance asks.
+    pub(crate) fn holds(&self, store: &dyn Store) -> bool {
+        self.is_ours(&self.shelf.state(store).0)
+    }
+
+    /// Publishes an answer. The copy goes first: whoever sees the new generation finds it.
+    pub(crate) fn succeed(&mut self, store: &dyn Store, copy: &Copy) {
+        let generation = copy.generation;
+        let published = self.holds(store) && self.shelf.put_copy(store, copy).is_ok();
+        self.end(store, published, |state| State {
+            generation,
+            attempts: state.attempts.saturating_add(1),
+            owner: 0,
+            lease_until: Timestamp::default(),
+            not_before: Timestamp::default(),
+            failures: 0,
+            ..*state
+        });
+    }
+
+    /// Ends a fetch that brought nothing. The next comes after the time that is returned: 1 s, 2 s, 4 s …
+    /// up to `longest`, give or take a fifth.
+    pub(crate) fn fail(&mut self, store: &dyn Store, longest: Duration, now: Timestamp) -> Duration {
+        let failures = self.seen.failures;
+        let doubled = Duration::from_secs(1u64 << failures.min(6));
+        let pause = doubled.min(longest).mul_f64(self.random.between(0.8, 1.2));
+        let not_before = now.plus(pause);
+        self.end(store, true, |state| State {
+            attempts: state.attempts.saturating_add(1),
+            owner: 0,
+            lease_until: Timestamp::default(),
+            not_before,
+            failures: failures.saturating_add(1),
+            ..*state
+        });
+        pause
+    }
+
+    /// Ends the fetch of this instance and says so to the others, unless its lease went to another.
+    fn end(&mut self, store: &dyn Store, publish: bool, change: impl Fn(&State) -> State) {
+        if self.lease.is_none() {
+            return;
+        }
+        for _ in 0..3 {
+            let (state, stamp) = self.shelf.state(store);
+            if !self.is_ours(&state) || !publish {
+                break;
+            }
+            let next = change(&state);
+            if self.shelf.replace_state(store, &next, stamp).is_ok() {
+                (self.seen, self.lease) = (next, None);
+                return;
+            }
+        }
+        // The others go their own way; what this instance learnt, it keeps.
+        let seen = change(&self.seen);
+        self.seen = State { generation: self.seen.generation, attempts: self.seen.attempts, ..seen };
+        self.lease = None;
+    }
+
+    /// The key of one more value of this source, which the copy must vouch for.
+    pub(crate) fn part_key(&self, at: usize) -> String {
+        self.shelf.part_key(at)
+    }
+}
+
+/// A moment, unless it lies further ahead than a span: then it is damage, malice, or the clock was set back.
+pub(super) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Timestamp {
+    if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
+}
+
+/// SplitMix64: spreads retries; nothing depends on it being hard to guess.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        low + (high - low) * ((z >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}

@@ -1,0 +1,67 @@
+//! What stands for a list whose pages are fetched one by one: their digests, in order.
+
+use super::page::{Digest, MAX_PAGES};
+
+/// The digests of a list's pages.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Index {
+    digests: Vec<Digest>,
+}
+
+impl Index {
+    pub(super) fn new(digests: Vec<Digest>) -> Self {
+        Self { digests }
+    }
+
+    /// The digests as texts in hexadecimal; none where one is no digest or their number is none that a
+    /// list can have.
+    pub(super) fn from_texts(texts: &[impl AsRef<str>]) -> Option<Self> {
+        let digests: Option<Vec<Digest>> = texts.iter().map(|text| unhex(text.as_ref())).collect();
+        digests.filter(|digests| Self::fits(digests.len())).map(Self::new)
+    }
+
+    fn fits(count: usize) -> bool {
+        count.is_power_of_two() && count <= MAX_PAGES
+    }
+
+    /// The digests.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// The bytes that instances share.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        self.digests.concat()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (digests, rest) = bytes.as_chunks::<32>();
+        (rest.is_empty() && Self::fits(digests.len())).then(|| Self::new(digests.to_vec()))
+    }
+
+    /// The document that `portcullis revlist build` writes.
+    pub fn to_json(&self) -> String {
+        let names: Vec<String> = self.digests.iter().map(|digest| format!("\"{}\"", hex(digest))).collect();
+        format!("{{\"version\":1,\"pages\":[\n{}\n]}}\n", names.join(",\n"))
+    }
+
+    /// The path of a page, beside the document at `path`.
+    pub fn page_path(path: &str, digest: &Digest) -> String {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/pages/{}.bin", hex(digest))
+    }
+}
+
+/// A digest in hexadecimal.
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Digest> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some((digit(*high)? << 4) | digit(*low)?)).collect();
+    bytes?.try_into().ok().filter(|_| rest.is_empty())
+}

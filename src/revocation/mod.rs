@@ -1,0 +1,42 @@
+//! Which tokens were withdrawn before their time: lists that are polled, and the status lists to which
+//! tokens refer.
+//!
+//! Nothing here does I/O. A [`List`] answers whether a token stands; a [`Poll`] keeps one up to date;
+//! [`Statuses`] does so for Token Status Lists.
+
+mod document;
+mod identity;
+mod index;
+mod list;
+mod page;
+mod poll;
+mod status;
+mod statuses;
+
+pub use document::{Document, ListError, MAX_ENTRIES};
+pub use identity::{Identity, Key, Kind};
+pub use index::Index;
+pub use list::{Draft, List, Standing};
+pub use page::{Digest, MAX_PAGES, Page, PageError};
+pub use poll::{News, Poll, Polled};
+pub use status::{Bits, Reference, StatusError, StatusList};
+pub use statuses::{NoList, StatusId, StatusSource, Statuses, Verify};
+
+/// One of a gate's lists that are fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ListId {
+    /// The polled list at this place of the configuration
+    Polled(usize),
+    /// A list to which tokens refer
+    Status(StatusId),
+}
+
+/// What becomes of a token whose standing cannot be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnUnavailable {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It passes; each time is counted, and the log says so.
+    Allow,
+}
