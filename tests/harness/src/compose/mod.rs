@@ -20,8 +20,9 @@ use crate::walk::{self, Paint, Target};
 use docker::Container;
 use judge::{Cases, Keys, Traffic};
 
-/// The deadline of every wait. Reached only when something is broken.
-const SOON: Duration = Duration::from_secs(60);
+/// The deadline of every wait. Reached only when something is broken: an Envoy that found its provider gone for long tries
+/// again after a minute and a fifth.
+const SOON: Duration = Duration::from_secs(150);
 /// After this long an Envoy may again fetch keys for as many unknown kids as it ever may at once: three times the
 /// `unknown_kid_cooldown` of the stack's configuration, and a second.
 const REFILL: Duration = Duration::from_secs(7);
