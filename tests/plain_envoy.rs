@@ -314,6 +314,10 @@ fn each_service_of_the_shop_has_its_own_policy() {
         text =
             replace(&text, &format!("address: {name}.internal, port_value: 8080"), &address(upstream.addr()));
     }
+    // A route for which somebody forgot to turn off the filters of the others.
+    let route = "- match: { path_separated_prefix: /orders }";
+    let forgotten = "- { match: { prefix: /orders/forgotten }, route: { cluster: orders } }";
+    text = replace(&text, route, &format!("{forgotten}\n                        {route}"));
     let envoy = Running::start_in(folder, &provider(&text, &idp, Path::new(&trusted)));
     let gateway = envoy.addr("gateway");
     let token = |audience: &str, scope: &str| idp.idp.token(json!({ "aud": audience, "scope": scope }));
@@ -334,7 +338,9 @@ fn each_service_of_the_shop_has_its_own_policy() {
         ("POST", "/payments/7/refund", Some(token("payments", "payments:refund trial")), 403),
         ("POST", "/payments/7/refund", Some(token("payments", "payments:refund")), 200),
         ("GET", "/payments/7", Some(token("payments", everything)), 403),
+        ("GET", "/orders/forgotten", Some(token("orders", everything)), 403),
         // No route, so no service.
+        ("GET", "/ordersx", Some(token("orders", everything)), 404),
         ("GET", "/elsewhere", Some(token("orders", everything)), 404),
     ];
     for (method, path, token, status) in cases {
