@@ -339,9 +339,9 @@ fn each_service_of_the_shop_has_its_own_policy() {
         ("POST", "/payments/7/refund", Some(token("payments", "payments:refund")), 200),
         ("GET", "/payments/7", Some(token("payments", everything)), 403),
         ("GET", "/orders/forgotten", Some(token("orders", everything)), 403),
-        // No route, so no service.
-        ("GET", "/ordersx", Some(token("orders", everything)), 404),
-        ("GET", "/elsewhere", Some(token("orders", everything)), 404),
+        // No route, so no filter is off, and none has a rule for it.
+        ("GET", "/ordersx", Some(token("orders", everything)), 403),
+        ("GET", "/elsewhere", Some(token("orders", everything)), 403),
     ];
     for (method, path, token, status) in cases {
         let request = Request::new(method, path).header("x-user", "mallory");
