@@ -301,17 +301,21 @@ impl Gate {
         }
         let has_path = request.target().is_some() && !request.is_connect();
         let unmatched = self.denial(Reason::RouteUnmatched, None);
+        let matched = met.as_ref().map(|rule| rule.id);
         let on_route = OnRoute::read(request.surroundings());
-        let rule = match &on_route {
-            Err(_) => return self.refuse(unmatched, met, None, allow, now),
+        let rule = match &on_route.rule {
+            // It may mean any rule, so that the one of the path, which may only report, has no say.
+            Err(_) => return self.refuse(unmatched, None, None, allow, now),
             // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
-            Ok(OnRoute { rule: Some(name), .. }) if has_path => match config.rules.named(name) {
+            Ok(Some(name)) if has_path => match config.rules.named(name) {
                 None => return self.refuse(unmatched, None, None, allow, now),
                 named => named,
             },
             Ok(_) => met,
         };
-        let scopes = on_route.map(|route| route.scopes).unwrap_or_default();
+        let Ok(scopes) = on_route.scopes else {
+            return self.refuse(unmatched, rule, None, allow, now);
+        };
         let Some(rule) = rule else {
             let open = config.unmatched == Unmatched::Allow && has_path;
             return if open && scopes.is_empty() {
@@ -320,6 +324,8 @@ impl Gate {
                 self.refuse(unmatched, None, None, allow, now)
             };
         };
+        // Another rule has matched the path than the one that the route chose.
+        let path = path.filter(|_| matched == Some(rule.id));
         let Some(requirement) = &rule.requires else {
             if scopes.is_empty() {
                 allow.state.rule = Some(rule);
@@ -480,8 +486,13 @@ fn authorized(
 
 /// The `scope` of a challenge: what the rule and the route ask for.
 fn challenge(authorize: Option<&Authorize>, scopes: &[String]) -> Option<String> {
-    let mut all: Vec<String> = authorize.and_then(Authorize::challenge).into_iter().collect();
-    all.extend(scopes.iter().cloned());
+    let of_rule = authorize.and_then(Authorize::challenge).unwrap_or_default();
+    let mut all: Vec<&str> = Vec::new();
+    for scope in of_rule.split(' ').chain(scopes.iter().map(String::as_str)) {
+        if !scope.is_empty() && !all.contains(&scope) {
+            all.push(scope);
+        }
+    }
     (!all.is_empty()).then(|| all.join(" "))
 }
 
