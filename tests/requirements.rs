@@ -69,6 +69,12 @@ fn providers() -> Value {
     })
 }
 
+/// `e` and `f`, which share a place and let their tokens pass on.
+fn sharers() -> Value {
+    let shared = json!({ "from_headers": [{ "name": "x-token" }], "forward": true });
+    json!({ "e": provider("e", shared.clone()), "f": provider("f", shared) })
+}
+
 /// A gate, its clock, and the requests that wait in it.
 struct Desk {
     gate: Gate,
@@ -455,6 +461,7 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let d_prefixed = format!("D {d}");
     let bad_prefixed = format!("D {bad}");
+    let misled = format!("D {}", token("d").claim("aud", "billing").sign());
     for (path, more, who, taken, cookies, target) in [
         ("/c?x=1".to_owned(), vec![("x-token", c.as_str())], "c", &["x-token"][..], None, None),
         ("/c?x=1".to_owned(), vec![("cookie", &cookie(&c))], "c", &[], Some("theme=dark; lang=\"en\""), None),
@@ -483,6 +490,9 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
         ("/d".to_owned(), vec![("x-d-token", &d_prefixed)], "d", &[], None, None),
         ("/failed".to_owned(), vec![("x-d-token", &d_prefixed)], "d", &[], None, None),
         ("/failed".to_owned(), vec![("x-d-token", &bad_prefixed)], "-", &["x-d-token"], None, None),
+        ("/failed".to_owned(), vec![("x-d-token", &misled)], "-", &["x-d-token"], None, None),
+        // Another scheme in that place is no token that failed.
+        ("/failed".to_owned(), vec![("x-d-token", "Basic dTpw")], "-", &[], None, None),
         // Where nothing is asked for, nothing is taken.
         (
             format!("/public?access_token={c}"),
@@ -499,6 +509,27 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
         assert_eq!(removed(&allow), taken, "{path} {more:?}");
         assert_eq!(text(&allow.cookie).as_deref(), cookies, "{path} {more:?}");
         assert_eq!(text(&allow.target).as_deref(), target, "{path} {more:?}");
+    }
+    // Of two providers that look at one token, one does not know it; it has not failed for all that.
+    for requires in [
+        any(json!([of("e"), of("f")])),
+        any(json!([of("f"), of("e"), failed()])),
+        missing(),
+        failed(),
+        any(
+            json!([{ "provider_and_audiences": { "provider_name": "f", "audiences": ["billing"] } }, of("f")]),
+        ),
+    ] {
+        let rules = json!([{ "match": { "prefix": "/" }, "requires": requires }]);
+        let mut desk = Desk::new(&json!({ "providers": sharers(), "rules": rules }));
+        let good = token("f").sign();
+        let outcome = desk.ask(&fields("GET", "/", &[("x-token", &good)]));
+        assert_eq!(told(&outcome), "f", "{requires}");
+        assert_eq!(removed(&allowed(outcome)), [""; 0], "{requires}: it is to be forwarded");
+        let outcome = desk.ask(&fields("GET", "/", &[("x-token", &flip_bit(&good))]));
+        if let Outcome::Allow(allow) = outcome {
+            assert_eq!(removed(&allow), ["x-token"], "{requires}: it failed");
+        }
     }
     // Two of the places, or one of them twice (RFC 6750 section 2).
     let session = cookie(&c);
@@ -540,6 +571,7 @@ fn whoever_may_be_nobody_must_still_be_somebody_to_be_authorized() {
         ("/failed", vec![], NONE, Some("read")),
         ("/failed", vec![reads()], "a", None),
         ("/failed", vec![bearer(flip_bit(&reads().1[7..]))], SIGNATURE, Some("read")),
+        ("/failed", vec![bearer(token("a").claim("aud", "billing").sign())], AUDIENCE, Some("read")),
         ("/none", vec![], NONE, None),
         ("/none", vec![plain()], "a", None),
         ("/none", vec![bearer(token("a").claim("scope", "trial").sign())], "scope_insufficient", None),

@@ -345,11 +345,13 @@ impl Gate {
             now,
             remembers: !matches!(requirement, Requirement::Provider { .. }),
             known: Vec::new(),
+            failed: Vec::new(),
             metrics: &mut self.metrics,
             stopwatch: self.stopwatch,
         };
         let met = judge.meet(requirement, &self.everyone);
-        let known = judge.known;
+        let failed_beside = met.as_ref().map(|accepted| judge.failed_beside(accepted)).unwrap_or_default();
+        let failure = judge.failed.first().map(|(_, reason)| *reason);
         let asked = |wanted: Option<ProviderId>| {
             let first = self.plans.get(rule.id.0).and_then(|plan| plan.providers.first().copied());
             wanted.and_then(|id| config.provider(id)).or_else(|| config.provider(first?)).map(Rc::clone)
@@ -388,7 +390,7 @@ impl Gate {
                     authorized(verdict, &rule, &scopes, &bound).err().map(|why| (why, true))
                 }
                 // Nobody to ask; the token that failed, if one did, says why.
-                None => Some((failure(&known).unwrap_or(Reason::TokenMissing), false)),
+                None => Some((failure.unwrap_or(Reason::TokenMissing), false)),
             };
             if let Some((reason, verified)) = refused {
                 let provider = asked(principal.as_ref().map(|(id, _)| *id));
@@ -406,8 +408,8 @@ impl Gate {
             return self.refuse(denial, Some(rule), provider, allow, now);
         }
         if rule.mode == Mode::Enforce {
-            let failed = known.iter().filter(|(_, said)| said.is_err()).map(|(id, _)| *id);
-            let strip = self.plans.get(rule.id.0).map(|plan| plan.strip(failed, &config)).unwrap_or_default();
+            let plan = self.plans.get(rule.id.0);
+            let strip = plan.map(|plan| plan.strip(failed_beside.into_iter(), &config)).unwrap_or_default();
             strip.apply(request, &mut allow);
         }
         allow.clear_route_cache = accepted.iter().any(|(id, verdict)| {
@@ -494,14 +496,6 @@ fn challenge(authorize: Option<&Authorize>, scopes: &[String]) -> Option<String>
         }
     }
     (!all.is_empty()).then(|| all.join(" "))
-}
-
-/// Why the token failed that a rule allowed to fail.
-fn failure(known: &[(ProviderId, Result<Rc<Verdict>, Why>)]) -> Option<Reason> {
-    known.iter().find_map(|(_, said)| match said {
-        Err(Why::Deny(reason)) if *reason != Reason::TokenMissing => Some(*reason),
-        _ => None,
-    })
 }
 
 /// What a request binds for the conditions of a rule.
