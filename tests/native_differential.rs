@@ -4,34 +4,25 @@
 //! but for the [`DIFFERENCES`]: each says what differs and which rule asks for it. A case that differs without one,
 //! a case that no longer differs, and a difference that no case shows all fail the test.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "common/native.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod native;
+
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use harness::client::Connection;
 use harness::envoy::MAIN;
 use harness::idp::{b64, flip_bit, now};
 use harness::{Alg, Envoy, Filter, Key, Listener, Request, TokenBuilder, Wasm};
+use native::{Asked, Difference, NATIVE, OWN, Verdicts, differs, merged, misfit, reasons};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://idp.example/";
 const AUDIENCE: &str = "orders";
-
-/// A difference between the two filters that is meant.
-struct Difference {
-    id: &'static str,
-    /// Why Portcullis refuses; empty where it is `jwt_authn` that refuses.
-    reasons: &'static [&'static str],
-    /// What differs, and the rule that asks for it.
-    why: &'static str,
-}
-
-const fn differs(id: &'static str, reasons: &'static [&'static str], why: &'static str) -> Difference {
-    Difference { id, reasons, why }
-}
 
 #[rustfmt::skip]
 const DIFFERENCES: &[Difference] = &[
@@ -268,11 +259,6 @@ fn providers() -> Vec<(&'static str, Value, Value)> {
     ]
 }
 
-fn merged(parts: &[&Value]) -> Value {
-    let members = parts.iter().filter_map(|part| part.as_object()).flatten();
-    Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect())
-}
-
 fn config(own: bool) -> Value {
     let providers = providers();
     let mut rules = vec![json!({ "match": { "path": "/public" } })];
@@ -285,9 +271,6 @@ fn config(own: bool) -> Value {
     json!({ "providers": Value::Object(providers.collect()), "rules": rules })
 }
 
-const NATIVE: &str = "native";
-const OWN: &str = "portcullis";
-
 fn start() -> Envoy {
     let answer = || json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
     Envoy::builder()
@@ -296,36 +279,6 @@ fn start() -> Envoy {
         .listener(Listener::new(OWN).filter(Wasm::portcullis(config(true))).routes(answer()))
         .start()
         .unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// A listener that is asked over one connection as long as it keeps that open.
-struct Asked<'e> {
-    envoy: &'e Envoy,
-    listener: &'static str,
-    connection: Option<Connection>,
-}
-
-impl<'e> Asked<'e> {
-    fn new(envoy: &'e Envoy, listener: &'static str) -> Self {
-        Self { envoy, listener, connection: None }
-    }
-
-    /// Whether it lets a request pass.
-    fn allows(&mut self, request: &Request) -> bool {
-        let answer = self.connection.as_mut().and_then(|connection| connection.try_send(request).ok());
-        let response = answer.unwrap_or_else(|| {
-            let addr = self.envoy.addr_of(self.listener);
-            self.connection.insert(Connection::open(addr).expect("a connection")).send(request)
-        });
-        assert!(
-            matches!(response.status, 200 | 400 | 401 | 403),
-            "{}: {} {:?}",
-            self.listener,
-            response.status,
-            response.text()
-        );
-        response.status == 200
-    }
 }
 
 /// Claims as JSON text: the usual ones, some of them replaced by any text or, by an empty one, left out.
@@ -1072,27 +1025,13 @@ fn both_filters_come_to_the_same_verdicts_but_for_what_is_written_down() {
         .collect();
 
     envoy.wait_for_access_log(3 * cases.len(), Duration::from_secs(30));
-    let reasons = reasons(&envoy);
+    let reasons = reasons(&envoy, |listener| listener == OWN);
     let (mut wrong, mut shown) = (Vec::new(), BTreeSet::new());
     for (number, (case, (native, own))) in cases.iter().zip(&verdicts).enumerate() {
         let reason = reasons.get(&number).map_or("", String::as_str);
-        let difference = DIFFERENCES.iter().find(|known| known.id == case.differs);
-        let as_written = match difference {
-            None => case.differs.is_empty() && native == own,
-            Some(known) => {
-                let looser = known.reasons.is_empty();
-                (*native, *own) == (!looser, looser) && (looser || known.reasons.contains(&reason))
-            }
-        };
-        if !as_written {
-            let allows = |verdict: &bool| if *verdict { "allows" } else { "refuses" };
-            wrong.push(format!(
-                "{} ({:?}): jwt_authn {}, Portcullis {} {reason}",
-                case.name,
-                case.differs,
-                allows(native),
-                allows(own)
-            ));
+        let verdicts = Verdicts { native: *native, own: *own, same_fields: true };
+        if let Some(misfit) = misfit(DIFFERENCES, case.differs, verdicts, reason) {
+            wrong.push(format!("{} {misfit}", case.name));
         }
         shown.insert(case.differs);
     }
@@ -1106,14 +1045,4 @@ fn both_filters_come_to_the_same_verdicts_but_for_what_is_written_down() {
     }
     let allowed = verdicts.iter().filter(|(native, _)| *native).count();
     println!("{} cases, of which jwt_authn allows {allowed}; {} differences", cases.len(), DIFFERENCES.len());
-}
-
-/// Why Portcullis refused what it refused, by the number of the case.
-fn reasons(envoy: &Envoy) -> BTreeMap<usize, String> {
-    let own = |line: &Value| line["listener"] == OWN;
-    let reason = |line: Value| {
-        let number = line["path"].as_str()?.split(['/', '?']).nth(2)?.parse().ok()?;
-        Some((number, line["details"].as_str()?.strip_prefix("portcullis_")?.to_owned()))
-    };
-    envoy.access_log().into_iter().filter(own).filter_map(reason).collect()
 }

@@ -69,6 +69,8 @@ pub(super) struct Judge<'g, 'r> {
     pub(super) remembers: bool,
     /// What each provider said that was asked before.
     pub(super) known: Vec<(ProviderId, Result<Rc<Verdict>, Why>)>,
+    /// Whose tokens were there and did not hold, and why not.
+    pub(super) failed: Vec<(ProviderId, Reason)>,
     pub(super) metrics: &'g mut Metrics,
     pub(super) stopwatch: fn() -> u64,
 }
@@ -161,22 +163,31 @@ impl<'r> Judge<'_, 'r> {
 
     /// The verdict on the provider's token.
     fn ask(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<Verdict>, Lack> {
-        let lack = |why| Lack { provider: id, why };
+        let said = self.verdict(id, audiences);
+        if let Err(Why::Deny(reason)) = said
+            && reason != Reason::TokenMissing
+        {
+            self.failed.push((id, reason));
+        }
+        said.map_err(|why| Lack { provider: id, why })
+    }
+
+    fn verdict(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<Verdict>, Why> {
         let config = self.config;
-        let provider = config.provider(id).ok_or(lack(Why::Deny(Reason::TokenMissing)))?;
+        let provider = config.provider(id).ok_or(Why::Deny(Reason::TokenMissing))?;
         let known = self.known.iter().find(|(own, _)| *own == id).map(|(_, said)| said.clone());
         let verdict = match known {
-            Some(said) => said.map_err(lack)?,
+            Some(said) => said?,
             None => {
                 let said = self.authenticate(id, provider, audiences);
                 // Another rule's audience may still fit.
                 if self.remembers && !matches!(said, Err(Why::Deny(Reason::AudienceMismatch))) {
                     self.known.push((id, said.clone()));
                 }
-                said.map_err(lack)?
+                said?
             }
         };
-        verdict.check_audience(provider, audiences).map_err(|reason| lack(Why::Deny(reason)))?;
+        verdict.check_audience(provider, audiences).map_err(Why::Deny)?;
         // Last, so that nothing is fetched for a token that fails in any case.
         let asked = Asked { provider: id, waited: self.waited, patient: self.patient, now: self.now };
         let Some(revocations) = &mut self.revocations else { return Ok(verdict) };
@@ -189,9 +200,21 @@ impl<'r> Judge<'_, 'r> {
             Err(why) => {
                 self.known.retain(|(own, _)| *own != id);
                 self.known.push((id, Err(why)));
-                Err(lack(why))
+                Err(why)
             }
         }
+    }
+
+    /// The providers whose tokens failed, but for those that looked at a token that held for another: it
+    /// stands in the same place.
+    pub(super) fn failed_beside(&self, accepted: &[Accepted]) -> Vec<ProviderId> {
+        if self.failed.is_empty() {
+            return Vec::new();
+        }
+        let good: Vec<&[u8]> =
+            accepted.iter().filter_map(|(id, _)| Some(self.credential(*id)?.text)).collect();
+        let is_apart = |id: &ProviderId| self.credential(*id).is_none_or(|bad| !good.contains(&bad.text));
+        self.failed.iter().map(|(id, _)| *id).filter(is_apart).collect()
     }
 
     /// Finds the provider's token in the request and judges it.

@@ -408,17 +408,21 @@ impl Gate {
         }
         let has_path = request.target().is_some() && !request.is_connect();
         let unmatched = self.denial(Reason::RouteUnmatched, None);
+        let matched = met.as_ref().map(|rule| rule.id);
         let on_route = OnRoute::read(request.surroundings());
-        let rule = match &on_route {
-            Err(_) => return self.refuse(unmatched, met, None, allow),
+        let rule = match &on_route.rule {
+            // It may mean any rule, so that the one of the path, which may only report, has no say.
+            Err(_) => return self.refuse(unmatched, None, None, allow),
             // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
-            Ok(OnRoute { rule: Some(name), .. }) if has_path => match config.rules.named(name) {
+            Ok(Some(name)) if has_path => match config.rules.named(name) {
                 None => return self.refuse(unmatched, None, None, allow),
                 named => named,
             },
             Ok(_) => met,
         };
-        let scopes = on_route.map(|route| route.scopes).unwrap_or_default();
+        let Ok(scopes) = on_route.scopes else {
+            return self.refuse(unmatched, rule, None, allow);
+        };
         let Some(rule) = rule else {
             let open = config.unmatched == Unmatched::Allow && has_path;
             return if open && scopes.is_empty() {
@@ -427,6 +431,8 @@ impl Gate {
                 self.refuse(unmatched, None, None, allow)
             };
         };
+        // Another rule has matched the path than the one that the route chose.
+        let path = path.filter(|_| matched == Some(rule.id));
         let Some(requirement) = &rule.requires else {
             if scopes.is_empty() {
                 allow.state.rule = Some(rule);
@@ -448,11 +454,13 @@ impl Gate {
             now,
             remembers: !matches!(requirement, Requirement::Provider { .. }),
             known: Vec::new(),
+            failed: Vec::new(),
             metrics: &mut self.metrics,
             stopwatch: self.stopwatch,
         };
         let met = judge.meet(requirement, &self.everyone);
-        let known = judge.known;
+        let failed_beside = met.as_ref().map(|accepted| judge.failed_beside(accepted)).unwrap_or_default();
+        let failure = judge.failed.first().map(|(_, reason)| *reason);
         for text in self.revocations.take_said() {
             self.effects.push_back(Effect::Log(log::Level::Warn, text));
         }
@@ -501,7 +509,7 @@ impl Gate {
                     authorized(verdict, &rule, &scopes, &bound).err().map(|why| (why, true))
                 }
                 // Nobody to ask; the token that failed, if one did, says why.
-                None => Some((failure(&known).unwrap_or(Reason::TokenMissing), false)),
+                None => Some((failure.unwrap_or(Reason::TokenMissing), false)),
             };
             if let Some((reason, verified)) = refused {
                 let provider = asked(principal.as_ref().map(|(id, _)| *id));
@@ -520,8 +528,8 @@ impl Gate {
             return self.refuse(denial, Some(rule), provider, allow);
         }
         if rule.mode == Mode::Enforce {
-            let failed = known.iter().filter(|(_, said)| said.is_err()).map(|(id, _)| *id);
-            let strip = self.plans.get(rule.id.0).map(|plan| plan.strip(failed, &config)).unwrap_or_default();
+            let plan = self.plans.get(rule.id.0);
+            let strip = plan.map(|plan| plan.strip(failed_beside.into_iter(), &config)).unwrap_or_default();
             strip.apply(request, &mut allow);
         }
         allow.clear_route_cache = accepted.iter().any(|(id, verdict)| {
@@ -596,17 +604,14 @@ fn authorized(
 
 /// The `scope` of a challenge: what the rule and the route ask for.
 fn challenge(authorize: Option<&Authorize>, scopes: &[String]) -> Option<String> {
-    let mut all: Vec<String> = authorize.and_then(Authorize::challenge).into_iter().collect();
-    all.extend(scopes.iter().cloned());
+    let of_rule = authorize.and_then(Authorize::challenge).unwrap_or_default();
+    let mut all: Vec<&str> = Vec::new();
+    for scope in of_rule.split(' ').chain(scopes.iter().map(String::as_str)) {
+        if !scope.is_empty() && !all.contains(&scope) {
+            all.push(scope);
+        }
+    }
     (!all.is_empty()).then(|| all.join(" "))
-}
-
-/// Why the token failed that a rule allowed to fail.
-fn failure(known: &[(ProviderId, Result<Rc<Verdict>, Why>)]) -> Option<Reason> {
-    known.iter().find_map(|(_, said)| match said {
-        Err(Why::Deny(reason)) if *reason != Reason::TokenMissing => Some(*reason),
-        _ => None,
-    })
 }
 
 /// What a request binds for the conditions of a rule.

@@ -2,40 +2,40 @@
 
 use crate::request::{Metadata, Surroundings};
 
-/// The rules on a route.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// The rules on a route. What is there and cannot be read is kept as such: nothing can be allowed by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct OnRoute {
     /// The rule to use, whatever the path says.
-    pub(super) rule: Option<String>,
+    pub(super) rule: Result<Option<String>, Unreadable>,
     /// Scopes that the token must grant besides.
-    pub(super) scopes: Vec<String>,
+    pub(super) scopes: Result<Vec<String>, Unreadable>,
 }
 
-/// What is there cannot be read, so that nothing can be allowed by it.
+/// It cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unreadable;
 
 impl OnRoute {
-    pub(super) fn read(surroundings: &dyn Surroundings) -> Result<Self, Unreadable> {
+    pub(super) fn read(surroundings: &dyn Surroundings) -> Self {
         let rule = match surroundings.route_metadata("rule") {
-            Metadata::Absent => None,
+            Metadata::Absent => Ok(None),
             Metadata::Texts(texts) => match <[String; 1]>::try_from(texts) {
-                Ok([name]) => Some(name),
-                Err(_) => return Err(Unreadable),
+                Ok([name]) => Ok(Some(name)),
+                Err(_) => Err(Unreadable),
             },
-            Metadata::Unreadable => return Err(Unreadable),
+            Metadata::Unreadable => Err(Unreadable),
         };
         let scopes = match surroundings.route_metadata("scopes") {
-            Metadata::Absent => Vec::new(),
+            Metadata::Absent => Ok(Vec::new()),
             // One text may hold several, as the `scope` of a token does (RFC 6749 section 3.3).
-            Metadata::Texts(texts) => texts
+            Metadata::Texts(texts) => Ok(texts
                 .iter()
                 .flat_map(|text| text.split(' '))
                 .filter(|scope| !scope.is_empty())
                 .map(str::to_owned)
-                .collect(),
-            Metadata::Unreadable => return Err(Unreadable),
+                .collect()),
+            Metadata::Unreadable => Err(Unreadable),
         };
-        Ok(Self { rule, scopes })
+        Self { rule, scopes }
     }
 }

@@ -2,6 +2,8 @@
 //! of an answer.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod challenge;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -129,34 +131,14 @@ pub fn corp() -> Value {
     json!({ "provider_name": "corp" })
 }
 
-/// A challenge taken apart: `None` where there is none, else its parameters. Written against RFC 9110 section 11.2.
+/// A challenge taken apart: `None` where there is none, else its parameters.
 #[track_caller]
 pub fn challenge(response: &Response) -> Option<BTreeMap<String, String>> {
     let fields = response.headers_named("www-authenticate");
     assert!(fields.len() <= 1, "several challenges: {fields:?}");
-    let field = fields.first()?;
-    let Some(mut rest) = field.strip_prefix("Bearer ") else { panic!("not a Bearer challenge: {field:?}") };
-    let mut parameters = BTreeMap::new();
-    loop {
-        let Some((name, value)) = rest.split_once("=\"") else { panic!("no quoted parameter: {field:?}") };
-        let mut text = String::new();
-        let mut letters = value.char_indices();
-        let end = loop {
-            match letters.next() {
-                Some((at, '"')) => break at,
-                Some((_, '\\')) => text.extend(letters.next().map(|(_, letter)| letter)),
-                Some((_, letter)) => text.push(letter),
-                None => panic!("a quote is not closed: {field:?}"),
-            }
-        };
-        let twice = parameters.insert(name.trim().to_owned(), text);
-        assert!(twice.is_none(), "{name} twice: {field:?}");
-        rest = value[end + 1..].trim_start();
-        match rest.strip_prefix(',') {
-            Some(next) => rest = next,
-            None if rest.is_empty() => return Some(parameters),
-            None => panic!("something behind a parameter: {field:?}"),
-        }
+    match challenge::bearer(fields.first()?) {
+        Ok(parameters) => Some(parameters),
+        Err(error) => panic!("{error}"),
     }
 }
 
