@@ -63,6 +63,10 @@ pub enum ListFormat {
 /// The longest header value that is written, in bytes.
 pub const MAX_VALUE: usize = 8192;
 
+/// How many header fields a list becomes at the most. Many servers take a hundred in a request, or a few
+/// more.
+pub const MAX_FIELDS: usize = 64;
+
 impl Outputs {
     /// The names that are written.
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -88,7 +92,11 @@ impl Outputs {
             let Some(claim) = claim.find(token.claims().all()) else { continue };
             let values = values(claim, *format);
             // All of a list or nothing: a part of it could say something else.
-            if values.as_ref().is_some_and(|values| values.iter().all(|value| is_safe(value))) {
+            let fits = |values: &Vec<String>| {
+                let length: usize = values.iter().map(String::len).sum();
+                values.len() <= MAX_FIELDS && length <= MAX_VALUE && values.iter().all(|v| is_safe(v))
+            };
+            if values.as_ref().is_some_and(fits) {
                 let values = values.unwrap_or_default();
                 written.headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
             } else {
