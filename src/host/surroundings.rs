@@ -48,18 +48,23 @@ impl Surroundings for Current {
 
 /// A text comes as it is, a list of texts in the form of a map without values.
 fn texts(value: Vec<u8>) -> Metadata {
+    if value == EMPTY_LIST {
+        return Metadata::Texts(Vec::new());
+    }
     let pairs = Pairs::from(value);
     let fields = pairs.fields();
     if !fields.is_empty() {
-        let list = fields.iter().map(|(name, value)| {
-            let name = std::str::from_utf8(name).ok().filter(|_| value.is_empty());
-            name.map(str::to_owned)
-        });
+        let list = fields.iter().map(|(name, value)| text(name).filter(|_| value.is_empty()));
         return list.collect::<Option<Vec<_>>>().map_or(Metadata::Unreadable, Metadata::Texts);
     }
-    match String::from_utf8(pairs.into()) {
-        // A number comes as eight bytes, most of which are no text.
-        Ok(text) if !text.is_empty() && !text.chars().any(char::is_control) => Metadata::Texts(vec![text]),
-        _ => Metadata::Unreadable,
-    }
+    text(&Vec::from(pairs)).map_or(Metadata::Unreadable, |text| Metadata::Texts(vec![text]))
+}
+
+/// A map of no pairs.
+const EMPTY_LIST: [u8; 4] = [0; 4];
+
+/// A number comes as eight bytes, a list within a list as a map; most of their bytes are no text.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
