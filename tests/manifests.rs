@@ -3,155 +3,17 @@
 
 #[path = "common/crd.rs"]
 mod crd;
+#[path = "common/pages.rs"]
+mod pages;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use crd::{Crds, documents};
+use crd::Crds;
 use harness::{shared, skip, workspace};
+use pages::{Document, blocks, called, documents, files, manifests, plugins, typos};
 use portcullis::config::Config;
 use serde_json::Value;
-
-/// A YAML document of the repository.
-struct Document {
-    /// The file, and which document of it.
-    name: String,
-    file: PathBuf,
-    content: Value,
-}
-
-impl Document {
-    fn is_kubernetes(&self) -> bool {
-        self.content.get("apiVersion").is_some()
-    }
-}
-
-/// A plugin configuration, and what the host is told beside it.
-struct Plugin<'d> {
-    path: String,
-    configuration: Option<Value>,
-    /// `FAIL_RELOAD`, or whatever the host does when the module traps.
-    on_failure: Option<&'d Value>,
-    closed: &'static str,
-}
-
-/// Every file below a folder with this extension.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|it| it == extension) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-fn parse(file: &Path, text: &str, what: &str) -> Vec<Document> {
-    let shown = file.strip_prefix(workspace()).unwrap_or(file).display().to_string();
-    let parsed = documents(text).unwrap_or_else(|error| panic!("{shown}{what}: {error}"));
-    let named = parsed.into_iter().enumerate().map(|(index, content)| Document {
-        name: format!("{shown}{what}#{index}"),
-        file: file.to_owned(),
-        content,
-    });
-    named.collect()
-}
-
-/// Every document under `envoy/`.
-fn manifests() -> Vec<Document> {
-    let read = |file: &PathBuf| parse(file, &fs::read_to_string(file).expect("a text"), "");
-    files(&workspace().join("envoy"), "yaml").iter().flat_map(read).collect()
-}
-
-/// Every block of YAML in the pages.
-fn blocks() -> Vec<Document> {
-    let root = workspace();
-    let mut pages = files(&root.join("envoy"), "md");
-    pages.extend(files(&root.join("docs"), "md"));
-    pages.push(root.join("README.md"));
-    let mut found = Vec::new();
-    for page in pages {
-        let text = fs::read_to_string(&page).expect("a text");
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        for (index, block) in blocks.enumerate() {
-            found.extend(parse(&page, block, &format!(" block {index}")));
-        }
-    }
-    found
-}
-
-/// Every plugin in a document, wherever it stands.
-fn plugins(content: &Value) -> Vec<Plugin<'_>> {
-    let spec = &content["spec"];
-    match content["kind"].as_str() {
-        Some("TrafficExtension") => vec![Plugin {
-            path: "spec.wasm.pluginConfig".to_owned(),
-            configuration: spec["wasm"].get("pluginConfig").cloned(),
-            on_failure: spec["wasm"].get("failStrategy"),
-            closed: "\"FAIL_RELOAD\"",
-        }],
-        Some("WasmPlugin") => vec![Plugin {
-            path: "spec.pluginConfig".to_owned(),
-            configuration: spec.get("pluginConfig").cloned(),
-            on_failure: spec.get("failStrategy"),
-            closed: "\"FAIL_RELOAD\"",
-        }],
-        Some("EnvoyExtensionPolicy") => {
-            let each = spec["wasm"].as_array().into_iter().flatten().enumerate();
-            let each = each.map(|(index, wasm)| Plugin {
-                path: format!("spec.wasm[{index}].config"),
-                configuration: wasm.get("config").cloned(),
-                on_failure: wasm.get("failOpen"),
-                closed: "false",
-            });
-            each.collect()
-        }
-        _ => {
-            let mut found = Vec::new();
-            in_envoy(content, "", &mut found);
-            found
-        }
-    }
-}
-
-fn in_envoy<'d>(value: &'d Value, path: &str, found: &mut Vec<Plugin<'d>>) {
-    let kind = value["@type"].as_str().unwrap_or_default();
-    if kind.ends_with("filters.http.wasm.v3.Wasm") {
-        let config = &value["config"];
-        let given = &config["configuration"];
-        let configuration = match given["@type"].as_str().unwrap_or_default() {
-            "type.googleapis.com/google.protobuf.StringValue" => {
-                given["value"].as_str().and_then(|text| serde_json::from_str(text).ok())
-            }
-            "type.googleapis.com/google.protobuf.Struct" => given.get("value").cloned(),
-            _ => None,
-        };
-        found.push(Plugin {
-            path: format!("{path}.config.configuration"),
-            configuration,
-            on_failure: config.get("failure_policy"),
-            closed: "\"FAIL_RELOAD\"",
-        });
-    }
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                in_envoy(member, &format!("{path}.{name}"), found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                in_envoy(item, &format!("{path}[{index}]"), found);
-            }
-        }
-        _ => {}
-    }
-}
 
 /// The Envoy clusters that a document makes, by the names under which a plugin can call them.
 fn clusters(content: &Value, found: &mut BTreeSet<String>) {
@@ -186,20 +48,6 @@ fn in_static(value: &Value, found: &mut BTreeSet<String>) {
             members.values().for_each(|member| in_static(member, found));
         }
         Value::Array(items) => items.iter().for_each(|item| in_static(item, found)),
-        _ => {}
-    }
-}
-
-/// The clusters that a plugin configuration names.
-fn called(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(members) => {
-            if let Some(Value::String(name)) = members.get("cluster") {
-                found.insert(name.clone());
-            }
-            members.values().for_each(|member| called(member, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| called(item, found)),
         _ => {}
     }
 }
@@ -240,39 +88,6 @@ fn neighbours(document: &Document, all: &[Document]) -> BTreeSet<String> {
     found
 }
 
-/// Every document that is the given one with one key misspelt, and where.
-fn typos(content: &Value) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    let mut pointers = Vec::new();
-    keys(content, String::new(), &mut pointers);
-    for (object, key) in pointers {
-        let mut changed = content.clone();
-        let members = changed.pointer_mut(&object).and_then(Value::as_object_mut).expect("an object");
-        let value = members.remove(&key).expect("the key");
-        members.insert(format!("{key}x"), value);
-        found.push((format!("{object}/{key}"), changed));
-    }
-    found
-}
-
-fn keys(value: &Value, at: String, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                found.push((at.clone(), name.clone()));
-                let escaped = name.replace('~', "~0").replace('/', "~1");
-                keys(member, format!("{at}/{escaped}"), found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                keys(item, format!("{at}/{index}"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
 /// Keys that a person chooses, which no schema can know.
 fn is_free(pointer: &str) -> bool {
     ["/matchLabels/", "/labels/", "/annotations/"].iter().any(|free| pointer.contains(free))
@@ -280,7 +95,7 @@ fn is_free(pointer: &str) -> bool {
 
 #[test]
 fn every_plugin_configuration_is_accepted_fails_closed_and_calls_clusters_that_exist() {
-    let (manifests, blocks) = (manifests(), blocks());
+    let (manifests, blocks) = (manifests(), blocks("yaml"));
     let mut count = 0;
     let mut problems = Vec::new();
     for document in &manifests {

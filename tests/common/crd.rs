@@ -9,8 +9,9 @@ use std::fs;
 use std::path::Path;
 
 use regex_lite::Regex;
-use serde::Deserialize;
 use serde_json::Value;
+
+use crate::pages::documents;
 
 /// The schemas by apiVersion and kind.
 pub struct Crds(BTreeMap<(String, String), Value>);
@@ -85,18 +86,6 @@ impl Crds {
         check(&rest, &schema, "", &mut problems);
         problems
     }
-}
-
-/// The documents of a YAML text. A key that stands twice is an error.
-pub fn documents(text: &str) -> Result<Vec<Value>, String> {
-    let mut documents = Vec::new();
-    for document in serde_norway::Deserializer::from_str(text) {
-        let value = serde_norway::Value::deserialize(document).map_err(|error| error.to_string())?;
-        if !value.is_null() {
-            documents.push(serde_json::to_value(value).map_err(|error| error.to_string())?);
-        }
-    }
-    Ok(documents)
 }
 
 /// What every object says of itself.
