@@ -261,7 +261,7 @@ impl<'r> Judge<'_, 'r> {
         let token = token.verify(self.backend, candidates);
         self.metrics.verified((self.stopwatch)().saturating_sub(began));
         let verdict = Rc::new(Verdict::new(token.map_err(Why::Deny)?, provider));
-        if verdict.left_out() > 0 {
+        for _ in 0..verdict.left_out() {
             self.metrics.happened(id, Event::ClaimLeftOut);
         }
         if let Some(verdicts) = self.verdicts.get_mut(id.0) {
