@@ -4,11 +4,11 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::thread;
 
-use common::{Gateway, assert_problem, config, corp, local_provider, with};
+use common::{Gateway, SOON, assert_problem, config, corp, local_provider, with};
 use harness::{Cluster, Idp, Request, Response, shared, skip};
 use portcullis::config::Config;
 use serde_json::{Value, json};
@@ -44,15 +44,19 @@ fn gateways() -> &'static [Gateway; 2] {
     static GATEWAYS: OnceLock<[Gateway; 2]> = OnceLock::new();
     GATEWAYS.get_or_init(|| {
         [false, true].map(|on| {
-            let redirecting = redirecting();
+            let (redirecting, socket) = (redirecting(), socket());
             Gateway::start_with(configuration, |builder| {
                 let redirected = json!({ "cluster": "redirecting", "internal_redirect_policy": {} });
+                let short =
+                    json!({ "cluster": "socket", "max_stream_duration": { "max_stream_duration": "0.5s" } });
                 let routes = json!([
+                    { "match": { "prefix": "/x/socket" }, "route": short },
                     { "match": { "prefix": "/x/redirected" }, "route": redirected },
                     { "match": { "prefix": "/kept/redirected" }, "route": redirected },
                     { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "10s" } },
                 ]);
-                builder.cluster("redirecting", Cluster::new(redirecting)).main(|listener| {
+                let builder = builder.cluster("redirecting", Cluster::new(redirecting));
+                builder.cluster("socket", Cluster::new(socket)).main(|listener| {
                     let listener = listener.routes(routes).normalize_path(on).merge_slashes(on);
                     listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }]))
                 })
@@ -61,22 +65,38 @@ fn gateways() -> &'static [Gateway; 2] {
     })
 }
 
-/// A service that sends everybody to `/admin/of-the-redirect`.
-fn redirecting() -> SocketAddr {
+/// A service that answers every request with this head, and leaves the connection open until the other side ends it.
+fn answering(head: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 8192];
-            let _ = stream.read(&mut request);
-            let location = "http://gateway.test/admin/of-the-redirect";
-            let _ = write!(
-                stream,
-                "HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            );
+            thread::spawn(move || {
+                let mut bytes = [0; 8192];
+                while stream.read(&mut bytes).is_ok_and(|length| length > 0) {
+                    if stream.write_all(head.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
         }
     });
     addr
+}
+
+/// A service that sends everybody to `/admin/of-the-redirect`.
+fn redirecting() -> SocketAddr {
+    answering(
+        "HTTP/1.1 302 Found\r\nlocation: http://gateway.test/admin/of-the-redirect\r\ncontent-length: 0\r\n\r\n",
+    )
+}
+
+/// A service that opens WebSockets.
+fn socket() -> SocketAddr {
+    answering(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    )
 }
 
 /// Who asks.
@@ -485,6 +505,14 @@ fn p19_upgrades_and_tunnels_need_what_their_path_needs() {
         // Another upgrade than those that Envoy passes on.
         let other = Request::get("/x").header("connection", "Upgrade").header("upgrade", "h2c");
         assert!(matches!(send(other).status, 401 | 403));
+        // One that is open is not judged again; the route ends it.
+        let mut stream = TcpStream::connect(gateway.addr()).expect("a connection");
+        stream.set_read_timeout(Some(SOON)).expect("a deadline");
+        stream.write_all(&upgrade("/x/socket").bearer(&token).to_bytes()).expect("a request");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an end before the deadline");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         // A tunnel has no path, so that no rule here is for it, whoever asks.
         for target in ["api.example:443", "gateway.test:443"] {
             let answer = Request::new("CONNECT", target).bearer(&token).try_send(gateway.addr());
