@@ -264,9 +264,9 @@ fn assert_record(what: &str, record: &Record, value: &Value, token: &str) {
 }
 
 /// A response without what differs from answer to answer.
-fn constant(response: &Response) -> (u16, Vec<(String, Vec<u8>)>, Vec<u8>) {
-    let fields = response.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
-    (response.status, fields, response.body.clone())
+fn constant(response: &Response) -> (u16, String, Vec<u8>) {
+    let fields: Vec<_> = response.headers.iter().filter(|(name, _)| name != "date").collect();
+    (response.status, format!("{fields:?}"), response.body.clone())
 }
 
 #[test]
