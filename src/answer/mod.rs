@@ -4,7 +4,8 @@
 //! Until a signature holds, whoever sent the token may be anyone, and is told no more than anyone
 //! may know: not which issuer, audience or key was expected.
 
-use crate::json::quoted;
+use std::borrow::Cow;
+
 use crate::reason::Reason;
 
 /// A refusal, before it is put into words.
@@ -51,7 +52,7 @@ pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// The header fields, in order.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
     pub body: String,
     /// The gRPC status, for a client that speaks gRPC.
@@ -72,12 +73,13 @@ impl Denial {
         let status = status(self.reason);
         let told = self.told();
         let (title, detail) = words(told);
-        let mut headers = vec![("cache-control", "no-store".to_owned())];
+        let mut headers = Vec::with_capacity(4);
+        headers.push(("cache-control", Cow::Borrowed("no-store")));
         if let Some(challenge) = self.challenge(detail).filter(|_| !self.style.stripped) {
-            headers.push(("www-authenticate", challenge));
+            headers.push(("www-authenticate", Cow::Owned(challenge)));
         }
         if status == 503 {
-            headers.push(("retry-after", self.retry_after.unwrap_or(1).max(1).to_string()));
+            headers.push(("retry-after", Cow::Owned(self.retry_after.unwrap_or(1).max(1).to_string())));
         }
         let form = if self.style.stripped { Body::None } else { self.style.body };
         let body = match form {
@@ -85,19 +87,15 @@ impl Denial {
             // Envoy makes the body of a gRPC reply its `grpc-message`, which is one line.
             _ if grpc => title.to_owned(),
             Body::Text => {
-                headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
-                format!("{detail}\n")
+                headers.push(("content-type", Cow::Borrowed("text/plain; charset=utf-8")));
+                [detail, "\n"].concat()
             }
             Body::Problem => {
-                headers.push(("content-type", "application/problem+json".to_owned()));
-                format!(
-                    r#"{{"type":"urn:portcullis:reason:{told}","title":{},"status":{status},"detail":{},"reason":"{told}"}}"#,
-                    quoted(title),
-                    quoted(detail),
-                )
+                headers.push(("content-type", Cow::Borrowed("application/problem+json")));
+                problem(told, status, title, detail)
             }
         };
-        let details = format!("portcullis_{}", self.reason.as_str());
+        let details = ["portcullis_", self.reason.as_str()].concat();
         Reply { status, headers, body, grpc_status: grpc.then(|| grpc_status(status)), details }
     }
 
@@ -123,10 +121,19 @@ impl Denial {
     }
 
     fn challenge(&self, detail: &str) -> Option<String> {
-        let mut challenge = format!("Bearer realm=\"{}\"", escaped(&self.realm));
-        let scope = self.scope.as_deref().map(|scope| format!(", scope=\"{}\"", escaped(scope)));
+        let mut challenge = String::with_capacity(128);
+        challenge.push_str("Bearer realm=\"");
+        push_escaped(&mut challenge, &self.realm);
+        challenge.push('"');
+        let add_scope = |challenge: &mut String| {
+            if let Some(scope) = &self.scope {
+                challenge.push_str(", scope=\"");
+                push_escaped(challenge, scope);
+                challenge.push('"');
+            }
+        };
         match (status(self.reason), self.reason) {
-            (401, Reason::TokenMissing) => challenge.push_str(&scope.unwrap_or_default()),
+            (401, Reason::TokenMissing) => add_scope(&mut challenge),
             (401, _) => {
                 challenge.push_str(", error=\"invalid_token\", error_description=\"");
                 challenge.push_str(detail);
@@ -134,7 +141,7 @@ impl Denial {
             }
             (403, Reason::ScopeInsufficient) => {
                 challenge.push_str(", error=\"insufficient_scope\"");
-                challenge.push_str(&scope.unwrap_or_default());
+                add_scope(&mut challenge);
             }
             (403, Reason::RoleInsufficient | Reason::ClaimMismatch) => {}
             (_, Reason::TokenMultiple) => challenge.push_str(", error=\"invalid_request\""),
@@ -222,16 +229,33 @@ fn words(told: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A text inside a quoted-string (RFC 9110 section 5.6.4).
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+/// A problem document. Nothing in it needs an escape: title and detail are fixed words.
+fn problem(told: &str, status: u16, title: &str, detail: &str) -> String {
+    // All of them have three digits.
+    let digit = |place: u16| char::from_digit(u32::from(status / place % 10), 10).unwrap_or('0');
+    let mut body = String::with_capacity(256);
+    body.push_str("{\"type\":\"urn:portcullis:reason:");
+    body.push_str(told);
+    body.push_str("\",\"title\":\"");
+    body.push_str(title);
+    body.push_str("\",\"status\":");
+    body.extend([digit(100), digit(10), digit(1)]);
+    body.push_str(",\"detail\":\"");
+    body.push_str(detail);
+    body.push_str("\",\"reason\":\"");
+    body.push_str(told);
+    body.push_str("\"}");
+    body
+}
+
+/// Adds a text inside a quoted-string (RFC 9110 section 5.6.4).
+fn push_escaped(out: &mut String, text: &str) {
     for c in text.chars().filter(|c| !c.is_control()) {
         if matches!(c, '"' | '\\') {
             out.push('\\');
         }
         out.push(c);
     }
-    out
 }
 
 #[cfg(test)]
@@ -239,7 +263,7 @@ mod tests {
     use super::*;
 
     fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
-        reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
+        reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
     }
 
     #[test]
@@ -326,6 +350,7 @@ mod tests {
         let reply = denial.reply(false);
         assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"a\\\"b\\\\cd\""));
         let body = crate::json::parse(reply.body.as_bytes()).unwrap();
+        assert_eq!(body.as_object().unwrap().get("status").map(ToString::to_string).as_deref(), Some("401"));
         let names: Vec<_> = body.as_object().unwrap().iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, ["type", "title", "status", "detail", "reason"]);
     }

@@ -44,6 +44,8 @@ pub struct Config {
     pub unmatched: Unmatched,
     /// Whether a browser's question whether it may send a request passes without a token.
     pub bypass_cors_preflight: bool,
+    /// Whether the metadata of the proxy's routes may choose rules and ask for scopes.
+    pub route_rules: bool,
     /// The way that tokens must have come.
     pub require_tls: RequireTls,
     /// The realm of challenges; none: the provider's name.
@@ -167,6 +169,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         .and_then(|item| revocation::read(&item, &names, environment))
         .unwrap_or_default();
     let bypass_cors_preflight = fields.bool("bypass_cors_preflight", false);
+    let route_rules = fields.bool("route_rules", true);
     let require_tls = fields.choice(
         "require_tls",
         &[
@@ -214,6 +217,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         rules: Rules::new(rules, ambiguous_paths),
         unmatched,
         bypass_cors_preflight,
+        route_rules,
         require_tls,
         realm,
         style,

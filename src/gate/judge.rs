@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::request::Request;
 use crate::rules::{ProviderId, Requirement};
 use crate::time::Timestamp;
-use crate::token::{Credential, Found, Unverified, find};
+use crate::token::{Credential, Found, Jws, Unverified, find};
 
 /// A token that holds, and whose it is.
 pub(super) type Accepted = (ProviderId, Rc<Verdict>);
@@ -251,11 +251,14 @@ impl<'r> Judge<'_, 'r> {
                 return Ok(known);
             }
         }
-        let token = Unverified::parse(credential, &policy.grants).map_err(Why::Deny)?;
+        let jws = Jws::parse(credential).map_err(Why::Deny)?;
+        // Before its claims are read, for that costs more.
+        policy.check_header(jws.header()).map_err(Why::Deny)?;
+        let token = Unverified::read(jws, &policy.grants).map_err(Why::Deny)?;
         policy.check(&token, audiences.unwrap_or(&policy.audiences), self.now).map_err(Why::Deny)?;
         let keys = self.keys_for(id, provider, &token)?;
-        let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-        let candidates = keys.candidates(kid.as_deref(), algorithm);
+        let header = token.shared_header();
+        let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
         self.metrics.happened(id, Event::CacheMiss);
         let began = (self.stopwatch)();
         let token = token.verify(self.backend, candidates);

@@ -407,28 +407,29 @@ impl Gate {
             return Outcome::Allow(allow);
         }
         let has_path = request.target().is_some() && !request.is_connect();
-        let unmatched = self.denial(Reason::RouteUnmatched, None);
+        let unmatched = || self.denial(Reason::RouteUnmatched, None);
         let matched = met.as_ref().map(|rule| rule.id);
-        let on_route = OnRoute::read(request.surroundings());
+        let on_route =
+            if config.route_rules { OnRoute::read(request.surroundings()) } else { OnRoute::none() };
         let rule = match &on_route.rule {
             // It may mean any rule, so that the one of the path, which may only report, has no say.
-            Err(_) => return self.refuse(unmatched, None, None, allow),
+            Err(_) => return self.refuse(unmatched(), None, None, allow),
             // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
             Ok(Some(name)) if has_path => match config.rules.named(name) {
-                None => return self.refuse(unmatched, None, None, allow),
+                None => return self.refuse(unmatched(), None, None, allow),
                 named => named,
             },
             Ok(_) => met,
         };
         let Ok(scopes) = on_route.scopes else {
-            return self.refuse(unmatched, rule, None, allow);
+            return self.refuse(unmatched(), rule, None, allow);
         };
         let Some(rule) = rule else {
             let open = config.unmatched == Unmatched::Allow && has_path;
             return if open && scopes.is_empty() {
                 Outcome::Allow(allow)
             } else {
-                self.refuse(unmatched, None, None, allow)
+                self.refuse(unmatched(), None, None, allow)
             };
         };
         // Another rule has matched the path than the one that the route chose.
@@ -439,7 +440,7 @@ impl Gate {
                 return Outcome::Allow(allow);
             }
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
-            return self.refuse(unmatched, Some(rule), None, allow);
+            return self.refuse(unmatched(), Some(rule), None, allow);
         };
         let heeds = !rule.ignores_revocation && !config.revocation.is_off();
         let mut judge = Judge {

@@ -16,6 +16,11 @@ pub(super) struct OnRoute {
 pub(super) struct Unreadable;
 
 impl OnRoute {
+    /// What a route says that has no rules.
+    pub(super) fn none() -> Self {
+        Self { rule: Ok(None), scopes: Ok(Vec::new()) }
+    }
+
     pub(super) fn read(surroundings: &dyn Surroundings) -> Self {
         let rule = match surroundings.route_metadata("rule") {
             Metadata::Absent => Ok(None),

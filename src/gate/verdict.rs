@@ -86,7 +86,16 @@ impl Verdict {
 
     /// Its scopes, separated by blanks.
     pub fn scopes(&self) -> &str {
-        self.scopes.get_or_init(|| self.claims().scopes.join(" "))
+        self.scopes.get_or_init(|| {
+            let mut all = String::new();
+            for scope in &self.claims().scopes {
+                if !all.is_empty() {
+                    all.push(' ');
+                }
+                all.push_str(scope);
+            }
+            all
+        })
     }
 
     /// Whether it was made for one of a rule's audiences, or of its provider's where the rule has none.

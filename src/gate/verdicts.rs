@@ -7,7 +7,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use super::verdict::Verdict;
@@ -34,7 +34,7 @@ pub(super) struct Verdicts {
     size: CacheSize,
     hasher: RandomState,
     /// The place of the token with this hash.
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
     slots: Vec<Slot>,
     /// The most recently used slot.
     newest: usize,
@@ -54,6 +54,26 @@ struct Slot {
     older: usize,
 }
 
+/// The hasher of what is a hash with a secret key already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// No slot.
 const NONE: usize = usize::MAX;
 /// How many bytes of a token are hashed: all of an Ed25519 or ES256 signature, and entropy enough of
@@ -65,7 +85,7 @@ impl Verdicts {
         Self {
             size,
             hasher: RandomState::new(),
-            places: HashMap::new(),
+            places: HashMap::default(),
             slots: Vec::new(),
             newest: NONE,
             oldest: NONE,

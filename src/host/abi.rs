@@ -5,6 +5,7 @@
 //! through the SDK, whose dispatcher must know its token.)
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ptr::null_mut;
 use std::time::Duration;
@@ -358,9 +359,10 @@ fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(u32::from_le_bytes(*digits)).ok()?, rest))
 }
 
-fn serialize(fields: &[(&'static str, String)]) -> Vec<u8> {
+fn serialize(fields: &[(&'static str, Cow<'static, str>)]) -> Vec<u8> {
     let word = |length: usize| u32::try_from(length).unwrap_or(0).to_le_bytes();
-    let mut bytes = word(fields.len()).to_vec();
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend(word(fields.len()));
     for (name, value) in fields {
         bytes.extend(word(name.len()));
         bytes.extend(word(value.len()));
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_they_are_written() {
-        let fields = [("a", "1".to_owned()), ("bc", String::new()), ("a", "\u{e9}".to_owned())];
+        let fields = [("a", "1".into()), ("bc", "".into()), ("a", "\u{e9}".into())];
         let pairs = Pairs(serialize(&fields));
         let expected: Vec<Field<'_>> = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
         assert_eq!(pairs.fields(), expected);
@@ -388,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_broken_buffer_has_no_fields() {
-        let whole = serialize(&[("name", "value".to_owned())]);
+        let whole = serialize(&[("name", "value".into())]);
         for length in 0..whole.len() {
             assert!(Pairs(whole.iter().take(length).copied().collect()).fields().is_empty(), "{length}");
         }

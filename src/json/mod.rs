@@ -133,6 +133,14 @@ impl Json {
         }
     }
 
+    /// The same as a text that can be kept without a copy.
+    pub fn as_text(&self) -> Option<&Text> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The object, if it is one.
     pub fn as_object(&self) -> Option<&Object> {
         match self {
@@ -222,6 +230,11 @@ impl Object {
     /// The members in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The names of the members, in the order in which they were written.
+    pub fn names(&self) -> impl Iterator<Item = &Text> {
+        self.0.iter().map(|(name, _)| name)
     }
 
     /// How many members there are.

@@ -22,6 +22,12 @@ impl Text {
         Self::within(source, piece).unwrap_or_else(|| Self::from(piece))
     }
 
+    /// A part of this text, without a copy where `part` lies in it.
+    #[must_use]
+    pub fn part(&self, part: &str) -> Self {
+        Self::of(&self.source, part)
+    }
+
     fn within(source: &Arc<str>, piece: &str) -> Option<Self> {
         let start = piece.as_ptr().addr().checked_sub(source.as_ptr().addr())?;
         let end = start.checked_add(piece.len())?;
@@ -154,6 +160,17 @@ mod tests {
             let text = Text::of(&source, foreign);
             assert_eq!(text.as_str(), foreign);
             assert!(!Arc::ptr_eq(&text.source, &source), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_no_copy_either() {
+        let source: Arc<str> = "one two three".into();
+        let text = Text::of(&source, &source[4..]);
+        for word in text.as_str().split(' ') {
+            let part = text.part(word);
+            assert_eq!(part, word);
+            assert!(Arc::ptr_eq(&part.source, &source), "{word:?}");
         }
     }
 

@@ -85,7 +85,7 @@ impl Clause {
         if self.scopes.as_ref().is_some_and(|scopes| !scopes.satisfied_by(|scope| claims.grants(scope))) {
             return Err(Reason::ScopeInsufficient);
         }
-        let holds = |role: &str| claims.roles.iter().any(|held| held == role);
+        let holds = |role: &str| claims.roles.iter().any(|held| *held == *role);
         if self.roles.as_ref().is_some_and(|roles| !roles.satisfied_by(holds)) {
             return Err(Reason::RoleInsufficient);
         }

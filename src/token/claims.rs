@@ -1,8 +1,8 @@
 //! The claims set (RFC 7519 section 4).
 
 use super::Grants;
-use super::grants::add_once;
-use crate::json::{Json, Object};
+use super::grants::{add_once, add_part};
+use crate::json::{Json, Object, Text};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -11,9 +11,9 @@ use crate::time::Timestamp;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Claims {
     /// `iss`
-    pub issuer: Option<String>,
+    pub issuer: Option<Text>,
     /// `sub`
-    pub subject: Option<String>,
+    pub subject: Option<Text>,
     /// `exp`
     pub expires: Option<Timestamp>,
     /// `nbf`
@@ -21,11 +21,11 @@ pub struct Claims {
     /// `iat`
     pub issued: Option<Timestamp>,
     /// The scopes of all scope claims, each once, in order (RFC 6749 section 3.3)
-    pub scopes: Vec<String>,
+    pub scopes: Vec<Text>,
     /// The roles of all role claims, each once, in order
-    pub roles: Vec<String>,
+    pub roles: Vec<Text>,
     /// What the scopes stand for besides themselves
-    implied: Vec<String>,
+    implied: Vec<Text>,
     all: Object,
 }
 
@@ -61,7 +61,7 @@ impl Claims {
 
     /// Whether the token grants this scope, by itself or by one that stands for it.
     pub fn grants(&self, scope: &str) -> bool {
-        self.scopes.iter().chain(&self.implied).any(|held| held == scope)
+        self.scopes.iter().chain(&self.implied).any(|held| *held == *scope)
     }
 
     /// Every claim, as it was written.
@@ -70,10 +70,10 @@ impl Claims {
     }
 }
 
-fn string(claims: &Object, name: &str) -> Result<Option<String>, Reason> {
+fn string(claims: &Object, name: &str) -> Result<Option<Text>, Reason> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text.to_string())),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(Reason::ClaimInvalid),
     }
 }
@@ -97,16 +97,15 @@ fn check_audience(aud: Option<&Json>) -> Result<(), Reason> {
     }
 }
 
-fn add_scopes(scopes: &mut Vec<String>, claim: Option<&Json>) -> Result<(), Reason> {
-    let mut add = |scope: &str| add_once(scopes, scope);
+fn add_scopes(scopes: &mut Vec<Text>, claim: Option<&Json>) -> Result<(), Reason> {
     match claim {
         None => Ok(()),
         Some(Json::String(list)) => {
-            list.split(' ').for_each(&mut add);
+            list.split(' ').for_each(|scope| add_part(scopes, list, scope));
             Ok(())
         }
         Some(Json::Array(list)) => list.iter().try_for_each(|scope| {
-            add(scope.as_str().ok_or(Reason::ClaimInvalid)?);
+            add_once(scopes, scope.as_text().ok_or(Reason::ClaimInvalid)?);
             Ok(())
         }),
         Some(_) => Err(Reason::ClaimInvalid),

@@ -1,5 +1,6 @@
 //! The compact serialization (RFC 7515 section 7.1).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -115,13 +116,25 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// Those of [`Jws::parse`], and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
     pub fn parse(token: &'t [u8], grants: &Grants) -> Result<Self, Reason> {
-        let jws = Jws::parse(token)?;
-        let payload = jws.payload()?;
-        let text = Arc::from(std::str::from_utf8(&payload).map_err(|_| Reason::TokenMalformed)?);
+        Self::read(Jws::parse(token)?, grants)
+    }
+
+    /// The same for what is known to be well formed: reads the claims.
+    ///
+    /// # Errors
+    /// [`Reason::TokenMalformed`] where the payload is no claims set, and [`Reason::ClaimInvalid`] for a
+    /// registered claim of a wrong type.
+    pub fn read(jws: Jws<'t>, grants: &Grants) -> Result<Self, Reason> {
+        let text = shared_text(jws.payload)?;
         match json::parse_shared(&text) {
             Ok(Json::Object(claims)) => Ok(Self { jws, text, claims: Claims::new(claims, grants)? }),
             _ => Err(Reason::TokenMalformed),
         }
+    }
+
+    /// The JOSE header, to be kept while the token goes on.
+    pub fn shared_header(&self) -> Rc<Header> {
+        Rc::clone(&self.jws.header)
     }
 
     /// The JOSE header.
@@ -163,6 +176,28 @@ impl Verified {
     pub fn key(&self) -> &[u8; 32] {
         &self.key
     }
+}
+
+thread_local! {
+    /// Room to decode in, kept from token to token.
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The largest room that is kept.
+const MOST_ROOM: usize = 16 * 1024;
+
+/// A part of a token that is text.
+fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
+    ROOM.with_borrow_mut(|room| {
+        room.clear();
+        let decoded = BASE64_URL_SAFE_NO_PAD.decode_vec(part, room);
+        let text = match (decoded, std::str::from_utf8(room)) {
+            (Ok(()), Ok(text)) if !text.is_empty() => Ok(Arc::from(text)),
+            _ => Err(Reason::TokenMalformed),
+        };
+        room.shrink_to(MOST_ROOM);
+        text
+    })
 }
 
 /// One non-empty part of a token. The decoder takes neither padding nor white space nor stray bits,

@@ -1,7 +1,7 @@
 //! What a provider's tokens grant: the scopes and roles in their claims, and what a scope stands for.
 
 use super::ClaimPath;
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, Text};
 use crate::reason::Reason;
 
 /// Where the tokens of a provider name what they grant.
@@ -45,18 +45,23 @@ impl RoleClaim {
     /// # Errors
     /// [`Reason::ClaimInvalid`] where the claim has not the form that was told: what cannot be read is not
     /// taken for a token without roles, which `none_of` and `not` would let through.
-    pub(super) fn add(&self, claims: &Object, roles: &mut Vec<String>) -> Result<(), Reason> {
-        let mut add = |role: &str| add_once(roles, role);
+    pub(super) fn add(&self, claims: &Object, roles: &mut Vec<Text>) -> Result<(), Reason> {
         match (self.claim.find(claims), self.format) {
             (None | Some(Json::Null), _) => {}
-            (Some(Json::Object(members)), RoleFormat::Keys) => members.iter().for_each(|(name, _)| add(name)),
+            (Some(Json::Object(members)), RoleFormat::Keys) => {
+                members.names().for_each(|name| add_once(roles, name));
+            }
             (Some(_), RoleFormat::Keys) => return Err(Reason::ClaimInvalid),
-            (Some(Json::String(role)), RoleFormat::Auto) => add(role),
-            (Some(Json::String(list)), RoleFormat::Space) => list.split(' ').for_each(add),
-            (Some(Json::String(list)), RoleFormat::Comma) => list.split(',').map(str::trim).for_each(add),
+            (Some(Json::String(role)), RoleFormat::Auto) => add_once(roles, role),
+            (Some(Json::String(list)), RoleFormat::Space) => {
+                list.split(' ').for_each(|role| add_part(roles, list, role));
+            }
+            (Some(Json::String(list)), RoleFormat::Comma) => {
+                list.split(',').for_each(|role| add_part(roles, list, role.trim()));
+            }
             (Some(Json::Array(list)), _) => {
                 for role in list {
-                    add(role.as_str().ok_or(Reason::ClaimInvalid)?);
+                    add_once(roles, role.as_text().ok_or(Reason::ClaimInvalid)?);
                 }
             }
             (Some(_), _) => return Err(Reason::ClaimInvalid),
@@ -66,16 +71,23 @@ impl RoleClaim {
 }
 
 /// Adds a name that is not empty and not there yet.
-pub(super) fn add_once(names: &mut Vec<String>, name: &str) {
-    if !name.is_empty() && !names.iter().any(|held| held == name) {
-        names.push(name.to_owned());
+pub(super) fn add_once(names: &mut Vec<Text>, name: &Text) {
+    if !name.is_empty() && !names.contains(name) {
+        names.push(name.clone());
+    }
+}
+
+/// The same for a part of a text.
+pub(super) fn add_part(names: &mut Vec<Text>, text: &Text, part: &str) {
+    if !part.is_empty() && !names.iter().any(|held| *held == *part) {
+        names.push(text.part(part));
     }
 }
 
 /// Which scopes stand for others: who holds the one on the left holds those on the right. Followed to its
 /// end when it is made, so that a token costs one look a scope; a circle is no harm.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ScopeHierarchy(Vec<(Left, Vec<String>)>);
+pub struct ScopeHierarchy(Vec<(Left, Vec<Text>)>);
 
 /// The left side of a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,15 +109,18 @@ impl Left {
 impl ScopeHierarchy {
     /// The hierarchy of these lines. `orders:*` on the left takes every scope that starts with `orders:`.
     pub fn new(lines: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
-        let lines: Vec<(Left, Vec<String>)> = lines
+        let lines: Vec<(Left, Vec<Text>)> = lines
             .into_iter()
-            .map(|(left, right)| match left.strip_suffix('*') {
-                Some(prefix) => (Left::Prefix(prefix.to_owned()), right),
-                None => (Left::Scope(left), right),
+            .map(|(left, right)| {
+                let right = right.into_iter().map(Text::from).collect();
+                match left.strip_suffix('*') {
+                    Some(prefix) => (Left::Prefix(prefix.to_owned()), right),
+                    None => (Left::Scope(left), right),
+                }
             })
             .collect();
         let closed = lines.iter().map(|(left, right)| {
-            let mut all: Vec<String> = Vec::new();
+            let mut all: Vec<Text> = Vec::new();
             right.iter().for_each(|scope| add_once(&mut all, scope));
             let mut at = 0;
             while let Some(scope) = all.get(at).cloned() {
@@ -120,7 +135,7 @@ impl ScopeHierarchy {
     }
 
     /// What these scopes stand for besides themselves.
-    pub(super) fn implied(&self, scopes: &[String]) -> Vec<String> {
+    pub(super) fn implied(&self, scopes: &[Text]) -> Vec<Text> {
         let mut implied = Vec::new();
         for (left, right) in &self.0 {
             if scopes.iter().any(|scope| left.takes(scope)) {
@@ -139,6 +154,10 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn texts(text: &str) -> Vec<Text> {
+        text.split_whitespace().map(Text::from).collect()
     }
 
     #[test]
@@ -161,14 +180,14 @@ mod tests {
             (&[("orders:*", "x"), ("x", "orders:y")], "orders:a", "x orders:y"),
         ] {
             let hierarchy = ScopeHierarchy::new(lines.iter().map(|(l, r)| ((*l).to_owned(), words(r))));
-            assert_eq!(hierarchy.implied(&words(held)), words(implied), "{lines:?} with {held:?}");
+            assert_eq!(hierarchy.implied(&texts(held)), texts(implied), "{lines:?} with {held:?}");
         }
     }
 
     #[test]
     fn a_long_chain_and_a_large_circle_end() {
         let lines = (0..500).map(|at| (format!("s{at}"), vec![format!("s{}", (at + 1) % 500)]));
-        assert_eq!(ScopeHierarchy::new(lines).implied(&words("s7")).len(), 499);
+        assert_eq!(ScopeHierarchy::new(lines).implied(&texts("s7")).len(), 499);
     }
 
     #[test]
@@ -205,7 +224,8 @@ mod tests {
             let claims = json::parse(format!(r#"{{"r":{claim}}}"#).as_bytes()).unwrap();
             let mut roles = Vec::new();
             let read = RoleClaim { claim: ClaimPath::parse("r"), format };
-            let got = read.add(claims.as_object().unwrap(), &mut roles).map(|()| roles.join("|"));
+            let got = read.add(claims.as_object().unwrap(), &mut roles);
+            let got = got.map(|()| roles.iter().map(Text::as_str).collect::<Vec<_>>().join("|"));
             assert_eq!(got.as_deref().map_err(|reason| *reason), expected, "{claim} {format:?}");
         }
         let mut roles = Vec::new();

@@ -100,7 +100,11 @@ impl Policy {
         Ok(())
     }
 
-    fn check_header(&self, header: &Header) -> Result<(), Reason> {
+    /// The checks of the header alone.
+    ///
+    /// # Errors
+    /// [`Reason::AlgorithmNotAllowed`], [`Reason::TypeNotAllowed`].
+    pub fn check_header(&self, header: &Header) -> Result<(), Reason> {
         if !self.algorithms.contains(header.algorithm) {
             return Err(Reason::AlgorithmNotAllowed);
         }

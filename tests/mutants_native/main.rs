@@ -218,9 +218,9 @@ fn by_steps(
     let token = token.verify(backend, candidates).map_err(reason)?;
     let claims = token.claims();
     Ok(Accepted {
-        issuer: claims.issuer.clone(),
-        subject: claims.subject.clone(),
-        scopes: claims.scopes.clone(),
+        issuer: claims.issuer.clone().map(String::from),
+        subject: claims.subject.clone().map(String::from),
+        scopes: claims.scopes.iter().map(ToString::to_string).collect(),
         claims: claims.all().len(),
     })
 }

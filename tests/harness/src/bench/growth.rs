@@ -63,7 +63,11 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
             title: "what is written; a token seen before",
             lines: vec![
                 line("jwt_authn with its cache", Variant::NativeCached, hit),
-                line("Portcullis, no filter state, token kept", Variant::Quiet, hit),
+                line(
+                    "Portcullis, small: no filter state, no rules on routes, token kept",
+                    Variant::Quiet,
+                    hit,
+                ),
                 line("Portcullis, all filter state", Variant::Portcullis, hit),
                 line("Portcullis, rules + scope + 2 claim headers", Variant::PortcullisFull, hit),
             ],

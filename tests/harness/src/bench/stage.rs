@@ -174,6 +174,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
         Variant::Quiet => {
             let mut config = config(provider(json!({ "forward": true })), &one_rule);
             config["filter_state"] = json!([]);
+            config["route_rules"] = json!(false);
             listener.filter(Wasm::portcullis(config))
         }
         Variant::Rules(count) => {
