@@ -14,7 +14,7 @@ use harness::idp::{flip_bit, now};
 use harness::{Alg, Envoy, Key, Upstream, Wasm};
 use portcullis::config::Config;
 use portcullis::gate::{Entry, Gate, Outcome, StreamId, World};
-use portcullis::json::{self, Json};
+use portcullis::json::{self, Json, Text};
 use portcullis::reason::Reason;
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
@@ -496,7 +496,7 @@ fn a_recipe_takes_the_scopes_and_roles_of_its_provider_and_no_others() {
             panic!("{}: claims", recipe.file)
         };
         let claims = Claims::new(claims, &config.providers[0].policy.grants).expect(recipe.file);
-        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let set = |names: &[Text]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         let mut roles = vendor.roles();
         roles.extend(recipe.roles.iter().map(|role| (*role).to_owned()));
         assert_eq!(set(&claims.roles), roles, "{}: roles", recipe.file);

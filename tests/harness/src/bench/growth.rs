@@ -1,6 +1,6 @@
 //! What a request costs as things grow, and what a refusal costs.
 
-use super::plan::Variant;
+use super::plan::{Part, Variant};
 
 /// Lines that are measured side by side and compared with the first of them.
 #[derive(Clone, Debug)]
@@ -70,6 +70,16 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
                 ),
                 line("Portcullis, all filter state", Variant::Portcullis, hit),
                 line("Portcullis, rules + scope + 2 claim headers", Variant::PortcullisFull, hit),
+            ],
+        },
+        Group {
+            title: "what is left out; a token seen before",
+            lines: vec![
+                own("nothing", hit),
+                line("filter state", Variant::Without(Part::State), hit),
+                line("rules on routes", Variant::Without(Part::RouteRules), hit),
+                line("taking the token away", Variant::Without(Part::Removal), hit),
+                line("all three", Variant::Quiet, hit),
             ],
         },
         Group {

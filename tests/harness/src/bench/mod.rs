@@ -21,7 +21,7 @@ pub use footprint::Footprint;
 pub use growth::{Group, Line, Traffic};
 pub use load::Load;
 pub use measure::{Estimate, Processor};
-pub use plan::{Plan, Tokens, Variant};
+pub use plan::{Part, Plan, Tokens, Variant};
 pub use report::{Cell, Report, Samples};
 
 use crate::idp::Alg;

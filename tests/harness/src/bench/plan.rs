@@ -22,6 +22,8 @@ pub enum Variant {
     PortcullisFull,
     /// Portcullis that writes no filter state, heeds no metadata of routes and leaves the token where it is.
     Quiet,
+    /// Portcullis that leaves out one thing that it does for every request.
+    Without(Part),
     /// Portcullis with so many rules, of which the last but one is the request's.
     Rules(usize),
     /// Portcullis with so many keys, of which the last is the token's.
@@ -59,6 +61,7 @@ impl Variant {
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
             Self::Quiet => "portcullis_quiet",
+            Self::Without(part) => return Cow::Owned(format!("portcullis_without_{part:?}").to_lowercase()),
             Self::Rules(count) => return Cow::Owned(format!("portcullis_rules_{count}")),
             Self::Keys(count) => return Cow::Owned(format!("portcullis_keys_{count}")),
             Self::Cache(count) => return Cow::Owned(format!("portcullis_cache_{count}")),
@@ -76,12 +79,26 @@ impl Variant {
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
             Self::Quiet => "Portcullis, small: no filter state, no rules on routes, token kept",
+            Self::Without(Part::State) => "Portcullis, no filter state",
+            Self::Without(Part::RouteRules) => "Portcullis, no rules on routes",
+            Self::Without(Part::Removal) => "Portcullis, token kept",
             Self::Rules(count) => return Cow::Owned(format!("Portcullis, {count} rules")),
             Self::Keys(count) => return Cow::Owned(format!("Portcullis, {count} keys")),
             Self::Cache(count) => return Cow::Owned(format!("Portcullis, cache for {count} tokens")),
             Self::Module { name, .. } => name,
         })
     }
+}
+
+/// Something that Portcullis does for every request unless it is told not to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Writing filter state
+    State,
+    /// Asking for the metadata of the route
+    RouteRules,
+    /// Taking the token away
+    Removal,
 }
 
 /// How often a token comes back.

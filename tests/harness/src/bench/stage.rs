@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::growth::{Group, Traffic, groups};
 use super::measure::Processor;
-use super::plan::{Plan, Tokens, Variant};
+use super::plan::{Part, Plan, Tokens, Variant};
 use crate::client::Request;
 use crate::envoy::{Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
@@ -175,6 +175,16 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             let mut config = config(provider(json!({ "forward": true })), &one_rule);
             config["filter_state"] = json!([]);
             config["route_rules"] = json!(false);
+            listener.filter(Wasm::portcullis(config))
+        }
+        Variant::Without(part) => {
+            let change = if *part == Part::Removal { json!({ "forward": true }) } else { json!({}) };
+            let mut config = config(provider(change), &one_rule);
+            match part {
+                Part::State => config["filter_state"] = json!([]),
+                Part::RouteRules => config["route_rules"] = json!(false),
+                Part::Removal => {}
+            }
             listener.filter(Wasm::portcullis(config))
         }
         Variant::Rules(count) => {
