@@ -231,15 +231,13 @@ fn words(told: &str) -> (&'static str, &'static str) {
 
 /// A problem document. Nothing in it needs an escape: title and detail are fixed words.
 fn problem(told: &str, status: u16, title: &str, detail: &str) -> String {
-    // All of them have three digits.
-    let digit = |place: u16| char::from_digit(u32::from(status / place % 10), 10).unwrap_or('0');
     let mut body = String::with_capacity(256);
     body.push_str("{\"type\":\"urn:portcullis:reason:");
     body.push_str(told);
     body.push_str("\",\"title\":\"");
     body.push_str(title);
     body.push_str("\",\"status\":");
-    body.extend([digit(100), digit(10), digit(1)]);
+    body.push_str(&status.to_string());
     body.push_str(",\"detail\":\"");
     body.push_str(detail);
     body.push_str("\",\"reason\":\"");
