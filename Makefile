@@ -36,6 +36,8 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
 	@$(HARNESS) --bin envoy-path
+	@echo "==> Prometheus"
+	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 

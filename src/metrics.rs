@@ -4,6 +4,10 @@
 //! host call for it. A name holds only what the operator wrote and words of this project, never anything
 //! that a client sent. Labels stand in it as `.<label>.<value>`.
 
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
 use crate::config::Config;
 use crate::gate::{Decision, State};
 use crate::reason::Reason;
@@ -82,6 +86,10 @@ pub struct Metrics {
     providers: Vec<String>,
     decisions: Vec<Decisions>,
     events: Vec<[u64; EVENTS.len()]>,
+    /// The names of the polled lists of withdrawn tokens, and behind them of the places of status lists.
+    lists: Vec<String>,
+    /// How often each was fetched, and how often in vain.
+    list_fetches: Vec<[u64; 2]>,
     /// The rules' names as labels; behind the first [`MOST_RULES`] one for all others.
     rules: Vec<String>,
     by_rule: Vec<[u64; 3]>,
@@ -95,16 +103,22 @@ const MOST_TIMES: usize = 1024;
 impl Metrics {
     /// Nothing counted yet.
     pub fn new(config: &Config) -> Self {
-        let mut providers: Vec<String> =
-            config.providers.iter().map(|provider| label(&provider.name)).collect();
+        let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+        let mut providers = labels(&names, "none");
         providers.push("none".to_owned());
-        let mut rules: Vec<String> =
-            config.rules.iter().take(MOST_RULES).map(|rule| label(&rule.name)).collect();
+        let names: Vec<&str> = config.rules.iter().take(MOST_RULES).map(|rule| &*rule.name).collect();
+        let mut rules = labels(&names, "other");
         rules.push("other".to_owned());
+        let places = (0..config.revocation.status_lists.len()).map(|at| format!("status_lists[{at}]"));
+        let places: Vec<String> = places.collect();
+        let names = config.revocation.lists.iter().map(|list| list.name.as_str());
+        let lists = labels(&names.chain(places.iter().map(String::as_str)).collect::<Vec<_>>(), "");
         Self {
             decisions: vec![Decisions::default(); providers.len()],
             events: vec![[0; EVENTS.len()]; providers.len()],
             by_rule: vec![[0; 3]; rules.len()],
+            list_fetches: vec![[0; 2]; lists.len()],
+            lists,
             providers,
             rules,
             verifications: Vec::new(),
@@ -134,6 +148,13 @@ impl Metrics {
     pub fn happened(&mut self, provider: ProviderId, event: Event) {
         let at = EVENTS.iter().position(|(own, _, _)| *own == event);
         add_one(self.events.get_mut(provider.0).zip(at).and_then(|(counts, at)| counts.get_mut(at)));
+    }
+
+    /// A list of withdrawn tokens was fetched, or could not be. Places of status lists count on from the
+    /// polled lists.
+    pub fn list_fetched(&mut self, list: usize, outcome: Result<(), ()>) {
+        let at = usize::from(outcome.is_err());
+        add_one(self.list_fetches.get_mut(list).and_then(|counts| counts.get_mut(at)));
     }
 
     /// A new token's signature took this long.
@@ -169,6 +190,11 @@ impl Metrics {
                 counted(count, &|| format!("portcullis.{what}.provider.{provider}{rest}"));
             }
         }
+        for (list, counts) in self.lists.iter().zip(&mut self.list_fetches) {
+            for (outcome, count) in ["success", "failure"].iter().zip(counts) {
+                counted(count, &|| format!("portcullis.revocation_fetches.list.{list}.outcome.{outcome}"));
+            }
+        }
         for (rule, counts) in self.rules.iter().zip(&mut self.by_rule) {
             let decisions = [Decision::Allow, Decision::Deny, Decision::WouldDeny];
             for (decision, count) in decisions.iter().zip(counts) {
@@ -190,9 +216,10 @@ impl Metrics {
         Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.provider.{label}"), value }
     }
 
-    /// A gauge of a list of withdrawn tokens.
-    pub fn list_gauge(list: &str, what: &str, value: u64) -> Sample {
-        Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.list.{}", label(list)), value }
+    /// A gauge of a polled list of withdrawn tokens, by its place among them.
+    pub fn list_gauge(&self, list: usize, what: &str, value: u64) -> Sample {
+        let label = self.lists.get(list).map_or("none", String::as_str);
+        Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.list.{label}"), value }
     }
 
     /// The version of this filter, as a gauge that is 1.
@@ -212,6 +239,27 @@ fn add_one(count: Option<&mut u64>) {
 fn label(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     name.chars().take(100).map(letter).collect()
+}
+
+/// Each name as a label of its own. Names that would share one, or have the one that is `taken`, end in a
+/// part of their digest, which does not depend on the order in which they stand.
+fn labels(names: &[&str], taken: &str) -> Vec<String> {
+    let plain: Vec<String> = names.iter().map(|name| label(name)).collect();
+    let mut uses: HashMap<&str, usize> = HashMap::from([(taken, 2)]);
+    for label in &plain {
+        let count = uses.entry(label).or_default();
+        *count = count.saturating_add(1);
+    }
+    let shared = |label: &String| uses.get(label.as_str()).is_some_and(|count| *count > 1);
+    let own = |(name, label): (&&str, &String)| {
+        if !shared(label) || (name == label && label != taken) {
+            return label.clone();
+        }
+        let digest = Sha256::digest(name.as_bytes());
+        let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{label}-{digest}")
+    };
+    names.iter().zip(&plain).map(own).collect()
 }
 
 #[cfg(test)]
@@ -278,5 +326,24 @@ mod tests {
         let rules: Vec<_> = samples.iter().filter(|sample| sample.name.contains(".rules.")).collect();
         assert_eq!(rules.len(), MOST_RULES + 1);
         assert!(rules.iter().any(|sample| sample.name.contains("rule.other.") && sample.value == 50));
+    }
+
+    #[test]
+    fn names_that_look_alike_as_labels_are_told_apart_in_any_order() {
+        let names = ["a b", "a.b", "a_b", "none", "c"];
+        let shown = labels(&names, "none");
+        assert_eq!((shown[2].as_str(), shown[4].as_str()), ("a_b", "c"));
+        assert!(shown[0].starts_with("a_b-") && shown[1].starts_with("a_b-"), "{shown:?}");
+        assert!(shown[3].starts_with("none-"), "{shown:?}");
+        let distinct: std::collections::BTreeSet<&String> = shown.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{shown:?}");
+        let mut backwards = names;
+        backwards.reverse();
+        let mut other = labels(&backwards, "none");
+        other.reverse();
+        assert_eq!(other, shown);
+        let long = ["x".repeat(200), "x".repeat(201)];
+        let shown = labels(&[&long[0], &long[1]], "");
+        assert_ne!(shown[0], shown[1]);
     }
 }

@@ -247,7 +247,10 @@ impl<'r> Judge<'_, 'r> {
             let now = self.now;
             if self.source(id).is_none_or(|source| source.keys(now).is_some()) {
                 policy.check_time(known.claims(), now).map_err(Why::Deny)?;
-                self.metrics.happened(id, Event::CacheHit);
+                // Who waited for a list was judged before that, and counted then.
+                if !self.waited.is_some_and(|waited| matches!(waited.awaited, Awaited::List(_))) {
+                    self.metrics.happened(id, Event::CacheHit);
+                }
                 return Ok(known);
             }
         }

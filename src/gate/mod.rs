@@ -230,12 +230,13 @@ impl Gate {
                 samples.push(self.metrics.gauge(*id, "keys_stale", u64::from(status.stale)));
             }
             let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-            for list in self.revocations.lists() {
-                let name = &list.polled().name;
+            for (at, list) in self.revocations.lists().iter().enumerate() {
                 let entries = list.list().map_or(0, |list| list.len());
-                samples.push(Metrics::list_gauge(name, "revocation_entries", number(entries)));
+                samples.push(self.metrics.list_gauge(at, "revocation_entries", number(entries)));
+                let stale = list.fresh_until().is_none_or(|until| now >= until);
+                samples.push(self.metrics.list_gauge(at, "revocation_stale", u64::from(stale)));
                 let Some(last) = list.last_success() else { continue };
-                samples.push(Metrics::list_gauge(name, "revocation_age_seconds", now.since(last).as_secs()));
+                samples.push(self.metrics.list_gauge(at, "revocation_age_seconds", now.since(last).as_secs()));
             }
         }
         samples
@@ -318,6 +319,11 @@ impl Gate {
                     let released = self.waiting.released(Awaited::List(list));
                     self.effects
                         .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                revocation::News::Tried(outcome) => {
+                    if let Some(at) = self.revocations.place(list) {
+                        self.metrics.list_fetched(at, outcome);
+                    }
                 }
                 revocation::News::Changed => self.revocations.changed(),
             }

@@ -150,6 +150,14 @@ impl Revocations {
         }
     }
 
+    /// The place of a source among all: the polled lists, then the places of status lists.
+    pub(super) fn place(&self, id: ListId) -> Option<usize> {
+        match id {
+            ListId::Polled(at) => Some(at),
+            ListId::Status(id) => self.lists.len().checked_add(self.statuses.place(id)?),
+        }
+    }
+
     /// In how many seconds a request may be tried again for which a list was missing.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<u64> {
         let missing = |list: &&Poll| list.fresh_until().is_none_or(|until| now >= until);

@@ -44,6 +44,8 @@ pub enum News {
     Ask(Query),
     /// A fetch ended, here or elsewhere in the proxy: whoever waited for it can be judged.
     Ended,
+    /// This instance fetched the list, or failed to.
+    Tried(Result<(), ()>),
     /// The list is another than before.
     Changed,
     /// Write this to the log.
@@ -349,6 +351,7 @@ impl Poll {
     fn succeeded(&mut self, store: &dyn Store, held: Held, now: Timestamp, news: &mut Vec<News>) {
         self.turn.succeed(store, &held.copy);
         self.hold(held, log::Level::Info, now, news);
+        news.push(News::Tried(Ok(())));
         news.push(News::Ended);
     }
 
@@ -362,6 +365,7 @@ impl Poll {
         };
         let text = format!("fetching failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
+        news.push(News::Tried(Err(())));
         news.push(News::Ended);
     }
 

@@ -198,6 +198,11 @@ impl Statuses {
         self.sources.get(self.lists.get(&id)?.source)
     }
 
+    /// The place of a list's source among the sources.
+    pub fn place(&self, id: StatusId) -> Option<usize> {
+        Some(self.lists.get(&id)?.source)
+    }
+
     /// The source to which a URI belongs.
     pub fn source_of(&self, uri: &str) -> Option<&StatusSource> {
         self.sources.iter().find(|source| source.endpoint(uri).is_some())
@@ -287,6 +292,7 @@ impl Statuses {
                 entry.turn.succeed(store, &held.copy);
                 entry.seen = entry.turn.generation();
                 entry.hold(held, &mut news);
+                news.push(News::Tried(Ok(())));
                 news.push(News::Ended);
             }
         }
@@ -340,6 +346,7 @@ impl Entry {
         let pause = self.turn.fail(store, LONGEST_PAUSE, now);
         let text = format!("fetching failed: {error}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
+        news.push(News::Tried(Err(())));
         news.push(News::Ended);
     }
 

@@ -69,7 +69,7 @@ impl Gateway {
     }
 }
 
-/// Nothing trapped, no VM was lost, and the process is there.
+/// Nothing trapped, no VM was lost, no log tells a token, and the process is there.
 #[track_caller]
 pub fn assert_sound(envoy: &Envoy) {
     assert!(envoy.is_running(), "Envoy has ended");
@@ -85,6 +85,8 @@ pub fn assert_sound(envoy: &Envoy) {
     for sign in ["panicked", "RuntimeError", "wasm critical", "In-VM backtrace"] {
         assert!(!log.contains(sign), "{sign:?} in Envoy's log:\n{log}");
     }
+    let told = envoy.tokens_told();
+    assert!(told.is_empty(), "a token is to be read in {}", told.join("\n"));
 }
 
 /// An identity provider with an RS256 and an ES256 key, which are made once in a process.

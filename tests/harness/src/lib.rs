@@ -7,6 +7,7 @@
 //! | [`documents`] | a web server for documents of any kind |
 //! | [`envoy`] | finds an Envoy, writes its bootstrap, starts it, reads its logs and statistics |
 //! | [`client`] | HTTP requests in which every byte can be chosen |
+//! | [`prometheus`] | finds a Prometheus, starts it beside an Envoy, asks it |
 //! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
 //! | [`walk`] | the numbered demonstration behind `make run` |
 //! | [`compose`] | the test of the stack under Docker Compose, behind `make compose-test` |
@@ -39,6 +40,7 @@ pub mod documents;
 mod door;
 pub mod envoy;
 pub mod idp;
+pub mod prometheus;
 mod runtime;
 pub mod upstream;
 pub mod vectors;
@@ -49,6 +51,7 @@ mod wire;
 pub use client::{Connection, Request, Response, burst, get};
 pub use documents::Documents;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, FailPolicy, Filter, Listener, PluginConfig, StartError, Wasm};
+pub use prometheus::{Prometheus, Tools};
 pub use idp::{Alg, Behaviour, Endpoint, Idp, Key, TokenBuilder};
 pub use upstream::{Record, Upstream};
 pub use vectors::{shared, skip, workspace};

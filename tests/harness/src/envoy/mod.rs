@@ -19,6 +19,7 @@ use serde_json::Value;
 
 pub use bootstrap::{Cluster, EnvoyBuilder, Listener, MAIN, UPSTREAM};
 pub use filter::{FailPolicy, Filter, PluginConfig, Wasm, portcullis_module};
+pub(crate) use process::spawn;
 pub use find::{Binary, PINNED, Version, find};
 
 use crate::client::{Request, Response};
@@ -385,6 +386,28 @@ impl Envoy {
         &self.folder
     }
 
+    /// The lines of its log and of its access log that hold something shaped like a token. What a client put into a
+    /// query is in `%REQ(:PATH)%`, which the access log of the tests has and no configuration for operators should: it
+    /// is left out.
+    pub fn tokens_told(&self) -> Vec<String> {
+        let read = |file: &str| {
+            let text = fs::read(self.folder.join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let mut told: Vec<String> =
+            read("envoy.log").lines().filter(|line| holds_token(line)).map(|l| format!("envoy.log: {l}")).collect();
+        for line in read("access.log").lines() {
+            let mut parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| line.into());
+            if let Some(fields) = parsed.as_object_mut() {
+                fields.remove("path");
+            }
+            if holds_token(&parsed.to_string()) {
+                told.push(format!("access.log: {line}"));
+            }
+        }
+        told
+    }
+
     fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -407,13 +430,36 @@ impl Drop for Envoy {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let told = self.tokens_told();
         discard(&self.folder);
+        if !thread::panicking() {
+            assert!(told.is_empty(), "a token is to be read in {}", told.join("\n"));
+        }
     }
 }
 
 impl fmt::Debug for Envoy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Envoy({}, pid {}, {:?})", self.version, self.pid, self.listeners)
+    }
+}
+
+/// A folder for the files of a program that a test starts; it goes when this is dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        scratch().map(Self)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -435,7 +481,36 @@ fn discard(folder: &Path) {
     let _ = fs::remove_dir_all(folder);
 }
 
+/// Whether a text holds what is shaped like a signed token: three parts of base64url between dots, the first of which
+/// is the beginning of a JSON object and the last a signature's worth long.
+pub fn holds_token(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.split(|c| !letter(c)).any(|word| {
+        let Some(at) = word.find("eyJ") else { return false };
+        let parts: Vec<&str> = word[at..].split('.').collect();
+        parts.windows(3).any(|parts| {
+            parts[0].starts_with("eyJ") && parts[0].len() >= 10 && parts[1].len() >= 4 && parts[2].len() >= 16
+        })
+    })
+}
+
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_token;
+
+    #[test]
+    fn a_token_is_found_wherever_it_stands_and_nothing_else_is_taken_for_one() {
+        let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+        for text in [token.to_owned(), format!("GET /a?t={token}&b"), format!("\"{token}\""), format!("x.{token}.y")] {
+            assert!(holds_token(&text), "{text}");
+        }
+        for text in ["", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGci.x", "portcullis.requests.decision.allow", "a.b.c"] {
+            assert!(!holds_token(text), "{text}");
+        }
+    }
 }
