@@ -30,10 +30,12 @@ fn start(idp: &Idp, upstream: &Upstream, audit: Value, key: &str) -> Envoy {
 fn lines(envoy: &Envoy) -> Vec<Value> {
     let log = envoy.log();
     let texts = log.lines().filter_map(|line| line.split_once(" audit {"));
-    texts.map(|(_, rest)| {
-        let text = format!("{{{rest}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }).collect()
+    texts
+        .map(|(_, rest)| {
+            let text = format!("{{{rest}");
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+        })
+        .collect()
 }
 
 /// Waits for so many of them.
@@ -51,7 +53,9 @@ fn a_refusal_is_written_with_all_that_an_operator_needs_and_nothing_that_could_b
     let (idp, upstream) = (common::idp(), Upstream::start());
     let envoy = start(&idp, &upstream, json!({}), "");
     let token = idp.mint().claims(json!({ "sub": "alice", "jti": "jti-1", "secret": "claim-value" })).sign();
-    let ask = |request: Request| request.header("x-request-id", "request-1").header("user-agent", "curl/8").send(envoy.addr());
+    let ask = |request: Request| {
+        request.header("x-request-id", "request-1").header("user-agent", "curl/8").send(envoy.addr())
+    };
     let long = "x".repeat(1000);
 
     // A good token without the scope.
@@ -71,8 +75,21 @@ fn a_refusal_is_written_with_all_that_an_operator_needs_and_nothing_that_could_b
     let first = lines[0].as_object().expect("an object");
     let names: BTreeSet<&str> = first.keys().map(String::as_str).collect();
     let expected = [
-        "client", "decision", "host", "jti", "kid", "method", "path", "provider", "reason", "request_id", "rule",
-        "subject_hash", "time", "token_fingerprint", "user_agent",
+        "client",
+        "decision",
+        "host",
+        "jti",
+        "kid",
+        "method",
+        "path",
+        "provider",
+        "reason",
+        "request_id",
+        "rule",
+        "subject_hash",
+        "time",
+        "token_fingerprint",
+        "user_agent",
     ];
     assert_eq!(names, BTreeSet::from(expected));
     for (name, value) in [
@@ -144,7 +161,8 @@ fn a_subject_is_hashed_plain_or_left_out_and_one_key_makes_two_proxies_agree() {
         line
     };
     let keyed = |subject: &str| json!({ "subject": subject, "key": { "environment_variable": "AUDIT_KEY" } });
-    let shown = |line: &Value| ["subject", "subject_hash", "token_fingerprint"].map(|name| line[name].clone());
+    let shown =
+        |line: &Value| ["subject", "subject_hash", "token_fingerprint"].map(|name| line[name].clone());
 
     let plain = line(keyed("plain"), KEY);
     assert_eq!((&plain["subject"], plain.get("subject_hash")), (&json!("alice"), None));

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{AUDIENCE, SOON, assert_sound, corp, local_provider, provider, with};
 use harness::idp::{flip_bit, now};
 use harness::{
-    Alg, Behaviour, Documents, Envoy, EnvoyBuilder, Idp, Key, Prometheus, Request, Tools, Upstream, Wasm, eventually,
-    skip, workspace,
+    Alg, Behaviour, Documents, Envoy, EnvoyBuilder, Idp, Key, Prometheus, Request, Tools, Upstream, Wasm,
+    eventually, skip, workspace,
 };
 use serde_json::{Value, json};
 
@@ -56,9 +56,13 @@ impl Walk {
         let (idp, upstream, lists) = (common::idp(), Upstream::start(), Documents::start());
         let other = Idp::builder().audience(AUDIENCE).keys([Key::cached(Alg::ES256, "ec-2")]).start();
         let other = other.expect("the other identity provider starts");
-        lists.put("/revoked.json", json!({ "version": 1, "entries": [
+        lists.put(
+            "/revoked.json",
+            json!({ "version": 1, "entries": [
             { "jti": "withdrawn", "issuer": idp.issuer(), "until": now() + 3600 },
-        ] }).to_string());
+        ] })
+            .to_string(),
+        );
         let uri = |path: &str| json!({ "uri": lists.uri(path), "cluster": "lists", "timeout": "2s" });
         let named = |header: &str| json!({ "from_headers": [{ "name": header }] });
         let config = json!({
@@ -113,7 +117,8 @@ impl Walk {
             let answer = request.send(self.envoy.addr());
             assert_eq!(answer.status, status, "{path} {header}: {}", answer.text());
         };
-        let good = self.idp.mint().claims(json!({ "scope": format!("orders:read {CLIENTS}"), "sub": CLIENTS }));
+        let good =
+            self.idp.mint().claims(json!({ "scope": format!("orders:read {CLIENTS}"), "sub": CLIENTS }));
         let (token, other) = (good.sign(), self.other.mint().claim("sub", CLIENTS).sign());
         for _ in 0..3 {
             ask(200, "/orders", "", &token);
@@ -150,7 +155,9 @@ impl Walk {
 fn own_label(stats: &BTreeMap<String, u64>, requests: u64) -> String {
     let found: Vec<&str> = stats
         .iter()
-        .filter(|(name, value)| name.contains(".provider.a_b-") && name.starts_with("requests.") && **value == requests)
+        .filter(|(name, value)| {
+            name.contains(".provider.a_b-") && name.starts_with("requests.") && **value == requests
+        })
         .filter_map(|(name, _)| name.split(".provider.").nth(1)?.split('.').next())
         .collect();
     assert_eq!(found.len(), 1, "one provider with {requests} requests: {stats:?}");
@@ -197,7 +204,17 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
         ("revocation_stale.list.security_team", 0),
         ("revocation_entries.list.missing", 0),
         ("revocation_stale.list.missing", 1),
-        (concat!("build.version.", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_", env!("CARGO_PKG_VERSION_PATCH")), 1),
+        (
+            concat!(
+                "build.version.",
+                env!("CARGO_PKG_VERSION_MAJOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_MINOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_PATCH")
+            ),
+            1,
+        ),
     ] {
         // Gauges are shown every ten seconds.
         let found = eventually(&format!("{name} to be {value}"), SOON, || {
@@ -232,11 +249,15 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
 fn a_provider_whose_fetches_fail_later_is_counted_and_its_keys_are_shown_as_stale() {
     let (idp, upstream) = (common::idp(), Upstream::start());
     idp.set_cache_control(Some("max-age=1"));
-    let corp_keys = with(provider(&idp), json!({ "remote_jwks": {
+    let corp_keys = with(
+        provider(&idp),
+        json!({ "remote_jwks": {
         "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "2s" }, "cache_duration": "1s",
-    } }));
+    } }),
+    );
     let config = common::config(corp_keys, json!([{ "match": { "prefix": "/" }, "requires": corp() }]));
-    let envoy = Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(Wasm::portcullis(config)).start();
+    let envoy =
+        Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(Wasm::portcullis(config)).start();
     let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
     let token = idp.token(json!({}));
     assert_eq!(Request::get("/").bearer(&token).send(envoy.addr()).status, 200);
@@ -246,7 +267,8 @@ fn a_provider_whose_fetches_fail_later_is_counted_and_its_keys_are_shown_as_stal
     };
     stat("keys_stale", |stale| stale == 1);
     stat("keys", |keys| keys == 2);
-    envoy.wait_for_stat("wasmcustom.portcullis.jwks_fetches.provider.corp.outcome.failure", LATER, |n| n >= 2);
+    envoy
+        .wait_for_stat("wasmcustom.portcullis.jwks_fetches.provider.corp.outcome.failure", LATER, |n| n >= 2);
     assert_eq!(Request::get("/").bearer(&token).send(envoy.addr()).status, 200, "its keys serve on");
     idp.behave(Behaviour::Well);
     stat("keys_stale", |stale| stale == 0);
@@ -281,8 +303,14 @@ fn prometheus_gets_the_labels_as_labels() {
             text.lines().any(|line| sorted(line) == wanted).then_some(())
         });
     }
-    assert!(lines.iter().any(|line| line.starts_with("portcullis_verification_microseconds_bucket{")), "{text}");
-    assert!(lines.iter().any(|line| line.starts_with("envoy_wasm_vm_reload_success{plugin=\"portcullis\"}")), "{text}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("portcullis_verification_microseconds_bucket{")),
+        "{text}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("envoy_wasm_vm_reload_success{plugin=\"portcullis\"}")),
+        "{text}"
+    );
     let unlabelled: Vec<&String> = lines
         .iter()
         .filter(|line| line.starts_with("portcullis_") && !line.starts_with("portcullis_verification_"))
@@ -303,6 +331,14 @@ fn sorted(line: &str) -> String {
 }
 
 #[test]
+fn the_envoys_of_the_compose_file_have_the_same_tags() {
+    let compose = yaml("envoy/compose/envoy.yaml");
+    assert_eq!(compose["stats_config"], yaml("envoy/stats_tags.yaml")["stats_config"]);
+    let mounted = read("envoy/docker-compose.yaml");
+    assert!(mounted.contains("./prometheus/portcullis.rules.yaml:/etc/prometheus/portcullis.rules.yaml:ro"));
+}
+
+#[test]
 fn promtool_accepts_the_rules_and_their_tests_hold() {
     let Some(tools) = Tools::find() else {
         return skip("promtool_accepts_the_rules_and_their_tests_hold", Tools::MISSING);
@@ -313,14 +349,16 @@ fn promtool_accepts_the_rules_and_their_tests_hold() {
         vec!["test".to_owned(), "rules".to_owned(), path("envoy/prometheus/portcullis.rules.test.yaml")],
     ] {
         let done = tools.promtool(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        let said =
+            [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         assert!(done.status.success(), "{arguments:?}: {said}");
     }
 }
 
 /// The alerts of the rule file, by name.
 fn alerts() -> BTreeMap<String, Value> {
-    let groups = yaml("envoy/prometheus/portcullis.rules.yaml")["groups"].as_array().cloned().unwrap_or_default();
+    let groups =
+        yaml("envoy/prometheus/portcullis.rules.yaml")["groups"].as_array().cloned().unwrap_or_default();
     let rules = groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default());
     rules.filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule))).collect()
 }
@@ -344,7 +382,10 @@ fn every_alert_is_tested_to_fire_says_what_to_do_and_is_in_the_operators_page() 
         assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
         assert!(rule["labels"]["severity"].is_string(), "{name}");
         for text in ["summary", "description"] {
-            assert!(rule["annotations"][text].as_str().is_some_and(|text| !text.is_empty()), "{name}: {text}");
+            assert!(
+                rule["annotations"][text].as_str().is_some_and(|text| !text.is_empty()),
+                "{name}: {text}"
+            );
         }
     }
 }
@@ -376,7 +417,8 @@ fn queries() -> Vec<(String, String)> {
 
 #[test]
 fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_in_a_real_prometheus() {
-    const NAME: &str = "each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_in_a_real_prometheus";
+    const NAME: &str =
+        "each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_in_a_real_prometheus";
     let Some(tools) = Tools::find() else { return skip(NAME, Tools::MISSING) };
     let walk = Walk::start(with_tags);
     let rules = walk.envoy.folder().join("hasty.rules.yaml");
@@ -414,7 +456,8 @@ fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_
         eventually(&format!("{name} {whose} fires"), LATER, || {
             walk.round();
             let alerts = prometheus.alerts().expect("alerts");
-            let firing: Vec<_> = alerts.iter().filter(|alert| alert["state"] == "firing").map(labels).collect();
+            let firing: Vec<_> =
+                alerts.iter().filter(|alert| alert["state"] == "firing").map(labels).collect();
             firing.contains(&(name.to_owned(), whose.to_owned())).then_some(())
         });
     }

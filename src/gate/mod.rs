@@ -236,7 +236,11 @@ impl Gate {
                 let stale = list.fresh_until().is_none_or(|until| now >= until);
                 samples.push(self.metrics.list_gauge(at, "revocation_stale", u64::from(stale)));
                 let Some(last) = list.last_success() else { continue };
-                samples.push(self.metrics.list_gauge(at, "revocation_age_seconds", now.since(last).as_secs()));
+                samples.push(self.metrics.list_gauge(
+                    at,
+                    "revocation_age_seconds",
+                    now.since(last).as_secs(),
+                ));
             }
         }
         samples

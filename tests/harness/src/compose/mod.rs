@@ -38,7 +38,7 @@ const TRIALS: [(&str, Trial); 4] = [
     ("an Envoy is killed and comes back", crash),
     // Here belongs: a token is revoked, and both Envoys refuse it.
     ("the identity provider goes away, an Envoy starts without it, and it comes back with new keys", outage),
-    ("Prometheus sees both Envoys", metrics),
+    ("Prometheus sees both Envoys, their refusals by reason, and has told of the outage", metrics),
 ];
 
 /// The containers of the stack.
@@ -163,21 +163,22 @@ fn outage(stack: &Stack) -> Result<String, String> {
     Ok(format!("{} right verdicts", of_warm.right + of_cold.right))
 }
 
-/// Both targets are up.
+/// Both targets are up, labels are labels, and the alert on failing fetches has seen the outage before this.
 fn metrics(stack: &Stack) -> Result<String, String> {
-    let mut last = String::from("nothing");
-    let up = poll(SOON, || {
-        let addr = stack.prometheus.published(PROMETHEUS).ok()?;
-        let answer =
-            Request::get("/api/v1/query?query=sum(up%7Bjob%3D%22envoy%22%7D)").try_send(addr).ok()?;
-        last = answer.text();
-        let answer: Value = serde_json::from_slice(&answer.body).ok()?;
-        (answer["data"]["result"][0]["value"][1] == "2").then_some(())
-    });
-    match up {
-        Some(()) => Ok("2 targets up".to_owned()),
-        None => Err(format!("waited {SOON:?} for two targets to be up, got {last}")),
+    for (what, query, wanted) in [
+        ("two targets up", "sum(up{job=\"envoy\"})", "2"),
+        (
+            "refusals by reason on both",
+            "count(sum by (instance) (portcullis_requests{provider=\"demo\",reason=\"token_missing\"}))",
+            "2",
+        ),
+    ] {
+        stack.prometheus_says(what, query, |value| value == wanted)?;
     }
+    // One of the Envoys, which started without its provider, failed again and again.
+    let fetches = "max(ALERTS{alertname=\"PortcullisKeyFetchesFail\",provider=\"demo\"})";
+    stack.prometheus_says("the alert on failing fetches", fetches, |value| value == "1")?;
+    Ok("2 targets up, 1 alert".to_owned())
 }
 
 impl Stack {
@@ -223,6 +224,20 @@ impl Stack {
 
     fn ask_idp(&self, request: &Request) -> Result<Response, String> {
         request.try_send(self.idp_addr()?).map_err(|error| format!("identity provider: {error}"))
+    }
+
+    /// Asks Prometheus until the one value of the answer is as it should be.
+    fn prometheus_says(&self, what: &str, query: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
+        let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let mut last = String::from("nothing");
+        let said = poll(SOON, || {
+            let addr = self.prometheus.published(PROMETHEUS).ok()?;
+            let answer = Request::get(format!("/api/v1/query?query={encoded}")).try_send(addr).ok()?;
+            last = answer.text();
+            let answer: Value = serde_json::from_slice(&answer.body).ok()?;
+            answer["data"]["result"][0]["value"][1].as_str().filter(|value| holds(value)).map(drop)
+        });
+        said.ok_or_else(|| format!("waited {SOON:?} for {what}, got {last}"))
     }
 
     fn wait_for_idp(&self) -> Result<(), String> {

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 pub use bootstrap::{Cluster, EnvoyBuilder, Listener, MAIN, UPSTREAM};
 pub use filter::{FailPolicy, Filter, PluginConfig, Wasm, portcullis_module};
-pub(crate) use process::spawn;
 pub use find::{Binary, PINNED, Version, find};
+pub(crate) use process::spawn;
 
 use crate::client::{Request, Response};
 use crate::wait::poll;
@@ -394,8 +394,11 @@ impl Envoy {
             let text = fs::read(self.folder.join(file)).unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
         };
-        let mut told: Vec<String> =
-            read("envoy.log").lines().filter(|line| holds_token(line)).map(|l| format!("envoy.log: {l}")).collect();
+        let mut told: Vec<String> = read("envoy.log")
+            .lines()
+            .filter(|line| holds_token(line))
+            .map(|l| format!("envoy.log: {l}"))
+            .collect();
         for line in read("access.log").lines() {
             let mut parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| line.into());
             if let Some(fields) = parsed.as_object_mut() {
@@ -506,10 +509,13 @@ mod tests {
     #[test]
     fn a_token_is_found_wherever_it_stands_and_nothing_else_is_taken_for_one() {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
-        for text in [token.to_owned(), format!("GET /a?t={token}&b"), format!("\"{token}\""), format!("x.{token}.y")] {
+        for text in
+            [token.to_owned(), format!("GET /a?t={token}&b"), format!("\"{token}\""), format!("x.{token}.y")]
+        {
             assert!(holds_token(&text), "{text}");
         }
-        for text in ["", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGci.x", "portcullis.requests.decision.allow", "a.b.c"] {
+        for text in ["", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGci.x", "portcullis.requests.decision.allow", "a.b.c"]
+        {
             assert!(!holds_token(text), "{text}");
         }
     }
