@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::workspace;
+use harness::{Envoy, Request, Upstream, Wasm, workspace};
+use serde_json::{Value, json};
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -116,6 +117,29 @@ fn links_between_the_pages_lead_somewhere() {
         }
     }
     assert!(links > 30, "{links} links");
+}
+
+#[test]
+fn the_bound_on_long_lived_streams_is_one_that_envoy_takes() {
+    let page = read(&workspace().join("docs/operations.md"));
+    let section = page.split("## Long-lived streams").nth(1).expect("the section");
+    let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let block: Value = serde_norway::from_str(block).expect("YAML");
+    let options = block["http_connection_manager"]["common_http_protocol_options"].clone();
+    let mut route = block["route"].clone();
+    route["cluster"] = json!("upstream");
+    assert!(options["max_stream_duration"].is_string() && route["max_stream_duration"].is_object(), "{block}");
+    let upstream = Upstream::start();
+    let envoy = Envoy::builder()
+        .upstream(&upstream)
+        .filter(Wasm::portcullis(json!({ "providers": {}, "rules": [{ "match": { "prefix": "/" } }] })))
+        .main(|listener| {
+            let routes = json!([{ "match": { "prefix": "/" }, "route": route }]);
+            listener.hcm("common_http_protocol_options", options).routes(routes)
+        })
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(Request::get("/").send(envoy.addr()).status, 200);
 }
 
 /// The anchor that a heading gets.
