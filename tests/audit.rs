@@ -205,3 +205,19 @@ fn what_passes_is_written_as_far_as_the_operator_asks_for_it_and_refusals_can_be
     assert!((50..=150).contains(&count), "{count} of 200");
     assert_sound(&some);
 }
+
+#[test]
+#[should_panic(expected = "a token is to be read in access.log")]
+fn a_log_that_tells_a_token_fails_the_test_that_caused_it() {
+    let (idp, upstream) = (common::idp(), Upstream::start());
+    let rules = json!([{ "match": { "prefix": "/" }, "requires": corp() }]);
+    let envoy = Envoy::builder()
+        .upstream(&upstream)
+        .filter(Wasm::portcullis(config(local_provider(&idp), rules)))
+        .main(|listener| listener.access_log_field("leak", "%REQ(X-TOKEN)%"))
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
+    Request::get("/").header("x-token", idp.token(json!({}))).send(envoy.addr());
+    envoy.wait_for_access_log(1, SOON);
+    drop(envoy);
+}

@@ -386,29 +386,27 @@ impl Envoy {
         &self.folder
     }
 
-    /// The lines of its log and of its access log that hold something shaped like a token. What a client put into a
-    /// query is in `%REQ(:PATH)%`, which the access log of the tests has and no configuration for operators should: it
-    /// is left out.
+    /// The lines of its log and of its access log that hold something shaped like a token, up to there. What a client
+    /// put into its path is in `%REQ(:PATH)%`, which Envoy writes and not the filter: it is left out.
     pub fn tokens_told(&self) -> Vec<String> {
         let read = |file: &str| {
             let text = fs::read(self.folder.join(file)).unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
         };
-        let mut told: Vec<String> = read("envoy.log")
-            .lines()
-            .filter(|line| holds_token(line))
-            .map(|l| format!("envoy.log: {l}"))
-            .collect();
-        for line in read("access.log").lines() {
+        let log = read("envoy.log");
+        let access = read("access.log");
+        let without_path = |line: &str| {
             let mut parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| line.into());
             if let Some(fields) = parsed.as_object_mut() {
                 fields.remove("path");
             }
-            if holds_token(&parsed.to_string()) {
-                told.push(format!("access.log: {line}"));
-            }
-        }
-        told
+            parsed.to_string()
+        };
+        let lines = log.lines().map(|line| format!("envoy.log: {line}"));
+        let lines = lines.chain(access.lines().map(|line| format!("access.log: {}", without_path(line))));
+        // A message of a test is a log, too.
+        let shown = |line: String| line.split("eyJ").next().map(|before| format!("{before}…")).unwrap_or_default();
+        lines.filter(|line| holds_token(line)).map(shown).collect()
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
