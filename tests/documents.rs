@@ -125,18 +125,17 @@ fn the_bound_on_long_lived_streams_is_one_that_envoy_takes() {
     let section = page.split("## Long-lived streams").nth(1).expect("the section");
     let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
     let block: Value = serde_norway::from_str(block).expect("YAML");
-    let options = block["http_connection_manager"]["common_http_protocol_options"].clone();
-    let mut route = block["route"].clone();
-    route["cluster"] = json!("upstream");
-    assert!(options["max_stream_duration"].is_string() && route["max_stream_duration"].is_object(), "{block}");
+    let options = block["common_http_protocol_options"].clone();
+    let mut route = block["routes"][0].clone();
+    route["match"] = json!({ "prefix": "/" });
+    route["route"]["cluster"] = json!("upstream");
+    assert!(options["max_stream_duration"].is_string(), "{block}");
+    assert!(route["route"]["max_stream_duration"].is_object(), "{block}");
     let upstream = Upstream::start();
     let envoy = Envoy::builder()
         .upstream(&upstream)
         .filter(Wasm::portcullis(json!({ "providers": {}, "rules": [{ "match": { "prefix": "/" } }] })))
-        .main(|listener| {
-            let routes = json!([{ "match": { "prefix": "/" }, "route": route }]);
-            listener.hcm("common_http_protocol_options", options).routes(routes)
-        })
+        .main(|listener| listener.hcm("common_http_protocol_options", options).routes(json!([route])))
         .start()
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(Request::get("/").send(envoy.addr()).status, 200);

@@ -405,7 +405,8 @@ impl Envoy {
         let lines = log.lines().map(|line| format!("envoy.log: {line}"));
         let lines = lines.chain(access.lines().map(|line| format!("access.log: {}", without_path(line))));
         // A message of a test is a log, too.
-        let shown = |line: String| line.split("eyJ").next().map(|before| format!("{before}…")).unwrap_or_default();
+        let shown =
+            |line: String| line.split("eyJ").next().map(|before| format!("{before}…")).unwrap_or_default();
         lines.filter(|line| holds_token(line)).map(shown).collect()
     }
 
