@@ -34,6 +34,10 @@ fn tests_in(files: &[PathBuf]) -> BTreeSet<String> {
     for file in files {
         let mut is_test = false;
         for line in read(file).lines().map(str::trim) {
+            let line = ["pub(super) ", "pub(crate) ", "pub "]
+                .iter()
+                .find_map(|it| line.strip_prefix(it))
+                .unwrap_or(line);
             match line.strip_prefix("fn ") {
                 _ if line == "#[test]" => is_test = true,
                 Some(rest) if is_test => {
@@ -41,7 +45,6 @@ fn tests_in(files: &[PathBuf]) -> BTreeSet<String> {
                     is_test = false;
                 }
                 _ if line.starts_with("#[") || line.starts_with("//") => {}
-                // In a proptest! block each function is a test and its attribute stands before it too.
                 _ => is_test = false,
             }
         }
