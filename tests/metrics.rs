@@ -107,7 +107,7 @@ impl Walk {
     fn round(&self) {
         let ask = |status: u16, path: &str, header: &str, token: &str| {
             let request = Request::get(format!("{path}/{CLIENTS}?{CLIENTS}={CLIENTS}"))
-                .host(&format!("{CLIENTS}.example"))
+                .host(format!("{CLIENTS}.example"))
                 .header("user-agent", CLIENTS);
             let request = match (header, token) {
                 (_, "") => request,
