@@ -451,10 +451,20 @@ fn nothing_that_a_client_sends_breaks_out_of_an_answer() {
     }
     assert!(sent > 1000, "only {sent} requests were requests");
     assert_eq!(gateway.upstream.count(), 0);
+    // Only the audit line repeats what a client sent, as JSON on a line of its own.
     let log = gateway.envoy.log();
-    for line in log.lines().filter(|line| line.contains("wasm")) {
-        assert!(!MARKS.iter().any(|mark| line.contains(mark)), "{line}");
+    let marked = |line: &&str| MARKS.iter().any(|mark| line.contains(mark));
+    let mut audited = 0;
+    for line in
+        log.lines().filter(marked).filter(|line| line.contains("wasm") || line.starts_with("x-injected"))
+    {
+        let (before, audit) = line.split_once(" audit ").unwrap_or((line, ""));
+        assert!(!marked(&before), "{line}");
+        assert!(serde_json::from_str::<Value>(audit).is_ok_and(|audit| audit.is_object()), "{line}");
+        assert!(!audit.chars().any(char::is_control), "{line}");
+        audited += 1;
     }
+    assert!(audited > 0, "no audit line was looked at");
     gateway.assert_sound();
 }
 
