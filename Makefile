@@ -89,6 +89,7 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) --package portcullis --lib --target wasm32-wasip1 -- -D warnings
+	$(CARGO) check $(LOCKED) --quiet --manifest-path fuzz/Cargo.toml
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 	@$(PYTHON) -B scripts/build-wasm
 	$(PYTHON) -B scripts/check-imports $(WASM)

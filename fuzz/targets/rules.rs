@@ -15,7 +15,8 @@ fuzz_target!(|input: &[u8]| {
     let mut lines = input.split(|byte| *byte == b'\n');
     let mut line = || lines.next().unwrap_or_default();
     let (target, host, header) = (line(), line(), line());
-    let rules: Vec<Value> = lines.filter_map(rule).take(64).filter(|rule| parse(&[rule.clone()]).is_some()).collect();
+    let rules: Vec<Value> =
+        lines.filter_map(rule).take(64).filter(|rule| parse(&[rule.clone()]).is_some()).collect();
     let Some(config) = parse(&rules) else { return };
     let fields: [(&[u8], &[u8]); 4] =
         [(b":method", b"GET"), (b":authority", host), (b":path", target), (b"x-a", header)];

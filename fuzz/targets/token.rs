@@ -54,7 +54,7 @@ fn judge(config: &Config, at: usize, token: &[u8]) -> Result<Verified, Reason> {
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);
     let verified = token.verify(&Backend::portable(), candidates)?;
     // What the upstream would be told.
-    for (_, value) in provider.outputs.headers(&verified) {
+    for (_, value) in provider.outputs.headers(&verified).headers {
         assert!(!value.chars().any(char::is_control), "a header with a control character");
     }
     Ok(verified)
