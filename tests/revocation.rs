@@ -37,7 +37,20 @@ fn nothing() -> Value {
 }
 
 impl Stage {
-    fn start(prepare: impl FnOnce(&Idp), more: Value) -> Self {
+    /// With a list that every worker has.
+    fn start(more: Value) -> Self {
+        let mut stage = Self::start_polling(|_| {}, more);
+        let token = stage.idp.token(json!({ "jti": "first" }));
+        stage.until(&token, "there", |response| response.status == 200);
+        stage
+    }
+
+    /// With a source that cannot be reached.
+    fn start_without_list(more: Value) -> Self {
+        Self::start_polling(Idp::go_away, more)
+    }
+
+    fn start_polling(prepare: impl FnOnce(&Idp), more: Value) -> Self {
         Self::start_with(prepare, |lists| {
             let uri = json!({ "uri": lists.jwks_uri(), "cluster": "lists", "timeout": "1s" });
             json!({ "lists": [with(json!({ "http_uri": uri, "poll_interval": "1s", "name": "ours" }), more)] })
@@ -121,7 +134,7 @@ impl Stage {
 
 #[test]
 fn each_kind_of_entry_and_cut_off_acts_on_both_workers_in_time_and_on_no_other_token() {
-    let mut stage = Stage::start(|_| {}, json!({}));
+    let mut stage = Stage::start(json!({}));
     let issuer = stage.idp.issuer().to_owned();
     let until = now() + 600;
     let entry = |name: &str| json!({ "version": 1, "entries": [{ "issuer": issuer, name: "mallory-1", "until": until }] });
@@ -167,7 +180,7 @@ fn each_kind_of_entry_and_cut_off_acts_on_both_workers_in_time_and_on_no_other_t
 
 #[test]
 fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {
-    let mut stage = Stage::start(|_| {}, json!({}));
+    let mut stage = Stage::start(json!({}));
     let token = stage.idp.token(json!({ "jti": "paused" }));
     let list = json!({ "version": 1, "entries": [{ "issuer": stage.idp.issuer(), "jti": "paused", "until": now() + 4 }] });
     stage.lists.publish(document(&list));
@@ -184,7 +197,7 @@ fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {
 
 #[test]
 fn no_kind_of_broken_source_lets_a_withdrawn_token_in_or_a_good_one_out_while_the_list_is_fresh() {
-    let mut stage = Stage::start(|_| {}, json!({ "max_bytes": 100_000 }));
+    let mut stage = Stage::start(json!({ "max_bytes": 100_000 }));
     let issuer = stage.idp.issuer().to_owned();
     let list = json!({ "version": 1, "entries": [{ "issuer": issuer, "jti": "out", "until": now() + 600 }] });
     let (good, bad) = (stage.idp.token(json!({ "jti": "in" })), stage.idp.token(json!({ "jti": "out" })));
@@ -224,7 +237,7 @@ fn no_kind_of_broken_source_lets_a_withdrawn_token_in_or_a_good_one_out_while_th
 
 #[test]
 fn a_source_that_is_gone_at_the_start_lets_nobody_in_and_heals() {
-    let mut stage = Stage::start(|lists| lists.go_away(), json!({}));
+    let mut stage = Stage::start_without_list(json!({}));
     let token = stage.idp.token(json!({}));
     for response in stage.all("/orders", &token) {
         assert_problem("no list", &response, 503, "revocation_unavailable");
@@ -240,7 +253,7 @@ fn a_source_that_is_gone_at_the_start_lets_nobody_in_and_heals() {
 
 #[test]
 fn a_list_that_grows_too_old_is_not_trusted_any_more() {
-    let mut stage = Stage::start(|_| {}, json!({ "max_staleness": "3s" }));
+    let mut stage = Stage::start(json!({ "max_staleness": "3s" }));
     let token = stage.idp.token(json!({}));
     stage.passes(&token);
     stage.lists.go_away();
@@ -254,7 +267,7 @@ fn a_list_that_grows_too_old_is_not_trusted_any_more() {
 
 #[test]
 fn on_unavailable_allow_lets_tokens_in_and_the_log_and_the_metrics_say_so() {
-    let mut stage = Stage::start(|lists| lists.go_away(), json!({ "on_unavailable": "allow" }));
+    let mut stage = Stage::start_without_list(json!({ "on_unavailable": "allow" }));
     let token = stage.idp.token(json!({}));
     stage.passes(&token);
     let count = stage.connections.len() as u64;
@@ -267,7 +280,7 @@ fn on_unavailable_allow_lets_tokens_in_and_the_log_and_the_metrics_say_so() {
 
 #[test]
 fn under_load_a_withdrawal_acts_and_no_other_request_fails() {
-    let mut stage = Stage::start(|_| {}, json!({}));
+    let mut stage = Stage::start(json!({}));
     let addr = stage.envoy.addr();
     let good = stage.idp.token(json!({ "jti": "in" }));
     let bad = stage.idp.token(json!({ "jti": "out" }));

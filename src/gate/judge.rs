@@ -8,7 +8,7 @@ use super::verdicts::Verdicts;
 use super::waiting::{Awaited, Waited};
 use crate::config::{Config, Keys, Provider, RequireTls};
 use crate::crypto::Backend;
-use crate::keys::{KeySet, Source, UnknownKid};
+use crate::keys::{KeySet, Source, Store, UnknownKid};
 use crate::metrics::{Event, Metrics};
 use crate::reason::Reason;
 use crate::request::Request;
@@ -55,6 +55,8 @@ impl Lack {
 pub(super) struct Judge<'g, 'r> {
     pub(super) config: &'g Config,
     pub(super) backend: &'g Backend,
+    /// What the instances of the proxy share.
+    pub(super) store: &'g dyn Store,
     pub(super) sources: &'g mut [Option<Source>],
     pub(super) verdicts: &'g mut [Verdicts],
     /// What says whether tokens were withdrawn, where the rule heeds it.
@@ -303,7 +305,7 @@ impl<'r> Judge<'_, 'r> {
         if let Keys::Local(set) = &provider.keys {
             return Ok(Rc::clone(set));
         }
-        let (now, waited, patient) = (self.now, self.waited, self.patient);
+        let (now, waited, patient, store) = (self.now, self.waited, self.patient, self.store);
         let source = self.source(id).ok_or(Why::Deny(Reason::KeysUnavailable))?;
         let in_time = waited.is_none_or(|waited| now < waited.deadline);
         let Some(keys) = source.keys(now).map(Rc::clone) else {
@@ -321,7 +323,10 @@ impl<'r> Judge<'_, 'r> {
         let looked = waited.is_some_and(|waited| waited.since <= source.last_started());
         if looked {
             source.still_missing(kid, now);
-        } else if in_time && source.unknown_kid(kid, now) == UnknownKid::Wait && patient {
+        } else if in_time
+            && (source.is_behind(store, now) || source.unknown_kid(kid, now) == UnknownKid::Wait)
+            && patient
+        {
             return Err(Why::Wait(Awaited::Keys(id)));
         }
         Ok(keys)

@@ -456,6 +456,7 @@ impl Gate {
         let mut judge = Judge {
             config: &config,
             backend: &self.backend,
+            store: &*self.store,
             sources: &mut self.sources,
             verdicts: &mut self.verdicts,
             revocations: Some(&mut self.revocations).filter(|_| heeds),

@@ -64,6 +64,8 @@ pub struct Source {
     asks: Option<Asks>,
     /// The generation whose copy was not to be read.
     unreadable: u64,
+    /// When an unknown kid last had it look at the shared state.
+    peeked: Timestamp,
     /// An unknown kid asks for a fetch.
     wanted: bool,
     missing_kids: Vec<(String, Timestamp)>,
@@ -95,6 +97,8 @@ enum Asks {
     Keys,
 }
 
+/// How often an unknown kid is reason enough to look at what the others have.
+const PEEK: Duration = Duration::from_millis(5);
 /// Known-missing kids that are remembered at most.
 const MAX_MISSING: usize = 256;
 /// The shortest lifetime that an answer can ask for.
@@ -124,6 +128,7 @@ impl Source {
             looked: false,
             asks: None,
             unreadable: 0,
+            peeked: Timestamp::default(),
             wanted: false,
             missing_kids: Vec::new(),
             refresh_at,
@@ -440,6 +445,17 @@ impl Source {
                 format!("keys were last confirmed {since} s ago and are past their life; they serve on for {most} s at the most"),
             ),
         });
+    }
+
+    /// Whether another instance has fetched keys that this one takes over with its next tick: a kid that is
+    /// unknown here may be among them. It looks at most every [`PEEK`], lest made-up kids cost more than that.
+    pub fn is_behind(&mut self, store: &dyn Store, now: Timestamp) -> bool {
+        if self.turn.lease().is_some() || (now >= self.peeked && now.since(self.peeked) < PEEK) {
+            return false;
+        }
+        self.peeked = now;
+        let generation = self.turn.read(store).0.generation;
+        generation > 0 && generation != self.turn.seen.generation && generation != self.unreadable
     }
 
     /// A token in order but for its kid, which no key has: is it worth a fetch? Where it is, one

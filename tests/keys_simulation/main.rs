@@ -80,12 +80,12 @@ fn each_promise_can_be_seen_broken_and_the_report_names_the_seed() {
         (Sabotage::ForgetsKeys, Promise::NobodyIsRefusedWithoutNeed),
         (Sabotage::GivesUp, Promise::HealsInTime),
     ] {
-        let found = (0..100).find_map(|seed| {
+        let found = (0..1000).find_map(|seed| {
             let broken = World::run(seed, sabotage, false).0.err()?;
             (broken.promise == promise).then_some((seed, broken))
         });
         let Some((seed, broken)) = found else {
-            panic!("{sabotage:?}: 100 runs and not one in which {promise:?} is broken");
+            panic!("{sabotage:?}: 1,000 runs and not one in which {promise:?} is broken");
         };
         let text = broken.to_string();
         assert!(text.contains(&format!("PORTCULLIS_SEED={seed} ")), "{text}");
