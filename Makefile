@@ -7,6 +7,8 @@ WASM := dist/portcullis.wasm
 # With CI set, Cargo.lock must already be right.
 LOCKED := $(if $(CI),--locked)
 HARNESS := $(CARGO) run $(LOCKED) --package harness
+# What benches/baseline brings along is built only for the part of the benchmark that wants it.
+BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-matrix bench bench-micro bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint clean
@@ -44,8 +46,9 @@ test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supported version of it
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
-bench: wasm ## Portcullis beside Envoy's own jwt_authn in one Envoy: a table, benches/results.json, and a chart
+bench: wasm ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
+	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
 
 bench-revocation: wasm ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
@@ -90,6 +93,7 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) --package portcullis --lib --target wasm32-wasip1 -- -D warnings
 	$(CARGO) check $(LOCKED) --quiet --manifest-path fuzz/Cargo.toml
+	$(CARGO) check $(LOCKED) --quiet --manifest-path benches/baseline/Cargo.toml --target wasm32-wasip1
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 	@$(PYTHON) -B scripts/build-wasm
 	$(PYTHON) -B scripts/check-imports $(WASM)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::bench::{Estimate, Load, Processor};
+use harness::bench::{Estimate, Load, Pinned, Processor};
 use harness::idp::{jwks, now};
 use harness::{
     Alg, Cluster, Connection, Documents, Envoy, Key, Listener, Request, TokenBuilder, Wasm, eventually,
@@ -117,7 +117,7 @@ fn processor(key: &Key, documents: &Documents, withdrawn: &str) {
     let envoy = start(1, documents, listeners);
     until(&envoy, withdrawn, 401);
     let processor = Processor::of(envoy.pid()).expect("accounts of the worker");
-    processor.pin().expect("a processor for the worker");
+    let _pinned = Pinned::new(&[&processor]).expect("a processor for the worker");
     for (what, count) in [("one token again and again", 1), ("1,000 tokens", 1000)] {
         let requests: Vec<Vec<u8>> = (0..count)
             .map(|n| Request::get("/orders/7").bearer(&token(key, &format!("good-{n}"))).to_bytes())

@@ -1,14 +1,27 @@
 //! What a request costs as things grow, and what a refusal costs.
 
 use super::plan::{Part, Variant};
+use crate::idp::Alg;
+
+/// The algorithm of the tokens for what grows: they are made quickly.
+pub(super) const GROWN: Alg = Alg::ES256;
 
 /// Lines that are measured side by side and compared with the first of them.
 #[derive(Clone, Debug)]
 pub struct Group {
     /// What it shows.
-    pub title: &'static str,
+    pub title: String,
+    /// The tokens' algorithm.
+    pub alg: Alg,
     /// The lines.
     pub lines: Vec<Line>,
+}
+
+impl Group {
+    /// What its lines have before their routes.
+    pub(super) fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.lines.iter().map(|line| &line.variant)
+    }
 }
 
 /// A kind of request to one variant.
@@ -58,10 +71,11 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
     let line = |title, variant, traffic| Line { title, variant, traffic };
     let hit = Traffic::Good(1);
     let own = |title, traffic| line(title, Variant::Portcullis, traffic);
+    let group = |title: &str, lines| Group { title: title.to_owned(), alg: GROWN, lines };
     vec![
-        Group {
-            title: "what is written; a token seen before",
-            lines: vec![
+        group(
+            "what is written; a token seen before",
+            vec![
                 line("jwt_authn with its cache", Variant::NativeCached, hit),
                 line(
                     "Portcullis, small: no filter state, no rules on routes, token kept",
@@ -71,47 +85,47 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
                 line("Portcullis, all filter state", Variant::Portcullis, hit),
                 line("Portcullis, rules + scope + 2 claim headers", Variant::PortcullisFull, hit),
             ],
-        },
-        Group {
-            title: "what is left out; a token seen before",
-            lines: vec![
+        ),
+        group(
+            "what is left out; a token seen before",
+            vec![
                 own("nothing", hit),
                 line("filter state", Variant::Without(Part::State), hit),
                 line("rules on routes", Variant::Without(Part::RouteRules), hit),
                 line("taking the token away", Variant::Without(Part::Removal), hit),
                 line("all three", Variant::Quiet, hit),
             ],
-        },
-        Group {
-            title: "rules; a token seen before",
-            lines: vec![
+        ),
+        group(
+            "rules; a token seen before",
+            vec![
                 line("10 rules", Variant::Rules(10), hit),
                 line("1,000 rules", Variant::Rules(1000), hit),
                 line("10,000 rules", Variant::Rules(10_000), hit),
             ],
-        },
-        Group {
-            title: "keys; tokens each seen once",
-            lines: vec![
+        ),
+        group(
+            "keys; tokens each seen once",
+            vec![
                 line("1 key", Variant::Keys(1), Traffic::Good(pool)),
                 line("100 keys", Variant::Keys(100), Traffic::Good(pool)),
             ],
-        },
-        Group {
-            title: "tokens in the cache",
-            lines: vec![
+        ),
+        group(
+            "tokens in the cache",
+            vec![
                 line("1 token", Variant::Cache(20_000), hit),
                 line("1,000 tokens", Variant::Cache(20_000), Traffic::Good(1000)),
                 line("10,000 tokens", Variant::Cache(20_000), Traffic::Good(10_000)),
             ],
-        },
-        Group {
-            title: "length of a token seen before",
-            lines: vec![own("about 500 bytes", hit), own("about 4 KB", Traffic::Long)],
-        },
-        Group {
-            title: "refusals beside a token seen before",
-            lines: vec![
+        ),
+        group(
+            "length of a token seen before",
+            vec![own("about 500 bytes", hit), own("about 4 KB", Traffic::Long)],
+        ),
+        group(
+            "refusals beside a token seen before",
+            vec![
                 own("seen before, passes", hit),
                 own("no token", Traffic::Missing),
                 own("malformed", Traffic::Malformed),
@@ -119,13 +133,13 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
                 own("unknown issuer", Traffic::Foreign),
                 own("wrong algorithm", Traffic::OtherAlgorithm),
             ],
-        },
-        Group {
-            title: "a flood of forged signatures",
-            lines: vec![
+        ),
+        group(
+            "a flood of forged signatures",
+            vec![
                 line("jwt_authn as it comes", Variant::Native, Traffic::Forged(pool)),
                 own("Portcullis", Traffic::Forged(pool)),
             ],
-        },
+        ),
     ]
 }

@@ -45,30 +45,20 @@ impl Processor {
         Ok(made)
     }
 
-    /// Keeps the workers on the last processor and the calling thread off it, where there is more than one.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn pin(&self) -> Result<(), String> {
-        let allowed = affinity()?;
-        let Some((last, others)) = allowed.split_last().filter(|(_, others)| !others.is_empty()) else {
-            return Ok(());
-        };
-        for (thread, _) in &self.threads {
-            bind(*thread, &[*last])?;
-        }
-        bind(0, others)
-    }
-
     /// Time on the processor so far, of all workers.
     fn time(&self) -> io::Result<Duration> {
-        let mut nanos = 0;
-        for (_, file) in &self.threads {
+        Ok(self.times()?.into_iter().sum())
+    }
+
+    /// Time on the processor so far, worker by worker.
+    pub(super) fn times(&self) -> io::Result<Vec<Duration>> {
+        let time = |(_, file): &(_, String)| {
             let text = fs::read_to_string(file)?;
-            let first = text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
-            nanos += first.ok_or_else(|| io::Error::other(format!("{file}: {text:?}")))?;
-        }
-        Ok(Duration::from_nanos(nanos))
+            let first = text.split_whitespace().next().and_then(|number| number.parse().ok());
+            let nanos = first.ok_or_else(|| io::Error::other(format!("{file}: {text:?}")))?;
+            Ok(Duration::from_nanos(nanos))
+        };
+        self.threads.iter().map(time).collect()
     }
 
     /// What `work` cost the workers.
@@ -84,6 +74,44 @@ impl Processor {
         let wall = start.elapsed();
         thread::sleep(SETTLE);
         Ok(Slice { cpu: self.time()?.saturating_sub(before), wall })
+    }
+}
+
+/// The calling thread is kept off the workers' processors until this is dropped.
+#[derive(Debug)]
+pub struct Pinned {
+    /// Where it may run otherwise.
+    allowed: Vec<usize>,
+}
+
+impl Pinned {
+    /// Gives each worker of an Envoy a processor of its own, from the last one down, and keeps the calling thread off those,
+    /// or off the last one where nothing else is left. Several Envoys share the processors: one is measured at a time. Where
+    /// there is one processor only, everything stays as it is.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn new(envoys: &[&Processor]) -> Result<Self, String> {
+        let pinned = Self { allowed: affinity()? };
+        let allowed = &pinned.allowed;
+        if allowed.len() > 1 {
+            for envoy in envoys {
+                for ((thread, _), processor) in envoy.threads.iter().zip(allowed.iter().rev().cycle()) {
+                    bind(*thread, &[*processor])?;
+                }
+            }
+            let taken = envoys.iter().map(|envoy| envoy.threads.len()).max().unwrap_or_default();
+            let left = if taken < allowed.len() { allowed.len() - taken } else { allowed.len() - 1 };
+            bind(0, &allowed[..left])?;
+        }
+        Ok(pinned)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What it was allowed before it is allowed again.
+        let _ = bind(0, &self.allowed);
     }
 }
 
@@ -153,6 +181,21 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_calling_thread_is_kept_off_the_workers_processor_for_a_while() {
+        let before = affinity().unwrap();
+        // This thread is the worker, too.
+        let worker = Processor { threads: vec![(0, String::new())] };
+        let pinned = Pinned::new(&[&worker]).unwrap();
+        if let [others @ .., last] = before.as_slice()
+            && !others.is_empty()
+        {
+            assert!(!affinity().unwrap().contains(last));
+        }
+        drop(pinned);
+        assert_eq!(affinity().unwrap(), before);
+    }
 
     #[test]
     fn the_interval_of_a_median_leaves_out_what_it_may() {

@@ -1,7 +1,8 @@
 //! The benchmark behind `make bench`: what a request costs Envoy, filter by filter.
 //!
 //! One Envoy with one worker has one listener for each [`Variant`]: no filter, a wasm filter that does nothing, Envoy's
-//! own `jwt_authn` as it comes and with its token cache, and Portcullis. Every route answers by itself, so that no upstream blurs the figures.
+//! own `jwt_authn` as it comes and with its token cache, `ext_authz`, and Portcullis. Every route answers by itself, so that
+//! no upstream blurs the figures.
 //! In each round every listener gets the same requests, in an order that rotates; what counts is the processor time
 //! of Envoy's worker thread, in nanoseconds from the kernel's scheduler, less what the listener without a filter
 //! took in the same round. Medians over the rounds leave out whatever else ran on the machine meanwhile.
@@ -12,19 +13,23 @@ mod growth;
 mod load;
 mod measure;
 mod plan;
+mod portable;
 mod report;
 mod stage;
+mod workers;
 
 use std::path::Path;
 
 pub use footprint::Footprint;
 pub use growth::{Group, Line, Traffic};
 pub use load::Load;
-pub use measure::{Estimate, Processor};
-pub use plan::{Part, Plan, Tokens, Variant};
-pub use report::{Cell, Report, Samples};
+pub use measure::{Estimate, Pinned, Processor};
+pub use plan::{Part, Plan, Section, Tokens, Variant};
+pub use report::{Cell, Report, Samples, Table};
+pub use workers::Scaling;
 
 use crate::idp::Alg;
+use growth::GROWN;
 use measure::Slice;
 use stage::Stage;
 
@@ -33,24 +38,44 @@ use stage::Stage;
 /// # Errors
 /// Envoy does not start, or something does not answer as it should.
 pub fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Report, String> {
-    let stage = Stage::start(plan)?;
-    if plan.pin {
-        stage.processor.pin()?;
-    }
-    let mut report = Report::new(plan, &stage.envoy);
-    for alg in &plan.algs {
-        for tokens in &plan.tokens {
-            let requests = stage.requests(*alg, *tokens, plan);
-            progress(&format!("{alg}, {} …", tokens.title()));
-            report.cells.extend(compare(&stage, *alg, *tokens, &requests, plan)?);
+    let mut report = Report::new(plan, crate::envoy::find()?.version);
+    let main = plan.has(Section::Main);
+    let groups = if plan.has(Section::Growth) { growth::groups(plan.pool) } else { Vec::new() };
+    if main || !groups.is_empty() {
+        let variants = plan.variants.iter().filter(|_| main);
+        let algs = [GROWN].into_iter().chain(plan.algs.iter().copied().filter(|_| main));
+        let stage = Stage::start(variants.chain(groups.iter().flat_map(Group::variants)), algs, 1)?;
+        let _pinned = plan.pin.then(|| Pinned::new(&[&stage.processor])).transpose()?;
+        for alg in plan.algs.iter().filter(|_| main) {
+            for tokens in &plan.tokens {
+                let requests = stage.requests(*alg, *tokens, plan);
+                progress(&format!("{alg}, {} …", tokens.title()));
+                report.cells.extend(compare(&stage, *alg, *tokens, &requests, plan)?);
+            }
+        }
+        for group in groups {
+            progress(&format!("{} …", group.title));
+            let lines = grow(&stage, &group, plan)?;
+            report.groups.push((group.title, lines));
         }
     }
-    for group in stage.groups.iter().filter(|_| plan.growth) {
-        progress(&format!("{} …", group.title));
-        report.groups.push((group.title, grow(&stage, group, plan)?));
+    if plan.has(Section::Workers) {
+        progress("one worker and two …");
+        report.workers = workers::measure(plan)?;
     }
-    drop(stage);
-    if plan.footprint {
+    if plan.has(Section::Portable) {
+        let groups = portable::groups(&plan.portable_algs);
+        let algs = plan.portable_algs.iter().copied();
+        let stage = Stage::start(groups.iter().flat_map(Group::variants), algs, 1)?;
+        portable::check(&stage, &groups)?;
+        let _pinned = plan.pin.then(|| Pinned::new(&[&stage.processor])).transpose()?;
+        for group in groups {
+            progress(&format!("in V8: {} …", group.title));
+            let lines = grow(&stage, &group, &portable::scaled(plan))?;
+            report.portable.push((group.title, lines));
+        }
+    }
+    if plan.has(Section::Footprint) {
         progress("memory and time to start …");
         report.footprint = Some(Footprint::measure()?);
     }
@@ -64,25 +89,26 @@ struct Runner<'r> {
     requests: &'r [Vec<u8>],
     warm_up: usize,
     slices: Vec<Slice>,
+    /// The workers of its Envoy.
+    processor: &'r Processor,
 }
 
-/// Everyone in turn, round after round. The first is the one without a filter, which the others are compared with.
-fn interleave(stage: &Stage, runners: &mut [Runner<'_>], plan: &Plan) -> Result<Vec<Samples>, String> {
+/// Everyone in turn, round after round.
+fn interleave(runners: &mut [Runner<'_>], plan: &Plan) -> Result<Vec<Samples>, String> {
     for Runner { title, load, requests, warm_up, .. } in &mut *runners {
         load.drive(requests, *warm_up).map_err(|error| format!("{title}: {error}"))?;
     }
     for round in 0..plan.rounds {
         for turn in 0..runners.len() {
             let at = (turn + round) % runners.len();
-            let Some(Runner { title, load, requests, slices, .. }) = runners.get_mut(at) else { continue };
-            let slice = stage.processor.slice(|| load.drive(requests, plan.requests));
+            let Some(Runner { title, load, requests, slices, processor, .. }) = runners.get_mut(at) else {
+                continue;
+            };
+            let slice = processor.slice(|| load.drive(requests, plan.requests));
             slices.push(slice.map_err(|error| format!("{title}: {error}"))?);
         }
     }
-    let samples: Vec<Samples> =
-        runners.iter().map(|runner| Samples::of(&runner.slices, plan.requests)).collect();
-    let base = samples.first().map(|samples| samples.total.clone()).unwrap_or_default();
-    Ok(samples.into_iter().map(|samples| samples.over(&base)).collect())
+    Ok(runners.iter().map(|runner| Samples::of(&runner.slices, plan.requests)).collect())
 }
 
 /// Every variant with the same requests.
@@ -98,9 +124,10 @@ fn compare(
         let title = variant.title().into_owned();
         let load = Load::open(stage.envoy.addr_of(&variant.name()), plan.connections, "200")
             .map_err(|error| format!("{title}: {error}"))?;
-        runners.push(Runner { title, load, requests, warm_up: plan.warm_up, slices: Vec::new() });
+        let processor = &stage.processor;
+        runners.push(Runner { title, load, requests, warm_up: plan.warm_up, slices: Vec::new(), processor });
     }
-    let samples = interleave(stage, &mut runners, plan)?;
+    let samples = Samples::over_first(interleave(&mut runners, plan)?);
     let cells = plan.variants.iter().cloned().zip(samples);
     Ok(cells.map(|(variant, samples)| Cell { alg, tokens, variant, samples }).collect())
 }
@@ -109,7 +136,8 @@ fn compare(
 fn grow(stage: &Stage, group: &Group, plan: &Plan) -> Result<Vec<(Line, Samples)>, String> {
     let none = Line { title: "no filter", variant: Variant::None, traffic: Traffic::Good(1) };
     let lines: Vec<&Line> = std::iter::once(&none).chain(&group.lines).collect();
-    let requests: Vec<Vec<Vec<u8>>> = lines.iter().map(|line| stage.traffic(line.traffic)).collect();
+    let requests: Vec<Vec<Vec<u8>>> =
+        lines.iter().map(|line| stage.traffic(group.alg, line.traffic)).collect();
     let mut runners = Vec::new();
     for (line, requests) in lines.iter().zip(&requests) {
         let title = line.title.to_owned();
@@ -118,9 +146,10 @@ fn grow(stage: &Stage, group: &Group, plan: &Plan) -> Result<Vec<(Line, Samples)
             .map_err(|error| format!("{title}: {error}"))?;
         // Every token once at least, so that what fits into a cache is there.
         let warm_up = plan.warm_up.max(requests.len());
-        runners.push(Runner { title, load, requests, warm_up, slices: Vec::new() });
+        let processor = &stage.processor;
+        runners.push(Runner { title, load, requests, warm_up, slices: Vec::new(), processor });
     }
-    let samples = interleave(stage, &mut runners, plan)?;
+    let samples = Samples::over_first(interleave(&mut runners, plan)?);
     Ok(lines.into_iter().cloned().zip(samples).skip(1).collect())
 }
 

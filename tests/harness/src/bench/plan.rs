@@ -16,6 +16,9 @@ pub enum Variant {
     Native,
     /// `jwt_authn` with its token cache.
     NativeCached,
+    /// Envoy's `ext_authz` over HTTP, to a listener of the same Envoy that allows everything: what asking a service costs
+    /// that takes no time of its own. The one worker serves both sides, and both count.
+    ExtAuthz,
     /// Portcullis: one rule, one provider.
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
@@ -30,6 +33,10 @@ pub enum Variant {
     Keys(usize),
     /// Portcullis with a cache for so many tokens.
     Cache(usize),
+    /// Portcullis with such a cache, from which the host withholds its cryptography: every signature is verified in V8.
+    Portable(usize),
+    /// A wasm filter that verifies signatures of this algorithm with `rsa` 0.9 or `p256` 0.13 as they come, in V8.
+    Baseline(Alg),
     /// Portcullis as in [`Self::Portcullis`], from another module: before and after a change.
     Module {
         /// What it is called.
@@ -41,11 +48,12 @@ pub enum Variant {
 
 impl Variant {
     /// Every variant of the main table; the first is what the others are compared with.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::None,
         Self::Empty,
         Self::Native,
         Self::NativeCached,
+        Self::ExtAuthz,
         Self::Quiet,
         Self::Portcullis,
         Self::PortcullisFull,
@@ -58,6 +66,7 @@ impl Variant {
             Self::Empty => "empty",
             Self::Native => "jwt_authn",
             Self::NativeCached => "jwt_authn_cached",
+            Self::ExtAuthz => "ext_authz",
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
             Self::Quiet => "portcullis_quiet",
@@ -65,6 +74,8 @@ impl Variant {
             Self::Rules(count) => return Cow::Owned(format!("portcullis_rules_{count}")),
             Self::Keys(count) => return Cow::Owned(format!("portcullis_keys_{count}")),
             Self::Cache(count) => return Cow::Owned(format!("portcullis_cache_{count}")),
+            Self::Portable(count) => return Cow::Owned(format!("portcullis_portable_cache_{count}")),
+            Self::Baseline(alg) => return Cow::Owned(format!("baseline_{alg}").to_lowercase()),
             Self::Module { name, .. } => name,
         })
     }
@@ -76,6 +87,7 @@ impl Variant {
             Self::Empty => "empty wasm filter",
             Self::Native => "jwt_authn as it comes",
             Self::NativeCached => "jwt_authn with its cache",
+            Self::ExtAuthz => "ext_authz, its service in the same worker",
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
             Self::Quiet => "Portcullis, small: no filter state, no rules on routes, token kept",
@@ -85,6 +97,8 @@ impl Variant {
             Self::Rules(count) => return Cow::Owned(format!("Portcullis, {count} rules")),
             Self::Keys(count) => return Cow::Owned(format!("Portcullis, {count} keys")),
             Self::Cache(count) => return Cow::Owned(format!("Portcullis, cache for {count} tokens")),
+            Self::Portable(_) => "Portcullis, signatures verified in V8",
+            Self::Baseline(alg) => return Cow::Owned(format!("{alg} by crates as they come")),
             Self::Module { name, .. } => name,
         })
     }
@@ -135,11 +149,44 @@ impl Tokens {
     }
 }
 
+/// A table of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Every variant with every kind of token
+    Main,
+    /// What growth and refusals cost
+    Growth,
+    /// Two workers beside one
+    Workers,
+    /// What verifying in V8 costs
+    Portable,
+    /// Memory and time to start
+    Footprint,
+}
+
+impl Section {
+    /// Every table.
+    pub const ALL: [Self; 5] = [Self::Main, Self::Growth, Self::Workers, Self::Portable, Self::Footprint];
+
+    /// The argument that asks for it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Main => "--main",
+            Self::Growth => "--growth",
+            Self::Workers => "--workers",
+            Self::Portable => "--portable",
+            Self::Footprint => "--footprint",
+        }
+    }
+}
+
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The algorithms of the tokens.
+    /// The algorithms of the tokens in the main table.
     pub algs: Vec<Alg>,
+    /// The algorithms that are verified in V8.
+    pub portable_algs: Vec<Alg>,
     /// How often tokens come back.
     pub tokens: Vec<Tokens>,
     /// What is compared.
@@ -157,26 +204,24 @@ pub struct Plan {
     pub connections: usize,
     /// Whether Envoy's worker gets a processor of its own.
     pub pin: bool,
-    /// Whether it is measured what growth and refusals cost.
-    pub growth: bool,
-    /// Whether memory and time to start are measured.
-    pub footprint: bool,
+    /// Which tables there will be.
+    pub sections: Vec<Section>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
             algs: vec![Alg::RS256, Alg::ES256],
+            portable_algs: Alg::ALL.into_iter().filter(|alg| !alg.is_symmetric()).collect(),
             tokens: Tokens::ALL.to_vec(),
             variants: Variant::ALL.to_vec(),
-            rounds: 60,
+            rounds: 80,
             requests: 500,
             pool: 4000,
             warm_up: 6000,
             connections: 16,
             pin: true,
-            growth: true,
-            footprint: true,
+            sections: Section::ALL.to_vec(),
         }
     }
 }
@@ -188,7 +233,7 @@ impl Plan {
     /// What is wrong with them.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let mut plan = Self::default();
-        let mut modules = Vec::new();
+        let (mut modules, mut sections) = (Vec::new(), Vec::new());
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -196,10 +241,10 @@ impl Plan {
                 "--help" | "-h" => return Ok(None),
                 "--quick" => (plan.rounds, plan.pool, plan.warm_up) = (10, 2000, 2000),
                 "--no-pin" => plan.pin = false,
-                "--main" => (plan.growth, plan.footprint) = (false, false),
-                "--growth" => (plan.algs, plan.footprint) = (Vec::new(), false),
-                "--footprint" => (plan.algs, plan.growth) = (Vec::new(), false),
-                "--algs" => plan.algs = list(&value()?, |name| name.parse().ok())?,
+                "--algs" => {
+                    plan.algs = list(&value()?, |name| name.parse().ok())?;
+                    plan.portable_algs.clone_from(&plan.algs);
+                }
                 "--tokens" => {
                     plan.tokens =
                         list(&value()?, |name| Tokens::ALL.into_iter().find(|one| one.name() == name))?;
@@ -220,8 +265,14 @@ impl Plan {
                 "--pool" => plan.pool = number(&value()?)?,
                 "--warm-up" => plan.warm_up = number(&value()?)?,
                 "--connections" => plan.connections = number(&value()?)?,
-                _ => return Err(format!("{argument} is not an option of the benchmark")),
+                _ => match Section::ALL.into_iter().find(|section| section.option() == argument) {
+                    Some(section) => sections.push(section),
+                    None => return Err(format!("{argument} is not an option of the benchmark")),
+                },
             }
+        }
+        if !sections.is_empty() {
+            plan.sections = sections;
         }
         plan.variants.extend(modules);
         let symmetric: Vec<_> = plan.algs.iter().filter(|alg| alg.is_symmetric()).collect();
@@ -231,20 +282,27 @@ impl Plan {
         Ok(Some(plan))
     }
 
+    /// Whether there will be this table.
+    pub fn has(&self, section: Section) -> bool {
+        self.sections.contains(&section)
+    }
+
     /// What the arguments are.
     pub fn usage() -> String {
         let names = |names: Vec<&str>| names.join(",");
         format!(
             "\
   --quick              ten rounds: to see that it works, not to believe
-  --main               the main table alone
-  --growth             growth and refusals alone
-  --footprint          memory and time to start alone
+  --main               the main table; of this and the next four, those that are named, or all
+  --growth             growth and refusals
+  --workers            two workers beside one
+  --portable           signatures verified in V8
+  --footprint          memory and time to start
   --algs LIST          RS256,ES256 and any other with a public key
   --tokens LIST        {}
   --variants LIST      {}
   --module NAME=FILE   another module beside the one under test; may be repeated
-  --rounds N           rounds that count (60)
+  --rounds N           rounds that count (80)
   --requests N         requests to each listener in a round (500)
   --pool N             tokens that are each seen once (4000)
   --warm-up N          requests to each listener before the first round (6000)
@@ -264,4 +322,52 @@ fn list<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Strin
 
 fn number(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or(format!("{text:?} is no number above 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &str) -> Result<Plan, String> {
+        let plan = Plan::parse(arguments.split_whitespace().map(str::to_owned))?;
+        Ok(plan.expect("no call for help"))
+    }
+
+    #[test]
+    fn every_table_is_made_unless_some_are_named() {
+        assert_eq!(parsed("").unwrap().sections, Section::ALL);
+        assert_eq!(parsed("--rounds 3").unwrap().sections, Section::ALL);
+        assert_eq!(parsed("--workers").unwrap().sections, [Section::Workers]);
+        let both = parsed("--portable --rounds 3 --main").unwrap();
+        assert!(both.has(Section::Main) && both.has(Section::Portable) && !both.has(Section::Growth));
+        assert_eq!(both.rounds, 3);
+        assert!(parsed("--nothing").unwrap_err().contains("--nothing"));
+    }
+
+    #[test]
+    fn verifying_in_v8_is_measured_for_every_public_key_or_those_named() {
+        assert_eq!(parsed("--portable").unwrap().portable_algs.len(), 10);
+        assert_eq!(parsed("--portable --algs PS256,EdDSA").unwrap().portable_algs, [Alg::PS256, Alg::EdDSA]);
+        assert!(parsed("--algs HS256").unwrap_err().contains("HS256"));
+    }
+
+    #[test]
+    fn what_is_compared_always_has_the_listener_without_a_filter() {
+        let variants = |list: &str| parsed(&format!("--variants {list}")).map(|plan| plan.variants);
+        assert_eq!(
+            variants("ext_authz,portcullis").unwrap(),
+            [Variant::None, Variant::ExtAuthz, Variant::Portcullis]
+        );
+        assert!(variants("envoy").unwrap_err().contains("envoy"));
+    }
+
+    #[test]
+    fn the_options_are_in_the_usage() {
+        for section in Section::ALL {
+            assert!(Plan::usage().contains(section.option()), "{section:?}");
+        }
+        for variant in Variant::ALL {
+            assert!(Plan::usage().contains(&*variant.name()), "{variant:?}");
+        }
+    }
 }

@@ -12,7 +12,9 @@ use super::footprint::Footprint;
 use super::growth::Line;
 use super::measure::{Estimate, Slice};
 use super::plan::{Plan, Tokens, Variant};
-use crate::envoy::{Envoy, portcullis_module};
+use super::portable;
+use super::workers::Scaling;
+use crate::envoy::{Version, portcullis_module};
 use crate::idp::Alg;
 
 /// What one variant took with one kind of token.
@@ -58,10 +60,13 @@ impl Samples {
         }
     }
 
-    /// These, with what they took over the listener without a filter.
-    pub(super) fn over(mut self, base: &[f64]) -> Self {
-        self.over = self.total.iter().zip(base).map(|(total, base)| total - base).collect();
-        self
+    /// These, with what they took over the first of them, which is the listener without a filter.
+    pub(super) fn over_first(mut all: Vec<Self>) -> Vec<Self> {
+        let base = all.first().map(|samples| samples.total.clone()).unwrap_or_default();
+        for samples in &mut all {
+            samples.over = samples.total.iter().zip(&base).map(|(total, base)| total - base).collect();
+        }
+        all
     }
 
     /// Round by round, how many times as much as another this one took over no filter.
@@ -71,13 +76,20 @@ impl Samples {
     }
 }
 
+/// A title, and lines that are compared with the first of them.
+pub type Table = (String, Vec<(Line, Samples)>);
+
 /// Everything that was measured, and where.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The main table.
     pub cells: Vec<Cell>,
     /// Growth and refusals.
-    pub groups: Vec<(&'static str, Vec<(Line, Samples)>)>,
+    pub groups: Vec<Table>,
+    /// Two workers beside one.
+    pub workers: Vec<Scaling>,
+    /// Verifying in V8, algorithm by algorithm.
+    pub portable: Vec<Table>,
     /// Memory and time to start.
     pub footprint: Option<Footprint>,
     plan: Plan,
@@ -88,16 +100,18 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(plan: &Plan, envoy: &Envoy) -> Self {
+    pub(super) fn new(plan: &Plan, envoy: Version) -> Self {
         let module = fs::read(portcullis_module()).unwrap_or_default();
         let hash = digest::digest(&digest::SHA256, &module);
         let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             cells: Vec::new(),
             groups: Vec::new(),
+            workers: Vec::new(),
+            portable: Vec::new(),
             footprint: None,
             plan: plan.clone(),
-            envoy: envoy.version().to_string(),
+            envoy: envoy.to_string(),
             machine: machine(),
             module: json!({ "bytes": module.len(), "sha256": hash }),
             date: date(),
@@ -133,28 +147,12 @@ impl Report {
                     result["rounds_us"] = cell.over.iter().map(|value| rounded(*value, 3)).collect();
                     result["times_jwt_authn"] = json!(ratio(&Variant::Native));
                     result["times_jwt_authn_cached"] = json!(ratio(&Variant::NativeCached));
+                    result["times_ext_authz"] = json!(ratio(&Variant::ExtAuthz));
                 }
                 result
             })
             .collect();
-        let groups: Vec<Value> = self
-            .groups
-            .iter()
-            .map(|(title, lines)| {
-                let base = lines.first().map(|(_, samples)| samples);
-                let lines: Vec<Value> = lines
-                    .iter()
-                    .map(|(line, samples)| {
-                        json!({
-                            "title": line.title,
-                            "cpu_us_over_no_filter": estimate(Estimate::of(&samples.over)),
-                            "times_the_first": base.map(|base| estimate(samples.ratio(base))),
-                        })
-                    })
-                    .collect();
-                json!({ "title": title, "lines": lines })
-            })
-            .collect();
+        let workers: Vec<Value> = self.workers.iter().map(scaling).collect();
         let footprint = self.footprint.map(|footprint| {
             json!({
                 "start_ms": estimate(footprint.start_ms),
@@ -173,7 +171,9 @@ impl Report {
             "connections": self.plan.connections,
             "pinned": self.plan.pin,
             "results": results,
-            "growth": groups,
+            "growth": groups(&self.groups),
+            "workers": workers,
+            "portable": groups(&self.portable),
             "footprint": footprint,
         })
     }
@@ -207,50 +207,81 @@ impl fmt::Display for Report {
             writeln!(f)?;
             writeln!(
                 f,
-                "{:<46}{:>8}{:>18}{:>12}{:>22}{:>22}",
+                "{:<70}{:>8}{:>18}{:>12}{:>22}{:>24}{:>22}",
                 format!("{alg}, {tokens}"),
                 "CPU",
                 "",
                 "requests/s",
                 "x jwt_authn",
-                "x jwt_authn cached"
+                "x jwt_authn cached",
+                "x ext_authz"
             )?;
             for cell in cells {
                 let rate = Estimate::of(&cell.rate).median;
                 if cell.variant == Variant::None {
                     let all = format!("({:.2} in all)", Estimate::of(&cell.total).median);
-                    writeln!(f, "  {:<44}{:>8}{all:>18}{rate:>12.0}", cell.variant.title(), "")?;
+                    writeln!(f, "  {:<68}{:>8}{all:>18}{rate:>12.0}", cell.variant.title(), "")?;
                     continue;
                 }
                 let over = Estimate::of(&cell.over);
-                let spread = format!("({:.2} - {:.2})", over.low, over.high);
                 let ratio = |to: &Variant| {
                     let ratio = self.ratio(cell.alg, cell.tokens, &cell.variant, to);
-                    ratio.filter(|_| cell.variant != *to).map_or(String::new(), |ratio| {
-                        format!("{:.3} ({:.2} - {:.2})", ratio.median, ratio.low, ratio.high)
-                    })
+                    ratio.filter(|_| cell.variant != *to).map_or(String::new(), times)
                 };
                 writeln!(
                     f,
-                    "  {:<44}{:>8.2}{spread:>18}{rate:>12.0}{:>22}{:>22}",
+                    "  {:<68}{:>8.2}{:>18}{rate:>12.0}{:>22}{:>24}{:>22}",
                     cell.variant.title(),
                     over.median,
+                    spread(over),
                     ratio(&Variant::Native),
-                    ratio(&Variant::NativeCached)
+                    ratio(&Variant::NativeCached),
+                    ratio(&Variant::ExtAuthz)
                 )?;
             }
         }
-        for (title, lines) in &self.groups {
+        write_groups(f, &self.groups)?;
+        if !self.workers.is_empty() {
             writeln!(f)?;
-            writeln!(f, "{title:<46}{:>8}{:>18}{:>34}", "CPU", "", "x the first")?;
-            for (line, samples) in lines {
-                let over = Estimate::of(&samples.over);
-                let spread = format!("({:.2} - {:.2})", over.low, over.high);
-                let ratio = lines.first().map_or(over, |(_, base)| samples.ratio(base));
-                let ratio = format!("{:.3} ({:.2} - {:.2})", ratio.median, ratio.low, ratio.high);
-                writeln!(f, "  {:<44}{:>8.2}{spread:>18}{ratio:>34}", line.title, over.median)?;
+            writeln!(
+                f,
+                "{:<46}{:>10}{:>10}{:>22}{:>22}{:>18}{:>18}",
+                "1 -> 2 workers, one token again and again",
+                "CPU of 1",
+                "CPU of 2",
+                "2 over 1",
+                "throughput x",
+                "over no filter",
+                "requests/s"
+            )?;
+            for scaling in &self.workers {
+                let median = |values: &[f64]| Estimate::of(values).median;
+                let Scaling { variant, one, two } = scaling;
+                let over = format!("{:.2} -> {:.2}", median(&one.over), median(&two.over));
+                let over = if *variant == Variant::None { String::new() } else { over };
+                writeln!(
+                    f,
+                    "  {:<44}{:>10.2}{:>10.2}{:>22}{:>22}{over:>18}{:>18}",
+                    variant.title(),
+                    median(&one.total),
+                    median(&two.total),
+                    times(scaling.cost()),
+                    times(scaling.throughput()),
+                    format!("{:.0} -> {:.0}", median(&one.rate), median(&two.rate))
+                )?;
             }
+            writeln!(
+                f,
+                "  CPU: of all workers for each request, in all; throughput: in a processor's time for each worker;"
+            )?;
+            writeln!(f, "  requests/s: on the clock, where the load generator needs a processor too")?;
         }
+        if let Some(samples) = self.portable.first().and_then(|(_, lines)| Some(&lines.first()?.1)) {
+            let requests = portable::scaled(&self.plan).requests;
+            let rounds = samples.over.len();
+            writeln!(f, "\nVerified in V8: {rounds} rounds of {requests} requests to each listener")?;
+        }
+        write_groups(f, &self.portable)?;
         if let Some(Footprint { start_ms, first_kb, worker_kb, token_bytes }) = self.footprint {
             writeln!(f)?;
             writeln!(f, "An Envoy with the filter over one without")?;
@@ -262,6 +293,62 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn spread(Estimate { low, high, .. }: Estimate) -> String {
+    format!("({low:.2} - {high:.2})")
+}
+
+fn times(Estimate { median, low, high }: Estimate) -> String {
+    format!("{median:.3} ({low:.2} - {high:.2})")
+}
+
+fn write_groups(f: &mut fmt::Formatter<'_>, groups: &[Table]) -> fmt::Result {
+    for (title, lines) in groups {
+        writeln!(f)?;
+        writeln!(f, "{title:<70}{:>8}{:>22}{:>22}", "CPU", "", "x the first")?;
+        for (line, samples) in lines {
+            let over = Estimate::of(&samples.over);
+            let ratio = lines.first().map_or(over, |(_, base)| samples.ratio(base));
+            writeln!(f, "  {:<68}{:>8.2}{:>22}{:>22}", line.title, over.median, spread(over), times(ratio))?;
+        }
+    }
+    Ok(())
+}
+
+/// Groups of lines as JSON.
+fn groups(groups: &[Table]) -> Value {
+    let group = |(title, lines): &Table| {
+        let base = lines.first().map(|(_, samples)| samples);
+        let line = |(line, samples): &(Line, Samples)| {
+            json!({
+                "title": line.title,
+                "rounds": samples.over.len(),
+                "cpu_us_over_no_filter": estimate(Estimate::of(&samples.over)),
+                "times_the_first": base.map(|base| estimate(samples.ratio(base))),
+            })
+        };
+        json!({ "title": title, "lines": lines.iter().map(line).collect::<Vec<_>>() })
+    };
+    groups.iter().map(group).collect()
+}
+
+/// What a second worker brought, as JSON.
+fn scaling(scaling: &Scaling) -> Value {
+    let samples = |samples: &Samples| {
+        json!({
+            "cpu_us": estimate(Estimate::of(&samples.total)),
+            "cpu_us_over_no_filter": estimate(Estimate::of(&samples.over)),
+            "requests_per_second": rounded(Estimate::of(&samples.rate).median, 0),
+        })
+    };
+    json!({
+        "variant": scaling.variant.name(),
+        "one": samples(&scaling.one),
+        "two": samples(&scaling.two),
+        "cpu_two_over_one": estimate(scaling.cost()),
+        "throughput_two_over_one": estimate(scaling.throughput()),
+    })
 }
 
 fn estimate(estimate: Estimate) -> Value {

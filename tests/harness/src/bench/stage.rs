@@ -1,66 +1,78 @@
 //! The Envoy that is measured, and the requests that it gets.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::growth::{Group, Traffic, groups};
+use super::growth::{GROWN, Traffic};
 use super::measure::Processor;
 use super::plan::{Part, Plan, Tokens, Variant};
+use super::portable;
 use crate::client::Request;
-use crate::envoy::{Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
+use crate::envoy::{Cluster, Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
 use crate::vectors::workspace;
 
 const ISSUER: &str = "https://idp.example/";
 const AUDIENCE: &str = "orders";
-/// The algorithm of the tokens for what grows: its tokens are made quickly.
-const GROWN: Alg = Alg::ES256;
+/// The cluster and the listener of the service that `ext_authz` asks.
+const SERVICE: &str = "ext_authz_service";
 
 /// A running Envoy with a listener for each variant.
 pub(super) struct Stage {
     pub(super) envoy: Envoy,
     pub(super) processor: Processor,
-    pub(super) groups: Vec<Group>,
-    /// The provider's keys; the first is the one for what grows.
+    /// The provider's keys.
     keys: Vec<Key>,
 }
 
 impl Stage {
-    pub(super) fn start(plan: &Plan) -> Result<Self, String> {
-        let module = portcullis_module();
-        if !module.is_file() {
-            return Err(format!("the filter is not built: {} is missing (make wasm)", module.display()));
-        }
-        let groups = groups(plan.pool);
-        let grown = groups.iter().filter(|_| plan.growth).flat_map(|group| &group.lines);
-        let mut variants: Vec<&Variant> = Vec::new();
-        for variant in plan.variants.iter().chain(grown.map(|line| &line.variant)) {
-            if !variants.contains(&variant) {
-                variants.push(variant);
+    /// With so many workers, and a key for each algorithm. A listener without a filter is always there.
+    pub(super) fn start<'v>(
+        variants: impl IntoIterator<Item = &'v Variant>,
+        algs: impl IntoIterator<Item = Alg>,
+        workers: u32,
+    ) -> Result<Self, String> {
+        let mut distinct: Vec<&Variant> = Vec::new();
+        for variant in variants {
+            if !distinct.contains(&variant) {
+                distinct.push(variant);
             }
         }
-        let missing = variants.iter().find_map(|variant| match variant {
-            Variant::Module { path, .. } => Some(path.clone()).filter(|path| !path.is_file()),
-            Variant::Empty => Some(empty_module()).filter(|path| !path.is_file()),
-            _ => None,
-        });
-        if let Some(missing) = missing {
+        if let Some(missing) =
+            distinct.iter().filter_map(|variant| module(variant)).find(|path| !path.is_file())
+        {
             return Err(format!("{} is missing (make bench builds what it needs)", missing.display()));
         }
-        let mut algs = vec![GROWN];
-        algs.extend(plan.algs.iter().filter(|alg| **alg != GROWN));
-        let keys: Vec<Key> = algs.iter().map(|alg| Key::generate(*alg, alg.name())).collect();
+        let mut keys: Vec<Key> = Vec::new();
+        for alg in algs {
+            if !keys.iter().any(|key| key.alg() == alg) {
+                keys.push(Key::generate(alg, alg.name()));
+            }
+        }
+        // Left to the kernel, connections are spread as chance will have it.
+        let spread = |listener: Listener| match workers {
+            1 => listener,
+            _ => listener.field("connection_balance_config", json!({ "exact_balance": {} })),
+        };
         let mut builder = Envoy::builder()
-            .log_level("warn", "")
-            .main(|_| listener(&Variant::None, &keys))
+            .log_level("warn", "wasm:info")
+            .concurrency(workers)
+            .main(|_| spread(listener(&Variant::None, &keys)))
             .patch(|bootstrap| bootstrap["stats_flush_interval"] = json!("60s"));
-        for variant in variants.into_iter().filter(|variant| **variant != Variant::None) {
-            builder = builder.listener(listener(variant, &keys));
+        for variant in distinct.into_iter().filter(|variant| **variant != Variant::None) {
+            if *variant == Variant::ExtAuthz {
+                let addr = free().map_err(|error| format!("no free port: {error}"))?;
+                builder = builder.cluster(SERVICE, Cluster::new(addr)).listener(bare(SERVICE).listen(addr));
+            }
+            builder = builder.listener(spread(listener(variant, &keys)));
         }
         let envoy = builder.start().map_err(|error| error.to_string())?;
         let processor = Processor::of(envoy.pid())?;
-        Ok(Self { envoy, processor, groups, keys })
+        Ok(Self { envoy, processor, keys })
     }
 
     /// The requests of a round.
@@ -70,13 +82,12 @@ impl Stage {
             Tokens::Thousand => 1000,
             Tokens::Once => plan.pool,
         };
-        let key = self.keys.iter().find(|key| key.alg() == alg).expect("a key of every algorithm");
-        requests(key, count)
+        requests(key_of(&self.keys, alg), count)
     }
 
     /// The requests of one kind of traffic.
-    pub(super) fn traffic(&self, traffic: Traffic) -> Vec<Vec<u8>> {
-        let key = &self.keys[0];
+    pub(super) fn traffic(&self, alg: Alg, traffic: Traffic) -> Vec<Vec<u8>> {
+        let key = key_of(&self.keys, alg);
         let one = |token: &TokenBuilder| vec![request(Some(&token.sign()))];
         match traffic {
             Traffic::Good(count) => requests(key, count),
@@ -136,15 +147,40 @@ fn request(token: Option<&str>) -> Vec<u8> {
     .to_bytes()
 }
 
-/// The wasm filter that does nothing.
-fn empty_module() -> PathBuf {
-    workspace().join("dist/empty.wasm")
+fn key_of(keys: &[Key], alg: Alg) -> &Key {
+    keys.iter().find(|key| key.alg() == alg).expect("a key of every algorithm")
+}
+
+/// The module that a variant needs.
+fn module(variant: &Variant) -> Option<PathBuf> {
+    let built = |name| Some(workspace().join("dist").join(name));
+    match variant {
+        Variant::None | Variant::Native | Variant::NativeCached | Variant::ExtAuthz => None,
+        Variant::Empty => built("empty.wasm"),
+        Variant::Baseline(_) => built("baseline.wasm"),
+        Variant::Module { path, .. } => Some(path.clone()),
+        _ => Some(portcullis_module()),
+    }
+}
+
+/// A loopback address that nothing listens at.
+fn free() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// A listener that answers by itself.
+fn bare(name: &str) -> Listener {
+    Listener::new(name)
+        .without_access_log()
+        .routes(json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]))
 }
 
 pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
-    let listener = Listener::new(&variant.name())
-        .without_access_log()
-        .routes(json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]));
+    let listener = bare(&variant.name());
+    let filter = |config| {
+        let path = module(variant).expect("a variant with a module");
+        Wasm::new(&path, config)
+    };
     let provider = |change: Value| {
         let mut provider = json!({
             "issuer": ISSUER,
@@ -166,11 +202,17 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": 1000, "jwt_max_token_size": 4096 } });
             listener.filter(Filter::JwtAuthn(config(provider(cache), &one_rule)))
         }
+        Variant::ExtAuthz => listener.filter(Filter::Raw(json!({
+            "name": "envoy.filters.http.ext_authz",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+                "http_service": {
+                    "server_uri": { "uri": format!("http://{SERVICE}"), "cluster": SERVICE, "timeout": "5s" },
+                },
+            },
+        }))),
         Variant::Portcullis => listener.filter(Wasm::portcullis(config(provider(json!({})), &one_rule))),
-        Variant::Empty => {
-            let wasm = Wasm::new(&empty_module(), PluginConfig::Json(json!({})));
-            listener.filter(wasm.name("empty"))
-        }
+        Variant::Empty => listener.filter(filter(PluginConfig::Json(json!({}))).name("empty")),
         Variant::Quiet => {
             let mut config = config(provider(json!({ "forward": true })), &one_rule);
             config["filter_state"] = json!([]);
@@ -206,7 +248,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
         }
         Variant::Keys(count) => {
             let more = (1..*count).map(|number| Key::generate(GROWN, &format!("other-{number}")));
-            let set: Vec<Key> = more.chain([keys[0].clone()]).collect();
+            let set: Vec<Key> = more.chain([key_of(keys, GROWN).clone()]).collect();
             let change = json!({ "local_jwks": { "inline_string": jwks(&set).to_string() } });
             listener.filter(Wasm::portcullis(config(provider(change), &one_rule)))
         }
@@ -214,9 +256,18 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
             listener.filter(Wasm::portcullis(config(provider(cache), &one_rule)))
         }
-        Variant::Module { path, .. } => {
+        Variant::Portable(count) => {
+            let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
+            let wasm = Wasm::portcullis(config(provider(cache), &one_rule));
+            listener.filter(portable::without_host_crypto(wasm))
+        }
+        Variant::Baseline(alg) => {
+            let key = STANDARD.encode(key_of(keys, *alg).public_der());
+            listener.filter(filter(PluginConfig::Text(format!("{alg} {key}"))).name("baseline"))
+        }
+        Variant::Module { .. } => {
             let config = PluginConfig::Json(config(provider(json!({})), &one_rule));
-            listener.filter(Wasm::new(path, config))
+            listener.filter(filter(config))
         }
         Variant::PortcullisFull => {
             let headers = json!({ "claim_to_headers": [

@@ -11,7 +11,7 @@ use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use harness::bench::{Estimate, Load, Processor};
+use harness::bench::{Estimate, Load, Pinned, Processor};
 use harness::idp::{b64, now};
 use harness::{Alg, Envoy, Idp, Listener, Request, Wasm};
 use serde_json::json;
@@ -70,7 +70,7 @@ fn measure() -> Result<(), String> {
         .start()
         .map_err(|error| error.to_string())?;
     let processor = Processor::of(envoy.pid())?;
-    processor.pin()?;
+    let _pinned = Pinned::new(&[&processor])?;
 
     let token = idp.token(json!({ "exp": now() + 24 * 3600 }));
     let good = vec![Request::get("/orders/7").bearer(&token).to_bytes()];
