@@ -1,11 +1,8 @@
 //! The host calls of proxy-wasm ABI 0.2.1, each status a value.
 //!
-//! The SDK panics on a status that it does not list, and reads a status into an enum that lacks some
-//! of them. These declarations name the same imports and read a number. (A call for keys still goes
-//! through the SDK, whose dispatcher must know its token.)
+//! A status is a number here, whatever the host makes of it: an unknown one must not end the VM.
 #![allow(unsafe_code)]
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ptr::null_mut;
 use std::time::Duration;
@@ -101,6 +98,18 @@ unsafe extern "C" {
         arguments_size: usize,
         out: *mut *mut u8,
         out_size: *mut usize,
+    ) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        out: *mut u32,
     ) -> u32;
     fn proxy_send_local_response(
         status: u32,
@@ -281,9 +290,33 @@ pub(super) fn resume_request() -> Result<(), Status> {
     check(unsafe { proxy_continue_stream(REQUEST) })
 }
 
+/// Sends a request without a body to a cluster; gives the number under which its answer comes.
+pub(super) fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Status> {
+    let headers = serialize(headers.iter().copied());
+    let trailers = serialize([].into_iter());
+    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0;
+    // SAFETY: the host reads live slices (of no body), and writes a number to a live variable.
+    check(unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            null_mut(),
+            0,
+            trailers.as_ptr(),
+            trailers.len(),
+            millis,
+            &mut token,
+        )
+    })?;
+    Ok(token)
+}
+
 /// Answers the request of the current context.
 pub(super) fn local_reply(reply: &Reply) -> Result<(), Status> {
-    let headers = serialize(&reply.headers);
+    let headers = serialize(reply.headers.iter().map(|(name, value)| (*name, &**value)));
     // SAFETY: as above.
     check(unsafe {
         proxy_send_local_response(
@@ -307,7 +340,7 @@ fn taken(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, 
     if data.is_null() || size == 0 {
         return Ok(Vec::new());
     }
-    // SAFETY: the host got the memory from `proxy_on_memory_allocate`, which makes a Vec<u8> of this
+    // SAFETY: the host got the memory from our `proxy_on_memory_allocate`, which makes a Vec<u8> of this
     // capacity and forgets it; the host keeps no pointer to it.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
@@ -359,11 +392,11 @@ fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(u32::from_le_bytes(*digits)).ok()?, rest))
 }
 
-fn serialize(fields: &[(&'static str, Cow<'static, str>)]) -> Vec<u8> {
+fn serialize<'f>(fields: impl ExactSizeIterator<Item = (&'f str, &'f str)> + Clone) -> Vec<u8> {
     let word = |length: usize| u32::try_from(length).unwrap_or(0).to_le_bytes();
     let mut bytes = Vec::with_capacity(512);
     bytes.extend(word(fields.len()));
-    for (name, value) in fields {
+    for (name, value) in fields.clone() {
         bytes.extend(word(name.len()));
         bytes.extend(word(value.len()));
     }
@@ -382,15 +415,15 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_they_are_written() {
-        let fields = [("a", "1".into()), ("bc", "".into()), ("a", "\u{e9}".into())];
-        let pairs = Pairs(serialize(&fields));
+        let fields = [("a", "1"), ("bc", ""), ("a", "\u{e9}")];
+        let pairs = Pairs(serialize(fields.into_iter()));
         let expected: Vec<Field<'_>> = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
         assert_eq!(pairs.fields(), expected);
     }
 
     #[test]
     fn a_broken_buffer_has_no_fields() {
-        let whole = serialize(&[("name", "value".into())]);
+        let whole = serialize([("name", "value")].into_iter());
         for length in 0..whole.len() {
             assert!(Pairs(whole.iter().take(length).copied().collect()).fields().is_empty(), "{length}");
         }

@@ -5,6 +5,7 @@
 
 mod abi;
 mod crypto;
+pub mod exports;
 mod logger;
 mod metrics;
 mod root;
@@ -23,14 +24,6 @@ use crate::request::{Field, Request};
 use crate::time::Timestamp;
 use abi::Map;
 use surroundings::Current;
-
-#[allow(unsafe_code, missing_docs)]
-mod entry {
-    proxy_wasm::main! {{
-        super::logger::install();
-        proxy_wasm::set_root_context(|id| Box::new(super::root::Root::new(id)));
-    }}
-}
 
 /// Any date before this project existed: a clock that says so is not set.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
@@ -123,10 +116,12 @@ fn answer(denial: &Denial, grpc: bool) -> Done {
 }
 
 /// Removes the trailers that only this filter may write; false where the host did not let us. `count`
-/// is how many trailers it says there are.
-fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Vec<Rc<[u8]>>) -> bool {
+/// is how many trailers it says there are; `reserved` says nothing where that is not known.
+fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Option<Vec<Rc<[u8]>>>) -> bool {
     let pairs = abi::pairs(Map::RequestTrailers).unwrap_or_default();
     let fields = pairs.fields();
-    fields.len() == count
-        && reserved(&fields).iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok())
+    let clean = |names: Vec<Rc<[u8]>>| {
+        names.iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok())
+    };
+    fields.len() == count && reserved(&fields).is_some_and(clean)
 }

@@ -6,12 +6,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
-
 use super::abi::{self, Buffer, Map};
 use super::metrics::Meter;
-use super::stream::Stream;
 use super::{Done, clock, handle};
 use crate::config::Config;
 use crate::gate::{Effect, Gate, StreamId, Waited, World};
@@ -84,8 +80,8 @@ pub(super) struct Root {
 }
 
 impl Root {
-    pub(super) fn new(id: u32) -> Self {
-        Self { id, plugin: Rc::default(), calls: HashMap::new(), meter: Meter::default() }
+    pub(super) fn new(id: u32, plugin: Rc<RefCell<Plugin>>) -> Self {
+        Self { id, plugin, calls: HashMap::new(), meter: Meter::default() }
     }
 
     /// Tells the gate something and then carries out what it wants done. Gives the time at which it did.
@@ -146,14 +142,7 @@ impl Root {
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
         headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
-        let call = proxy_wasm::hostcalls::dispatch_http_call(
-            &endpoint.cluster,
-            headers,
-            None,
-            Vec::new(),
-            endpoint.timeout,
-        );
-        match call {
+        match abi::http_call(&endpoint.cluster, &headers, endpoint.timeout) {
             Ok(token) => {
                 self.calls.insert(token, (ask, query.max_bytes));
             }
@@ -209,23 +198,22 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchEr
     })
 }
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, fields: usize, size: usize, _trailers: usize) {
+impl Root {
+    /// A call ended.
+    pub(super) fn answered(&mut self, token: u32, fields: usize, size: usize) {
         let Some((call, limit)) = self.calls.remove(&token) else { return };
         let answer = answer_of(fields, size, limit);
         self.run(|gate, now| call.answered(gate, answer, now));
     }
 
     /// The configuration is going: nobody is left waiting for it.
-    fn on_done(&mut self) -> bool {
+    pub(super) fn done(&mut self) {
         self.release_all();
         self.report(Timestamp::default());
-        true
     }
-}
 
-impl RootContext for Root {
-    fn on_configure(&mut self, size: usize) -> bool {
+    /// Takes a configuration of `size` bytes, or refuses it and says why.
+    pub(super) fn configure(&mut self, size: usize) -> bool {
         let bytes = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
         let config = match Config::parse(&bytes, &|name| std::env::var(name).ok()) {
             Ok(config) => config,
@@ -268,19 +256,12 @@ impl RootContext for Root {
         true
     }
 
-    fn on_tick(&mut self) {
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
         let now = self.run(Gate::tick);
         self.report(now);
         let mut plugin = self.plugin.borrow_mut();
         let busy = plugin.gate.as_ref().is_some_and(Gate::is_busy);
         plugin.tick_every(if busy { BUSY } else { IDLE });
-    }
-
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(StreamId(id), Rc::clone(&self.plugin))))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
     }
 }

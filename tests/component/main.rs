@@ -1,5 +1,5 @@
-//! The component level: the filter under the real proxy-wasm dispatcher, natively, against a host that
-//! behaves like Envoy and does what a test tells it to: stop the clock, lose an answer, fail any host call.
+//! The component level: the filter's callbacks, natively, against a host that behaves like Envoy and does what
+//! a test tells it to: stop the clock, lose an answer, fail any host call.
 //!
 //! Tests say what a user gets (an answer, the headers the upstream sees, what the access log shows), not in
 //! which order the host was called.

@@ -8,7 +8,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, BufferType, ContextType, MapType, MetricType, Status as Sdk};
 
-use crate::fake_host::{Cluster, Level, Outcome, Plugin, Request, Response, Status, Vm, World, encode_pairs};
+use crate::fake_host::{Cluster, Guest, Level, Outcome, Plugin, Request, Response, Status, Vm, World, encode_pairs};
 
 /// What the scripted guest does when a callout comes back, in place of a filter.
 type OnAnswer = Box<dyn Fn(usize, usize)>;
@@ -49,10 +49,12 @@ impl HttpContext for Holding {
     }
 }
 
+fn guest() -> Guest {
+    Guest::of_sdk(|| proxy_wasm::set_root_context(|_| Box::new(Holding)))
+}
+
 fn holding() -> Vm {
-    Vm::with_guest(Plugin::unconfigured(), || {
-        proxy_wasm::set_root_context(|_| Box::new(Holding));
-    })
+    Vm::with_guest(Plugin::unconfigured(), guest())
 }
 
 fn dispatch(vm: &Vm, cluster: &'static str, timeout: Duration) -> Result<u32, Sdk> {
@@ -213,8 +215,7 @@ fn shared_data_has_no_atomic_create_and_belongs_to_all_vms_of_one_id() {
     let world = World::new();
     let start = |vm_id: &str| {
         let plugin = Plugin { vm_id: vm_id.to_owned(), ..Plugin::unconfigured() };
-        let entry = || proxy_wasm::set_root_context(|_| Box::new(Holding));
-        Vm::with_guest_in(&world, plugin, entry)
+        Vm::with_guest_in(&world, plugin, guest())
     };
     let (one, two, other) = (start(""), start(""), start("other"));
     let set = |vm: &Vm, value: &'static [u8], cas| {

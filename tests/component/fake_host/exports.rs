@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::guest;
 use super::state::{Call, Deferred, Level, Map, MetricKind, Property, Reply, VmState};
 use super::vm::VmCore;
 use super::wire::{Status, decode_pairs, dotted, encode_pairs};
@@ -60,7 +59,8 @@ unsafe fn give(bytes: &[u8], return_data: *mut *mut u8, return_size: *mut usize)
     let memory = if bytes.is_empty() {
         std::ptr::null_mut()
     } else {
-        let memory = guest::allocate(bytes.len());
+        let allocate = adopted().ok_or(Status::INVALID_MEMORY_ACCESS)?.guest.allocate;
+        let memory = allocate(bytes.len());
         if memory.is_null() {
             return Err(Status::INVALID_MEMORY_ACCESS);
         }

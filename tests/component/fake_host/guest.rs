@@ -5,31 +5,73 @@ use std::io::Write;
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
+use portcullis::host::exports as portcullis;
+
 use super::exports;
 
-// SAFETY: the SDK and `proxy_wasm::main!` define these with just these signatures (usize for pointers' sizes,
-// `Action` as u32). Any arguments are sound: the SDK looks contexts up and panics on an unknown one.
+// SAFETY: the SDK defines these with just these signatures (usize for pointers' sizes, `Action` as u32). Any
+// arguments are sound: the SDK looks contexts up and panics on an unknown one.
 unsafe extern "C" {
-    safe fn _initialize();
     safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
-    pub(super) safe fn proxy_on_context_create(context_id: u32, root_context_id: u32);
-    pub(super) safe fn proxy_on_vm_start(context_id: u32, configuration_size: usize) -> bool;
-    pub(super) safe fn proxy_on_configure(context_id: u32, configuration_size: usize) -> bool;
-    pub(super) safe fn proxy_on_tick(context_id: u32);
-    pub(super) safe fn proxy_on_request_headers(context_id: u32, count: usize, end: bool) -> u32;
-    pub(super) safe fn proxy_on_request_body(context_id: u32, size: usize, end: bool) -> u32;
-    pub(super) safe fn proxy_on_request_trailers(context_id: u32, count: usize) -> u32;
-    pub(super) safe fn proxy_on_response_headers(context_id: u32, count: usize, end: bool) -> u32;
-    pub(super) safe fn proxy_on_http_call_response(
-        context_id: u32,
-        token: u32,
-        headers: usize,
-        body_size: usize,
-        trailers: usize,
-    );
-    pub(super) safe fn proxy_on_done(context_id: u32) -> bool;
-    pub(super) safe fn proxy_on_log(context_id: u32);
-    pub(super) safe fn proxy_on_delete(context_id: u32);
+    safe fn proxy_on_context_create(context_id: u32, root_context_id: u32);
+    safe fn proxy_on_vm_start(context_id: u32, configuration_size: usize) -> bool;
+    safe fn proxy_on_configure(context_id: u32, configuration_size: usize) -> bool;
+    safe fn proxy_on_tick(context_id: u32);
+    safe fn proxy_on_request_headers(context_id: u32, count: usize, end: u32) -> u32;
+    safe fn proxy_on_request_trailers(context_id: u32, count: usize) -> u32;
+    safe fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, trailers: usize);
+    safe fn proxy_on_done(context_id: u32) -> bool;
+    safe fn proxy_on_delete(context_id: u32);
+}
+
+/// What a module exports; the host does without what is not there.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest {
+    pub(super) initialize: fn(),
+    pub(super) allocate: extern "C" fn(usize) -> *mut u8,
+    pub(super) context_create: extern "C" fn(u32, u32),
+    pub(super) vm_start: Option<extern "C" fn(u32, usize) -> bool>,
+    pub(super) configure: extern "C" fn(u32, usize) -> bool,
+    pub(super) tick: extern "C" fn(u32),
+    pub(super) request_headers: extern "C" fn(u32, usize, u32) -> u32,
+    pub(super) request_trailers: extern "C" fn(u32, usize) -> u32,
+    pub(super) http_call_response: extern "C" fn(u32, u32, usize, usize, usize),
+    pub(super) done: extern "C" fn(u32) -> bool,
+    pub(super) delete: Option<extern "C" fn(u32)>,
+}
+
+impl Guest {
+    /// The filter.
+    pub(super) const PORTCULLIS: Self = Self {
+        initialize: || portcullis::_initialize(),
+        allocate: portcullis::proxy_on_memory_allocate,
+        context_create: portcullis::proxy_on_context_create,
+        vm_start: None,
+        configure: portcullis::proxy_on_configure,
+        tick: portcullis::proxy_on_tick,
+        request_headers: portcullis::proxy_on_request_headers,
+        request_trailers: portcullis::proxy_on_request_trailers,
+        http_call_response: portcullis::proxy_on_http_call_response,
+        done: portcullis::proxy_on_done,
+        delete: None,
+    };
+
+    /// One that is written with the SDK; `initialize` sets its root context.
+    pub(crate) const fn of_sdk(initialize: fn()) -> Self {
+        Self {
+            initialize,
+            allocate: proxy_on_memory_allocate,
+            context_create: proxy_on_context_create,
+            vm_start: Some(proxy_on_vm_start),
+            configure: proxy_on_configure,
+            tick: proxy_on_tick,
+            request_headers: proxy_on_request_headers,
+            request_trailers: proxy_on_request_trailers,
+            http_call_response: proxy_on_http_call_response,
+            done: proxy_on_done,
+            delete: Some(proxy_on_delete),
+        }
+    }
 }
 
 thread_local! {
@@ -37,11 +79,6 @@ thread_local! {
 }
 
 static INITIALIZING: Mutex<bool> = Mutex::new(false);
-
-/// Memory that belongs to the guest.
-pub(super) fn allocate(size: usize) -> *mut u8 {
-    proxy_on_memory_allocate(size)
-}
 
 /// Runs guest code. A panic in there aborts the process, as a trap ends a VM; say who and where first.
 pub(super) fn inside<R>(guest: impl FnOnce() -> R) -> R {
@@ -51,7 +88,7 @@ pub(super) fn inside<R>(guest: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs a guest's `_initialize`. One at a time: the SDK installs a process-wide logger and a panic hook there.
+/// Runs a guest's `_initialize`. One at a time: a process-wide logger and a panic hook are installed there.
 pub(super) fn initialize(entry: fn()) {
     let mut done = INITIALIZING.lock().unwrap_or_else(PoisonError::into_inner);
     if *done {
@@ -69,11 +106,6 @@ pub(super) fn initialize(entry: fn()) {
         }
     }));
     *done = true;
-}
-
-/// The filter's own entry point.
-pub(super) fn portcullis() {
-    _initialize();
 }
 
 fn trapped(info: &panic::PanicHookInfo<'_>) {

@@ -1,7 +1,7 @@
 //! A host for the filter that is not Envoy but behaves like it, linked natively.
 //!
-//! The real SDK's dispatcher runs in here; only the other side of the ABI is a model. A [`Vm`] lives on a
-//! thread of its own, because the dispatcher is thread-local: each VM is as isolated as a worker's, and
+//! The filter's real callbacks run in here; only the other side of the ABI is a model. A [`Vm`] lives on a
+//! thread of its own, because what the callbacks know is thread-local: each VM is as isolated as a worker's, and
 //! several of them can share one [`World`] (clock, clusters, shared data, stats) as the workers of a process do.
 //!
 //! | question | module |
@@ -22,6 +22,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use guest::Guest;
 pub(crate) use state::{Call, Fault, Level, Reply};
 pub(crate) use vm::Vm;
 pub(crate) use wire::{Header, Status, encode_pairs};

@@ -259,8 +259,6 @@ pub(crate) struct VmState {
     pub(crate) read_only_properties: Vec<String>,
     /// Every host call since the last `forget_host_calls`, in order.
     pub(crate) trace: Vec<&'static str>,
-    /// Host calls that the SDK's dispatcher makes itself before it enters the filter: no faults there.
-    pub(crate) dispatcher_calls: usize,
     pub(crate) current: u32,
     pub(crate) effective: u32,
     pub(crate) deferred: Vec<Deferred>,
@@ -288,7 +286,6 @@ impl VmState {
             bad_pairs: None,
             read_only_properties: Vec::new(),
             trace: Vec::new(),
-            dispatcher_calls: 0,
             current: 0,
             effective: 0,
             deferred: Vec::new(),
@@ -330,10 +327,6 @@ impl VmState {
 
     /// The injected failure that this call of a host function meets, if any.
     pub(crate) fn fault(&mut self, function: &str) -> Option<Status> {
-        if function == "proxy_set_effective_context" && self.dispatcher_calls > 0 {
-            self.dispatcher_calls -= 1;
-            return None;
-        }
         for fault in self.faults.iter_mut().filter(|f| f.function == function) {
             if fault.after > 0 {
                 fault.after -= 1;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::guest;
+use super::guest::{self, Guest};
 use super::state::{
     Answer, Call, Deferred, Fault, Level, Map, Progress, Property, Root, StreamState, VmState,
 };
@@ -21,6 +21,7 @@ pub(crate) struct VmCore {
     state: Mutex<VmState>,
     jobs: Mutex<Option<Sender<Job>>>,
     world: World,
+    pub(super) guest: Guest,
 }
 
 impl VmCore {
@@ -139,8 +140,6 @@ impl VmCore {
             }
             count
         };
-        let (_, deferred) = self.enter(id, || guest::proxy_on_response_headers(id, count, true));
-        self.carry_out(deferred);
         self.end(id);
     }
 
@@ -176,17 +175,12 @@ impl VmCore {
             stream.body_readable = !stream.body.is_empty();
             (stream.body.len(), trailers)
         };
-        if body > 0 {
-            let end = trailers == 0;
-            let (_, deferred) = self.enter(id, || guest::proxy_on_request_body(id, body, end));
-            self.carry_out(deferred);
-        }
         if trailers > 0 {
             if let Some(stream) = self.lock().streams.get_mut(&id) {
                 stream.body_readable = false;
                 stream.request_trailers.readable = true;
             }
-            let (action, deferred) = self.enter(id, || guest::proxy_on_request_trailers(id, trailers));
+            let (action, deferred) = self.enter(id, || (self.guest.request_trailers)(id, trailers));
             let mut state = self.lock();
             if let Some(stream) = state.streams.get_mut(&id) {
                 stream.request_trailers.readable = false;
@@ -210,7 +204,7 @@ impl VmCore {
             state.streams.insert(id, stream);
             id
         };
-        let (_, deferred) = self.enter(id, || guest::proxy_on_context_create(id, root));
+        let (_, deferred) = self.enter(id, || (self.guest.context_create)(id, root));
         self.carry_out(deferred);
         let (count, end) = {
             let state = self.lock();
@@ -218,7 +212,7 @@ impl VmCore {
             let end = stream.body.is_empty() && stream.request_trailers.pairs.is_empty();
             (stream.request.pairs.len(), end)
         };
-        let (action, deferred) = self.enter(id, || guest::proxy_on_request_headers(id, count, end));
+        let (action, deferred) = self.enter(id, || (self.guest.request_headers)(id, count, u32::from(end)));
         let replied = deferred.contains(&Deferred::Reply(id));
         if let Some(stream) = self.lock().streams.get_mut(&id)
             && action != 0
@@ -253,14 +247,12 @@ impl VmCore {
             stream.request.readable = true;
             stream.response.readable = true;
         }
-        let (_, deferred) = self.enter(id, || guest::proxy_on_log(id));
-        self.carry_out(deferred);
         if let Some(stream) = self.lock().streams.get_mut(&id) {
             stream.logging = false;
             stream.request.readable = false;
             stream.response.readable = false;
         }
-        let (done, deferred) = self.enter(id, || guest::proxy_on_done(id));
+        let (done, deferred) = self.enter(id, || (self.guest.done)(id));
         if done {
             self.carry_out(deferred);
             self.delete(id);
@@ -277,7 +269,7 @@ impl VmCore {
             Some(stream) => stream.root,
             None => return,
         };
-        let (_, deferred) = self.enter(id, || guest::proxy_on_delete(id));
+        let deferred = self.guest.delete.map(|delete| self.enter(id, || delete(id)).1).unwrap_or_default();
         {
             let mut state = self.lock();
             if let Some(stream) = state.streams.remove(&id) {
@@ -297,18 +289,24 @@ impl VmCore {
                 return;
             }
         }
-        self.enter(root, || guest::proxy_on_done(root));
-        self.enter(root, || guest::proxy_on_delete(root));
+        self.enter(root, || (self.guest.done)(root));
+        self.delete_root(root);
         let mut state = self.lock();
         state.roots.remove(&root);
         state.pending.retain(|call| call.root != root);
+    }
+
+    fn delete_root(&self, root: u32) {
+        if let Some(delete) = self.guest.delete {
+            self.enter(root, || delete(root));
+        }
     }
 
     fn tick(&self, root: u32) {
         if !self.lock().roots.contains_key(&root) {
             return;
         }
-        let (_, deferred) = self.enter(root, || guest::proxy_on_tick(root));
+        let (_, deferred) = self.enter(root, || (self.guest.tick)(root));
         {
             let now = self.world.lock().uptime;
             let mut state = self.lock();
@@ -334,15 +332,13 @@ impl VmCore {
                 return;
             };
             owner.answer = Some(answer);
-            state.dispatcher_calls = 1;
             sizes
         };
         let (_, deferred) = self.enter(root, || {
-            guest::proxy_on_http_call_response(root, token, headers, body, trailers);
+            (self.guest.http_call_response)(root, token, headers, body, trailers);
         });
         {
             let mut state = self.lock();
-            state.dispatcher_calls = 0;
             if let Some(owner) = state.roots.get_mut(&root) {
                 owner.answer = None;
             }
@@ -369,9 +365,12 @@ impl VmCore {
             state.roots.insert(id, root);
             id
         };
-        self.enter(id, || guest::proxy_on_context_create(id, 0));
-        let (started, deferred) = self.enter(id, || guest::proxy_on_vm_start(id, 0));
-        self.carry_out(deferred);
+        self.enter(id, || (self.guest.context_create)(id, 0));
+        let started = self.guest.vm_start.is_none_or(|start| {
+            let (started, deferred) = self.enter(id, || start(id, 0));
+            self.carry_out(deferred);
+            started
+        });
         (id, started && self.configure(id))
     }
 
@@ -383,7 +382,7 @@ impl VmCore {
             }
             None => return false,
         };
-        let (accepted, deferred) = self.enter(id, || guest::proxy_on_configure(id, size));
+        let (accepted, deferred) = self.enter(id, || (self.guest.configure)(id, size));
         if let Some(root) = self.lock().roots.get_mut(&id) {
             root.starting = false;
         }
@@ -415,25 +414,26 @@ impl Vm {
     }
 
     pub(crate) fn try_start_in(world: &World, plugin: impl Into<Plugin>) -> Result<Vm, Refused> {
-        Vm::launch(world, plugin.into(), guest::portcullis)
+        Vm::launch(world, plugin.into(), Guest::PORTCULLIS)
     }
 
     /// A VM around another guest than the filter: the tests of the fake host itself.
-    pub(crate) fn with_guest(plugin: impl Into<Plugin>, entry: fn()) -> Vm {
-        Vm::with_guest_in(&World::new(), plugin, entry)
+    pub(crate) fn with_guest(plugin: impl Into<Plugin>, guest: Guest) -> Vm {
+        Vm::with_guest_in(&World::new(), plugin, guest)
     }
 
-    pub(crate) fn with_guest_in(world: &World, plugin: impl Into<Plugin>, entry: fn()) -> Vm {
-        let vm = Vm::launch(world, plugin.into(), entry);
+    pub(crate) fn with_guest_in(world: &World, plugin: impl Into<Plugin>, guest: Guest) -> Vm {
+        let vm = Vm::launch(world, plugin.into(), guest);
         vm.unwrap_or_else(|refused| panic!("{refused:#?}"))
     }
 
-    fn launch(world: &World, plugin: Plugin, entry: fn()) -> Result<Vm, Refused> {
+    fn launch(world: &World, plugin: Plugin, guest: Guest) -> Result<Vm, Refused> {
         let (jobs, todo) = channel::<Job>();
         let core = Arc::new(VmCore {
             state: Mutex::new(VmState::new(world.clone(), &plugin.vm_id)),
             jobs: Mutex::new(Some(jobs)),
             world: world.clone(),
+            guest,
         });
         world.lock().vms.push(Arc::downgrade(&core));
         let test = std::thread::current();
@@ -448,7 +448,7 @@ impl Vm {
                 }
             })
             .expect("a thread for the VM");
-        core.run(move |_| guest::initialize(entry));
+        core.run(move |_| guest::initialize(guest.initialize));
         let (root, accepted) = core.run(move |core| core.start_plugin(plugin));
         let vm = Vm { core, thread: Some(thread), root };
         if accepted {
@@ -473,7 +473,7 @@ impl Vm {
         }
         let errors = self.errors().split_off(before);
         self.core.run(move |core| {
-            core.enter(root, || guest::proxy_on_delete(root));
+            core.delete_root(root);
             core.lock().roots.remove(&root);
         });
         Err(Refused { errors })
@@ -736,8 +736,6 @@ impl Stream {
                 Some(stream) => stream.response = Map::new(response),
                 None => return,
             }
-            let (_, deferred) = core.enter(id, || guest::proxy_on_response_headers(id, 1, true));
-            core.carry_out(deferred);
             core.end(id);
         });
     }
