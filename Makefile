@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint clean
+.PHONY: help run test test-matrix bench bench-micro bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint quick-start clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -23,6 +23,7 @@ help: ## list the targets
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
+	@echo "  ARGS='--only run'       make quick-start: only the commands with this word"
 	@echo "  FUZZ_SECONDS=60         make fuzz: how long each fuzzer runs; ARGS='path gate': only these"
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
@@ -98,6 +99,9 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/build-wasm
 	$(PYTHON) -B scripts/check-imports $(WASM)
 	$(PYTHON) -B scripts/audit
+
+quick-start: ## the README's commands, typed in a Debian that has only what the README asks for (root, Linux)
+	@$(PYTHON) -B scripts/quick-start $(ARGS)
 
 clean: ## remove what was built (not .cache, which holds Envoy and cargo-deny)
 	$(CARGO) clean

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{Gateway, SOON, assert_problem, challenge, config, corp, local_provider, with};
 use harness::idp::flip_bit;
+use harness::wait::poll;
 use harness::{Cluster, Filter, Idp, Record, Request, Response};
 use portcullis::config::Config;
 use serde_json::{Value, json};
@@ -44,7 +45,9 @@ fn configuration(idp: &Idp) -> Value {
     config["providers"]["places"] = with(usual.clone(), places);
     config["providers"]["forward"] = with(usual.clone(), json!({ "forward": true }));
     config["providers"]["routed"] = with(usual, json!({ "clear_route_cache": true }));
-    with(config, json!({ "unmatched": "allow", "bypass_cors_preflight": true }))
+    // No line of the audit is left out.
+    let audit = json!({ "max_per_second": 1000 });
+    with(config, json!({ "unmatched": "allow", "bypass_cors_preflight": true, "audit": audit }))
 }
 
 fn start() -> Gateway {
@@ -341,8 +344,14 @@ fn h14_nothing_of_a_token_in_the_log(gateway: &Gateway) {
     let _ = both(gateway, &Request::get("/x").bearer(&flip_bit(&token)));
     sent.push(token);
     gateway.upstream.take();
-    let log = gateway.envoy.log();
-    assert!(!log.contains(secret) && !log.contains("forged line"), "a claim or a kid is in the log");
+    // The audit line tells the key id, escaped; lines are written a moment after the answer.
+    let log =
+        poll(SOON, || Some(gateway.envoy.log()).filter(|log| log.contains("\\r\\n[critical] forged line")))
+            .expect("an audit line with the key id, escaped");
+    assert!(!log.contains(secret), "a claim is in the log");
+    let is_forged = |line: &str| line.starts_with("[critical]") || line.starts_with("forged");
+    assert!(!log.split(['\r', '\n']).any(is_forged), "a key id or an issuer made a line of its own");
+    assert!(!log.contains('\u{1b}'), "a key id drives the terminal");
     let stats = format!("{:?}", gateway.envoy.stats_matching("wasmcustom"));
     assert!(!stats.contains(secret) && !stats.contains("forged"), "{stats}");
     for part in sent.iter().flat_map(|token| token.split('.')) {

@@ -28,12 +28,19 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The names of the tests in these files.
+/// The names of the tests in these files, and of the functions in the table `ROWS` of a test that runs each of them.
 fn tests_in(files: &[PathBuf]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in files {
+        let text = read(file);
+        let rows = text.split("\nconst ROWS:").nth(1).and_then(|rest| rest.split("\n];").next());
+        names.extend(
+            rows.into_iter()
+                .flat_map(str::lines)
+                .filter_map(|line| Some(line.trim().strip_suffix("),")?.rsplit_once(' ')?.1.to_owned())),
+        );
         let mut is_test = false;
-        for line in read(file).lines().map(str::trim) {
+        for line in text.lines().map(str::trim) {
             let line = ["pub(super) ", "pub(crate) ", "pub "]
                 .iter()
                 .find_map(|it| line.strip_prefix(it))
@@ -85,6 +92,27 @@ fn each_threat_names_tests_that_exist() {
         }
     }
     assert!(rows >= 40 && named >= rows, "{rows} rows, {named} tests");
+}
+
+#[test]
+fn each_attack_that_is_tried_is_in_the_table() {
+    let root = workspace();
+    let page = read(&root.join("docs/security.md"));
+    let table: BTreeSet<&str> =
+        quoted(page.split("## Threats").nth(1).expect("the threat table")).into_iter().collect();
+    for (program, letter, count) in [("attacks", 'h', 18), ("route_attacks", 'p', 21)] {
+        let is_attack = |name: &String| {
+            let number = name.strip_prefix(letter).and_then(|rest| rest.split('_').next());
+            number.is_some_and(|number| number.parse::<u8>().is_ok())
+        };
+        let mut attacks = tests_in(&[root.join(format!("tests/{program}.rs"))]);
+        attacks.retain(is_attack);
+        assert!(attacks.len() >= count, "{program}: {attacks:?}");
+        for attack in attacks {
+            let name = format!("{program}::{attack}");
+            assert!(table.contains(name.as_str()), "{name} is not in docs/security.md");
+        }
+    }
 }
 
 #[test]

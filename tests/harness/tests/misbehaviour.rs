@@ -46,37 +46,37 @@ fn slow_and_silent() {
     let idp = Idp::start();
     idp.behave(Behaviour::Delay(Duration::from_millis(100)));
     let start = Instant::now();
-    assert_eq!(fetch(&idp).expect("an answer").status, 200);
+    assert_eq!(get(idp.addr(), "/jwks.json").status, 200);
     assert!(start.elapsed() >= Duration::from_millis(100));
 
     idp.behave(Behaviour::Hang);
     assert_eq!(fetch(&idp).expect_err("no answer").kind(), ErrorKind::TimedOut);
 
     idp.behave(Behaviour::Well);
-    assert_eq!(fetch(&idp).expect("an answer").status, 200);
+    assert_eq!(get(idp.addr(), "/jwks.json").status, 200);
 }
 
 #[test]
 fn wrong_answers() {
     let idp = Idp::start();
     idp.behave(Behaviour::Status(503));
-    assert_eq!(fetch(&idp).expect("an answer").status, 503);
+    assert_eq!(get(idp.addr(), "/jwks.json").status, 503);
     idp.behave(Behaviour::Redirect("http://elsewhere.test/".to_owned()));
-    let redirect = fetch(&idp).expect("an answer");
+    let redirect = get(idp.addr(), "/jwks.json");
     assert_eq!(
         (redirect.status, redirect.header("location").as_deref()),
         (302, Some("http://elsewhere.test/"))
     );
     idp.behave(Behaviour::Html);
-    assert_eq!(fetch(&idp).expect("an answer").header("content-type").as_deref(), Some("text/html"));
+    assert_eq!(get(idp.addr(), "/jwks.json").header("content-type").as_deref(), Some("text/html"));
     idp.behave(Behaviour::Huge(3 << 20));
     let huge = Request::get("/jwks.json").send(idp.addr());
     assert_eq!(huge.body.len(), 3 << 20);
     assert!(huge.json()["keys"].is_array());
     idp.behave(Behaviour::json(json!({ "keys": 7 })));
-    assert_eq!(fetch(&idp).expect("an answer").json(), json!({ "keys": 7 }));
+    assert_eq!(get(idp.addr(), "/jwks.json").json(), json!({ "keys": 7 }));
     idp.behave_next(2, Endpoint::Jwks, Behaviour::Status(500));
-    let statuses: Vec<u16> = (0..3).map(|_| fetch(&idp).expect("an answer").status).collect();
+    let statuses: Vec<u16> = (0..3).map(|_| get(idp.addr(), "/jwks.json").status).collect();
     assert_eq!(statuses, [500, 500, 200]);
 }
 
@@ -99,7 +99,7 @@ fn gone_and_back() {
         idp.go_away();
         assert_eq!(fetch(&idp).expect_err("nobody there").kind(), ErrorKind::ConnectionRefused);
         idp.come_back();
-        assert_eq!(fetch(&idp).expect("an answer").status, 200);
+        assert_eq!(get(idp.addr(), "/jwks.json").status, 200);
     }
     assert!(open.try_send(&Request::get("/healthz")).is_err(), "open connections close with the door");
     assert_eq!(idp.addr(), addr);
@@ -143,7 +143,7 @@ fn the_program_can_be_told_over_http() {
         request.send(idp.addr()).status
     };
     assert_eq!(tell(json!({ "mode": "status", "status": 418 })), 200);
-    assert_eq!(fetch(&idp).expect("an answer").status, 418);
+    assert_eq!(get(idp.addr(), "/jwks.json").status, 418);
     assert_eq!(tell(json!({ "mode": "well" })), 200);
     assert_eq!(tell(json!({ "mode": "dance" })), 400);
     assert_eq!(tell(json!({ "mode": "refuse", "seconds": 0.3 })), 202);
