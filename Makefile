@@ -79,7 +79,7 @@ reproducible: wasm ## build the filter once more, in another folder, and compare
 compose-up: ## two Envoys, the demo and Prometheus under Docker Compose; healthy when this returns
 	@$(PYTHON) -B scripts/compose up
 
-compose-test: ## the walk through both, then failures: an Envoy killed, the provider gone, keys rotated
+compose-test: ## the walk through both, then failures: keys rotated, tokens revoked, an Envoy killed, the provider gone
 	@$(PYTHON) -B scripts/compose test
 
 compose-down: ## remove what compose-up made

@@ -52,6 +52,10 @@ fn in_static(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Warnings that a file is meant to cause: the demo of the compose file has no TLS inside its own network.
+const MEANT: [(&str, &str); 1] =
+    [("envoy/compose/envoy.yaml", "configuration: revocation.lists[0].http_uri: is http: ")];
+
 /// What is wrong with the plugins of a document; `known` are the clusters of its folder, where that is asked.
 fn plugin_problems(content: &Value, known: Option<&BTreeSet<String>>) -> Vec<String> {
     let mut problems = Vec::new();
@@ -103,6 +107,11 @@ fn every_plugin_configuration_is_accepted_fails_closed_and_calls_clusters_that_e
         let known = neighbours(document, &manifests);
         let found = plugin_problems(&document.content, Some(&known));
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
+    }
+    for (file, warning) in MEANT {
+        let before = problems.len();
+        problems.retain(|problem| !(problem.starts_with(file) && problem.contains(warning)));
+        assert_eq!(before - problems.len(), 1, "{file} causes no such warning any more: {warning}");
     }
     for document in &blocks {
         count += plugins(&document.content).len();
@@ -171,10 +180,15 @@ fn a_typo_in_any_key_of_a_plain_plugin_configuration_is_found() {
     for document in manifests().iter().filter(|document| !document.is_kubernetes()) {
         for plugin in plugins(&document.content) {
             let configuration = plugin.configuration.expect("a configuration");
+            let warnings = |configuration: &Value| {
+                let config = Config::parse(configuration.to_string().as_bytes(), &|_| None).ok()?;
+                Some(config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
+            };
+            // Accepted, and not a word more than about the file as it is.
+            let meant = warnings(&configuration).expect("a configuration that is accepted");
             for (pointer, changed) in typos(&configuration) {
                 tried += 1;
-                let parsed = Config::parse(changed.to_string().as_bytes(), &|_| None);
-                let noticed = parsed.map_or(true, |config| !config.warnings.is_empty());
+                let noticed = warnings(&changed).is_none_or(|warnings| warnings != meant);
                 assert!(noticed, "{}: {pointer} went unnoticed", document.name);
             }
         }

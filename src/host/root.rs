@@ -43,8 +43,12 @@ impl Plugin {
     }
 }
 
+/// For so many ticks after the start a call that cannot be sent is kept and tried again: Envoy ticks us before it has
+/// resolved the names of its clusters. While a call is kept, a tick comes every [`BUSY`].
+const STARTING: u32 = 100;
+
 /// What a call asks for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     /// The keys of a provider
     Keys(ProviderId),
@@ -76,12 +80,23 @@ pub(super) struct Root {
     plugin: Rc<RefCell<Plugin>>,
     /// What each call under way asks for, and the largest body that it may bring.
     calls: HashMap<u32, (Call, usize)>,
+    /// Calls of the start that could not be sent yet.
+    unsent: Vec<(Call, Query)>,
+    /// How many ticks the start still lasts.
+    starting: u32,
     meter: Meter,
 }
 
 impl Root {
     pub(super) fn new(id: u32, plugin: Rc<RefCell<Plugin>>) -> Self {
-        Self { id, plugin, calls: HashMap::new(), meter: Meter::default() }
+        Self {
+            id,
+            plugin,
+            calls: HashMap::new(),
+            unsent: Vec::new(),
+            starting: STARTING,
+            meter: Meter::default(),
+        }
     }
 
     /// Tells the gate something and then carries out what it wants done. Gives the time at which it did.
@@ -107,7 +122,7 @@ impl Root {
     }
 
     fn carry_out(&mut self, now: Timestamp) {
-        // Bounded: each fetch that cannot be sent is reported once, and is then due later.
+        // Bounded: each fetch that cannot be sent is kept, or reported once and is then due later.
         while let Some(effect) = self.next_effect() {
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
@@ -131,7 +146,23 @@ impl Root {
         self.plugin.borrow_mut().gate.as_mut()?.next_effect()
     }
 
+    /// Sends what could not be sent at the last tick.
+    fn send_unsent(&mut self) {
+        self.starting = self.starting.saturating_sub(1);
+        if self.unsent.is_empty() {
+            return;
+        }
+        // Without a time they stay for the next tick.
+        let Some(now) = clock() else { return };
+        for (ask, query) in std::mem::take(&mut self.unsent) {
+            self.fetch(ask, &query, now);
+        }
+        self.carry_out(now);
+    }
+
     fn fetch(&mut self, ask: Call, query: &Query, now: Timestamp) {
+        // Whoever asks anew has given up what was asked before.
+        self.unsent.retain(|(unsent, _)| *unsent != ask);
         let endpoint = &query.endpoint;
         let mut headers = vec![
             (":method", "GET"),
@@ -146,6 +177,7 @@ impl Root {
             Ok(token) => {
                 self.calls.insert(token, (ask, query.max_bytes));
             }
+            Err(_) if self.starting > 0 => self.unsent.push((ask, query.clone())),
             Err(_) => {
                 if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
                     let error = FetchError::NotSent { cluster: endpoint.cluster.clone() };
@@ -238,6 +270,8 @@ impl Root {
         self.release_all();
         self.report(Timestamp::default());
         self.calls.clear();
+        self.unsent.clear();
+        self.starting = STARTING;
         let backend = super::crypto::backend();
         log::info!("{backend}");
         let world = World {
@@ -258,10 +292,11 @@ impl Root {
 
     /// Does what is due.
     pub(super) fn tick(&mut self) {
+        self.send_unsent();
         let now = self.run(Gate::tick);
         self.report(now);
         let mut plugin = self.plugin.borrow_mut();
-        let busy = plugin.gate.as_ref().is_some_and(Gate::is_busy);
+        let busy = !self.unsent.is_empty() || plugin.gate.as_ref().is_some_and(Gate::is_busy);
         plugin.tick_every(if busy { BUSY } else { IDLE });
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fake_host::{Cluster, Outcome, Request, Response, Stream, Vm, World};
+use crate::fake_host::{Cluster, Level, Outcome, Request, Response, Stream, Vm, World};
 use crate::fixtures::{
     CLUSTER, cold, config, details, foreign_key, keys_answer, next_fetch, orders, the_fetch, token, with,
 };
@@ -186,6 +186,36 @@ fn a_held_request_goes_on_with_its_body_and_trailers() {
     let forwarded = stream.outcome().continued();
     assert_eq!(forwarded.values("x-user"), ["alice"]);
     assert_eq!(forwarded.trailers, [(b"x-checksum".to_vec(), b"1".to_vec())]);
+}
+
+#[test]
+fn a_cluster_that_is_ready_a_moment_after_the_start_costs_nobody_a_503() {
+    let world = World::new();
+    world.set_cluster(CLUSTER, Cluster::Unhealthy);
+    let vm = Vm::start_in(&world, config());
+    vm.advance(Duration::from_millis(500));
+    assert_eq!(vm.sent_calls(), []);
+    let early = vm.request(orders(&token().sign()));
+    assert!(early.outcome().is_waiting(), "{:?}", early.outcome());
+
+    world.set_cluster(CLUSTER, Cluster::Healthy);
+    vm.advance(Duration::from_millis(20));
+    vm.respond(&the_fetch(&vm), keys_answer());
+    assert!(early.outcome().is_continued());
+    assert_eq!(vm.logged(Level::Warn), Vec::<String>::new(), "nothing failed");
+    assert_eq!(vm.sent_calls().len(), 1);
+}
+
+#[test]
+fn a_cluster_that_is_not_ready_soon_is_a_failed_fetch_and_said_once() {
+    let world = World::new();
+    world.remove_cluster(CLUSTER);
+    let vm = Vm::start_in(&world, config());
+    let early = vm.request(orders(&token().sign()));
+    vm.advance(Duration::from_millis(1200));
+    refused_for_want_of_keys(&early);
+    let said = vm.logged(Level::Warn);
+    assert!(said.len() == 1 && said[0].contains("no healthy endpoint"), "{said:?}");
 }
 
 #[test]

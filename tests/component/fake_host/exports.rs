@@ -123,7 +123,6 @@ extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
 
 // ---- buffers
 
-const HTTP_REQUEST_BODY: u32 = 0;
 const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const VM_CONFIGURATION: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
@@ -139,10 +138,8 @@ extern "C" fn proxy_get_buffer_bytes(
 ) -> u32 {
     host_call("proxy_get_buffer_bytes", |vm| {
         let root = vm.roots.get(&vm.root_id());
-        let stream = vm.streams.get(&vm.context());
         let bytes = match buffer {
             _ if buffer > LAST_BUFFER => return Err(Status::BAD_ARGUMENT),
-            HTTP_REQUEST_BODY => stream.filter(|s| s.body_readable).map(|s| &s.body),
             HTTP_CALL_RESPONSE_BODY => root.and_then(|r| r.answer.as_ref()).map(|a| &a.body),
             VM_CONFIGURATION => root.filter(|r| r.starting).map(|r| &r.vm_configuration),
             PLUGIN_CONFIGURATION => root.filter(|r| r.starting).map(|r| &r.configuration),
@@ -492,7 +489,6 @@ extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
                 // From here on the guest finds no headers any more.
                 stream.request.readable = false;
                 stream.request_trailers.readable = false;
-                stream.body_readable = false;
                 vm.deferred.push(Deferred::Continue(id));
                 Ok(())
             }

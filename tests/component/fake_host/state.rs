@@ -131,8 +131,6 @@ pub(crate) struct StreamState {
     pub(crate) request_trailers: Map,
     pub(crate) response: Map,
     pub(crate) body: Vec<u8>,
-    /// Whether the body is there to read.
-    pub(crate) body_readable: bool,
     pub(crate) reply: Option<Reply>,
     pub(crate) properties: BTreeMap<String, Property>,
     pub(crate) filter_state: BTreeMap<String, FilterState>,
@@ -152,7 +150,6 @@ impl StreamState {
             request_trailers: Map::default(),
             response: Map::default(),
             body: Vec::new(),
-            body_readable: false,
             reply: None,
             properties: BTreeMap::new(),
             filter_state: BTreeMap::new(),

@@ -119,7 +119,7 @@ impl VmCore {
     }
 
     fn deliver_reply(&self, id: u32) {
-        let count = {
+        {
             let mut state = self.lock();
             let Some(stream) = state.streams.get_mut(&id) else {
                 return;
@@ -129,17 +129,15 @@ impl VmCore {
             };
             let late = stream.progress == Progress::Forwarded;
             stream.progress = Progress::Replied;
-            // The filter meets its own reply on the way back.
+            // The access log shows it.
             let status = (b":status".to_vec(), reply.status.to_string().into_bytes());
             let headers = std::iter::once(status).chain(reply.headers);
             stream.response = Map::new(headers.collect());
-            let count = stream.response.pairs.len();
             if late {
                 let note = format!("stream {id}: answered after the upstream had the request");
                 state.violations.push(note);
             }
-            count
-        };
+        }
         self.end(id);
     }
 
@@ -165,19 +163,16 @@ impl VmCore {
 
     /// Body and trailers follow headers that went on.
     fn send_rest(&self, id: u32) {
-        let (body, trailers) = {
+        let trailers = {
             let mut state = self.lock();
             let Some(stream) = state.streams.get_mut(&id) else {
                 return;
             };
             stream.request.readable = false;
-            let trailers = stream.request_trailers.pairs.len();
-            stream.body_readable = !stream.body.is_empty();
-            (stream.body.len(), trailers)
+            stream.request_trailers.pairs.len()
         };
         if trailers > 0 {
             if let Some(stream) = self.lock().streams.get_mut(&id) {
-                stream.body_readable = false;
                 stream.request_trailers.readable = true;
             }
             let (action, deferred) = self.enter(id, || (self.guest.request_trailers)(id, trailers));

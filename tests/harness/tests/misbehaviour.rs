@@ -154,6 +154,37 @@ fn the_program_can_be_told_over_http() {
 }
 
 #[test]
+fn a_token_that_is_withdrawn_is_on_the_list() {
+    let idp = Idp::builder().issuer("https://idp.example/").start().expect("started");
+    let token = || Request::post("/token", "sub=bob").send(idp.addr()).json();
+    let (first, second) = (token(), token());
+    assert_ne!(claims(&first)["jti"], claims(&second)["jti"], "each can be named by itself");
+    let list = || get(idp.addr(), "/revoked.json");
+    assert_eq!(list().json(), json!({ "version": 1, "entries": [] }));
+
+    let revoke = |form: String| Request::post("/revoke", form).send(idp.addr());
+    let answer = revoke(format!("token={}", first["access_token"].as_str().expect("a token")));
+    assert_eq!((answer.status, &answer.json()["revoked"]), (200, &claims(&first)["jti"]));
+    let named = &claims(&first);
+    let entry = json!({ "issuer": "https://idp.example/", "jti": named["jti"], "until": named["exp"] });
+    assert_eq!(list().json(), json!({ "version": 1, "entries": [entry] }));
+
+    assert_eq!(revoke("jti=leaked".to_owned()).status, 200);
+    let document = list();
+    let jtis = document.json()["entries"].as_array().map(|all| all.iter().any(|one| one["jti"] == "leaked"));
+    assert_eq!(jtis, Some(true));
+    let etag = document.header("etag").expect("an ETag");
+    assert_eq!(Request::get("/revoked.json").header("if-none-match", &etag).send(idp.addr()).status, 304);
+    for wrong in ["", "token=opaque", "jti=a&token=b"] {
+        assert_eq!(revoke(wrong.to_owned()).status, 400, "{wrong:?}");
+    }
+    assert_eq!((idp.revoked_fetches(), idp.not_modified()), (4, 0), "of its keys nothing was asked");
+
+    idp.behave_on(Endpoint::Revoked, Behaviour::Status(500));
+    assert_eq!(list().status, 500);
+}
+
+#[test]
 fn metadata_names_the_issuer() {
     let idp = Idp::builder().issuer("https://idp.example/").start().expect("started");
     for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {

@@ -1,7 +1,7 @@
 //! The walk notices when nobody guards the gate.
 
 use harness::walk::{Paint, Target, run};
-use harness::{Envoy, Idp, Upstream};
+use harness::{Envoy, Idp, Upstream, workspace};
 
 #[test]
 fn an_open_gateway_does_not_pass() {
@@ -10,6 +10,9 @@ fn an_open_gateway_does_not_pass() {
     let target = Target { gateway: envoy.addr(), idp: idp.addr(), access_log: None };
     let tally = run(&target, Paint::plain()).expect("gateway and provider answer");
     assert!(tally.steps >= 20);
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("the README");
+    let promised = format!("walks through {} requests", tally.steps);
+    assert!(readme.contains(&promised), "the README does not say that make run {promised}");
     // All but those that pass with the filter as well and ask nothing of the upstream.
     assert!(tally.different >= tally.steps - 8, "{tally:?}");
 }

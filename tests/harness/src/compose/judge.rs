@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::client::{Request, Response};
 use crate::idp::flip_bit;
 
@@ -22,6 +20,8 @@ struct Case {
     name: &'static str,
     request: Request,
     status: u16,
+    /// The reason that the client is told, where the status alone could come of something else.
+    reason: Option<&'static str>,
     /// Judging it takes keys: without any, 503 is the right answer.
     takes_keys: bool,
 }
@@ -39,14 +39,17 @@ pub(super) enum Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Cases {
     good: String,
+    withdrawn: String,
     all: Arc<Vec<Case>>,
 }
 
 impl Cases {
-    /// `good` holds `orders:read`, `poor` holds nothing, `expired` has expired; all three are signed by the provider.
-    pub(super) fn new(good: &str, poor: &str, expired: &str) -> Self {
+    /// `good` holds `orders:read`, `poor` holds nothing, `expired` has expired, `withdrawn` is like `good` and on the list
+    /// of withdrawn tokens; all four are signed by the provider.
+    pub(super) fn new(good: &str, poor: &str, expired: &str, withdrawn: &str) -> Self {
         let orders = || Request::get("/orders/7").host("gateway.example");
-        let case = |name, request, status, takes_keys| Case { name, request, status, takes_keys };
+        let case =
+            |name, request, status, takes_keys| Case { name, request, status, reason: None, takes_keys };
         let all = vec![
             case("a public path", Request::get("/healthz").host("gateway.example"), 200, false),
             case("a good token", orders().bearer(good), 200, true),
@@ -60,13 +63,22 @@ impl Cases {
                 403,
                 true,
             ),
+            Case {
+                reason: Some("revoked"),
+                ..case("a withdrawn token", orders().bearer(withdrawn), 401, true)
+            },
         ];
-        Self { good: good.to_owned(), all: Arc::new(all) }
+        Self { good: good.to_owned(), withdrawn: withdrawn.to_owned(), all: Arc::new(all) }
     }
 
     /// The token that passes.
     pub(super) fn good_token(&self) -> &str {
         &self.good
+    }
+
+    /// The token that would pass, were it not withdrawn.
+    pub(super) fn withdrawn_token(&self) -> &str {
+        &self.withdrawn
     }
 
     /// Sends each of them; `Err` tells of the first that came out wrong or got no answer.
@@ -81,14 +93,21 @@ impl Cases {
 
 impl Case {
     fn check(&self, answer: &Response, keys: Keys) -> Result<(), String> {
+        let told = answer.reason();
         let unavailable = answer.status == 503
-            && answer.reason().as_deref() == Some("keys_unavailable")
+            && told.as_deref() == Some("keys_unavailable")
             && answer.header("retry-after").is_some();
-        if answer.status == self.status || (keys == Keys::Unknown && self.takes_keys && unavailable) {
+        let right =
+            answer.status == self.status && self.reason.is_none_or(|reason| told.as_deref() == Some(reason));
+        if right || (keys == Keys::Unknown && self.takes_keys && unavailable) {
             return Ok(());
         }
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        Err(format!("{}: expected {}, got {} {}", self.name, self.status, answer.status, body["reason"]))
+        let shown = |status: u16, reason: Option<&str>| match reason {
+            Some(reason) => format!("{status} {reason}"),
+            None => status.to_string(),
+        };
+        let expected = shown(self.status, self.reason);
+        Err(format!("{}: expected {expected}, got {}", self.name, shown(answer.status, told.as_deref())))
     }
 }
 
@@ -166,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_503_is_right_only_without_keys_and_only_where_keys_are_needed() {
-        let case = |takes_keys| Case { name: "", request: Request::get("/"), status: 200, takes_keys };
+        let case =
+            |takes_keys| Case { name: "", request: Request::get("/"), status: 200, reason: None, takes_keys };
         let unavailable = answer(503, "keys_unavailable");
         assert!(case(true).check(&unavailable, Keys::Unknown).is_ok());
         assert!(case(true).check(&unavailable, Keys::Known).is_err());
@@ -174,5 +194,17 @@ mod tests {
         assert!(case(true).check(&answer(503, "overloaded"), Keys::Unknown).is_err());
         assert!(case(true).check(&answer(401, "token_rejected"), Keys::Unknown).is_err());
         assert!(case(true).check(&answer(200, ""), Keys::Known).is_ok());
+    }
+
+    #[test]
+    fn a_withdrawn_token_is_refused_for_that_and_nothing_else() {
+        let cases = Cases::new("a.b.c", "a.b.c", "a.b.c", "a.b.c");
+        let case = cases.all.iter().find(|case| case.name == "a withdrawn token").expect("the case");
+        assert!(case.check(&answer(401, "revoked"), Keys::Known).is_ok());
+        for (status, reason) in [(200, ""), (401, "token_rejected"), (503, "revocation_unavailable")] {
+            for keys in [Keys::Known, Keys::Unknown] {
+                assert!(case.check(&answer(status, reason), keys).is_err(), "{status} {reason}");
+            }
+        }
     }
 }

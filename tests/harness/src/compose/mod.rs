@@ -10,7 +10,7 @@ mod judge;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -26,6 +26,11 @@ const SOON: Duration = Duration::from_secs(150);
 /// After this long an Envoy may again fetch keys for as many unknown kids as it ever may at once: three times the
 /// `unknown_kid_cooldown` of the stack's configuration, and a second.
 const REFILL: Duration = Duration::from_secs(7);
+/// How long a token may still pass after it was revoked: the `poll_interval` of the stack's configuration, the second in
+/// which every worker follows, and what a busy machine adds.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
+/// How often in a row a token is sent, each time on a new connection, so that every worker gets it.
+const EACH_WORKER: usize = 16;
 /// The ports inside the containers.
 const GATEWAY: u16 = 10000;
 const IDP: u16 = 8081;
@@ -33,10 +38,10 @@ const PROMETHEUS: u16 = 9090;
 
 /// What is tried, in this order; each leaves the stack whole for the next.
 type Trial = fn(&Stack) -> Result<String, String>;
-const TRIALS: [(&str, Trial); 4] = [
+const TRIALS: [(&str, Trial); 5] = [
     ("the keys are rotated, and the old ones withdrawn", rotation),
+    ("a token is revoked, and both Envoys refuse it", revocation),
     ("an Envoy is killed and comes back", crash),
-    // Here belongs: a token is revoked, and both Envoys refuse it.
     ("the identity provider goes away, an Envoy starts without it, and it comes back with new keys", outage),
     ("Prometheus sees both Envoys, their refusals by reason, and what the rules make of them", metrics),
 ];
@@ -105,9 +110,34 @@ fn rotation(stack: &Stack) -> Result<String, String> {
     Ok("2 rotations".to_owned())
 }
 
+/// It passes until the list names it, and then nowhere any more; all others fare as before.
+fn revocation(stack: &Stack) -> Result<String, String> {
+    let cases = stack.settled_cases()?;
+    // Of the same person and client as the good one of the cases, and alive as long.
+    let token = stack.token(&[("scope", "orders:read")])?;
+    for gateway in &stack.gateways {
+        for _ in 0..EACH_WORKER {
+            gateway.expect("a token before it is revoked", &token, 200, &[])?;
+        }
+    }
+    let traffic = stack.gateways.each_ref().map(|gateway| gateway.traffic(&cases, Keys::Known));
+    stack.revoke(&token)?;
+    let after = stack.until_withdrawn(&token, Keys::Known)?;
+    let mut right = 0;
+    for (gateway, traffic) in stack.gateways.iter().zip(traffic) {
+        let service = gateway.container.service;
+        let sent = traffic.end(service)?;
+        if sent.unanswered > 0 {
+            return Err(format!("{service} did not answer {} requests", sent.unanswered));
+        }
+        right += sent.right;
+    }
+    Ok(format!("on both after {:.1} s, {right} right verdicts meanwhile", after.as_secs_f64()))
+}
+
 /// The other Envoy answers everything meanwhile, and the killed one nothing wrong.
 fn crash(stack: &Stack) -> Result<String, String> {
-    let cases = stack.cases()?;
+    let cases = stack.settled_cases()?;
     let [kept, killed] = &stack.gateways;
     let traffic = [kept.traffic(&cases, Keys::Known), killed.traffic(&cases, Keys::Known)];
     killed.container.kill()?;
@@ -129,7 +159,7 @@ fn crash(stack: &Stack) -> Result<String, String> {
 
 /// Whoever has keys judges on; whoever has none refuses with 503; new keys are found when the provider is back.
 fn outage(stack: &Stack) -> Result<String, String> {
-    let cases = stack.cases()?;
+    let cases = stack.settled_cases()?;
     let [warm, cold] = &stack.gateways;
     for gateway in &stack.gateways {
         cases.judge(gateway.addr()?, Keys::Known)?;
@@ -157,6 +187,10 @@ fn outage(stack: &Stack) -> Result<String, String> {
     for gateway in &stack.gateways {
         // Not yet reachable is 503 without keys, and 401 with those of before.
         gateway.expect("a good token of the provider that is back", fresh.good_token(), 200, &[503, 401])?;
+    }
+    // Its list is new as well, and comes to one worker after the other.
+    stack.until_withdrawn(fresh.withdrawn_token(), Keys::Unknown)?;
+    for gateway in &stack.gateways {
         fresh.judge(gateway.addr()?, Keys::Known)?;
         gateway.settles_on_refusal("a token of the provider's former keys", good)?;
     }
@@ -175,6 +209,11 @@ fn metrics(stack: &Stack) -> Result<String, String> {
     ] {
         stack.prometheus_says(what, query, |value| value == wanted)?;
     }
+    stack.prometheus_says(
+        "a withdrawn token on the lists of both",
+        "count(portcullis_revocation_entries{list=\"demo\"} >= 1)",
+        |value| value == "2",
+    )?;
     // The walks have brought forged tokens: a rule counts those.
     let forged = "count(portcullis:forged:rate5m{provider=\"demo\"})";
     stack.prometheus_says("a rule's own series", forged, |value| value == "1")?;
@@ -199,12 +238,21 @@ impl Stack {
         self.idp.published(IDP)
     }
 
-    /// Cases made of tokens that the provider signs now.
+    /// Cases made of tokens that the provider signs now, each of which every worker judges as it should.
+    fn settled_cases(&self) -> Result<Cases, String> {
+        let cases = self.cases()?;
+        self.until_withdrawn(cases.withdrawn_token(), Keys::Known)?;
+        Ok(cases)
+    }
+
+    /// Cases made of tokens that the provider signs now; the withdrawn one may still pass where the list is older.
     fn cases(&self) -> Result<Cases, String> {
         let good = self.token(&[("scope", "orders:read")])?;
         let poor = self.token(&[])?;
         let expired = self.token(&[("scope", "orders:read"), ("ttl", "-600")])?;
-        Ok(Cases::new(&good, &poor, &expired))
+        let withdrawn = self.token(&[("scope", "orders:read")])?;
+        self.revoke(&withdrawn)?;
+        Ok(Cases::new(&good, &poor, &expired, &withdrawn))
     }
 
     fn token(&self, claims: &[(&str, &str)]) -> Result<String, String> {
@@ -220,6 +268,42 @@ impl Stack {
     fn rotate(&self, retire: bool) -> Result<(), String> {
         let answer = self.ask_idp(&Request::post(format!("/rotate?retire={retire}"), ""))?;
         if answer.status == 200 { Ok(()) } else { Err(format!("rotate: {}", answer.text())) }
+    }
+
+    fn revoke(&self, token: &str) -> Result<(), String> {
+        let form: String =
+            form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();
+        let request =
+            Request::post("/revoke", form).header("content-type", "application/x-www-form-urlencoded");
+        let answer = self.ask_idp(&request)?;
+        if answer.status == 200 { Ok(()) } else { Err(format!("revoke: {}", answer.text())) }
+    }
+
+    /// Asks both gateways for as long as a token that was just revoked still passes anywhere; how long that was. Where a
+    /// gateway may have had no keys or no list, 503 is no wrong answer until it has.
+    fn until_withdrawn(&self, token: &str, keys: Keys) -> Result<Duration, String> {
+        let start = Instant::now();
+        let (mut last, mut settled) = (Duration::ZERO, 0);
+        while settled < EACH_WORKER {
+            let asked = start.elapsed();
+            let mut open = None;
+            for gateway in &self.gateways {
+                if !gateway.refuses_as_withdrawn(token, keys)? {
+                    open = Some(gateway.container.service);
+                }
+            }
+            match open {
+                None => settled += 1,
+                Some(service) if asked > WITHDRAWN_WITHIN => {
+                    return Err(format!(
+                        "{service} does not refuse a token {asked:.1?} after it was revoked"
+                    ));
+                }
+                Some(_) => (last, settled) = (start.elapsed(), 0),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(last)
     }
 
     fn ask_idp(&self, request: &Request) -> Result<Response, String> {
@@ -300,6 +384,20 @@ impl Gateway {
             Err(error) => Some(Err(format!("{service}: {what}: {error}"))),
         });
         end.unwrap_or_else(|| Err(format!("{service}: {what}: waited {SOON:?} for {status}")))
+    }
+
+    /// Whether one of its workers refuses the token as withdrawn; not yet is no error, any other verdict is.
+    fn refuses_as_withdrawn(&self, token: &str, keys: Keys) -> Result<bool, String> {
+        let request = Request::get("/orders/7").host("gateway.example").bearer(token);
+        let service = self.container.service;
+        let answer =
+            request.try_send(self.addr()?).map_err(|error| format!("{service}: a revoked token: {error}"))?;
+        match (answer.status, answer.reason().as_deref()) {
+            (401, Some("revoked")) => Ok(true),
+            (200, _) => Ok(false),
+            (503, Some("keys_unavailable" | "revocation_unavailable")) if keys == Keys::Unknown => Ok(false),
+            _ => Err(format!("{service}: a revoked token: got {} {}", answer.status, answer.text())),
+        }
     }
 
     /// Asks until one worker after the other refuses the token: each takes new keys over at its next tick, and a new

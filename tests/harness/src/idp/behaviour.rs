@@ -22,6 +22,8 @@ pub enum Endpoint {
     Discovery,
     /// `POST /token`
     Token,
+    /// `/revoked.json`
+    Revoked,
 }
 
 /// What an endpoint does with the requests that reach it.

@@ -1,11 +1,12 @@
 //! A demo identity provider.
 //!
-//! It holds keys, publishes them as a JWK Set, issues tokens, rotates, counts what is asked of it, and can be told
-//! to be slow, broken, huge or gone. It signs with another cryptography library than the filter verifies with,
-//! so that the two check each other.
+//! It holds keys, publishes them as a JWK Set, issues tokens, withdraws them by a list, rotates, counts what is asked
+//! of it, and can be told to be slow, broken, huge or gone. It signs with another cryptography library than the filter
+//! verifies with, so that the two check each other.
 
 mod behaviour;
 mod key;
+mod revoked;
 mod routes;
 mod token;
 
@@ -24,6 +25,7 @@ pub use token::{TokenBuilder, flip_bit, now};
 use crate::door::Door;
 use crate::runtime::runtime;
 use crate::wait::eventually;
+use revoked::Revoked;
 
 /// The audience of a token for which none was asked.
 pub const AUDIENCE: &str = "orders";
@@ -49,6 +51,7 @@ struct State {
     generation: usize,
     cache_control: Option<String>,
     jwks: Option<Vec<u8>>,
+    revoked: Revoked,
     behaviours: HashMap<Endpoint, Rule>,
     fetches: Counts,
 }
@@ -65,6 +68,7 @@ struct Counts {
     not_modified: usize,
     discovery: usize,
     token: usize,
+    revoked: usize,
     last_jwks_headers: Vec<(String, String)>,
 }
 
@@ -189,6 +193,11 @@ impl Idp {
     /// Where its keys are: the URI for `remote_jwks`.
     pub fn jwks_uri(&self) -> String {
         format!("{}/jwks.json", self.url())
+    }
+
+    /// Where the list of the tokens that it withdrew is: the URI for `revocation.lists`.
+    pub fn revoked_uri(&self) -> String {
+        format!("{}/revoked.json", self.url())
     }
 
     /// Its name, as it stands in `iss`.
@@ -318,6 +327,11 @@ impl Idp {
         self.state.lock().fetches.token
     }
 
+    /// How often the list of withdrawn tokens was asked for.
+    pub fn revoked_fetches(&self) -> usize {
+        self.state.lock().fetches.revoked
+    }
+
     /// The header fields of the latest request for its keys.
     pub fn last_fetch_headers(&self) -> Vec<(String, String)> {
         self.state.lock().fetches.last_jwks_headers.clone()
@@ -384,6 +398,7 @@ impl Shared {
             Endpoint::Jwks => state.fetches.jwks += 1,
             Endpoint::Discovery => state.fetches.discovery += 1,
             Endpoint::Token => state.fetches.token += 1,
+            Endpoint::Revoked => state.fetches.revoked += 1,
         }
         match state.behaviours.get_mut(&endpoint) {
             None | Some(Rule { left: Some(0), .. }) => Behaviour::Well,

@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
-use super::key::{Alg, b64};
+use super::key::{Alg, b64, random};
+use super::revoked::Named;
 use super::{Rule, Shared};
 use crate::door::{Door, Serve};
 use crate::runtime::runtime;
@@ -77,6 +78,8 @@ fn router(app: App) -> Router {
         .route("/.well-known/oauth-authorization-server", get(metadata))
         .route("/token", post(token))
         .route("/rotate", post(rotate))
+        .route("/revoke", post(revoke))
+        .route("/revoked.json", get(revoked))
         .route("/behave", post(behave))
         .with_state(app)
 }
@@ -87,8 +90,10 @@ async fn welcome(State(app): State<App>) -> Response {
         "A demo identity provider. Issuer: {url}\n\n\
          GET  /jwks.json                           its keys\n\
          GET  /.well-known/openid-configuration    its metadata\n\
+         GET  /revoked.json                        the tokens that it withdrew\n\
          POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone)\n\
          POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
+         POST /revoke    token, or jti: withdraws that token\n\
          POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
          curl -s {url}/token -d sub=alice -d scope='orders:read orders:write'\n"
     );
@@ -104,7 +109,7 @@ async fn keys(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers:
     let good = || {
         let document = app.idp.lock().jwks.clone();
         let document = document.unwrap_or_else(|| app.idp.jwks().to_string().into_bytes());
-        cacheable(&app.idp, &headers, document)
+        cacheable(&app.idp, &headers, &document)
     };
     behaviour.apply(good, &fuse).await
 }
@@ -128,14 +133,32 @@ async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, head
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algs,
         });
-        cacheable(&app.idp, &headers, document.to_string().into_bytes())
+        cacheable(&app.idp, &headers, document.to_string().as_bytes())
     };
     behaviour.apply(good, &fuse).await
 }
 
-/// A JSON document with an ETag, answered 304 to a client that has it.
-fn cacheable(idp: &Shared, request: &HeaderMap, document: Vec<u8>) -> Response {
-    let etag = format!("\"{}\"", b64(digest(&SHA256, &document)));
+async fn revoked(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers: HeaderMap) -> Response {
+    let behaviour = app.idp.meet(Endpoint::Revoked);
+    let good = || {
+        let document = app.idp.lock().revoked.document(&app.idp.issuer).to_string();
+        // Never from a cache: that would add to the time a withdrawal takes.
+        tagged(&headers, document.as_bytes(), Some("no-cache")).1
+    };
+    behaviour.apply(good, &fuse).await
+}
+
+/// A document with an ETag and the provider's `Cache-Control`; how often it was not sent again is counted.
+fn cacheable(idp: &Shared, request: &HeaderMap, document: &[u8]) -> Response {
+    let cache_control = idp.lock().cache_control.clone();
+    let (known, response) = tagged(request, document, cache_control.as_deref());
+    idp.lock().fetches.not_modified += usize::from(known);
+    response
+}
+
+/// A JSON document with an ETag, answered 304 to a client that has it; whether it has.
+fn tagged(request: &HeaderMap, document: &[u8], cache_control: Option<&str>) -> (bool, Response) {
+    let etag = format!("\"{}\"", b64(digest(&SHA256, document)));
     let known = request
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -143,20 +166,15 @@ fn cacheable(idp: &Shared, request: &HeaderMap, document: Vec<u8>) -> Response {
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"))
         .any(|tag| tag == etag || tag == "*");
-    let cache_control = {
-        let mut state = idp.lock();
-        state.fetches.not_modified += usize::from(known);
-        state.cache_control.clone()
-    };
     let mut headers = vec![(ETAG.as_str(), etag.as_str())];
-    if let Some(value) = &cache_control {
+    if let Some(value) = cache_control {
         headers.push((CACHE_CONTROL.as_str(), value));
     }
     if known {
-        return respond(304, &headers, Body::empty());
+        return (known, respond(304, &headers, Body::empty()));
     }
     headers.push((CONTENT_TYPE.as_str(), "application/json"));
-    respond(200, &headers, document)
+    (known, respond(200, &headers, document.to_vec()))
 }
 
 async fn token(
@@ -194,6 +212,8 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
         }
         minted = minted.alg(alg);
     }
+    // So that each can be withdrawn by itself.
+    asked.entry("jti").or_insert_with(|| json!(b64(random(12))));
     let scope = asked.get("scope").cloned();
     let minted = minted.claims(Value::Object(asked));
     let token = minted.sign();
@@ -235,7 +255,17 @@ async fn rotate(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
     json_response(200, &json!({ "signing": published.first(), "published": published }))
 }
 
-/// `{"endpoint": "jwks|discovery|token", "mode": …, "seconds": …, "status": …, "bytes": …, "to": …, "body": …, "times": …}`
+async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    match parameters(&headers, &body).and_then(|asked| Named::read(&asked)) {
+        Ok(Named { jti, until }) => {
+            app.idp.lock().revoked.add(&jti, until);
+            json_response(200, &json!({ "revoked": jti, "until": until }))
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// `{"endpoint": "jwks|discovery|token|revoked", "mode": …, "seconds": …, "status": …, "bytes": …, "to": …, "body": …, "times": …}`
 async fn behave(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
     let asked = match parameters(&headers, &body) {
         Ok(asked) => asked,
@@ -251,6 +281,7 @@ async fn behave(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resp
         "jwks" => Endpoint::Jwks,
         "discovery" => Endpoint::Discovery,
         "token" => Endpoint::Token,
+        "revoked" => Endpoint::Revoked,
         other => return refuse(&format!("no such endpoint: {other}")),
     };
     let behaviour = match text("mode").unwrap_or_default() {

@@ -26,6 +26,10 @@ use crate::wait::poll;
 /// How long gateway and identity provider may take until they answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a gateway may take until it refuses a token that was withdrawn: the `poll_interval`, a second, and what a busy
+/// machine adds.
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Looks up what the access log says of a step, by the value of its `x-walk-step` header.
 pub type AccessLog<'a> = dyn Fn(&str) -> Option<Value> + 'a;
 
@@ -147,6 +151,22 @@ impl Walker<'_> {
     /// Makes the identity provider sign with a new key.
     fn rotate(&self, retire: bool) -> Result<(), String> {
         self.provider(&Request::post(format!("/rotate?retire={retire}"), "")).map(drop)
+    }
+
+    /// Makes the identity provider withdraw a token, and waits until the gateway has the new list. Where it never gets it,
+    /// the next step shows what becomes of the token.
+    fn revoke(&mut self, token: &str) -> Result<(), String> {
+        let form: String =
+            form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();
+        let request =
+            Request::post("/revoke", form).header("content-type", "application/x-www-form-urlencoded");
+        self.provider(&request)?;
+        let request = Request::get("/me").host("gateway.example").bearer(token);
+        let refused = poll(REVOKED_WITHIN, || match self.ask(&request) {
+            Ok(answer) if answer.status == 200 => None,
+            other => Some(other),
+        });
+        refused.transpose().map(drop)
     }
 
     fn provider(&self, request: &Request) -> Result<Value, String> {

@@ -46,7 +46,7 @@ impl Stage {
             .upstream(&upstream)
             .idp("idp", &idp)
             .admin(free(ADMIN))
-            .filter(Wasm::portcullis(plugin_configuration(idp.issuer(), &idp.jwks_uri())))
+            .filter(Wasm::portcullis(plugin_configuration(&idp)))
             .main(|listener| {
                 listener
                     .listen(free(GATEWAY))
@@ -91,6 +91,7 @@ impl Stage {
   curl -i {gateway}/orders/7
   curl -i {gateway}/orders/7 -H \"Authorization: Bearer $TOKEN\"
   curl -i {gateway}/orders -H \"Authorization: Bearer $TOKEN\" -d '{{\"item\": 7}}'
+  curl -s {idp}/revoke -d token=\"$TOKEN\"      # a second later it is refused
   curl -s -X POST '{idp}/rotate?retire=true'
   curl -s {idp}/                              # what else the identity provider can do
 ",
@@ -103,17 +104,17 @@ impl Stage {
 }
 
 /// The filter's configuration for the walk.
-fn plugin_configuration(issuer: &str, jwks_uri: &str) -> Value {
+fn plugin_configuration(idp: &Idp) -> Value {
     let requires = json!({ "provider_name": "demo" });
     let scope = |name: &str| json!({ "scopes": { "all_of": [name] } });
     json!({
         "providers": {
             "demo": {
-                "issuer": issuer,
+                "issuer": idp.issuer(),
                 "audiences": ["orders"],
                 "algorithms": ["RS256", "ES256"],
                 "remote_jwks": {
-                    "http_uri": { "uri": jwks_uri, "cluster": "idp", "timeout": "5s" },
+                    "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "5s" },
                     // Far shorter than the default: whoever tries it out rotates more often than a provider does.
                     "unknown_kid_cooldown": "2s",
                 },
@@ -144,6 +145,14 @@ fn plugin_configuration(issuer: &str, jwks_uri: &str) -> Value {
             { "name": "me", "match": { "path": "/me" }, "requires": requires },
         ],
         "unmatched": "deny",
+        "revocation": {
+            "lists": [{
+                "name": "demo",
+                "http_uri": { "uri": idp.revoked_uri(), "cluster": "idp", "timeout": "5s" },
+                // Shorter than the default, so that whoever tries it out sees something soon.
+                "poll_interval": "1s",
+            }],
+        },
     })
 }
 

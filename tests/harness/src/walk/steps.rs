@@ -24,7 +24,9 @@ pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.title("What clients must not decide");
     tricks(walk)?;
     walk.title("The provider changes its keys");
-    rotation(walk)
+    rotation(walk)?;
+    walk.title("The provider withdraws a token");
+    revocation(walk)
 }
 
 fn get(target: &'static str, with: &'static str) -> Step {
@@ -224,5 +226,29 @@ fn rotation(walk: &mut Walker<'_>) -> Result<(), String> {
             .bearer(&before)
             .refused_as(401, REJECTED, "key_not_found", "the provider vouches for it no more")
             .challenge(&["error=\"invalid_token\""]),
+    )
+}
+
+fn revocation(walk: &mut Walker<'_>) -> Result<(), String> {
+    let token = walk.token(&[READ])?;
+    let other = walk.token(&[READ])?;
+    walk.take(
+        get("/orders/7", "a token")
+            .bearer(&token)
+            .passes("nobody has withdrawn it")
+            .upstream_saw("x-user", &["alice"]),
+    )?;
+    walk.revoke(&token)?;
+    walk.take(
+        get("/orders/7", "the same token, revoked meanwhile")
+            .bearer(&token)
+            .refused(401, &["revoked"], "it is on the provider's list")
+            .challenge(&["error=\"invalid_token\""]),
+    )?;
+    walk.take(
+        get("/orders/7", "another token of the same person")
+            .bearer(&other)
+            .passes("only the one was withdrawn")
+            .upstream_saw("x-user", &["alice"]),
     )
 }
