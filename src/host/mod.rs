@@ -120,8 +120,7 @@ fn answer(denial: &Denial, grpc: bool) -> Done {
 fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Option<Vec<Rc<[u8]>>>) -> bool {
     let pairs = abi::pairs(Map::RequestTrailers).unwrap_or_default();
     let fields = pairs.fields();
-    let clean = |names: Vec<Rc<[u8]>>| {
-        names.iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok())
-    };
+    let clean =
+        |names: Vec<Rc<[u8]>>| names.iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok());
     fields.len() == count && reserved(&fields).is_some_and(clean)
 }

@@ -8,7 +8,9 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, BufferType, ContextType, MapType, MetricType, Status as Sdk};
 
-use crate::fake_host::{Cluster, Guest, Level, Outcome, Plugin, Request, Response, Status, Vm, World, encode_pairs};
+use crate::fake_host::{
+    Cluster, Guest, Level, Outcome, Plugin, Request, Response, Status, Vm, World, encode_pairs,
+};
 
 /// What the scripted guest does when a callout comes back, in place of a filter.
 type OnAnswer = Box<dyn Fn(usize, usize)>;

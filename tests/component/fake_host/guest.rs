@@ -19,7 +19,13 @@ unsafe extern "C" {
     safe fn proxy_on_tick(context_id: u32);
     safe fn proxy_on_request_headers(context_id: u32, count: usize, end: u32) -> u32;
     safe fn proxy_on_request_trailers(context_id: u32, count: usize) -> u32;
-    safe fn proxy_on_http_call_response(context: u32, token: u32, headers: usize, body: usize, trailers: usize);
+    safe fn proxy_on_http_call_response(
+        context: u32,
+        token: u32,
+        headers: usize,
+        body: usize,
+        trailers: usize,
+    );
     safe fn proxy_on_done(context_id: u32) -> bool;
     safe fn proxy_on_delete(context_id: u32);
 }
