@@ -46,7 +46,8 @@ pub(super) struct Verdicts {
 #[derive(Debug)]
 struct Slot {
     hash: u64,
-    token: Box<[u8]>,
+    /// Its room is used again for the next token, unless that is much shorter.
+    token: Vec<u8>,
     verdict: Option<Rc<Verdict>>,
     /// The next more recently used slot.
     newer: usize,
@@ -117,19 +118,22 @@ impl Verdicts {
         while self.places.len() >= self.size.entries && self.oldest != NONE {
             self.remove_at(self.oldest);
         }
-        let slot = Slot { hash, token: token.into(), verdict: Some(verdict), newer: NONE, older: NONE };
         let at = match self.free.pop() {
-            Some(at) => {
-                if let Some(place) = self.slots.get_mut(at) {
-                    *place = slot;
-                }
-                at
-            }
+            Some(at) => at,
             None => {
-                self.slots.push(slot);
+                self.slots.push(Slot { hash, token: Vec::new(), verdict: None, newer: NONE, older: NONE });
                 self.slots.len().saturating_sub(1)
             }
         };
+        if let Some(slot) = self.slots.get_mut(at) {
+            if slot.token.capacity() / 2 > token.len() {
+                slot.token = Vec::new();
+            }
+            slot.token.clear();
+            slot.token.reserve_exact(token.len());
+            slot.token.extend_from_slice(token);
+            (slot.hash, slot.verdict) = (hash, Some(verdict));
+        }
         self.places.insert(hash, at);
         self.link(at);
     }
@@ -142,6 +146,9 @@ impl Verdicts {
             self.slots.iter().enumerate().filter(|(_, slot)| gone(slot)).map(|(at, _)| at).collect();
         for at in gone {
             self.remove_at(at);
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.token = Vec::new();
+            }
         }
     }
 
@@ -154,7 +161,7 @@ impl Verdicts {
         self.unlink(at);
         if let Some(slot) = self.slots.get_mut(at) {
             self.places.remove(&slot.hash);
-            slot.token = Box::default();
+            slot.token.clear();
             slot.verdict = None;
             self.free.push(at);
         }

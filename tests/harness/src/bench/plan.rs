@@ -23,7 +23,7 @@ pub enum Variant {
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
     PortcullisFull,
-    /// Portcullis that writes no filter state, heeds no metadata of routes and leaves the token where it is.
+    /// Portcullis that writes no filter state and heeds no metadata of routes: what `jwt_authn` does, and no more.
     Quiet,
     /// Portcullis that leaves out one thing that it does for every request.
     Without(Part),
@@ -90,7 +90,7 @@ impl Variant {
             Self::ExtAuthz => "ext_authz, its service in the same worker",
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
-            Self::Quiet => "Portcullis, small: no filter state, no rules on routes, token kept",
+            Self::Quiet => "Portcullis, small: no filter state, no rules on routes",
             Self::Without(Part::State) => "Portcullis, no filter state",
             Self::Without(Part::RouteRules) => "Portcullis, no rules on routes",
             Self::Without(Part::Removal) => "Portcullis, token kept",

@@ -214,7 +214,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
         Variant::Portcullis => listener.filter(Wasm::portcullis(config(provider(json!({})), &one_rule))),
         Variant::Empty => listener.filter(filter(PluginConfig::Json(json!({}))).name("empty")),
         Variant::Quiet => {
-            let mut config = config(provider(json!({ "forward": true })), &one_rule);
+            let mut config = config(provider(json!({})), &one_rule);
             config["filter_state"] = json!([]);
             config["route_rules"] = json!(false);
             listener.filter(Wasm::portcullis(config))
