@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint quick-start clean
+.PHONY: help run test test-matrix bench bench-micro bench-instructions bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint quick-start clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -57,6 +57,9 @@ bench-revocation: wasm ## what a list of a million withdrawn tokens costs: memor
 
 bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, by size
 	@$(CARGO) bench $(LOCKED) --quiet --bench refusals
+
+bench-instructions: ## the instructions of one decision, natively, counted by valgrind: hardly another in any run
+	@$(PYTHON) -B scripts/instructions
 
 bench-flood: wasm ## what good requests cost Envoy while somebody makes up key ids
 	@$(HARNESS) --release --quiet --bin flood -- $(ARGS)
