@@ -370,20 +370,28 @@ impl Gateway {
 
     /// Asks until the answer has this status; every one before must have one of those that are `passing`.
     fn expect(&self, what: &str, token: &str, status: u16, passing: &[u16]) -> Result<(), String> {
-        let addr = self.addr()?;
+        let end = poll(SOON, || match self.answers(what, token, status, passing) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        });
+        end.unwrap_or_else(|| {
+            Err(format!("{}: {what}: waited {SOON:?} for {status}", self.container.service))
+        })
+    }
+
+    /// Whether the answer has this status; if not, it must have one of those that are `passing`.
+    fn answers(&self, what: &str, token: &str, status: u16, passing: &[u16]) -> Result<bool, String> {
         let request = Request::get("/orders/7").host("gateway.example").bearer(token);
         let service = self.container.service;
-        let end = poll(SOON, || match request.try_send(addr) {
-            Ok(answer) if answer.status == status => Some(Ok(())),
-            Ok(answer) if passing.contains(&answer.status) => None,
-            Ok(answer) => Some(Err(format!(
-                "{service}: {what}: expected {status}, got {} {}",
-                answer.status,
-                answer.text()
-            ))),
-            Err(error) => Some(Err(format!("{service}: {what}: {error}"))),
-        });
-        end.unwrap_or_else(|| Err(format!("{service}: {what}: waited {SOON:?} for {status}")))
+        match request.try_send(self.addr()?) {
+            Ok(answer) if answer.status == status => Ok(true),
+            Ok(answer) if passing.contains(&answer.status) => Ok(false),
+            Ok(answer) => {
+                Err(format!("{service}: {what}: expected {status}, got {} {}", answer.status, answer.text()))
+            }
+            Err(error) => Err(format!("{service}: {what}: {error}")),
+        }
     }
 
     /// Whether one of its workers refuses the token as withdrawn; not yet is no error, any other verdict is.
@@ -400,14 +408,15 @@ impl Gateway {
         }
     }
 
-    /// Asks until one worker after the other refuses the token: each takes new keys over at its next tick, and a new
+    /// Asks until every worker refuses the token, as it must soon: each takes new keys over at its next tick, and a new
     /// connection may come to any of them.
     fn settles_on_refusal(&self, what: &str, token: &str) -> Result<(), String> {
-        for _ in 0..16 {
-            self.expect(what, token, 401, &[200])?;
-        }
-        for _ in 0..16 {
-            self.expect(what, token, 401, &[])?;
+        let start = Instant::now();
+        let mut settled = 0;
+        while settled < EACH_WORKER {
+            let passing: &[u16] = if start.elapsed() < WITHDRAWN_WITHIN { &[200] } else { &[] };
+            settled = if self.answers(what, token, 401, passing)? { settled + 1 } else { 0 };
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
