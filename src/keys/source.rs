@@ -448,7 +448,7 @@ impl Source {
     }
 
     /// Whether another instance has fetched keys that this one takes over with its next tick: a kid that is
-    /// unknown here may be among them. It looks at most every [`PEEK`], lest made-up kids cost more than that.
+    /// unknown here may be among them. It looks at most every 5 ms, lest made-up kids cost more than that.
     pub fn is_behind(&mut self, store: &dyn Store, now: Timestamp) -> bool {
         if self.turn.lease().is_some() || (now >= self.peeked && now.since(self.peeked) < PEEK) {
             return false;
