@@ -11,7 +11,7 @@ mod native;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::envoy::EnvoyBuilder;
+use harness::envoy::{EnvoyBuilder, Version};
 use harness::idp::{flip_bit, jwks};
 use harness::{Alg, Envoy, Filter, Key, Listener, Record, Request, TokenBuilder, Upstream, Wasm};
 use native::{Asked, Difference, NATIVE, OWN, Verdicts, differs, forwards, merged, misfit, reasons};
@@ -323,6 +323,10 @@ const FAILS: [&str; 11] = [
     "a preflight with bad a",
 ];
 
+/// The first Envoy whose `jwt_authn` takes the fields that it writes away also where it asks for no token; an earlier
+/// one hands on what the client made up.
+const STRIPS_EVERYWHERE: Version = Version { major: 1, minor: 40, patch: 0 };
+
 fn listener(page: &str, whose: &str) -> String {
     format!("{page}.{whose}")
 }
@@ -378,11 +382,16 @@ fn a_pasted_filter_gives_the_same_verdicts_and_the_same_fields_but_for_what_is_w
     envoy.wait_for_access_log(2 * cases.len(), Duration::from_secs(30));
     let reasons = reasons(&envoy, |listener| listener.ends_with(OWN));
     let (mut wrong, mut shown) = (Vec::new(), BTreeSet::new());
+    let gullible = envoy.version() < STRIPS_EVERYWHERE;
     for (number, (case, ((native, native_told), (own, own_told)))) in cases.iter().zip(&results).enumerate() {
+        let lies_pass = || {
+            let more = only_in(native_told, own_told);
+            only_in(own_told, native_told).is_empty() && more.iter().all(|field| field.ends_with(": mallory"))
+        };
         let verdicts = Verdicts {
             native: *native,
             own: *own,
-            same_fields: !(*native && *own) || native_told == own_told,
+            same_fields: !(*native && *own) || native_told == own_told || (gullible && lies_pass()),
         };
         let reason = reasons.get(&number).map_or("", String::as_str);
         if let Some(misfit) = misfit(DIFFERENCES, case.differs, verdicts, reason) {
