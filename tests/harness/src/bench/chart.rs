@@ -6,9 +6,9 @@ use super::measure::Estimate;
 use super::plan::Variant;
 use super::report::Report;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 920.0;
 /// Where the bars begin: what is left of it is for their names.
-const LEFT: f64 = 330.0;
+const LEFT: f64 = 390.0;
 /// What is right of the longest bar is for its figure.
 const RIGHT: f64 = 130.0;
 const BAR: f64 = 16.0;
