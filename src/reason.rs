@@ -60,12 +60,16 @@ pub enum Reason {
     RouteUnmatched,
     /// The path could be read in two ways.
     PathAmbiguous,
+    /// The host, a header, a query parameter or a cookie could be read in two ways.
+    RequestAmbiguous,
     /// The token came over plaintext and `require_tls` forbids that.
     TransportInsecure,
     /// An unsafe request with a cookie token from another site.
     CsrfSuspected,
     /// Too many requests wait, or the host failed us.
     Overloaded,
+    /// The configuration of the gate was refused, and there is no earlier one.
+    ConfigurationRefused,
     /// The token was withdrawn.
     Revoked,
     /// Whether the token was withdrawn cannot be known.
@@ -105,9 +109,11 @@ impl Reason {
         Self::ClaimMismatch,
         Self::RouteUnmatched,
         Self::PathAmbiguous,
+        Self::RequestAmbiguous,
         Self::TransportInsecure,
         Self::CsrfSuspected,
         Self::Overloaded,
+        Self::ConfigurationRefused,
         Self::Revoked,
         Self::RevocationUnavailable,
         Self::Replayed,
@@ -144,9 +150,11 @@ impl Reason {
             Self::ClaimMismatch => "claim_mismatch",
             Self::RouteUnmatched => "route_unmatched",
             Self::PathAmbiguous => "path_ambiguous",
+            Self::RequestAmbiguous => "request_ambiguous",
             Self::TransportInsecure => "transport_insecure",
             Self::CsrfSuspected => "csrf_suspected",
             Self::Overloaded => "overloaded",
+            Self::ConfigurationRefused => "configuration_refused",
             Self::Revoked => "revoked",
             Self::RevocationUnavailable => "revocation_unavailable",
             Self::Replayed => "replayed",

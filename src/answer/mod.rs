@@ -111,6 +111,8 @@ impl Denial {
             | Reason::NotYetValid
             | Reason::RouteUnmatched
             | Reason::PathAmbiguous
+            | Reason::RequestAmbiguous
+            | Reason::ConfigurationRefused
             | Reason::CsrfSuspected
             | Reason::TransportInsecure
             | Reason::KeysUnavailable
@@ -154,14 +156,17 @@ impl Denial {
 /// The status of a refusal.
 fn status(reason: Reason) -> u16 {
     match reason {
-        Reason::TokenMultiple | Reason::PathAmbiguous => 400,
+        Reason::TokenMultiple | Reason::PathAmbiguous | Reason::RequestAmbiguous => 400,
         Reason::ScopeInsufficient
         | Reason::RoleInsufficient
         | Reason::ClaimMismatch
         | Reason::RouteUnmatched
         | Reason::CsrfSuspected
         | Reason::TransportInsecure => 403,
-        Reason::KeysUnavailable | Reason::RevocationUnavailable | Reason::Overloaded => 503,
+        Reason::KeysUnavailable
+        | Reason::RevocationUnavailable
+        | Reason::Overloaded
+        | Reason::ConfigurationRefused => 503,
         _ => 401,
     }
 }
@@ -214,6 +219,10 @@ fn words(told: &str) -> (&'static str, &'static str) {
         "claim_mismatch" => ("Not allowed", "The token does not allow this request."),
         "route_unmatched" => ("Not allowed", "No rule allows this request."),
         "path_ambiguous" => ("Path ambiguous", "The path can be read in more than one way."),
+        "request_ambiguous" => ("Request ambiguous", "The request can be read in more than one way."),
+        "configuration_refused" => {
+            ("Not configured", "The gate has no valid configuration. Try again later.")
+        }
         "transport_insecure" => ("Transport insecure", "Tokens are accepted over TLS only."),
         "csrf_suspected" => ("Request from another site", "This request must come from the same site."),
         "keys_unavailable" => {
@@ -316,6 +325,8 @@ mod tests {
             (ClaimMismatch, true, None, 403, Some(""), "claim_mismatch"),
             (TokenMultiple, false, None, 400, Some(", error=\"invalid_request\""), "token_multiple"),
             (PathAmbiguous, false, None, 400, None, "path_ambiguous"),
+            (RequestAmbiguous, false, None, 400, None, "request_ambiguous"),
+            (ConfigurationRefused, false, None, 503, None, "configuration_refused"),
             (RouteUnmatched, false, None, 403, None, "route_unmatched"),
             (KeysUnavailable, false, None, 503, None, "keys_unavailable"),
         ] {
@@ -359,6 +370,8 @@ mod tests {
             (Reason::TokenMissing, 16),
             (Reason::RouteUnmatched, 7),
             (Reason::PathAmbiguous, 3),
+            (Reason::RequestAmbiguous, 3),
+            (Reason::ConfigurationRefused, 14),
             (Reason::KeysUnavailable, 14),
         ] {
             let reply = Denial::new(reason, "r").reply(true);
