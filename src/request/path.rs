@@ -122,6 +122,12 @@ impl<'r> PathReadings<'r> {
         Self { others, ..Self::one(kind, sent, Cow::Owned(text)) }
     }
 
+    /// The path as it was sent, and no other reading: for who vouches that everybody reads it so.
+    pub fn as_sent(target: &'r [u8]) -> Self {
+        let sent = without_query(target);
+        Self::one(PathKind::Clear, sent, String::from_utf8_lossy(sent))
+    }
+
     fn one(kind: PathKind, sent: &'r [u8], text: Cow<'r, str>) -> Self {
         Self { kind, sent, first: PathReading { text, decoded: 0 }, others: Vec::new() }
     }
