@@ -10,7 +10,7 @@ use std::fmt;
 
 pub use authority::Authority;
 pub use parameters::{Decoding, ParameterReading};
-pub use path::{Ambiguous, PathKind, PathReading, PathReadings, canonical, decoded, text_of};
+pub use path::{Ambiguous, PathKind, PathReading, PathReadings, PathStep, canonical, decoded, text_of};
 pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
