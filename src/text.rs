@@ -57,6 +57,11 @@ impl TextMatch {
         }))
     }
 
+    /// Whether it is an expression.
+    pub fn is_regex(&self) -> bool {
+        matches!(self, Self::Regex(_))
+    }
+
     /// Whether the text meets the condition.
     pub fn holds(&self, text: &str) -> bool {
         match self {
