@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+pub(crate) use outline::SHORT;
 pub use outline::{Elements, Piece, look_over};
 pub use text::Text;
 

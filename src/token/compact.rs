@@ -143,16 +143,13 @@ impl<'t> Unverified<'t> {
     /// and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
     pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
         let text = shared_text(jws.payload)?;
-        let (mut outline, mut twice) = (Outline::default(), false);
-        let mut room = String::new();
+        let (mut outline, mut malformed) = (Outline::default(), false);
         let show = |name: Piece<'_>, value: Piece<'_>| {
-            if let Some(name) = name.text_in(&mut room)
-                && policy.wanted.contains(name)
-            {
-                twice |= !outline.add(name, Text::of(&text, value.raw()));
+            if let Some(name) = policy.wanted.named(name) {
+                malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_in_range();
             }
         };
-        if !json::look_over(&text, show) || twice {
+        if !json::look_over(&text, show) || malformed {
             return Err(Reason::TokenMalformed);
         }
         let registered = Registered::read(&outline)?;
@@ -237,6 +234,7 @@ fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
             (Ok(()), Ok(text)) if !text.is_empty() => Ok(Arc::from(text)),
             _ => Err(Reason::TokenMalformed),
         };
+        room.clear();
         room.shrink_to(MOST_ROOM);
         text
     })

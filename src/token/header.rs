@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::crypto::Algorithm;
-use crate::json::{self, Json, Piece};
+use crate::json::{self, Json, Piece, SHORT};
 use crate::reason::Reason;
 
 /// What a token's header says. `jwk`, `jku`, `x5u`, `x5c` and `x5t` are never looked at: a token does
@@ -33,9 +33,9 @@ struct Seen<'t> {
 const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
 
 impl<'t> Seen<'t> {
-    fn add(&mut self, name: &str, value: Piece<'t>) {
+    fn add(&mut self, name: &[u8], value: Piece<'t>) {
         for (own, place) in NAMES.iter().zip(&mut self.members) {
-            if *own == name {
+            if own.as_bytes() == name {
                 self.twice |= place.replace(value).is_some();
             }
         }
@@ -66,9 +66,9 @@ impl Header {
         }
         let text = std::str::from_utf8(text).map_err(|_| Reason::TokenMalformed)?;
         let mut header = Seen::default();
-        let mut room = String::new();
         let show = |name: Piece<'_>, value| {
-            if let Some(name) = name.text_in(&mut room) {
+            // A longer one is none of ours.
+            if let Some(name) = name.short(&mut [0; SHORT]) {
                 header.add(name, value);
             }
         };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::reading::{ClaimSet, ClaimValue};
+use super::reading::{ClaimSet, ClaimValue, Outline};
 use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
 use crate::crypto::AlgorithmSet;
-use crate::json::Json;
+use crate::json::{Json, Piece, SHORT};
 use crate::reason::Reason;
 use crate::text::TextMatch;
 use crate::time::Timestamp;
@@ -48,7 +48,7 @@ pub struct Policy {
     pub wanted: Wanted,
 }
 
-/// Names of claims, each to be found in a few steps.
+/// Names of claims, of which each is found in a few steps.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     /// In order.
@@ -60,24 +60,57 @@ pub struct Wanted {
 impl Wanted {
     /// The registered claims, and those at which these demands look.
     pub fn new(issuers: &[Issuer], audience_claims: &[ClaimPath], required_claims: &[ClaimPath]) -> Self {
-        const REGISTERED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"];
         let paths = audience_claims.iter().chain(required_claims).flat_map(ClaimPath::claims);
         let more = paths.chain(issuers.iter().flat_map(Issuer::claims));
-        let mut names: Vec<String> = REGISTERED.into_iter().chain(more).map(str::to_owned).collect();
+        let mut names: Vec<String> =
+            more.filter(|name| registered(name.as_bytes()).is_none()).map(str::to_owned).collect();
         names.sort_unstable();
         names.dedup();
-        let lengths = names.iter().fold(0, |all, name| all | length_bit(name));
+        let lengths = names.iter().fold(0, |all, name| all | length_bit(name.as_bytes()));
         Self { names, lengths }
     }
 
-    /// Whether it is one of them.
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.lengths & length_bit(name) != 0
-            && self.names.binary_search_by(|own| own.as_str().cmp(name)).is_ok()
+    /// The one of them that a member's name is.
+    pub(super) fn named<'w>(&'w self, name: Piece<'_>) -> Option<&'w str> {
+        if !name.has_escapes() {
+            // Between the quotes.
+            return self.find(name.raw().as_bytes().get(1..)?.strip_suffix(b"\"")?);
+        }
+        let mut room = [0; SHORT];
+        if let Some(short) = name.short(&mut room) {
+            return self.find(short);
+        }
+        self.find(name.text()?.as_bytes())
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&str> {
+        if let Some(registered) = registered(name) {
+            return Some(registered);
+        }
+        if self.lengths & length_bit(name) == 0 {
+            return None;
+        }
+        let at = self.names.binary_search_by(|own| own.as_bytes().cmp(name)).ok()?;
+        self.names.get(at).map(String::as_str)
     }
 }
 
-fn length_bit(name: &str) -> u64 {
+/// The claim that a policy looks at in any case.
+fn registered(name: &[u8]) -> Option<&'static str> {
+    Some(match name {
+        b"iss" => "iss",
+        b"sub" => "sub",
+        b"aud" => "aud",
+        b"exp" => "exp",
+        b"nbf" => "nbf",
+        b"iat" => "iat",
+        b"jti" => "jti",
+        b"cnf" => "cnf",
+        _ => return None,
+    })
+}
+
+fn length_bit(name: &[u8]) -> u64 {
     1u64.wrapping_shl((name.len() & 63) as u32)
 }
 
@@ -119,7 +152,7 @@ impl Policy {
         self.check_header(token.header())?;
         self.check_issuer(claims.issuer.as_deref(), &token.outline)?;
         self.check_dates((claims.expires, claims.not_before, claims.issued), now)?;
-        self.check_audience_of(&token.outline, audiences)?;
+        self.glance_at_audience(&token.outline, audiences)?;
         if !self.subjects.as_ref().is_some_and(TextMatch::is_regex) {
             self.check_subject(claims.subject.as_deref())?;
         }
@@ -191,29 +224,56 @@ impl Policy {
     /// # Errors
     /// [`Reason::AudienceMismatch`], and [`Reason::ClaimInvalid`] for a claim of a wrong type.
     pub fn check_audience(&self, claims: &Claims, audiences: &[String]) -> Result<(), Reason> {
-        self.check_audience_of(claims.all(), audiences)
-    }
-
-    fn check_audience_of<C: ClaimSet>(&self, claims: &C, audiences: &[String]) -> Result<(), Reason> {
         if audiences.is_empty() {
             return Ok(());
         }
-        let Some(claim) = self.audience_claims.iter().find_map(|claim| claim.find_in(claims)) else {
-            return Err(Reason::AudienceMismatch);
-        };
-        let holds = if let Some(one) = claim.string() {
-            audiences.iter().any(|own| self.compared(own) == self.compared(&one))
-        } else {
-            // Many of the token's are compared with many of ours in n·log n steps.
-            let mut sorted: Vec<&str> = audiences.iter().map(|own| self.compared(own)).collect();
-            sorted.sort_unstable();
-            let mut accepted = |audience: &str| sorted.binary_search(&self.compared(audience)).is_ok();
-            match claim.any(&mut accepted) {
-                Some(Ok(holds)) => holds,
-                Some(Err(_)) | None => return Err(Reason::ClaimInvalid),
+        let claim = self.audience_claims.iter().find_map(|claim| claim.find(claims.all()));
+        let holds = match claim.ok_or(Reason::AudienceMismatch)? {
+            Json::String(one) => self.is_one_of(one, audiences),
+            Json::Array(many) if many.iter().any(|audience| audience.as_str().is_none()) => {
+                return Err(Reason::ClaimInvalid);
             }
+            Json::Array(few) if few.len() <= FEW => {
+                few.iter().filter_map(Json::as_str).any(|one| self.is_one_of(one, audiences))
+            }
+            // Many of the token's are compared with all of ours in n log n steps.
+            Json::Array(many) => {
+                let mut sorted: Vec<&str> = audiences.iter().map(|own| self.compared(own)).collect();
+                sorted.sort_unstable();
+                let mut theirs = many.iter().filter_map(Json::as_str);
+                theirs.any(|one| sorted.binary_search(&self.compared(one)).is_ok())
+            }
+            _ => return Err(Reason::ClaimInvalid),
         };
         if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
+    }
+
+    /// The same as far as it costs little: a long list, or one with escapes, is left to the second look.
+    fn glance_at_audience(&self, claims: &Outline, audiences: &[String]) -> Result<(), Reason> {
+        if audiences.is_empty() {
+            return Ok(());
+        }
+        let claim = self.audience_claims.iter().find_map(|claim| claim.find_in(claims));
+        let claim = claim.ok_or(Reason::AudienceMismatch)?;
+        let holds = match (claim.text(), claim.elements()) {
+            (Some(one), _) => self.is_one_of(&one, audiences),
+            (None, Some(many)) => {
+                let mut holds = false;
+                for (at, one) in many.enumerate() {
+                    if at == FEW || one.has_escapes() {
+                        return Ok(());
+                    }
+                    holds |= self.is_one_of(&one.text().ok_or(Reason::ClaimInvalid)?, audiences);
+                }
+                holds
+            }
+            (None, None) => return Err(Reason::ClaimInvalid),
+        };
+        if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
+    }
+
+    fn is_one_of(&self, audience: &str, audiences: &[String]) -> bool {
+        audiences.iter().any(|own| self.compared(own) == self.compared(audience))
     }
 
     /// What of an audience is compared.
@@ -258,6 +318,9 @@ impl Policy {
         }
     }
 }
+
+/// How many audiences of a token are few: each is compared with all of ours.
+const FEW: usize = 8;
 
 /// `exp`, `nbf` and `iat`.
 type Dates = (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);

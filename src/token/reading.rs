@@ -29,14 +29,7 @@ pub trait ClaimValue<'v>: Copy {
     fn number(self) -> Option<Number>;
     /// Its member of that name, if it is an object; the element of that number, if it is a list.
     fn at(self, name: &str) -> Option<Self>;
-    /// Whether one of the list's elements is a text that `fits`; `None` where it is no list. An element that is no
-    /// text is an `Err`, though not always where one before it fits.
-    fn any(self, fits: &mut dyn FnMut(&str) -> bool) -> Option<Result<bool, NoText>>;
 }
-
-/// A list holds something else than texts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoText;
 
 impl ClaimSet for Object {
     type Value<'v> = &'v Json;
@@ -78,14 +71,6 @@ impl<'v> ClaimValue<'v> for &'v Json {
             _ => None,
         }
     }
-
-    fn any(self, fits: &mut dyn FnMut(&str) -> bool) -> Option<Result<bool, NoText>> {
-        let items = self.as_array()?;
-        if items.iter().any(|item| item.as_str().is_none()) {
-            return Some(Err(NoText));
-        }
-        Some(Ok(items.iter().filter_map(Json::as_str).any(fits)))
-    }
 }
 
 impl<'v> ClaimValue<'v> for Piece<'v> {
@@ -120,18 +105,6 @@ impl<'v> ClaimValue<'v> for Piece<'v> {
             Some(mut elements) => elements.nth(index(name)?),
             None => self.member(name),
         }
-    }
-
-    fn any(self, fits: &mut dyn FnMut(&str) -> bool) -> Option<Result<bool, NoText>> {
-        let mut room = String::new();
-        for element in self.elements()? {
-            match element.text_in(&mut room) {
-                None => return Some(Err(NoText)),
-                Some(text) if fits(text) => return Some(Ok(true)),
-                Some(_) => {}
-            }
-        }
-        Some(Ok(false))
     }
 }
 
