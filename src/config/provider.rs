@@ -12,7 +12,7 @@ use crate::identity::{ClaimHeader, ListFormat, Outputs};
 use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
 use crate::rules::ProviderId;
 use crate::token::{
-    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
+    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, Wanted, normal_type,
 };
 
 /// A trusted issuer.
@@ -123,10 +123,13 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         );
     }
     let span = |fields: &mut Fields<'_>, name| fields.get(name)?.duration(SECOND, CENTURY);
+    let audience_claims = claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"]));
+    let required_claims = claim_paths(fields, "required_claims").unwrap_or_default();
     Policy {
+        wanted: Wanted::new(&issuers, &audience_claims, &required_claims),
         issuers,
         audiences,
-        audience_claims: claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"])),
+        audience_claims,
         audience_match: fields.choice(
             "audience_match",
             &[("exact", AudienceMatch::Exact), ("normalized", AudienceMatch::Normalized)],
@@ -143,7 +146,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         require_expiration: fields.bool("require_expiration", true),
         max_lifetime: span(fields, "max_lifetime"),
         max_age: span(fields, "max_age"),
-        required_claims: claim_paths(fields, "required_claims").unwrap_or_default(),
+        required_claims,
         max_token_size: fields
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())

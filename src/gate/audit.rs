@@ -57,7 +57,7 @@ pub(super) struct Audit {
 }
 
 /// The longest text of a client's that is repeated, in characters.
-const MOST_TEXT: usize = 200;
+pub const MAX_TEXT: usize = 200;
 
 impl Audit {
     pub(super) fn new(policy: &AuditPolicy, random: u64) -> Self {
@@ -175,7 +175,7 @@ fn cut(text: &str) -> String {
         Some((before, _)) => (before, true),
         None => (text, false),
     };
-    let mut out: String = text.chars().take(MOST_TEXT).collect();
+    let mut out: String = text.chars().take(MAX_TEXT).collect();
     if looks_like_token {
         out.push_str("[cut: looks like a token]");
     } else if out.len() < text.len() {

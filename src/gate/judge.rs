@@ -257,10 +257,11 @@ impl<'r> Judge<'_, 'r> {
             }
         }
         let jws = Jws::parse(credential).map_err(Why::Deny)?;
-        // Before its claims are read, for that costs more.
+        // Before its claims are looked at, for that costs more.
         policy.check_header(jws.header()).map_err(Why::Deny)?;
-        let token = Unverified::read(jws, &policy.grants).map_err(Why::Deny)?;
-        policy.check(&token, audiences.unwrap_or(&policy.audiences), self.now).map_err(Why::Deny)?;
+        let token = Unverified::read(jws, policy).map_err(Why::Deny)?;
+        let audiences = audiences.unwrap_or(&policy.audiences);
+        policy.check(&token, audiences, self.now).map_err(Why::Deny)?;
         let keys = self.keys_for(id, provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
@@ -270,7 +271,8 @@ impl<'r> Judge<'_, 'r> {
         if let Some(began) = began {
             self.metrics.verified((self.stopwatch)().saturating_sub(began));
         }
-        let verdict = Rc::new(Verdict::new(token.map_err(Why::Deny)?, provider));
+        let token = token.and_then(|token| token.read(policy, audiences, self.now)).map_err(Why::Deny)?;
+        let verdict = Rc::new(Verdict::new(token, provider));
         for _ in 0..verdict.left_out() {
             self.metrics.happened(id, Event::ClaimLeftOut);
         }

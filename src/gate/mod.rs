@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 use crate::token::Jws;
 
 use audit::Audit;
-pub use audit::{AuditPolicy, ShownSubject};
+pub use audit::{AuditPolicy, MAX_TEXT, ShownSubject};
 pub use csrf::Csrf;
 use judge::{Judge, Lack, Why};
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};

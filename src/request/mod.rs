@@ -10,7 +10,10 @@ use std::fmt;
 
 pub use authority::Authority;
 pub use parameters::{Decoding, ParameterReading};
-pub use path::{Ambiguous, PathKind, PathReading, PathReadings, PathStep, canonical, decoded, text_of};
+pub use path::{
+    Ambiguous, MAX_READINGS, MAX_READINGS_BYTES, PathKind, PathReading, PathReadings, PathStep, canonical,
+    decoded, text_of,
+};
 pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.

@@ -12,11 +12,11 @@ use std::fmt;
 const MAX_DECODINGS: usize = 8;
 
 /// How many readings of one path are looked at. Honest paths have one to six.
-const MAX_READINGS: usize = 64;
+pub const MAX_READINGS: usize = 64;
 
 /// How many bytes all readings of one path may have together: what a path may cost before a token is
 /// looked at.
-const MAX_READINGS_BYTES: usize = 128 * 1024;
+pub const MAX_READINGS_BYTES: usize = 128 * 1024;
 
 /// Why a path could be read in more than one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
