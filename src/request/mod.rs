@@ -1,6 +1,12 @@
 //! A request as the gate sees it: its header fields, and what the host can tell besides.
 
+pub mod cookies;
+mod names;
+pub mod query;
+
 use std::fmt;
+
+pub use names::{could_be_blank, same_header};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
 pub type Field<'a> = (&'a [u8], &'a [u8]);

@@ -21,7 +21,7 @@ pub use host::{HostMatch, host_of};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use members::Members;
 pub use path::{Ambiguous, canonical, guesses, resolved};
-pub use requirement::Requirement;
+pub use requirement::{Demand, Requirement};
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 
