@@ -32,7 +32,7 @@ use crate::request::{Request, same_header};
 use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Requirement, Rule, canonical, host_of};
 use crate::time::Timestamp;
-use crate::token::Jws;
+use crate::token::{Jws, Location};
 
 use audit::Audit;
 pub use audit::{AuditPolicy, ShownSubject};
@@ -101,6 +101,8 @@ pub struct Gate {
     /// What each rule's tokens are taken from, by the rule's place.
     plans: Vec<Plan>,
     reserved: Reserved,
+    /// The same, and every header that a token is read from: in a trailer nobody would judge it.
+    not_in_trailers: Reserved,
     backend: Backend,
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
@@ -136,7 +138,14 @@ impl Gate {
                 }
             })
             .collect();
-        let reserved = Reserved::new(config.providers.iter().flat_map(|p| p.outputs.names()));
+        let written = || config.providers.iter().flat_map(|provider| provider.outputs.names());
+        let read = config.providers.iter().flat_map(|provider| &provider.locations);
+        let read = read.filter_map(|place| match place {
+            Location::Header(place) => Some(place.name()),
+            Location::Cookie(_) => Some("cookie"),
+            Location::Param(_) => None,
+        });
+        let (reserved, not_in_trailers) = (Reserved::new(written()), Reserved::new(written().chain(read)));
         let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
         let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
         let audit = Audit::new(&config.audit, random);
@@ -149,6 +158,7 @@ impl Gate {
             config: Rc::new(config),
             plans,
             reserved,
+            not_in_trailers,
             backend,
             store,
             sources,
@@ -169,9 +179,10 @@ impl Gate {
         &self.config
     }
 
-    /// The header names that a client may not send, for its trailers too.
+    /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
+    /// tokens are read from.
     pub fn reserved(&self) -> &Reserved {
-        &self.reserved
+        &self.not_in_trailers
     }
 
     /// What an operator may want to see of a provider's key source, where it has one.
