@@ -181,7 +181,7 @@ impl Gate {
 
     /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
     /// tokens are read from.
-    pub fn reserved(&self) -> &Reserved {
+    pub fn not_in_trailers(&self) -> &Reserved {
         &self.not_in_trailers
     }
 
