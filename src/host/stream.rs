@@ -33,7 +33,7 @@ pub(super) fn headers(plugin: Option<&RefCell<Plugin>>, id: StreamId, count: usi
 pub(super) fn trailers(plugin: Option<&RefCell<Plugin>>, count: usize) -> Done {
     let cleaned = clean_trailers(count, |fields| {
         let plugin = plugin?.borrow();
-        Some(plugin.gate.as_ref().map(|gate| gate.reserved().among(fields)).unwrap_or_default())
+        Some(plugin.gate.as_ref().map(|gate| gate.not_in_trailers().among(fields)).unwrap_or_default())
     });
     if cleaned {
         return Done::Passed;

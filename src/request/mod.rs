@@ -2,13 +2,17 @@
 //! its parts.
 
 mod authority;
+pub mod cookies;
+mod names;
 mod parameters;
 mod path;
+pub mod query;
 mod readings;
 
 use std::fmt;
 
 pub use authority::Authority;
+pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, ParameterReading};
 pub use path::{
     Ambiguous, MAX_READINGS, MAX_READINGS_BYTES, PathKind, PathReading, PathReadings, PathStep, canonical,
@@ -56,15 +60,6 @@ impl Surroundings for Nowhere {
     fn route_metadata(&self, _: &str) -> Metadata {
         Metadata::Absent
     }
-}
-
-/// Whether a server may take two header names for one: CGI and its heirs drop the case, and make one
-/// character of everything that is neither a letter nor a digit.
-pub fn is_same_folded(one: &[u8], other: &[u8]) -> bool {
-    let same = |(a, b): (&u8, &u8)| {
-        a.eq_ignore_ascii_case(b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
-    };
-    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// The head of a request.

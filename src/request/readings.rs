@@ -9,7 +9,7 @@ use std::ops::BitAnd;
 
 use super::parameters::{self, ParameterReading};
 use super::path::PathReadings;
-use super::{Authority, Request, is_same_folded};
+use super::{Authority, Request, same_header};
 use crate::text::{Effort, Judged};
 
 /// Whether something holds under the readings of a request.
@@ -129,7 +129,7 @@ impl<'r> RequestView<'r> {
                 if only.replace(*value).is_some() {
                     return None;
                 }
-            } else if own.len() == name.len() && is_same_folded(own, name.as_bytes()) {
+            } else if same_header(own, name.as_bytes()) {
                 return None;
             }
         }
@@ -155,7 +155,7 @@ impl<'r> RequestView<'r> {
         for (own, value) in self.request.fields() {
             if own.eq_ignore_ascii_case(name.as_bytes()) {
                 exact = exact.saturating_add(1);
-            } else if !is_pseudo && is_same_folded(own, name.as_bytes()) {
+            } else if !is_pseudo && same_header(own, name.as_bytes()) {
                 folded = folded.saturating_add(1);
             } else {
                 continue;

@@ -19,7 +19,7 @@ pub use conditions::{Condition, Place, Scalar, Test};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use members::Members;
-pub use requirement::Requirement;
+pub use requirement::{Demand, Requirement};
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 

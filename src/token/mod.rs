@@ -23,6 +23,6 @@ pub use compact::{Jws, Signed, Unverified, Verified};
 pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, MAX_HEADER, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
-pub use location::{Credential, Found, HeaderPlace, Location, find, without_cookies, without_params};
+pub use location::{Credential, Found, HeaderPlace, Location, find, is_token_byte};
 pub use path::ClaimPath;
 pub use policy::{AudienceMatch, Policy, TokenTypes, Wanted};
