@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::route::RouteCheck;
 use super::verdict::Verdict;
 use crate::answer::Denial;
 use crate::config::{Provider, Selection};
@@ -34,6 +35,8 @@ pub struct Allow {
     pub identity: Vec<Rc<Verdict>>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
+    /// What the route that serves is held to, when its answer comes.
+    pub route: RouteCheck,
     /// What other filters and the access log may read.
     pub state: State,
 }
