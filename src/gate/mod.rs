@@ -231,8 +231,13 @@ impl Gate {
             Served::Otherwise => Decision::Deny,
         };
         let reason = Reason::RequestAmbiguous;
-        let selection = self.config.filter_state;
-        let state = State { selection, decision, reason: Some(reason), ..State::default() };
+        let state = State {
+            selection: self.config.filter_state,
+            decision,
+            reason: Some(reason),
+            route: request.surroundings().route_name(),
+            ..State::default()
+        };
         self.metrics.route_changed(&state);
         if let Some(line) = self.audit.line(&state, request, now) {
             self.effects.push_back(Effect::Log(log::Level::Info, line));

@@ -114,6 +114,8 @@ pub struct State {
     pub rule: Option<Rc<Rule>>,
     /// The provider of the token, or of the token that was asked for.
     pub provider: Option<Rc<Provider>>,
+    /// The route that served, where it is not the one by which the request was judged.
+    pub route: Option<String>,
     /// The token whose subject speaks: the first that was asked for and held.
     pub principal: Option<Rc<Verdict>>,
 }

@@ -196,8 +196,7 @@ impl Root {
         if abi::set_effective_context(id.0).is_err() {
             return; // Its client has gone.
         }
-        let judge =
-            |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
+        let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
         let done = handle(id, Some(&self.plugin), None, &stream::kept(id), judge);
         let passes = matches!(done, Done::Passed(_));
         stream::woken(id, done);

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
+use super::abi::{self, Map};
 use super::root::Plugin;
 use super::surroundings::Current;
 use super::{Done, Kept, answer, clean_trailers, clock, handle, overloaded, write_state};
 use crate::answer::Denial;
 use crate::gate::{Decision, Gate, Outcome, Refusal, RouteCheck, Served, State, StreamId};
-use crate::request::{Field, Request};
+use crate::request::Request;
 
 /// What a root context shares with its requests, some of which may outlive it.
 pub(super) type Shared = Rc<RefCell<Plugin>>;
@@ -172,11 +173,11 @@ pub(super) fn answered(id: StreamId) -> bool {
 }
 
 /// What an answer is replaced by whose route asks for something else than was judged; nothing under a rule that only
-/// reports.
+/// reports. The request's own fields are gone by now; of the answer's, the content type tells a call of gRPC.
 fn refusal(gate: &mut Gate, served: Served, current: &Current) -> Option<(Denial, State, bool)> {
-    let known = current.request();
-    let fields: Vec<Field<'_>> =
-        known.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+    let pairs = abi::pairs(Map::ResponseHeaders).unwrap_or_default();
+    let mut fields = pairs.fields();
+    fields.retain(|(name, _)| *name == b"content-type");
     let request = Request::new(&fields).within(current);
     let Refusal { denial, state } = gate.note_served(served, &request, clock().unwrap_or_default())?;
     Some((denial, state, request.is_grpc()))
@@ -200,10 +201,6 @@ pub(super) fn no_gate(plugin: Option<&Plugin>) -> Outcome {
     } else {
         overloaded()
     };
-    let state = State {
-        decision: Decision::Deny,
-        reason: Some(denial.reason),
-        ..State::default()
-    };
+    let state = State { decision: Decision::Deny, reason: Some(denial.reason), ..State::default() };
     Outcome::Deny(Refusal { denial, state })
 }

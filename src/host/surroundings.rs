@@ -15,26 +15,6 @@ pub(super) struct Current {
 
 const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
 
-impl Current {
-    /// What is still known of a request when its answer comes, as fields: enough to tell the log which it was, and
-    /// whether its client speaks gRPC.
-    pub(super) fn request(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let told = |(name, path): (&'static str, &[u8])| match abi::property(path) {
-            Property::Value(value) => Some((name, value)),
-            Property::Absent | Property::Structure | Property::Failed => None,
-        };
-        let properties: [(&'static str, &[u8]); 6] = [
-            (":method", b"request\0method"),
-            (":authority", b"request\0host"),
-            (":path", b"request\0path"),
-            ("content-type", b"request\0headers\0content-type"),
-            ("user-agent", b"request\0useragent"),
-            ("x-request-id", b"request\0id"),
-        ];
-        properties.into_iter().filter_map(told).collect()
-    }
-}
-
 impl Surroundings for Current {
     /// By the version of TLS, which says nothing of hops before this one.
     fn is_tls(&self) -> bool {
@@ -44,6 +24,13 @@ impl Surroundings for Current {
     fn client_address(&self) -> Option<String> {
         match abi::property(b"source\0address") {
             Property::Value(address) => String::from_utf8(address).ok(),
+            Property::Absent | Property::Structure | Property::Failed => None,
+        }
+    }
+
+    fn route_name(&self) -> Option<String> {
+        match abi::property(b"xds\0route_name") {
+            Property::Value(name) => String::from_utf8(name).ok(),
             Property::Absent | Property::Structure | Property::Failed => None,
         }
     }
