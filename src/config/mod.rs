@@ -160,7 +160,12 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, &names));
     let named = named.unwrap_or_default();
     let ambiguous_paths = rule::ambiguous_paths(&mut fields).unwrap_or_default();
-    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths);
+    let public = fields.choice(
+        "public_rules",
+        &[("implicit", rule::PublicRules::Implicit), ("explicit", rule::PublicRules::Explicit)],
+        rule::PublicRules::Implicit,
+    );
+    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths, public);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],

@@ -118,7 +118,12 @@ pub(super) fn read(
 
 fn policy(fields: &mut Fields<'_>) -> Policy {
     let issuers = issuers(fields);
-    let audiences = fields.texts("audiences").unwrap_or_default();
+    let audiences = fields.texts("audiences");
+    if audiences.as_ref().is_some_and(Vec::is_empty) {
+        let text = "must name at least one audience; leave the field out to accept a token of any audience";
+        fields.report.error(&join(&fields.path, "audiences"), text);
+    }
+    let audiences = audiences.unwrap_or_default();
     if audiences.is_empty() {
         fields.report.warning(
             &fields.path,

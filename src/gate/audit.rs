@@ -79,6 +79,7 @@ impl Audit {
         line.option("reason", shown(Entry::Reason));
         line.option("rule", shown(Entry::Rule));
         line.option("provider", shown(Entry::Provider));
+        line.option("route", state.route.as_deref().map(cut).as_deref());
         self.token(state, request, &mut line);
         if let Some(subject) = shown(Entry::Subject) {
             match self.policy.subject {

@@ -28,7 +28,7 @@ use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
-use crate::request::{Request, RequestView, same_header};
+use crate::request::{Request, RequestView, Surroundings, same_header};
 use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Mode, ProviderId, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
@@ -42,6 +42,7 @@ pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
 use plan::Plan;
 use revocations::Revocations;
 use route::OnRoute;
+pub use route::{RouteCheck, Served};
 pub use verdict::Verdict;
 pub use verdicts::CacheSize;
 use verdicts::Verdicts;
@@ -179,6 +180,11 @@ impl Gate {
         &self.config
     }
 
+    /// The header names that only this gate writes.
+    pub fn reserved(&self) -> &Reserved {
+        &self.reserved
+    }
+
     /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
     /// tokens are read from.
     pub fn not_in_trailers(&self) -> &Reserved {
@@ -221,6 +227,36 @@ impl Gate {
             self.effects.push_back(Effect::Log(log::Level::Info, line));
         }
         outcome
+    }
+
+    /// How what the serving route says compares with what its request was judged by. Where no rules may stand on
+    /// routes, nothing is asked.
+    pub fn served(&self, check: &RouteCheck, surroundings: &dyn Surroundings) -> Served {
+        if self.config.route_rules { check.compare(surroundings) } else { Served::AsJudged }
+    }
+
+    /// Counts an answer of a route that asks for something else than its request was judged by, tells the log of it,
+    /// and gives what takes its place, unless the rule only reports. The request counted already, as what passed.
+    pub fn note_served(&mut self, served: Served, request: &Request<'_>, now: Timestamp) -> Option<Refusal> {
+        let decision = match served {
+            Served::AsJudged => return None,
+            Served::Reported => Decision::WouldDeny,
+            Served::Otherwise => Decision::Deny,
+        };
+        let reason = Reason::RequestAmbiguous;
+        let state = State {
+            selection: self.config.filter_state,
+            decision,
+            reason: Some(reason),
+            route: request.surroundings().route_name(),
+            ..State::default()
+        };
+        self.metrics.route_changed(&state);
+        if let Some(line) = self.audit.line(&state, request, now) {
+            self.effects.push_back(Effect::Log(log::Level::Info, line));
+        }
+        let denial = Denial { status: Some(403), ..self.denial(reason, None) };
+        (served == Served::Otherwise).then_some(Refusal { denial, state })
     }
 
     /// What was counted since the last time, and every ten seconds how the keys are.
@@ -426,6 +462,7 @@ impl Gate {
         // Taking such a header away can make the proxy choose another route than the one that chose this filter.
         let spoofed = config.refuses_spoofed_headers && !allow.remove.is_empty();
         if config.bypass_cors_preflight && is_preflight(request) {
+            allow.route = RouteCheck::Exempt;
             return if spoofed { self.refuse_reading(met, allow) } else { Outcome::Allow(allow) };
         }
         let has_path = request.target().is_some() && !request.is_connect();
@@ -443,6 +480,8 @@ impl Gate {
             },
             Ok(_) => met,
         };
+        let reports = rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
+        allow.route = RouteCheck::new(&on_route, reports);
         if spoofed {
             return self.refuse_reading(rule, allow);
         }

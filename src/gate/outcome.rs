@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::route::RouteCheck;
 use super::verdict::Verdict;
 use crate::answer::Denial;
 use crate::config::{Provider, Selection};
@@ -36,6 +37,8 @@ pub struct Allow {
     pub identity: Vec<(Rc<Provider>, Rc<Verdict>)>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
+    /// What the route that serves is held to, when its answer comes.
+    pub route: RouteCheck,
     /// What other filters and the access log may read.
     pub state: State,
 }
@@ -115,6 +118,8 @@ pub struct State {
     pub rule: Option<Rc<Rule>>,
     /// The provider of the token, or of the token that was asked for.
     pub provider: Option<Rc<Provider>>,
+    /// The route that served, where it is not the one by which the request was judged.
+    pub route: Option<String>,
     /// The token whose subject speaks: the first that was asked for and held.
     pub principal: Option<Rc<Verdict>>,
 }

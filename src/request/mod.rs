@@ -29,6 +29,10 @@ pub trait Surroundings {
     fn is_tls(&self) -> bool;
     /// The address of the client, as the proxy sees it.
     fn client_address(&self) -> Option<String>;
+    /// The name of the matched route of the proxy, where it has one.
+    fn route_name(&self) -> Option<String> {
+        None
+    }
     /// What the matched route of the proxy says under a key of its metadata for this filter.
     fn route_metadata(&self, key: &str) -> Metadata;
 }
