@@ -304,6 +304,10 @@ fn the_table_of_bounds_says_what_the_code_does() {
             "all texts on which expressions are run for one request, counted once for each expression",
             vec![text::MAX_MATCHED_IN_ALL, text::MATCHED_EACH],
         ),
+        (
+            "a query with escapes, `;`, `+`, `.` or brackets, where a rule asks for a parameter; readings of one parameter",
+            vec![request::MAX_QUERY, request::MAX_PARAMETER_READINGS],
+        ),
         ("a regular expression", vec![text::MAX_REGEX]),
         ("regular expressions in all rules", vec![expressions]),
         ("a header value that is written from a claim", vec![identity::MAX_VALUE]),
