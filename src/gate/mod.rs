@@ -435,6 +435,7 @@ impl Gate {
     ) -> Outcome {
         let config = Rc::clone(&self.config);
         let mut allow = Allow { remove: self.reserved.among(request.fields()), ..Allow::default() };
+        allow.spoofed = !allow.remove.is_empty();
         allow.state.selection = config.filter_state;
         let (met, path) = match config.rules.find(request) {
             Met::Rule(rule, path) => (Some(rule), Some(path)),
