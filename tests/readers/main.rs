@@ -10,6 +10,10 @@
 //! | `PORTCULLIS_READERS_SETS` | 120 | how many rule sets are tried |
 //! | `PORTCULLIS_READERS_REQUESTS` | 400 | how many requests are tried under each |
 //! | `PORTCULLIS_READERS_SEED` | 1 | where the choices begin; a failing case names its own |
+//! | `PORTCULLIS_READERS_REAL` | 2000 | how many requests real servers get, all together |
 
+#[path = "../common/mod.rs"]
+mod common;
 mod model;
 mod property;
+mod servers;

@@ -16,7 +16,8 @@ use crate::model::rules::RuleSet;
 
 const NOW: u64 = 1_750_000_000;
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number out of the environment.
+pub fn number(name: &str, default: u64) -> u64 {
     let Some(text) = env::var_os(name) else { return default };
     let text = text.to_string_lossy();
     text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}"))
@@ -52,7 +53,7 @@ fn machine() -> Machine {
 }
 
 /// The seed of a rule set and its requests.
-fn seed_of(seed: u64, at: u64) -> u64 {
+pub fn seed_of(seed: u64, at: u64) -> u64 {
     seed.wrapping_mul(1_000_003).wrapping_add(at)
 }
 

@@ -66,7 +66,7 @@ pub fn rule_set(choices: &mut Choices<'_>, known: Known) -> RuleSet {
     let mut rules: Vec<Rule> = (0..2 + choices.below(5)).map(|_| rule(choices, known)).collect();
     if choices.chance(80) {
         let demand = choices.pick(&[Demand::Token, Demand::Token, Demand::Public, Demand::Admin]);
-        rules.push(Rule { demand, ..plain(PathRule::Prefix("/")) });
+        rules.push(Rule { demand, ..plain_rule(PathRule::Prefix("/")) });
     }
     let all = [("authorization", "Bearer ")];
     let headers = if choices.chance(30) { vec![all[0], ("x-token", "")] } else { all.to_vec() };
@@ -90,7 +90,19 @@ pub fn rule_set(choices: &mut Choices<'_>, known: Known) -> RuleSet {
     }
 }
 
-fn plain(path: PathRule) -> Rule {
+/// These paths, all of them public.
+pub fn plain_set(paths: &[PathRule]) -> RuleSet {
+    RuleSet {
+        rules: paths.iter().map(|path| plain_rule(path.clone())).collect(),
+        policy: Policy::Reject,
+        allow_unmatched: false,
+        places: Places { headers: Vec::new(), cookies: Vec::new(), params: Vec::new() },
+        forward: false,
+    }
+}
+
+/// A public rule for a path.
+pub fn plain_rule(path: PathRule) -> Rule {
     Rule {
         path,
         any_case: false,
@@ -121,7 +133,7 @@ fn rule(choices: &mut Choices<'_>, known: Known) -> Rule {
         Demand::AllowMissing,
         Demand::AllowMissingOrFailed,
     ];
-    let mut rule = Rule { demand: choices.pick(&demands), ..plain(path) };
+    let mut rule = Rule { demand: choices.pick(&demands), ..plain_rule(path) };
     rule.any_case = !matches!(rule.path, PathRule::Regex(_) | PathRule::Template(_)) && choices.chance(8);
     if choices.chance(25) {
         let hosts = if known.ports && choices.chance(40) { HOSTS_WITH_PORT } else { HOSTS };
@@ -221,7 +233,7 @@ const ENDS: &[&str] = &[
 ];
 
 /// A path: one of the rules', led out of it and into another's, spelled oddly.
-fn path(choices: &mut Choices<'_>, set: &RuleSet) -> String {
+pub fn path(choices: &mut Choices<'_>, set: &RuleSet) -> String {
     let mut segments = segments(choices, set);
     if choices.chance(45) {
         return format!("/{}", segments.join("/"));
@@ -256,6 +268,42 @@ fn path(choices: &mut Choices<'_>, set: &RuleSet) -> String {
     }
     // What would be no request line.
     path.replace(['\t', '\r', '\n', ' '], "")
+}
+
+/// A path that somebody may take for `/admin/x`: led there out of `/public`, or there at once, spelled oddly.
+pub fn attack(choices: &mut Choices<'_>) -> String {
+    let (slashes, letters, parameters) = (choices.chance(60), choices.chance(40), choices.chance(30));
+    let mut segments: Vec<String> = Vec::new();
+    if choices.chance(60) {
+        segments.push("public".to_owned());
+        let depth = choices.below(2);
+        segments.extend((0..depth).map(|_| "x".to_owned()));
+        segments.extend((0..=depth).map(|_| choices.pick(DOTS).to_owned()));
+    }
+    segments.extend(["admin", "x"].map(str::to_owned));
+    let mut path = String::new();
+    for (at, segment) in segments.iter().enumerate() {
+        // The first one is a slash: all else is no path.
+        let odd = slashes && choices.chance(50);
+        path.push_str(match (at, odd) {
+            (0, true) => choices
+                .pick(&["//", "/;/", "/./", "/%2e/", "/;x/", "/%2f", "/\\", "/.;/", "/x/../", "/%5c", "///"]),
+            (_, true) => choices.pick(SLASHES),
+            (_, false) => "/",
+        });
+        path.push_str(&if letters && choices.chance(40) {
+            respelled(choices, segment)
+        } else {
+            segment.clone()
+        });
+        if parameters && choices.chance(50) {
+            path.push_str(choices.pick(&[";x", ";", "%3bx", ";a=b", "%3b"]));
+        }
+    }
+    if choices.chance(15) {
+        path.push_str(choices.pick(ENDS));
+    }
+    path
 }
 
 /// The segments of a path that some rule could be for.
