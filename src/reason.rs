@@ -180,6 +180,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 34);
+        assert_eq!(names.len(), 36);
     }
 }

@@ -22,6 +22,9 @@ pub enum TextMatch {
 /// The longest regular expression that is taken, in bytes.
 pub const MAX_REGEX: usize = 4096;
 
+/// The longest text of a request over which a regular expression is run, in bytes.
+pub const MAX_EXPRESSION_TEXT: usize = 8192;
+
 impl TextMatch {
     /// A regular expression that must match the whole text.
     ///

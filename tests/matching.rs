@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harness::{Envoy, Filter, Listener, Wasm};
 use portcullis::config::Config;
 use portcullis::request::Request;
-use portcullis::rules::Met;
+use portcullis::rules::RuleMatch;
 use serde_json::{Value, json};
 
 /// A request, in its parts.
@@ -67,10 +67,13 @@ fn met(config: &Config, head: &Head) -> Option<(String, String)> {
         fields.push((b":path", target.as_bytes()));
     }
     fields.extend(head.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())));
-    match config.rules.find(&Request::new(&fields)) {
-        Met::Rule(rule, path) => Some((rule.name.clone(), path.into_owned())),
-        Met::Ambiguous(_) => Some(("ambiguous".to_owned(), String::new())),
-        Met::Nothing => None,
+    let view = config.rules.view(&Request::new(&fields));
+    match config.rules.find(&view) {
+        RuleMatch::Rule(rule) => {
+            Some((rule.name.clone(), view.path().iter().next().unwrap().text.clone().into_owned()))
+        }
+        RuleMatch::Ambiguous(..) => Some(("ambiguous".to_owned(), String::new())),
+        RuleMatch::Nothing => None,
     }
 }
 
@@ -80,6 +83,14 @@ fn assert_matches(conditions: &Value, head: &Head, expected: bool) {
     let met = met(&config, head);
     assert_eq!(met.is_some(), expected, "{conditions} for {head:?}: {met:?}");
     assert!(met.is_none_or(|(name, _)| name == "it"), "{conditions} for {head:?}");
+}
+
+/// Whether it depends on who reads a request if it meets these conditions.
+#[track_caller]
+fn assert_parts(conditions: &Value, head: &Head) {
+    let config = config(&json!([{ "name": "it", "match": conditions }]));
+    let met = met(&config, head).map(|(name, _)| name);
+    assert_eq!(met.as_deref(), Some("ambiguous"), "{conditions} for {head:?}");
 }
 
 /// Conditions, paths that meet them, and paths that do not.
@@ -98,18 +109,10 @@ fn of_paths() -> Vec<OfPaths> {
     };
     vec![
         (json!({ "prefix": "/" }), &["/", "/a", "/a/b"][..], &[][..]),
-        (
-            json!({ "prefix": "/a" }),
-            &["/a", "/ab", "/a/b", "/%61", "/a;x/b", "/a?x"],
-            &["/", "/b", "/A", "/ba"],
-        ),
+        (json!({ "prefix": "/a" }), &["/a", "/ab", "/a/b", "/a;x/b", "/a?x"], &["/", "/b", "/A", "/ba"]),
         (json!({ "prefix": "/a/" }), &["/a/", "/a/b"], &["/a", "/ab"]),
-        (json!({ "prefix": "/a%2d%c3%a9" }), &["/a-é", "/a-%C3%A9x", "/%61-%c3%A9"], &["/a-e"]),
-        (
-            json!({ "path": "/a/b" }),
-            &["/a/b", "/a/b?c=/d", "/a;x/b", "/a/%62"],
-            &["/a/b/", "/a/bc", "/A/b", "/a"],
-        ),
+        (json!({ "prefix": "/a%2d%c3%a9" }), &["/a-%c3%a9", "/a-%C3%A9x", "/a-%c3%A9"], &["/a-e"]),
+        (json!({ "path": "/a/b" }), &["/a/b", "/a/b?c=/d"], &["/a/b/", "/a/bc", "/A/b", "/a"]),
         (json!({ "path": "/" }), &["/", "/?a"], &["/a"]),
         (
             json!({ "path_separated_prefix": "/a/b" }),
@@ -124,7 +127,7 @@ fn of_paths() -> Vec<OfPaths> {
         (json!({ "path_template": "/a/*" }), &["/a/b"], &["/a", "/a/", "/a/b/c"]),
         (
             json!({ "safe_regex": { "regex": "/a/[0-9]+" } }),
-            &["/a/7", "/a/77?x", "/%61/7"],
+            &["/a/7", "/a/77?x"],
             &["/a/", "/a/7/", "/x/a/7", "/A/7"],
         ),
         (
@@ -141,7 +144,7 @@ fn of_paths() -> Vec<OfPaths> {
         (uri_template("/{kind=videos/*}/x"), &["/videos/1/x"], &["/videos/1", "/films/1/x"]),
         (uri_template("/**.mpd"), &["/a/b/c.mpd", "/c.mpd?x"], &["/a.mpd/b"]),
         (any_case(json!({ "prefix": "/Ab" })), &["/ab", "/AB/c", "/aBc"], &["/a", "/b"]),
-        (any_case(json!({ "path": "/Ab/%c3%A9" })), &["/aB/é", "/ab/%C3%a9"], &["/ab", "/ab/%c3%89"]),
+        (any_case(json!({ "path": "/Ab/%c3%A9" })), &["/aB/%C3%A9", "/ab/%C3%a9"], &["/ab", "/ab/%c3%89"]),
         (any_case(json!({ "path_separated_prefix": "/Ab" })), &["/aB", "/AB/c"], &["/abc"]),
         (any_case(json!({ "path_template": "/Ab/{x}" })), &["/aB/X"], &["/ab", "/ab/x/y"]),
         // These decide for themselves, as in Envoy.
@@ -273,18 +276,14 @@ fn each_condition_on_a_header_is_envoys() {
     }
     let header = |condition: Value| json!({ "prefix": "/", "headers": [condition] });
     let exact = |name: &str, value: &str| header(json!({ "name": name, "exact_match": value }));
-    // Several values are one, joined by commas.
-    let twice = Head::get("/").header("x-a", "1").header("x-a", "2").header("x-a", "");
-    assert_matches(&exact("x-a", "1,2,"), &twice, true);
-    assert_matches(&exact("x-a", "1"), &twice, false);
     // What Envoy's own fields say.
-    let head = Head::get("/a?b").method("PUT").host("h.example:1");
+    let head = Head::get("/a?b").method("PUT").host("h.example");
     for (name, value) in [
         (":method", "PUT"),
         (":path", "/a?b"),
-        (":authority", "h.example:1"),
-        ("host", "h.example:1"),
-        ("Host", "h.example:1"),
+        (":authority", "h.example"),
+        ("host", "h.example"),
+        ("Host", "h.example"),
         (":scheme", "http"),
     ] {
         assert_matches(&exact(name, value), &head, true);
@@ -302,12 +301,12 @@ fn of_parameters() -> Vec<OfPaths> {
     vec![
         (
             exact.clone(),
-            &["/?a=1", "/?b=2&a=1", "/?a=1&a=2", "/?&&a=1"][..],
-            &["/", "/?a=2&a=1", "/?a=1%20", "/?%61=1", "/?a=%31", "/?A=1", "/?ba=1", "/?a=1;x"][..],
+            &["/?a=1", "/?b=2&a=1", "/?a=1&a=1", "/?&&a=1"][..],
+            &["/", "/?a=2", "/?a=1%20", "/?A=1", "/?ba=1", "/?a=1,x"][..],
         ),
-        (present, &["/?a", "/?a=", "/?a=x", "/?b&a"], &["/", "/?", "/?b=a", "/?%61"]),
+        (present, &["/?a", "/?a=", "/?a=x", "/?b&a"], &["/", "/?", "/?b=a"]),
         (json!({ "name": "a" }), &["/?a", "/?a=1"], &["/", "/?b"]),
-        (json!({ "name": "a", "present_match": false }), &["/", "/?b", "/?%61=1"], &["/?a", "/?a=1"]),
+        (json!({ "name": "a", "present_match": false }), &["/", "/?b"], &["/?a", "/?a=1"]),
         (
             json!({ "name": "a", "string_match": { "prefix": "X", "ignore_case": true } }),
             &["/?a=xy"],
@@ -350,26 +349,135 @@ fn a_method_is_compared_to_the_letter_and_never_overridden() {
 }
 
 #[test]
-fn a_host_is_compared_without_case_port_and_trailing_dot() {
-    let conditions = json!({ "prefix": "/", "hosts": ["API.example.", "*.Example.com", "[::1]"] });
+fn a_host_is_compared_without_case_and_with_the_ports_that_the_operator_names() {
+    let hosts =
+        ["API.example.", "b.example:8080", "C.example:*", "*.Example.com", "*.d.example:*", "[::1]:8080"];
+    let conditions = json!({ "prefix": "/", "hosts": hosts });
     for (host, expected) in [
         ("api.example", true),
-        ("API.Example:443", true),
-        ("api.example.", true),
-        ("API.example:443.", true),
+        ("API.Example", true),
+        ("b.example:8080", true),
+        ("B.example:8080", true),
+        ("b.example", false),
+        ("b.example:8081", false),
+        ("c.example", true),
+        ("c.example:443", true),
+        ("c.example:8080", true),
         ("a.example.com", true),
-        ("a.b.example.com:80", true),
+        ("a.b.example.com", true),
+        ("x.d.example:1", true),
+        ("x.d.example", true),
+        ("d.example", false),
         ("example.com", false),
         ("evilexample.com", false),
         ("a.example.com.evil.test", false),
         ("[::1]:8080", true),
+        ("[::1]", false),
         ("api.example.evil", false),
-        ("evil@api.example", false),
-        ("", false),
+        ("x:8080", false),
     ] {
         assert_matches(&conditions, &Head::get("/").host(host), expected);
         // What others say of it does not count.
         assert_matches(&conditions, &Head::get("/").host("x").header("x-forwarded-host", host), false);
+    }
+    // Envoy chooses a virtual host by the port and the dot too.
+    for host in [
+        "api.example:443",
+        "API.example:80",
+        "api.example.",
+        "b.example.:8080",
+        "c.example.",
+        "a.example.com:8443",
+        // These have no meaning that programs agree on.
+        "api.example:",
+        "api.example:x",
+        "api.example:443.",
+        "api.example:99999",
+        "evil@api.example",
+        "api.example/x",
+        "api.example,x",
+        "api.example..",
+        "",
+        "x:y",
+    ] {
+        assert_parts(&conditions, &Head::get("/").host(host));
+    }
+}
+
+/// Conditions, and requests of which it depends on the reader whether they meet them.
+#[test]
+fn a_request_that_is_a_rules_under_some_readings_alone_is_refused() {
+    let paths = |conditions: Value, paths: &[&str]| {
+        for path in paths {
+            assert_parts(&conditions, &Head::get(path));
+        }
+    };
+    paths(
+        json!({ "prefix": "/a" }),
+        &["/%61", "/%61?x", "/x/../a", "/a/../x", "//a", "/a%2f..%2fb", "/./a", "/a\\b"],
+    );
+    paths(json!({ "prefix": "/a-%c3%a9" }), &["/a-\u{e9}", "/%61-%c3%a9", "/a%2d%c3%a9"]);
+    paths(json!({ "prefix": "/a%3bb" }), &["/a;b", "/a%3Bb"]);
+    paths(json!({ "path": "/a:b" }), &["/a%3ab", "/a%3Ab"]);
+    paths(json!({ "path": "/a%3ab" }), &["/a:b"]);
+    paths(json!({ "path": "/a/b" }), &["/a;x/b", "/a/b;x", "/a/%62", "/a/b%3bx", "/a/%2562", "/a//b"]);
+    paths(json!({ "path_separated_prefix": "/a/b" }), &["/a/b;x", "/a/%62", "/a;b/b"]);
+    paths(json!({ "path_template": "/t/{x}/o" }), &["/t/1/o;x", "/t;x/1/o", "/t/1/%6f", "/t/;x/o"]);
+    paths(json!({ "safe_regex": { "regex": "/a/[0-9]+" } }), &["/a/7;x", "/%61/7", "/a/%37"]);
+    paths(json!({ "prefix": "/Ab", "case_sensitive": false }), &["/%41b", "/a%42"]);
+    let exact = json!({ "name": "a", "string_match": { "exact": "1" } });
+    for condition in [exact, json!({ "name": "a", "string_match": { "safe_regex": { "regex": "[1]" } } })] {
+        paths(
+            json!({ "prefix": "/", "query_parameters": [condition] }),
+            &[
+                "/?a=1&a=2",
+                "/?a=2&a=1",
+                "/?%61=1",
+                "/?a=%31",
+                "/?a=1;x",
+                "/?x;a=1",
+                "/?a=2;a=1",
+                "/?a[]=1",
+                "/?a%5b%5d=1",
+                "/?+a=1",
+                "/?%20a=1",
+                "/?a%00=1",
+                "/?a=2&%61=1",
+                "/?a[x]=1",
+            ],
+        );
+    }
+    let absent = json!({ "prefix": "/", "query_parameters": [{ "name": "a", "present_match": false }] });
+    paths(absent, &["/?%61=1", "/?%61", "/?b;a", "/?a[]=1"]);
+    let folded = json!({ "prefix": "/", "query_parameters": [{ "name": "a_b" }] });
+    paths(folded, &["/?a.b=1", "/?a%20b=1", "/?a+b", "/?a%5bb"]);
+    for condition in [
+        json!({ "exact_match": "1" }),
+        json!({ "exact_match": "1,2" }),
+        json!({ "exact_match": "2", "invert_match": true }),
+        json!({ "prefix_match": "1" }),
+        json!({ "suffix_match": "2" }),
+        json!({ "safe_regex_match": { "regex": "2" } }),
+        json!({ "range_match": { "start": 1, "end": 2 } }),
+        json!({ "string_match": { "contains": "," } }),
+    ] {
+        let mut condition = condition;
+        condition["name"] = json!("x-a");
+        let conditions = json!({ "prefix": "/", "headers": [condition] });
+        assert_parts(&conditions, &Head::get("/").header("x-a", "1").header("x-a", "2"));
+        assert_parts(&conditions, &Head::get("/").header("x_a", "1").header("x-a", "2"));
+    }
+    let header = json!({ "prefix": "/", "headers": [{ "name": "x-a", "exact_match": "1" }] });
+    for name in ["x_a", "x.a", "X_A", "x~a"] {
+        assert_parts(&header, &Head::get("/").header(name, "1"));
+    }
+    let host = json!({ "prefix": "/", "headers": [{ "name": "host", "exact_match": "h.example" }] });
+    for authority in ["h.example:80", "H.example", "h.example."] {
+        assert_parts(&host, &Head::get("/").host(authority));
+    }
+    let path = json!({ "prefix": "/", "headers": [{ "name": ":path", "prefix_match": "/a" }] });
+    for target in ["/%61?x", "/a;x/../b", "/;/a"] {
+        assert_parts(&path, &Head::get(target));
     }
 }
 
@@ -384,12 +492,12 @@ fn connect_is_matched_by_its_own_condition_alone() {
     let connect = Head::get("/").method("CONNECT").host("internal:443");
     assert_eq!(met(&config(&others), &connect), None);
     let mut rules = others.as_array().unwrap().clone();
-    rules.push(json!({ "name": "far", "match": { "connect_matcher": {}, "hosts": ["far.example"] } }));
+    rules.push(json!({ "name": "far", "match": { "connect_matcher": {}, "hosts": ["far.example:443"] } }));
     rules.push(json!({ "name": "near", "match": { "connect_matcher": {}, "headers": [{ "name": "x-a" }] } }));
     let config = config(&json!(rules));
     assert_eq!(met(&config, &connect), None);
-    assert_eq!(met(&config, &connect.clone().host("far.example:443")), Some(("far".into(), String::new())));
-    assert_eq!(met(&config, &connect.header("x-a", "")), Some(("near".into(), String::new())));
+    assert_eq!(met(&config, &connect.clone().host("far.example:443")), Some(("far".into(), "/".into())));
+    assert_eq!(met(&config, &connect.header("x-a", "")), Some(("near".into(), "/".into())));
     // Any other request has a path, and an extended CONNECT is one.
     assert_eq!(met(&config, &Head::get("/chat").header("upgrade", "websocket")).unwrap().0, "rules[0]");
     let only = json!([{ "name": "it", "match": { "connect_matcher": {}, "methods": ["CONNECT"] } }]);
@@ -400,7 +508,7 @@ fn connect_is_matched_by_its_own_condition_alone() {
         assert_eq!(met(&only, &head), None, "{head:?}");
     }
     let target = [(&b":method"[..], &b"CONNECT"[..]), (b":path", b"/"), (b":authority", b"h")];
-    assert!(matches!(only.rules.find(&Request::new(&target)), Met::Rule(..)));
+    assert!(matches!(only.rules.find(&only.rules.view(&Request::new(&target))), RuleMatch::Rule(_)));
 }
 
 #[test]
@@ -408,7 +516,6 @@ fn grpc_is_told_by_its_content_type() {
     for (content_type, expected) in [
         (Some("application/grpc"), true),
         (Some("application/grpc+proto"), true),
-        (Some("application/grpc-web"), false),
         (Some("application/json"), false),
         (None, false),
     ] {
@@ -419,6 +526,22 @@ fn grpc_is_told_by_its_content_type() {
         };
         assert_matches(&json!({ "prefix": "/", "grpc": {} }), &head, expected);
     }
+    // A filter behind this one may make gRPC of it, or a server may be less strict than Envoy.
+    for content_type in [
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc;x=y",
+        "Application/gRPC",
+        "application/grpcx",
+        "application/grpc, text/plain",
+    ] {
+        let head = Head::get("/").header("content-type", content_type);
+        assert_parts(&json!({ "prefix": "/", "grpc": {} }), &head);
+    }
+    let twice =
+        Head::get("/").header("content-type", "text/plain").header("content-type", "application/grpc");
+    assert_parts(&json!({ "prefix": "/", "grpc": {} }), &twice);
 }
 
 fn conditions() -> Vec<Condition> {
@@ -465,7 +588,7 @@ fn conditions() -> Vec<Condition> {
         Condition {
             field: "hosts",
             value: json!(["a.example", "*.b.example"]),
-            yes: vec![|head| head.host("A.example:1"), |head| head.host("x.b.example")],
+            yes: vec![|head| head.host("A.example"), |head| head.host("x.b.example")],
             no: vec![|head| head.host("b.example")],
         },
         Condition {
@@ -540,7 +663,7 @@ fn a_variable_is_the_decoded_text_of_its_segments() {
         for (path, tenant, rest) in [
             ("/t/acme/f/", "acme", ""),
             ("/t/Acme/f/a/b", "Acme", "a/b"),
-            ("/t/a%20b;x/f/%61/%c3%a9;y/", "a b", "a/é/"),
+            ("/t/a%20b/f/a/%c3%a9/", "a b", "a/é/"),
             ("/t/100%25/f/x", "100%", "x"),
         ] {
             let (_, path) = met(&config, &Head::get(path)).expect(path);
@@ -575,7 +698,7 @@ fn the_first_rule_that_matches_is_met_among_all_kinds() {
     let config = config(&rules);
     let head = |path: &str| Head::get(path).host("x");
     for (head, expected) in [
-        (head("/a").host("H.example:1").header("x-a", "1"), Some("host")),
+        (head("/a").host("H.example").header("x-a", "1"), Some("host")),
         (head("/a").host("i.example").header("x-a", "1"), Some("domain")),
         (head("/a/b").header("x-a", "1"), Some("header")),
         (head("/a/bb").header("x-a", "2"), Some("regex")),
@@ -601,12 +724,12 @@ fn assert_met(otherwise: &str, rules: &Value, table: &[(&str, &str)]) {
     let config = Config::parse(text.as_bytes(), &|_| None).unwrap_or_else(|problems| panic!("{problems:?}"));
     for (target, expected) in table {
         let fields =
-            [(&b":method"[..], &b"GET"[..]), (b":path", target.as_bytes()), (b":authority", b"h.example:80")];
-        let met = match config.rules.find(&Request::new(&fields)) {
-            Met::Rule(rule, path) => format!("{} {path}", rule.name),
-            Met::Ambiguous(Some(rule)) => format!("400 {}", rule.name),
-            Met::Ambiguous(None) => "400".to_owned(),
-            Met::Nothing => "nothing".to_owned(),
+            [(&b":method"[..], &b"GET"[..]), (b":path", target.as_bytes()), (b":authority", b"h.example")];
+        let met = match config.rules.find(&config.rules.view(&Request::new(&fields))) {
+            RuleMatch::Rule(rule) => rule.name.clone(),
+            RuleMatch::Ambiguous(_, Some(rule)) => format!("400 {}", rule.name),
+            RuleMatch::Ambiguous(_, None) => "400".to_owned(),
+            RuleMatch::Nothing => "nothing".to_owned(),
         };
         assert_eq!(&met, expected, "{target} under {otherwise}");
     }
@@ -622,11 +745,14 @@ fn an_ambiguous_path_is_rejected_by_the_rule_that_it_could_meet() {
         "reject",
         &rules,
         &[
-            ("/admin/x", "admin /admin/x"),
-            ("/public/../admin", "400 admin"),
-            ("/public//x", "400 public"),
+            ("/admin/x", "admin"),
+            ("/public/../admin", "400"),
+            ("/public//x", "400"),
             ("/x/../y", "400"),
             ("/public/%zz", "400"),
+            ("/public/;/x", "400"),
+            ("/public;x/y", "400 public"),
+            ("/public/x;y", "public"),
             ("/x", "nothing"),
             ("*", "400"),
         ],
@@ -634,7 +760,7 @@ fn an_ambiguous_path_is_rejected_by_the_rule_that_it_could_meet() {
 }
 
 #[test]
-fn a_path_is_judged_in_its_resolved_form_where_it_is_normalized() {
+fn an_ambiguous_path_passes_where_all_its_readings_meet_one_rule() {
     let rules = json!([
         { "name": "admin", "match": { "prefix": "/admin" } },
         { "name": "public", "match": { "prefix": "/public/" } },
@@ -643,21 +769,32 @@ fn a_path_is_judged_in_its_resolved_form_where_it_is_normalized() {
         "normalize",
         &rules,
         &[
-            ("/public/../admin/x", "admin /admin/x"),
-            ("/public/%2e%2e/admin/x", "admin /admin/x"),
-            ("/public%2F..%5cadmin", "admin /admin"),
-            ("/public/..;x/admin", "admin /admin"),
-            ("/public/%252e%252e/admin", "admin /admin"),
-            ("//admin", "admin /admin"),
-            ("/public//x", "public /public/x"),
-            ("/admin/../public/x", "public /public/x"),
+            ("/public/../admin/x", "400 admin"),
+            ("/admin/delete%2f..%2f..%2fpublic/", "400 admin"),
+            ("/public/%2e%2e/admin/x", "400 admin"),
+            ("/public%2F..%5cadmin", "400 admin"),
+            ("/public/..;x/admin", "400 admin"),
+            ("/public/%252e%252e/admin", "400 admin"),
+            ("/public/%2e%2e%2f%2e%2e/x", "400 public"),
+            ("/public//x", "public"),
+            ("/public/a/../x", "public"),
+            ("/public/a/./x/", "public"),
+            ("/public/a%2fx", "public"),
+            ("/public/a%252fx", "public"),
+            ("/public/a\\x", "public"),
+            ("/public/x/..", "400 public"),
+            ("/public/x/../", "public"),
+            ("/admin/../public/x", "400 admin"),
+            ("/admin/a/../b", "admin"),
             ("/x/../y", "nothing"),
-            ("http://H.example/admin", "admin /admin"),
-            ("http://other.example/public/", "400"),
-            ("/public/%zz", "400"),
-            ("/public/x#", "400"),
+            ("//admin", "400 admin"),
+            ("//x", "400"),
+            ("http://h.example/admin", "400"),
+            ("/public/%zz", "400 public"),
+            ("/public/x#", "400 public"),
             ("/y/%00", "400"),
-            ("/public//../x", "400"),
+            ("/public/a//../x", "public"),
+            ("/public//../x", "400 public"),
         ],
     );
 }
@@ -676,14 +813,14 @@ fn a_path_is_compared_as_it_arrives_where_the_operator_asks_for_it() {
         "match_raw",
         &rules,
         &[
-            ("/a%2Fb?c", "escaped /a%2Fb"),
+            ("/a%2Fb?c", "escaped"),
             ("/a%2fb", "nothing"),
-            ("*", "star *"),
-            ("/t//%zz", "template /t//%zz"),
-            ("/r/../x", "regex /r/../x"),
+            ("*", "star"),
+            ("/t//%zz", "template"),
+            ("/r/../x", "regex"),
             ("/%61dmin", "nothing"),
-            ("/admin;x", "admin /admin;x"),
-            ("/PUBLIC/../admin", "public /PUBLIC/../admin"),
+            ("/admin;x", "admin"),
+            ("/PUBLIC/../admin", "public"),
             ("/x#", "nothing"),
         ],
     );
@@ -701,19 +838,19 @@ fn each_rule_has_its_own_mind_about_ambiguous_paths() {
         "reject",
         &rules,
         &[
-            ("/files/a//b", "files /files/a/b"),
+            ("/files/a//b", "files"),
             ("/files/../admin", "400 admin"),
-            ("/files/../raw/x", "400 rest"),
-            ("/raw/../files/x", "files /files/x"),
+            ("/files/../raw/x", "400 files"),
+            ("/raw/../files/x", "400 files"),
             ("/admin/../files/x", "400 admin"),
-            ("/raw/a//b", "raw /raw/a//b"),
-            ("/raw/%zz", "raw /raw/%zz"),
-            ("/raw/x", "raw /raw/x"),
+            ("/raw/a//b", "raw"),
+            ("/raw/%zz", "raw"),
+            ("/raw/x", "raw"),
             ("/raw/..%2fadmin", "400 admin"),
             // It could be read as /admin, and so it is not the business of the rule for raw paths.
-            ("/raw/%zz/../../admin", "400"),
-            ("/raw/#/../../admin", "400"),
-            ("/files/%zz", "400"),
+            ("/raw/%zz/../../admin", "400 admin"),
+            ("/raw/#/../../admin", "400 admin"),
+            ("/files/%zz", "400 files"),
             ("/x//y", "400 rest"),
         ],
     );

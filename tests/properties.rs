@@ -12,8 +12,8 @@ use portcullis::gate::{Effect, Gate, StreamId, World};
 use portcullis::json::{self, Json, Number, Object};
 use portcullis::keys::{Answer, Format, KeySet, Reading};
 use portcullis::reason::Reason;
-use portcullis::request::Request;
-use portcullis::rules::{AmbiguousPaths, Met, canonical, guesses, resolved};
+use portcullis::request::{Held, PathKind, PathReadings, Request, RequestView, canonical};
+use portcullis::rules::{AmbiguousPaths, Rule, RuleMatch};
 use portcullis::time::Timestamp;
 use portcullis::token::{ClaimPath, Claims, Grants, Jws, Unverified, Verified};
 use proptest::prelude::*;
@@ -194,80 +194,6 @@ fn no_two_short_texts_say_the_same_bytes() {
 
 // --- paths ---
 
-/// The canonical form a second time: segment by segment, over a decoded copy.
-fn canonical_by_segments(target: &[u8]) -> Option<String> {
-    let path = target.split(|byte| *byte == b'?').next()?;
-    if path.iter().any(|byte| *byte <= 0x20 || *byte == 0x7f || b"\\#".contains(byte)) {
-        return None;
-    }
-    let mut decoded = Vec::new();
-    let mut at = 0;
-    while let Some(byte) = path.get(at) {
-        if *byte != b'%' {
-            decoded.push(*byte);
-            at += 1;
-            continue;
-        }
-        let value = unescaped(path, at)?;
-        decoded.push(value);
-        at += 3;
-        if value < 0x20 || value == 0x7f || b"/\\?#".contains(&value) {
-            return None;
-        }
-    }
-    // However often it is escaped: no reading of the path has an escape of what another hop would
-    // take for a path's own, or of a dot.
-    let mut text = decoded.clone();
-    loop {
-        let mut once = Vec::new();
-        let mut at = 0;
-        while at < text.len() {
-            let value = if text[at] == b'%' { unescaped(&text, at) } else { None };
-            if value.is_some_and(|value| value < 0x20 || value == 0x7f || b"/\\?#.".contains(&value)) {
-                return None;
-            }
-            once.push(value.unwrap_or(text[at]));
-            at += if value.is_some() { 3 } else { 1 };
-        }
-        if once.len() == text.len() {
-            break;
-        }
-        text = once;
-    }
-    std::str::from_utf8(&decoded).ok()?;
-    let mut segments = path.split(|byte| *byte == b'/');
-    if !segments.next()?.is_empty() {
-        return None;
-    }
-    let segments: Vec<&[u8]> = segments.collect();
-    let (last, _) = segments.split_last()?;
-    let mut out = String::new();
-    for (at, segment) in segments.iter().enumerate() {
-        let bare = segment.split(|byte| *byte == b';').next()?;
-        let mut text = String::new();
-        let mut at_byte = 0;
-        while let Some(byte) = bare.get(at_byte) {
-            let escaped = *byte == b'%';
-            let value = if escaped { unescaped(bare, at_byte)? } else { *byte };
-            at_byte += if escaped { 3 } else { 1 };
-            match char::from(value) {
-                letter @ ('A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '.' | '_' | '~') => text.push(letter),
-                letter if !escaped && letter.is_ascii() => text.push(letter),
-                _ => text.push_str(&format!("%{value:02X}")),
-            }
-        }
-        let is_last = at + 1 == segments.len();
-        // Escaped or not, what follows a semicolon is a parameter to some hop.
-        let dots = text.split("%3B").next()?;
-        if dots == "." || dots == ".." || (text.is_empty() && !(is_last && last.is_empty())) {
-            return None;
-        }
-        out.push('/');
-        out.push_str(&text);
-    }
-    Some(out)
-}
-
 fn unescaped(text: &[u8], at: usize) -> Option<u8> {
     hex_pair(text, at + 1)
 }
@@ -346,177 +272,119 @@ proptest! {
     #![proptest_config(cases(20_000))]
 
     #[test]
-    fn a_canonical_path_is_one_and_stays(target in any_target()) {
-        let path = canonical(&target).ok();
-        let other = canonical_by_segments(&target);
-        prop_assert_eq!(path.as_deref(), other.as_deref());
-        let Some(path) = path else { return Ok(()) };
-        let again = canonical(path.as_bytes());
-        prop_assert_eq!(again.as_deref(), Ok(&*path));
-        let lower = path.to_ascii_lowercase();
-        prop_assert!(path.starts_with('/') && !path.contains("//") && path.is_ascii());
-        prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
-        for never in ["%2f", "%5c", "%2e", "%00", "%252f", "%255c", "%252e", "\\", ";", "?", "#", " "] {
-            prop_assert!(!lower.contains(never), "{path} has {never}");
+    fn a_rule_has_one_form(path in any_target()) {
+        let path = String::from_utf8_lossy(&path);
+        let Ok(form) = canonical(&path) else { return Ok(()) };
+        let again = canonical(&form);
+        prop_assert_eq!(again.as_deref(), Ok(&*form));
+        prop_assert!(form.starts_with('/') && !form.contains("//") && form.is_ascii());
+        let lower = form.to_ascii_lowercase();
+        for never in ["%2f", "%5c", "%2e", "%00", "%252f", "%255c", "%252e", "\\", "#", " "] {
+            prop_assert!(!lower.contains(never), "{form} has {never}");
         }
     }
-}
-
-/// The resolved form a second time: in all orders of its steps, over units instead of bytes.
-fn resolved_by_units(target: &[u8], host: &str) -> Option<String> {
-    let mut path = target.split(|byte| *byte == b'?').next()?;
-    if path.first() != Some(&b'/') {
-        let text = std::str::from_utf8(path).ok()?;
-        let scheme =
-            ["http://", "https://"].into_iter().find(|scheme| text.to_lowercase().starts_with(scheme))?;
-        let rest = &text[scheme.len()..];
-        let (authority, tail) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
-        // The hosts that the targets of these tests name.
-        if authority.to_lowercase() != host {
-            return None;
-        }
-        path = tail.as_bytes();
-    }
-    let cut: Vec<u8> = {
-        let slashes = |byte: &u8| matches!(byte, b'/' | b'\\');
-        let bare =
-            path.split(slashes).map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
-        bare.collect::<Vec<_>>().join(&b'/')
-    };
-    let mut forms = Vec::new();
-    for text in [path.to_vec(), cut] {
-        for merge_first in [true, false] {
-            forms.push(resolve_units(text.clone(), merge_first)?);
-        }
-    }
-    forms.dedup();
-    let [form] = &forms[..] else { return None };
-    (canonical_by_segments(form.as_bytes()).as_ref() == Some(form)).then(|| form.clone())
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Unit {
-    Slash,
-    Bare(u8),
-    Escaped(u8),
-}
-
-fn units(text: &[u8]) -> Option<Vec<Unit>> {
-    let mut units = Vec::new();
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        let (value, escaped) = if *byte == b'%' { (unescaped(text, at)?, true) } else { (*byte, false) };
-        at += if escaped { 3 } else { 1 };
-        units.push(match value {
-            b'/' | b'\\' => Unit::Slash,
-            0..=0x1f | 0x7f | b'?' | b'#' => return None,
-            b' ' if !escaped => return None,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Unit::Bare(value),
-            _ if escaped || value >= 0x80 => Unit::Escaped(value),
-            _ => Unit::Bare(value),
-        });
-    }
-    Some(units)
-}
-
-/// What the units say to a hop that decodes them.
-fn said(units: &[Unit]) -> Vec<u8> {
-    units
-        .iter()
-        .map(|unit| match unit {
-            Unit::Slash => b'/',
-            Unit::Bare(value) | Unit::Escaped(value) => *value,
-        })
-        .collect()
-}
-
-fn written(units: &[Unit], percent: &str) -> String {
-    units
-        .iter()
-        .map(|unit| match unit {
-            Unit::Slash => "/".to_owned(),
-            Unit::Bare(value) => char::from(*value).to_string(),
-            Unit::Escaped(b'%') => percent.to_owned(),
-            Unit::Escaped(value) => format!("%{value:02X}"),
-        })
-        .collect()
-}
-
-/// Whether something that is not data comes out when this is decoded again and again.
-fn hides_something(mut text: Vec<u8>) -> bool {
-    loop {
-        let mut once = Vec::new();
-        let mut at = 0;
-        while at < text.len() {
-            let value = if text[at] == b'%' { unescaped(&text, at) } else { None };
-            if value.is_some_and(|value| value < 0x20 || value == 0x7f || b"/\\?#.".contains(&value)) {
-                return true;
-            }
-            once.push(value.unwrap_or(text[at]));
-            at += if value.is_some() { 3 } else { 1 };
-        }
-        if once.len() == text.len() {
-            return false;
-        }
-        text = once;
-    }
-}
-
-fn resolve_units(mut text: Vec<u8>, merge_first: bool) -> Option<String> {
-    let units = loop {
-        let units = units(&text)?;
-        std::str::from_utf8(&said(&units)).ok()?;
-        if !hides_something(said(&units)) {
-            break units;
-        }
-        text = written(&units, "%").into_bytes();
-    };
-    let segments = units.split(|unit| *unit == Unit::Slash).skip(1);
-    let mut names: Vec<(String, String)> = segments
-        .map(|segment| {
-            let bare = segment.split(|unit| *unit == Unit::Bare(b';')).next().unwrap_or_default();
-            let dots = said(bare).split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
-            (written(bare, "%25"), String::from_utf8_lossy(&dots).into_owned())
-        })
-        .collect();
-    let open = names.last().is_some_and(|(name, dots)| name.is_empty() || dots == "." || dots == "..");
-    if merge_first {
-        names.retain(|(name, _)| !name.is_empty());
-    }
-    let mut kept: Vec<String> = Vec::new();
-    for (name, dots) in names {
-        match dots.as_str() {
-            "." => {}
-            ".." => drop(kept.pop()),
-            _ => kept.push(name),
-        }
-    }
-    kept.retain(|name| !name.is_empty());
-    let joined = kept.join("/");
-    Some(if joined.is_empty() { "/".to_owned() } else { format!("/{joined}{}", if open { "/" } else { "" }) })
-}
-
-proptest! {
-    #![proptest_config(cases(20_000))]
 
     #[test]
-    fn a_resolved_path_is_canonical_and_the_same_in_every_order(target in any_target()) {
-        let form = resolved(&target, Some("h"));
-        let other = resolved_by_units(&target, "h");
-        prop_assert_eq!(form.as_deref(), other.as_deref());
-        if let Ok(path) = canonical(&target) {
-            prop_assert_eq!(form.as_deref(), Some(&*path), "an unambiguous path is resolved");
+    fn the_readings_of_a_path_are_all_that_the_steps_come_to(target in any_target()) {
+        let readings = PathReadings::of(&target, true);
+        if readings.kind() == PathKind::Excessive {
+            return Ok(());
         }
-        if let Some(form) = form {
-            let again = canonical(form.as_bytes());
-            prop_assert_eq!(again.as_deref(), Ok(&*form));
-            let again = resolved(form.as_bytes(), None);
-            prop_assert_eq!(again.as_deref(), Some(&*form));
+        let mut found = BTreeSet::new();
+        for reading in readings.iter() {
+            let last = if reading.is_stable() { 2 } else { reading.decoded };
+            let bytes = match reading.decoded {
+                0 => reading.text.as_bytes().to_vec(),
+                _ => decoded_once(reading.text.as_bytes()),
+            };
+            found.extend((reading.decoded..=last).map(|level| (level, bytes.clone())));
         }
-        for guess in guesses(&target) {
-            prop_assert!(guess.starts_with('/'), "{}", guess);
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let path = String::from_utf8_lossy(path);
+        prop_assert_eq!(found, all_readings(path.as_bytes()), "{}", path);
+        // What is clear hides nothing in any of them.
+        if readings.kind() == PathKind::Clear {
+            for reading in readings.iter() {
+                prop_assert!(!reading.text.contains("//") && !reading.text.contains('\\'), "{}", path);
+                prop_assert!(reading.text.split('/').all(|segment| segment != "." && segment != ".."), "{}", path);
+            }
         }
     }
+}
+
+/// What a path may be taken for, a second time: over bytes, each with how often they were decoded.
+fn all_readings(path: &[u8]) -> BTreeSet<(usize, Vec<u8>)> {
+    let mut sent = path.to_vec();
+    for at in 0..sent.len() {
+        if sent[at] == b'%' && unescaped(&sent, at).is_some() {
+            sent[at + 1..at + 3].make_ascii_uppercase();
+        }
+    }
+    let mut all = BTreeSet::from([(0, sent)]);
+    loop {
+        let mut more = all.clone();
+        for (level, bytes) in &all {
+            if *level == 0 {
+                more.insert((0, with_unreserved(bytes)));
+            }
+            if *level < 2 {
+                more.insert((level + 1, decoded_once(bytes)));
+            }
+            let segments: Vec<&[u8]> = bytes.split(|byte| *byte == b'/').collect();
+            let cut: Vec<&[u8]> =
+                segments.iter().map(|segment| segment.split(|byte| *byte == b';').next().unwrap()).collect();
+            more.insert((*level, cut.join(&b'/')));
+            more.insert((
+                *level,
+                bytes.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect(),
+            ));
+            let mut merged = bytes.clone();
+            merged.dedup_by(|one, other| *one == b'/' && *other == b'/');
+            more.insert((*level, merged));
+            if bytes.windows(2).any(|pair| pair == b"/.") {
+                more.extend([true, false].map(|slash| (*level, without_dots(&segments[1..], slash))));
+            }
+        }
+        if more.len() == all.len() {
+            return all;
+        }
+        all = more;
+    }
+}
+
+fn without_dots(segments: &[&[u8]], slash: bool) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for segment in segments {
+        match *segment {
+            b"." => {}
+            b".." => drop(kept.pop()),
+            name => kept.push(name),
+        }
+    }
+    let dots = matches!(segments.last(), Some(&(b"." | b"..")));
+    if dots && (slash || kept.is_empty()) {
+        kept.push(b"");
+    }
+    kept.iter().flat_map(|segment| [b"/", *segment].concat()).collect()
+}
+
+fn decoded_once(text: &[u8]) -> Vec<u8> {
+    decoded_where(text, |_| true)
+}
+
+fn with_unreserved(text: &[u8]) -> Vec<u8> {
+    decoded_where(text, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}
+
+fn decoded_where(text: &[u8], which: impl Fn(u8) -> bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let value = if text[at] == b'%' { unescaped(text, at).filter(|value| which(*value)) } else { None };
+        out.push(value.unwrap_or(text[at]));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    out
 }
 
 // --- the index of rules ---
@@ -591,47 +459,48 @@ fn any_rules() -> impl Strategy<Value = Value> {
 
 fn any_rule_target() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::collection::vec(
-        select(&["/a", "/b", "/ab", "/A", "/a.b", "/%20", "/abc", "/", "b", "/x", "/a-", "/%61", "?q"][..]),
+        select(
+            &[
+                "/a", "/b", "/ab", "/A", "/a.b", "/%20", "/abc", "/", "b", "/x", "/a-", "/%61", "/a:b",
+                "/a%3Ab", "/%2525", ";x", "?q",
+            ][..],
+        ),
         1..5,
     );
     let clear = pieces.prop_map(|pieces| format!("/{}", pieces.concat()).replace("//", "/").into_bytes());
     prop_oneof![4 => clear, 1 => any_target()]
 }
 
-/// The first rule that matches, found by trying one after the other.
+/// The first rule that may match, found by trying one after the other, and whether it is sure.
 fn first_by_trying(config: &Config, otherwise: &str, request: &Request<'_>) -> String {
+    let policy = |rule: &Rule| match rule.ambiguous_paths {
+        Some(AmbiguousPaths::Reject) => "reject",
+        Some(AmbiguousPaths::Normalize) => "normalize",
+        Some(AmbiguousPaths::MatchRaw) => "match_raw",
+        None => otherwise,
+    };
     let target = request.target().expect("a target");
-    let raw = String::from_utf8_lossy(target.split(|byte| *byte == b'?').next().unwrap_or_default());
-    let clear = canonical(target).ok();
-    let form = resolved(target, request.first(":authority").and_then(|host| std::str::from_utf8(host).ok()));
+    let view = RequestView::new(request, PathReadings::of(target, true));
+    let as_sent = RequestView::new(request, PathReadings::as_sent(target));
+    let kind = view.path().kind();
+    let takes = |policy: &str| match policy {
+        "reject" => kind == PathKind::Clear,
+        "normalize" => matches!(kind, PathKind::Clear | PathKind::Suspicious),
+        _ => kind != PathKind::Excessive,
+    };
+    let mut policies = config.rules.iter().map(policy).chain([otherwise]);
+    if kind == PathKind::Excessive || (kind != PathKind::Clear && policies.all(|policy| policy == "reject")) {
+        return "400".to_owned();
+    }
     for rule in config.rules.iter() {
-        let policy = match rule.ambiguous_paths {
-            Some(AmbiguousPaths::Reject) => "reject",
-            Some(AmbiguousPaths::Normalize) => "normalize",
-            Some(AmbiguousPaths::MatchRaw) => "match_raw",
-            None => otherwise,
-        };
-        let holds = |path: &str| rule.matches.holds(request, path);
-        let met = |path: &str| format!("{} {path}", rule.name);
-        match (policy, &clear, &form) {
-            ("match_raw", ..) if holds(&raw) => return met(&raw),
-            ("match_raw", ..) => {}
-            (_, Some(path), _) if holds(path) => return met(path),
-            (_, Some(_), _) => {}
-            ("normalize", None, Some(form)) if holds(form) => return met(form),
-            ("reject", None, Some(form)) if holds(form) || holds(&raw) => {
-                return format!("400 {}", rule.name);
-            }
-            (_, None, None) if holds(&raw) || guesses(target).iter().any(|path| holds(path)) => {
-                return "400".to_owned();
-            }
-            _ => {}
+        let policy = policy(rule);
+        match rule.matches.held(if policy == "match_raw" { &as_sent } else { &view }) {
+            Held::Never => {}
+            Held::Always if takes(policy) => return rule.name.clone(),
+            Held::Always | Held::Depends => return format!("400 {}", rule.name),
         }
     }
-    match (otherwise, clear, form) {
-        (_, Some(_), _) | ("match_raw", ..) | ("normalize", _, Some(_)) => "nothing".to_owned(),
-        _ => "400".to_owned(),
-    }
+    if takes(otherwise) { "nothing".to_owned() } else { "400".to_owned() }
 }
 
 proptest! {
@@ -643,7 +512,7 @@ proptest! {
         otherwise in select(&["reject", "normalize", "match_raw"][..]),
         targets in prop::collection::vec(any_rule_target(), 1..8),
         method in select(&["GET", "POST"][..]),
-        host in select(&["h.example", "x.a.example", "i.example", "none"][..]),
+        host in select(&["h.example", "x.a.example", "i.example", "none", "h.example:80", "x.a.example."][..]),
         header in select(&[None, Some("1"), Some("2"), Some("12"), Some("")][..]),
     ) {
         let text = json!({ "providers": {}, "rules": rules, "ambiguous_paths": otherwise }).to_string();
@@ -654,11 +523,11 @@ proptest! {
                 vec![(b":method", method.as_bytes()), (b":path", target), (b":authority", host.as_bytes())];
             fields.extend(header.map(|value| (&b"x-a"[..], value.as_bytes())));
             let request = Request::new(&fields);
-            let found = match config.rules.find(&request) {
-                Met::Rule(rule, path) => format!("{} {path}", rule.name),
-                Met::Ambiguous(Some(rule)) => format!("400 {}", rule.name),
-                Met::Ambiguous(None) => "400".to_owned(),
-                Met::Nothing => "nothing".to_owned(),
+            let found = match config.rules.find(&config.rules.view(&request)) {
+                RuleMatch::Rule(rule) => rule.name.clone(),
+                RuleMatch::Ambiguous(_, Some(rule)) => format!("400 {}", rule.name),
+                RuleMatch::Ambiguous(_, None) => "400".to_owned(),
+                RuleMatch::Nothing => "nothing".to_owned(),
             };
             prop_assert_eq!(&found, &first_by_trying(&config, otherwise, &request), "{} of {}", String::from_utf8_lossy(target), rules);
         }

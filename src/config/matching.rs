@@ -3,9 +3,10 @@
 use super::fields::{Fields, Item};
 use super::text::{expression, regex, text_match};
 use crate::json::{Json, Number};
+use crate::request::{Authority, canonical};
 use crate::rules::{
-    AmbiguousPaths, HeaderMatch, HostMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, Template,
-    UriTemplate, ValueMatch, canonical,
+    AmbiguousPaths, HeaderMatch, HostMatch, HostName, HostPort, Match, PathMatch, PathRegex, QueryMatch,
+    QueryValue, Template, UriTemplate, ValueMatch,
 };
 use crate::text::{TextMatch, literal_prefix};
 
@@ -105,7 +106,7 @@ fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
     if raw {
         return Some(text.to_owned());
     }
-    match canonical(text.as_bytes()) {
+    match canonical(text) {
         Ok(path) => Some(path.into_owned()),
         Err(ambiguous) => {
             item.error(format!("no request path can match: {ambiguous}"));
@@ -169,28 +170,31 @@ fn hosts(item: &Item<'_>) -> Option<Vec<HostMatch>> {
     Some(items.iter().filter_map(host).collect())
 }
 
-/// `api.example.com` or `*.example.com`.
+/// `api.example.com`, `api.example.com:8080`, `api.example.com:*`, and each with `*.` before it.
 fn host(item: &Item<'_>) -> Option<HostMatch> {
     let text = item.text()?;
-    let (under, name) = match text.strip_prefix("*.") {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, "*")) => (name, HostPort::Any),
+        Some((name, port)) if !port.contains(']') => (name, HostPort::This(port.to_owned())),
+        _ => (text, HostPort::None),
+    };
+    let (under, name) = match name.strip_prefix("*.") {
         Some(name) => (true, name),
-        None => (false, text),
+        None => (false, name),
     };
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let sound = match address {
-        Some(address) => !under && address.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b)),
-        None => name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let whole = match &port {
+        HostPort::This(port) => format!("{name}:{port}"),
+        HostPort::None | HostPort::Any => name.to_owned(),
     };
-    if name.contains(':') && address.is_none() {
-        item.error("is compared without a port; leave it out");
+    let Some(authority) = Authority::parse(whole.as_bytes()).filter(|_| !(under && name.starts_with('[')))
+    else {
+        item.error("is not a host; write it as api.example.com, api.example.com:8080, api.example.com:* for every port, or *.example.com for all hosts under it");
         return None;
-    }
-    if !sound || name.is_empty() {
-        item.error("is not a host; write it as api.example.com, or *.example.com for all hosts under it");
-        return None;
-    }
-    Some(if under { HostMatch::Under(format!(".{name}")) } else { HostMatch::Exact(name) })
+    };
+    let name = authority.host().to_owned();
+    let name = if under { HostName::Under(format!(".{name}")) } else { HostName::Exact(name) };
+    Some(HostMatch { name, port })
 }
 
 /// Envoy's `HeaderMatcher`.
@@ -248,7 +252,7 @@ fn header_name(item: &Item<'_>) -> Option<String> {
     match name.strip_prefix(':') {
         Some("path") => item.report.warning(
             &item.path,
-            "is compared as it arrives, with its query: other spellings get around it; use \"path\", \"prefix\" or \"path_template\"",
+            "is compared with its query, and every other spelling of the path is refused; use \"path\", \"prefix\" or \"path_template\"",
         ),
         Some("method" | "authority" | "scheme") => {}
         Some(_) => {

@@ -28,9 +28,9 @@ use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
-use crate::request::Request;
+use crate::request::{Request, RequestView};
 use crate::revocation::{self, ListId, StatusError, StatusList};
-use crate::rules::{Authorize, Bindings, Met, Mode, ProviderId, Requirement, Rule, canonical, host_of};
+use crate::rules::{Authorize, Bindings, Mode, ProviderId, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
 use crate::token::Jws;
 
@@ -405,12 +405,14 @@ impl Gate {
         let config = Rc::clone(&self.config);
         let mut allow = Allow { remove: self.reserved.among(request.fields()), ..Allow::default() };
         allow.state.selection = config.filter_state;
-        let (met, path) = match config.rules.find(request) {
-            Met::Rule(rule, path) => (Some(rule), Some(path)),
-            Met::Nothing => (None, None),
-            Met::Ambiguous(rule) => {
-                let denial = self.denial(Reason::PathAmbiguous, None);
-                return self.refuse(denial, rule, None, allow);
+        let view = config.rules.view(request);
+        let met = match config.rules.find(&view) {
+            RuleMatch::Rule(rule) => Some(rule),
+            RuleMatch::Nothing => None,
+            // Whatever its mode: a request that may be another rule's is not this rule's to let through.
+            RuleMatch::Ambiguous(reason, rule) => {
+                let denial = self.denial(reason, None);
+                return deny(denial, State { rule, ..allow.state });
             }
         };
         if config.bypass_cors_preflight && is_preflight(request) {
@@ -442,8 +444,7 @@ impl Gate {
                 self.refuse(unmatched(), None, None, allow)
             };
         };
-        // Another rule has matched the path than the one that the route chose.
-        let path = path.filter(|_| matched == Some(rule.id));
+        let is_matched = matched == Some(rule.id);
         let Some(requirement) = &rule.requires else {
             if scopes.is_empty() {
                 allow.state.rule = Some(rule);
@@ -515,7 +516,7 @@ impl Gate {
         };
         let principal = accepted.first().map(|(id, verdict)| (*id, Rc::clone(verdict)));
         if rule.authorize.is_some() || !scopes.is_empty() {
-            let bound = Bound { request, rule: &rule, path };
+            let bound = Bound { view: &view, rules: &config.rules, rule: &rule, is_matched };
             let refused = match &principal {
                 Some((_, verdict)) => {
                     authorized(verdict, &rule, &scopes, &bound).err().map(|why| (why, true))
@@ -584,10 +585,16 @@ impl Gate {
         let decision = if report { Decision::WouldDeny } else { Decision::Deny };
         let state = State { decision, reason: Some(denial.reason), rule, provider, ..allow.state };
         if !report {
-            return Outcome::Deny(Refusal { denial, state });
+            return deny(denial, state);
         }
         Outcome::Allow(Allow { state, ..allow })
     }
+}
+
+/// Refuses a request.
+fn deny(denial: Denial, state: State) -> Outcome {
+    let state = State { decision: Decision::Deny, reason: Some(denial.reason), ..state };
+    Outcome::Deny(Refusal { denial, state })
 }
 
 /// Whether a browser asks whether it may send a request of another origin (Fetch, CORS-preflight).
@@ -628,31 +635,28 @@ fn challenge(authorize: Option<&Authorize>, scopes: &[String]) -> Option<String>
 
 /// What a request binds for the conditions of a rule.
 struct Bound<'a, 'r> {
-    request: &'a Request<'r>,
+    view: &'a RequestView<'r>,
+    rules: &'a Rules,
     rule: &'a Rule,
-    /// The path as the rule compared it; none where the route chose the rule.
-    path: Option<Cow<'r, str>>,
+    /// Whether the request met the rule; otherwise its route named it.
+    is_matched: bool,
 }
 
 impl Bindings for Bound<'_, '_> {
     fn path_variable(&self, name: &str) -> Option<Cow<'_, str>> {
-        match &self.path {
-            Some(path) => self.rule.matches.variable(name, path),
-            None => {
-                let path = canonical(self.request.target()?).ok()?;
-                Some(Cow::Owned(self.rule.matches.variable(name, &path)?.into_owned()))
-            }
-        }
+        let fits = self.is_matched || self.rules.fits(self.rule, self.view);
+        fits.then(|| self.rules.path_variable(self.rule, name, self.view)).flatten()
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut values = self.request.all(name);
+        let mut values = self.view.request().all(name);
         let value = std::str::from_utf8(values.next()?).ok()?;
         values.next().is_none().then_some(Cow::Borrowed(value))
     }
 
     fn host(&self) -> Option<Cow<'_, str>> {
-        host_of(self.request)
+        let authority = self.view.authority().filter(|authority| !authority.ends_with_dot())?;
+        Some(Cow::Borrowed(authority.host()))
     }
 }
 

@@ -1,6 +1,17 @@
-//! A request as the gate sees it: its header fields, and what the host can tell besides.
+//! A request as the gate sees it: its header fields, what the host can tell besides, and the readings of
+//! its parts.
+
+mod authority;
+mod parameters;
+mod path;
+mod readings;
 
 use std::fmt;
+
+pub use authority::Authority;
+pub use parameters::{Decoding, ParameterReading};
+pub use path::{Ambiguous, PathKind, PathReading, PathReadings, canonical, decoded, text_of};
+pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
 pub type Field<'a> = (&'a [u8], &'a [u8]);
@@ -42,6 +53,15 @@ impl Surroundings for Nowhere {
     fn route_metadata(&self, _: &str) -> Metadata {
         Metadata::Absent
     }
+}
+
+/// Whether a server may take two header names for one: CGI and its heirs drop the case, and make one
+/// character of everything that is neither a letter nor a digit.
+pub fn is_same_folded(one: &[u8], other: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| {
+        a.eq_ignore_ascii_case(b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// The head of a request.
@@ -111,12 +131,29 @@ impl<'a> Request<'a> {
         self.method() == b"CONNECT"
     }
 
-    /// Whether the client speaks gRPC, and so expects a gRPC status.
+    /// Whether the client speaks gRPC, and so expects a gRPC status. As Envoy tells it: `application/grpc`,
+    /// with a suffix such as `+proto` or without.
     pub fn is_grpc(&self) -> bool {
-        self.first("content-type").is_some_and(|value| {
+        let rest = self.first("content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
+    }
+
+    /// Whether it is a gRPC request: for Envoy, and for a program that is less strict about the media type
+    /// or translates gRPC-Web, as Envoy's own filter does.
+    pub fn grpc_held(&self) -> Held {
+        let mut types = self.all("content-type");
+        let loosely = |value: &[u8]| {
             value
-                .strip_prefix(b"application/grpc")
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-        })
+                .trim_ascii_start()
+                .get(..16)
+                .is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+        };
+        match (types.next(), types.next()) {
+            (None, _) => Held::Never,
+            (Some(_), None) if self.is_grpc() => Held::Always,
+            (Some(value), None) if !loosely(value) => Held::Never,
+            (Some(one), Some(two)) if !loosely(one) && !types.chain([two]).any(loosely) => Held::Never,
+            _ => Held::Depends,
+        }
     }
 }

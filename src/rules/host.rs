@@ -1,52 +1,58 @@
-//! Hosts, in the one form in which they are compared.
+//! Conditions on the host that a request is for.
 
-use std::borrow::Cow;
+use crate::request::{Authority, Held};
 
-use crate::request::Request;
-
-/// A condition on the host that a request is for.
+/// A condition on the host, compared without case.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum HostMatch {
-    /// It is this one.
+pub struct HostMatch {
+    /// The name.
+    pub name: HostName,
+    /// The port.
+    pub port: HostPort,
+}
+
+/// The name of a host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostName {
+    /// This one.
     Exact(String),
-    /// It ends with this text, which begins with a dot, and is longer: `*.example.com`.
+    /// One that ends with this text, which begins with a dot, and is longer: `*.example.com`.
     Under(String),
 }
 
+/// What the operator vouches for about ports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostPort {
+    /// Nothing: `name`. Envoy and others may take `name:8080` for another host, or for this one.
+    None,
+    /// `name:8080` is this host.
+    This(String),
+    /// `name` is this host with any port, and with none.
+    Any,
+}
+
 impl HostMatch {
-    pub(super) fn holds(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(own) => host == own,
-            Self::Under(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-        }
+    /// Whether one of these is the host of a request.
+    pub(super) fn any_held(hosts: &[Self], authority: Option<&Authority<'_>>) -> Held {
+        let Some(authority) = authority else { return Held::Never };
+        hosts.iter().map(|host| host.held(authority)).fold(Held::Never, Held::or)
     }
-}
 
-/// The host that a request is for: in lower case, without port and trailing dot.
-pub fn host_of<'r>(request: &Request<'r>) -> Option<Cow<'r, str>> {
-    host_name(request.first(":authority")?)
-}
-
-/// The host of an authority: in lower case, without port and trailing dot.
-pub(super) fn host_name(authority: &[u8]) -> Option<Cow<'_, str>> {
-    let text = std::str::from_utf8(authority).ok()?;
-    // A dot behind the port is no host name's, and yet some hop drops it.
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !open_bracket(host) => host,
-        _ => text,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    Some(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    })
-}
-
-/// Whether what follows is inside of an IPv6 address.
-fn open_bracket(text: &str) -> bool {
-    text.starts_with('[') && !text.ends_with(']')
+    fn held(&self, authority: &Authority<'_>) -> Held {
+        let name = match &self.name {
+            HostName::Exact(own) => authority.host() == own,
+            HostName::Under(suffix) => {
+                authority.host().len() > suffix.len() && authority.host().ends_with(suffix.as_str())
+            }
+        };
+        let port = match (&self.port, authority.port()) {
+            (HostPort::None, None) | (HostPort::Any, _) => Held::Always,
+            (HostPort::None, Some(_)) => Held::Depends,
+            (HostPort::This(own), port) => Held::from(port == Some(own)),
+        };
+        let dot = if authority.ends_with_dot() { Held::Depends } else { Held::Always };
+        Held::from(name) & port & dot
+    }
 }
 
 #[cfg(test)]
@@ -54,39 +60,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_has_one_form() {
-        for (authority, expected) in [
-            ("api.example", "api.example"),
-            ("API.Example", "api.example"),
-            ("api.example:443", "api.example"),
-            ("api.example:", "api.example"),
-            ("api.example.", "api.example"),
-            ("API.example.:443", "api.example"),
-            ("API.example:443.", "api.example"),
-            ("[::1]:443", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("[2001:DB8::1]", "[2001:db8::1]"),
-            ("127.0.0.1:80", "127.0.0.1"),
-            ("user@api.example", "user@api.example"),
-            ("", ""),
+    fn a_host_is_met_with_the_ports_that_the_operator_names() {
+        use Held::{Always, Depends, Never};
+        let exact = |port| HostMatch { name: HostName::Exact("a.example".to_owned()), port };
+        let this = || HostPort::This("8080".to_owned());
+        for (authority, none, own, any) in [
+            ("a.example", Always, Never, Always),
+            ("A.Example", Always, Never, Always),
+            ("a.example:8080", Depends, Always, Always),
+            ("a.example:8081", Depends, Never, Always),
+            ("a.example:80", Depends, Never, Always),
+            ("a.example.", Depends, Never, Depends),
+            ("a.example.:8080", Depends, Depends, Depends),
+            ("b.example", Never, Never, Never),
+            ("b.example:8080", Never, Never, Never),
+            ("xa.example", Never, Never, Never),
         ] {
-            assert_eq!(host_name(authority.as_bytes()).as_deref(), Some(expected), "{authority}");
+            let authority = Authority::parse(authority.as_bytes()).unwrap();
+            let held = [exact(HostPort::None), exact(this()), exact(HostPort::Any)]
+                .map(|host| host.held(&authority));
+            assert_eq!(held, [none, own, any], "{authority:?}");
         }
-        assert_eq!(host_name(b"\xff"), None);
+        let both = [exact(HostPort::None), exact(this())];
+        let authority = Authority::parse(b"a.example:8080").unwrap();
+        assert_eq!(HostMatch::any_held(&both, Some(&authority)), Always);
+        assert_eq!(HostMatch::any_held(&both, None), Never);
     }
 
     #[test]
     fn a_wildcard_takes_at_least_one_label() {
-        let under = HostMatch::Under(".example.com".to_owned());
+        let under = HostMatch { name: HostName::Under(".example.com".to_owned()), port: HostPort::None };
         for (host, expected) in [
-            ("a.example.com", true),
-            ("a.b.example.com", true),
-            ("example.com", false),
-            (".example.com", false),
-            ("aexample.com", false),
-            ("a.example.com.evil.com", false),
+            ("a.example.com", Held::Always),
+            ("a.b.example.com", Held::Always),
+            ("example.com", Held::Never),
+            ("aexample.com", Held::Never),
+            ("a.example.com.evil.com", Held::Never),
+            ("a.example.com:8080", Held::Depends),
         ] {
-            assert_eq!(under.holds(host), expected, "{host}");
+            let authority = Authority::parse(host.as_bytes()).unwrap();
+            assert_eq!(under.held(&authority), expected, "{host}");
         }
     }
 }

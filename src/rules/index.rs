@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::HostMatch;
-use super::matcher::{Facts, Match, PathMatch};
+use super::host::HostName;
+use super::matcher::{Match, PathMatch};
 use super::template::{Segment, Template};
+use crate::request::RequestView;
 
 /// The place of a rule in the list of all.
 pub(super) type Rank = u32;
@@ -30,7 +31,7 @@ struct Trees {
     in_use: bool,
 }
 
-/// The first rule of those that were tried, and that held.
+/// The first rule of those that were tried, and that may be for the request.
 pub(super) struct First(Option<Rank>);
 
 impl Index {
@@ -46,18 +47,18 @@ impl Index {
         }
     }
 
-    /// Goes through the rules that may be for this path, in no order. `holds` says of one whether it is for
-    /// the request; it is only asked of rules that come before the first that is known to be.
+    /// Goes through the rules that may be for this path, in no order. `holds` says of one whether it may be
+    /// for the request; it is only asked of rules that come before the first of which it said so.
     pub(super) fn search(
         &self,
         path: &str,
-        facts: &Facts<'_>,
+        view: &RequestView<'_>,
         first: &mut First,
         holds: &mut dyn FnMut(Rank) -> bool,
     ) {
-        self.exact.search(path, facts, first, holds);
+        self.exact.search(path, view, first, holds);
         if self.any_case.in_use {
-            self.any_case.search(&path.to_ascii_lowercase(), facts, first, holds);
+            self.any_case.search(&path.to_ascii_lowercase(), view, first, holds);
         }
     }
 }
@@ -107,10 +108,16 @@ impl Trees {
         }
     }
 
-    fn search(&self, path: &str, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Rank) -> bool) {
-        self.texts.search(path, &mut |bucket| bucket.search(facts, first, holds));
+    fn search(
+        &self,
+        path: &str,
+        view: &RequestView<'_>,
+        first: &mut First,
+        holds: &mut dyn FnMut(Rank) -> bool,
+    ) {
+        self.texts.search(path, &mut |bucket| bucket.search(view, first, holds));
         if let Some(rest) = path.strip_prefix('/') {
-            self.templates.search(0, Some(rest), &mut |bucket| bucket.search(facts, first, holds));
+            self.templates.search(0, Some(rest), &mut |bucket| bucket.search(view, first, holds));
         }
     }
 }
@@ -134,9 +141,9 @@ impl Bucket {
         let rules = self.0.get_or_insert_default();
         if !matches.hosts.is_empty() {
             for host in &matches.hosts {
-                let (map, name) = match host {
-                    HostMatch::Exact(name) => (&mut rules.hosts, name),
-                    HostMatch::Under(suffix) => (&mut rules.domains, suffix),
+                let (map, name) = match &host.name {
+                    HostName::Exact(name) => (&mut rules.hosts, name),
+                    HostName::Under(suffix) => (&mut rules.domains, suffix),
                 };
                 map.entry(name.clone()).or_default().push(at);
             }
@@ -151,11 +158,11 @@ impl Bucket {
         rules.others.push(at);
     }
 
-    fn search(&self, facts: &Facts<'_>, first: &mut First, holds: &mut dyn FnMut(Rank) -> bool) {
+    fn search(&self, view: &RequestView<'_>, first: &mut First, holds: &mut dyn FnMut(Rank) -> bool) {
         let Some(rules) = self.0.as_deref() else { return };
         first.try_all(&rules.others, holds);
         if !rules.hosts.is_empty() || !rules.domains.is_empty() {
-            let host = facts.host().unwrap_or_default();
+            let host = view.authority().map_or("", |authority| authority.host());
             if let Some(places) = rules.hosts.get(host) {
                 first.try_all(places, holds);
             }
@@ -169,11 +176,16 @@ impl Bucket {
             }
         }
         for (name, values) in &rules.headers {
-            let Some(value) = facts.header(name) else { continue };
-            // Bytes that are not UTF-8 are in no configuration.
-            let value = std::str::from_utf8(&value).ok();
-            if let Some(places) = value.and_then(|value| values.get(value)) {
-                first.try_all(places, holds);
+            let mut try_value = |value: Option<&[u8]>| {
+                // Bytes that are not UTF-8 are in no configuration.
+                let value = value.and_then(|value| std::str::from_utf8(value).ok());
+                if let Some(places) = value.and_then(|value| values.get(value)) {
+                    first.try_all(places, holds);
+                }
+            };
+            match view.only_header(name) {
+                Some(value) => try_value(value),
+                None => view.header(name).iter().for_each(|value| try_value(value.as_deref())),
             }
         }
     }
@@ -340,8 +352,8 @@ impl Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Request;
-    use crate::rules::{HeaderMatch, PathRegex, ValueMatch};
+    use crate::request::{PathReadings, Request};
+    use crate::rules::{HeaderMatch, HostMatch, HostPort, PathRegex, ValueMatch};
     use crate::text::{TextMatch, literal_prefix};
 
     /// A rule of one of six kinds, the `at`th of all.
@@ -351,7 +363,10 @@ mod tests {
             0 => Match::of(PathMatch::Exact(format!("/exact/{at}"))),
             1 => Match::of(PathMatch::Prefix(format!("/prefix/{at}/"))),
             2 => Match::of(PathMatch::Template(Template::parse(&format!("/t/{at}/{{x}}/**")).unwrap())),
-            3 => Match { hosts: vec![HostMatch::Exact(format!("h{at}.example"))], ..shared() },
+            3 => {
+                let name = HostName::Exact(format!("h{at}.example"));
+                Match { hosts: vec![HostMatch { name, port: HostPort::None }], ..shared() }
+            }
             4 => {
                 let value = ValueMatch::Text(TextMatch::Exact(at.to_string()));
                 let header =
@@ -390,12 +405,12 @@ mod tests {
             for at in count - 6..count {
                 let (path, host, header) = request_for(at);
                 let fields = [(&b":authority"[..], host.as_bytes()), (b"x-a", header.as_bytes())];
-                let facts = Facts::new(&Request::new(&fields));
+                let readings = PathReadings::of(path.as_bytes(), true);
+                let view = RequestView::new(&Request::new(&fields), readings);
                 let (mut first, mut tried) = (First::new(), Vec::new());
-                index.search(&path, &facts, &mut first, &mut |at| {
+                index.search(&path, &view, &mut first, &mut |at| {
                     tried.push(at as usize);
-                    let rule = &rules[at as usize];
-                    rule.others_hold(&facts) && rule.path_holds(&path)
+                    rules[at as usize].held(&view).is_possible()
                 });
                 assert_eq!((first.get(), tried), (Some(at as Rank), vec![at]), "{path} among {count}");
             }

@@ -1,13 +1,11 @@
 //! The conditions under which a rule is for a request.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 
-use super::host::{HostMatch, host_of};
-use super::path::text_of;
+use super::host::HostMatch;
 use super::template::Template;
 use super::uri_template::UriTemplate;
-use crate::request::Request;
+use crate::request::{Decoding, Held, ParameterReading, PathReading, RequestView, decoded, text_of};
 use crate::text::TextMatch;
 
 /// The conditions of a rule; all of them must hold.
@@ -58,8 +56,8 @@ pub struct PathRegex {
     pub prefix: String,
 }
 
-/// A condition on a header field: Envoy's `HeaderMatcher`. Values of one name are one value, joined by
-/// commas.
+/// A condition on a header field: Envoy's `HeaderMatcher`. Of a field that is repeated it must hold for each
+/// value and for all of them joined by commas, or for none of these.
 #[derive(Clone, Debug)]
 pub struct HeaderMatch {
     /// Its name, in lower case.
@@ -83,8 +81,8 @@ pub enum ValueMatch {
     Present(bool),
 }
 
-/// A condition on a parameter of the query: Envoy's `QueryParameterMatcher`. The first of that name counts;
-/// neither name nor value is decoded.
+/// A condition on a parameter of the query: Envoy's `QueryParameterMatcher`. It must hold under every
+/// reading of the query, or under none: decoded and not, for the first and the last of that name.
 #[derive(Clone, Debug)]
 pub struct QueryMatch {
     /// Its name.
@@ -100,49 +98,6 @@ pub enum QueryValue {
     Text(TextMatch),
     /// Whether it is there.
     Present(bool),
-}
-
-/// What rules ask of a request besides its path, found out when the first of them asks.
-pub(super) struct Facts<'r> {
-    request: Request<'r>,
-    host: OnceCell<Option<Cow<'r, str>>>,
-}
-
-impl<'r> Facts<'r> {
-    pub(super) fn new(request: &Request<'r>) -> Self {
-        Self { request: *request, host: OnceCell::new() }
-    }
-
-    pub(super) fn host(&self) -> Option<&str> {
-        self.host.get_or_init(|| host_of(&self.request)).as_deref()
-    }
-
-    /// The value of a field, several joined by commas; `name` is in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<Cow<'r, [u8]>> {
-        // Envoy knows but one of the two.
-        let name = if name == "host" { ":authority" } else { name };
-        let mut values = self.request.all(name);
-        let first = values.next()?;
-        let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
-        let mut all = [first, b",", second].concat();
-        for value in values {
-            all.push(b',');
-            all.extend_from_slice(value);
-        }
-        Some(Cow::Owned(all))
-    }
-
-    /// The first value of a parameter, as it was sent.
-    fn parameter(&self, name: &str) -> Option<&'r [u8]> {
-        let target = self.request.target()?;
-        let start = target.iter().position(|byte| *byte == b'?')?;
-        let (_, query) = target.split_at_checked(start.checked_add(1)?)?;
-        query.split(|byte| *byte == b'&').find_map(|pair| {
-            let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-            let (own, value) = pair.split_at_checked(end)?;
-            (own == name.as_bytes()).then(|| value.strip_prefix(b"=").unwrap_or(value))
-        })
-    }
 }
 
 impl Match {
@@ -194,43 +149,69 @@ impl Match {
     }
 
     /// Whether everything but the path holds.
-    pub(super) fn others_hold(&self, facts: &Facts<'_>) -> bool {
-        let request = &facts.request;
-        let method = || {
-            let method = request.method();
-            self.methods.iter().any(|own| own.as_bytes() == method)
-        };
-        let host = || facts.host().is_some_and(|host| self.hosts.iter().any(|own| own.holds(host)));
-        (self.methods.is_empty() || method())
-            && (self.hosts.is_empty() || host())
-            && (!self.grpc || is_grpc(request))
-            && self.headers.iter().all(|header| header.holds(facts))
-            && self.query_parameters.iter().all(|parameter| parameter.holds(facts))
+    pub(super) fn others_held(&self, view: &RequestView<'_>) -> Held {
+        let method = view.request().method();
+        let mut held =
+            Held::from(self.methods.is_empty() || self.methods.iter().any(|own| own.as_bytes() == method));
+        if !self.hosts.is_empty() && held.is_possible() {
+            held = held & HostMatch::any_held(&self.hosts, view.authority());
+        }
+        if self.grpc && held.is_possible() {
+            held = held & view.request().grpc_held();
+        }
+        for header in &self.headers {
+            held = if held.is_possible() { held & header.held(view) } else { return held };
+        }
+        for parameter in &self.query_parameters {
+            held = if held.is_possible() { held & parameter.held(view) } else { return held };
+        }
+        held
     }
 
-    /// Whether a request is one of these, where its path is this. Where many rules are asked, an index is
+    /// Whether a request is one of these, under every reading. Where many rules are asked, an index is
     /// faster.
-    pub fn holds(&self, request: &Request<'_>, path: &str) -> bool {
-        self.others_hold(&Facts::new(request)) && self.path_holds(path)
+    pub fn held(&self, view: &RequestView<'_>) -> Held {
+        self.others_held(view) & self.paths_held(view)
     }
 
-    /// Whether the path holds.
-    pub(super) fn path_holds(&self, path: &str) -> bool {
+    /// Whether all readings of the path are paths of this rule.
+    pub(super) fn paths_held(&self, view: &RequestView<'_>) -> Held {
+        Held::under(view.path().iter(), |reading| self.reading_held(reading, view))
+    }
+
+    /// Whether a reading is a path of this rule, for every program whose reading it is.
+    fn reading_held(&self, reading: &PathReading<'_>, view: &RequestView<'_>) -> Held {
+        let own = |decodings| match self.path.decoded(decodings) {
+            Some(path) => self.with_path(path).path_held(&reading.text, view),
+            None => self.path_held(&reading.text, view),
+        };
+        let last = if reading.is_stable() && self.path.has_escapes() { 2 } else { reading.decoded };
+        Held::under(reading.decoded..=last, own)
+    }
+
+    fn with_path(&self, path: PathMatch) -> Self {
+        Self { case_sensitive: self.case_sensitive, ..Self::of(path) }
+    }
+
+    /// Whether this text is a path of this rule.
+    pub(super) fn path_held(&self, path: &str, view: &RequestView<'_>) -> Held {
         if self.case_sensitive {
-            return self.path.holds(path);
+            return self.path.held(path, view);
         }
         match &self.path {
-            PathMatch::Regex(_) | PathMatch::UriTemplate(_) | PathMatch::Connect => self.path.holds(path),
+            PathMatch::Regex(_) | PathMatch::UriTemplate(_) | PathMatch::Connect => {
+                self.path.held(path, view)
+            }
             PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Separated(_) | PathMatch::Template(_) => {
-                self.path.in_lower_case().holds(&path.to_ascii_lowercase())
+                self.path.in_lower_case().held(&path.to_ascii_lowercase(), view)
             }
         }
     }
 }
 
 impl PathMatch {
-    fn holds(&self, path: &str) -> bool {
-        match self {
+    fn held(&self, path: &str, view: &RequestView<'_>) -> Held {
+        Held::from(match self {
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
             Self::Exact(exact) => path == exact,
             Self::Separated(prefix) => {
@@ -238,9 +219,36 @@ impl PathMatch {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::Template(template) => template.matches(path),
+            Self::UriTemplate(_) | Self::Regex(_) if !view.may_match(path.len()) => return Held::Depends,
             Self::UriTemplate(template) => template.matches(path),
             Self::Regex(regex) => regex.expression.holds(path),
             Self::Connect => false,
+        })
+    }
+
+    /// The same for paths that were decoded so often, where it is another one: what is escaped in it is
+    /// decoded alike. An expression sees each reading as it is.
+    pub(super) fn decoded(&self, decodings: usize) -> Option<Self> {
+        if decodings == 0 || !self.has_escapes() {
+            return None;
+        }
+        let text = |text: &str| decoded(text, decodings);
+        Some(match self {
+            Self::Prefix(own) => Self::Prefix(text(own)),
+            Self::Exact(own) => Self::Exact(text(own)),
+            Self::Separated(own) => Self::Separated(text(own)),
+            Self::Template(own) => Self::Template(own.with_literals(text)),
+            Self::UriTemplate(_) | Self::Regex(_) | Self::Connect => return None,
+        })
+    }
+
+    /// Whether it has anything that decoding changes.
+    pub(super) fn has_escapes(&self) -> bool {
+        let changes = |text: &str| decoded(text, 1) != text || decoded(text, 2) != text;
+        match self {
+            Self::Prefix(own) | Self::Exact(own) | Self::Separated(own) => changes(own),
+            Self::Template(own) => own.literals().any(changes),
+            Self::UriTemplate(_) | Self::Regex(_) | Self::Connect => false,
         }
     }
 
@@ -257,13 +265,18 @@ impl PathMatch {
 }
 
 impl HeaderMatch {
-    fn holds(&self, facts: &Facts<'_>) -> bool {
-        let value = match facts.header(&self.name) {
-            Some(value) => value,
-            None if self.missing_is_empty => Cow::Borrowed(&b""[..]),
-            None => return matches!(self.value, ValueMatch::Present(present) if present == self.invert),
-        };
-        self.value.holds(&value) != self.invert
+    fn held(&self, view: &RequestView<'_>) -> Held {
+        match view.only_header(&self.name) {
+            Some(value) => self.value_held(value, view),
+            None => Held::under(view.header(&self.name), |value| self.value_held(value.as_deref(), view)),
+        }
+    }
+
+    fn value_held(&self, value: Option<&[u8]>, view: &RequestView<'_>) -> Held {
+        match value.or(self.missing_is_empty.then_some(b"")) {
+            Some(value) => self.value.held(value, view).inverted(self.invert),
+            None => Held::from(matches!(self.value, ValueMatch::Present(present) if present == self.invert)),
+        }
     }
 
     /// The one value that meets the condition, where there is but one.
@@ -276,31 +289,55 @@ impl HeaderMatch {
 }
 
 impl ValueMatch {
-    fn holds(&self, value: &[u8]) -> bool {
-        match self {
-            Self::Text(text) => text.holds(&String::from_utf8_lossy(value)),
+    fn held(&self, value: &[u8], view: &RequestView<'_>) -> Held {
+        Held::from(match self {
+            Self::Text(text) => return text_held(text, &String::from_utf8_lossy(value), view),
             Self::Range(start, end) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.trim_ascii().parse::<i64>().ok())
                 .is_some_and(|number| *start <= number && number < *end),
             Self::Present(present) => *present,
-        }
+        })
     }
 }
 
 impl QueryMatch {
-    fn holds(&self, facts: &Facts<'_>) -> bool {
-        let value = facts.parameter(&self.name);
-        match &self.value {
-            QueryValue::Text(text) => value.is_some_and(|value| text.holds(&String::from_utf8_lossy(value))),
-            QueryValue::Present(present) => value.is_some() == *present,
+    fn held(&self, view: &RequestView<'_>) -> Held {
+        Held::under(view.parameter(&self.name), |reading| self.reading_held(&reading, view))
+    }
+
+    fn reading_held(&self, reading: &ParameterReading<'_>, view: &RequestView<'_>) -> Held {
+        match (&self.value, reading.value.as_deref()) {
+            (QueryValue::Text(_), None) => Held::Never,
+            (QueryValue::Text(text), Some(value)) => {
+                text_held(&decoded_text(text, reading.decoding), value, view)
+            }
+            (QueryValue::Present(present), value) => Held::from(value.is_some() == *present),
         }
     }
 }
 
-/// As Envoy tells it: `application/grpc`, with a suffix such as `+proto` or without.
-fn is_grpc(request: &Request<'_>) -> bool {
-    let content_type = request.first("content-type").unwrap_or_default();
-    let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
+/// A condition on a text, for texts that were decoded so.
+fn decoded_text(text: &TextMatch, decoding: Decoding) -> Cow<'_, TextMatch> {
+    let (own, form): (_, fn(String) -> TextMatch) = match text {
+        TextMatch::Exact(own) => (own, TextMatch::Exact),
+        TextMatch::Prefix(own) => (own, TextMatch::Prefix),
+        TextMatch::Suffix(own) => (own, TextMatch::Suffix),
+        TextMatch::Contains(own) => (own, TextMatch::Contains),
+        TextMatch::AnyCase(own) => {
+            return Cow::Owned(decoded_text(own, decoding).into_owned().ignoring_case());
+        }
+        TextMatch::Regex(_) => return Cow::Borrowed(text),
+    };
+    match decoding.apply(own) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(decoded) => Cow::Owned(form(decoded)),
+    }
+}
+
+fn text_held(text: &TextMatch, value: &str, view: &RequestView<'_>) -> Held {
+    if matches!(text, TextMatch::Regex(_)) && !view.may_match(value.len()) {
+        return Held::Depends;
+    }
+    Held::from(text.holds(value))
 }

@@ -6,7 +6,6 @@ mod host;
 mod index;
 mod matcher;
 mod members;
-mod path;
 mod requirement;
 mod template;
 mod uri_template;
@@ -17,17 +16,16 @@ use std::rc::Rc;
 
 pub use authorize::{Authorize, Bindings, Clause};
 pub use conditions::{Condition, Place, Scalar, Test};
-pub use host::{HostMatch, host_of};
+pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use members::Members;
-pub use path::{Ambiguous, canonical, guesses, resolved};
 pub use requirement::Requirement;
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 
-use crate::request::Request;
+use crate::reason::Reason;
+use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use index::{First, Index, Rank};
-use matcher::Facts;
 
 /// The index of a provider in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -64,9 +62,9 @@ pub enum AmbiguousPaths {
     /// It is refused.
     #[default]
     Reject,
-    /// The form is judged that every hop resolves it to, and refused where there is none.
+    /// It passes where all readings meet one rule with the same path variables.
     Normalize,
-    /// Every path is compared as it arrived, without its query.
+    /// Every path is compared as it arrived, without its query: the operator vouches for that reading.
     MatchRaw,
 }
 
@@ -88,11 +86,16 @@ pub struct Rules {
     policies: Vec<AmbiguousPaths>,
     /// What is made of one that no rule is for.
     otherwise: AmbiguousPaths,
-    /// Rules that compare canonical paths.
-    canonical: Index,
+    /// Rules that compare every reading of a path, by how often that was decoded: one index where decoding
+    /// changes nothing about them.
+    read: Vec<Index>,
     /// Rules that compare paths as they arrive.
     raw: Index,
     has_raw: bool,
+    /// Whether every rule refuses suspicious paths.
+    rejects: bool,
+    /// Whether any rule looks at the host.
+    looks_at_hosts: bool,
     /// Rules for requests without a path.
     connect: Vec<Rank>,
     /// All, by their names.
@@ -101,11 +104,12 @@ pub struct Rules {
 
 /// Which rule a request meets.
 #[derive(Debug)]
-pub enum Met<'r> {
-    /// This one, for the path in the form in which it was compared.
-    Rule(Rc<Rule>, Cow<'r, str>),
-    /// The path could be read in more than one way; the rule that it would meet, where that is known.
-    Ambiguous(Option<Rc<Rule>>),
+pub enum RuleMatch {
+    /// This one, under every reading.
+    Rule(Rc<Rule>),
+    /// The request could be read in more than one way: for which reason it is refused, and the first rule
+    /// that it may meet, where that is known.
+    Ambiguous(Reason, Option<Rc<Rule>>),
     /// None.
     Nothing,
 }
@@ -113,9 +117,17 @@ pub enum Met<'r> {
 impl Rules {
     /// These rules, in this order. `ambiguous_paths` is for those that have no mind of their own.
     pub fn new(rules: Vec<Rule>, ambiguous_paths: AmbiguousPaths) -> Self {
-        let mut all = Self { otherwise: ambiguous_paths, ..Self::default() };
+        let decodings = if rules.iter().any(|rule| rule.matches.path.has_escapes()) { 3 } else { 1 };
+        let mut all = Self {
+            otherwise: ambiguous_paths,
+            read: vec![Index::default(); decodings],
+            rejects: ambiguous_paths == AmbiguousPaths::Reject,
+            ..Self::default()
+        };
         for (rule, at) in rules.into_iter().zip(0..) {
             let policy = rule.ambiguous_paths.unwrap_or(ambiguous_paths);
+            all.rejects &= policy == AmbiguousPaths::Reject;
+            all.looks_at_hosts |= rule.looks_at_hosts();
             match (&rule.matches.path, policy) {
                 (PathMatch::Connect, _) => all.connect.push(at),
                 (_, AmbiguousPaths::MatchRaw) => {
@@ -123,7 +135,12 @@ impl Rules {
                     all.raw.add(at, &rule.matches);
                 }
                 (_, AmbiguousPaths::Reject | AmbiguousPaths::Normalize) => {
-                    all.canonical.add(at, &rule.matches);
+                    for (index, decodings) in all.read.iter_mut().zip(0..) {
+                        match rule.matches.path.decoded(decodings) {
+                            Some(path) => index.add(at, &Match { path, ..rule.matches.clone() }),
+                            None => index.add(at, &rule.matches),
+                        }
+                    }
                 }
             }
             all.by_name.entry(rule.name.as_str().into()).or_insert(at);
@@ -133,102 +150,115 @@ impl Rules {
         all
     }
 
-    /// The first rule that matches a request.
-    pub fn find<'r>(&self, request: &Request<'r>) -> Met<'r> {
-        let facts = Facts::new(request);
+    /// What a request may be taken for, as far as these rules look at it.
+    pub fn view<'r>(&self, request: &Request<'r>) -> RequestView<'r> {
+        let target = if request.is_connect() { None } else { request.target() };
+        RequestView::new(request, PathReadings::of(target.unwrap_or(b"/"), !self.rejects))
+    }
+
+    /// The rule that a request meets whoever reads it: the first that matches under any reading, where it
+    /// matches under all.
+    pub fn find(&self, view: &RequestView<'_>) -> RuleMatch {
+        if self.looks_at_hosts && view.authority().is_none() {
+            return RuleMatch::Ambiguous(Reason::RequestAmbiguous, None);
+        }
         // It has no path (RFC 9113 section 8.5).
-        if request.is_connect() {
-            let holds = |at: &&Rank| self.get(**at).is_some_and(|rule| rule.matches.others_hold(&facts));
-            let found = self.connect.iter().find(holds).and_then(|at| self.get(*at));
-            return found.map_or(Met::Nothing, |rule| Met::Rule(Rc::clone(rule), Cow::Borrowed("")));
+        if view.request().is_connect() {
+            return self.find_connect(view);
         }
-        let Some(target) = request.target() else { return Met::Nothing };
-        let Ok(path) = canonical(target) else { return self.find_ambiguous(target, &facts) };
+        if view.request().target().is_none() {
+            return RuleMatch::Nothing;
+        }
+        let kind = view.path().kind();
+        if kind != PathKind::Clear && self.rejects {
+            return RuleMatch::Ambiguous(Reason::PathAmbiguous, None);
+        }
+        if kind == PathKind::Excessive {
+            return RuleMatch::Ambiguous(Reason::PathAmbiguous, None);
+        }
         let mut first = First::new();
-        self.search(&self.canonical, &path, &facts, &mut first, |_| true);
-        let of_canonical = first.get();
-        let raw = self.search_raw(target, &facts, &mut first);
-        match (first.get(), raw) {
-            (at, Some(raw)) if at != of_canonical => self.met(at, raw),
-            (at, _) => self.met(at, path),
+        let mut found = Found::default();
+        self.search_read(view, &mut first, &mut found);
+        if self.has_raw {
+            search(&self.list, &self.raw, &view.path().sent(), view, &mut first, &mut found);
+        }
+        match first.get().and_then(|at| self.get(at)) {
+            Some(rule) => self.settle(rule, found, view),
+            None if self.otherwise.takes(kind) => RuleMatch::Nothing,
+            None => RuleMatch::Ambiguous(Reason::PathAmbiguous, None),
         }
     }
 
-    /// The first rule for a path that could be read in more than one way. A rule that rejects such paths
-    /// rejects the request where it is for the path in any reading that is known.
-    fn find_ambiguous<'r>(&self, target: &'r [u8], facts: &Facts<'_>) -> Met<'r> {
-        let mut first = First::new();
-        let policy = |at| self.policy(at);
-        let form = resolved(target, facts.host());
-        let as_sent = String::from_utf8_lossy(path::without_query(target));
-        match &form {
-            Some(form) => {
-                self.search(&self.canonical, form, facts, &mut first, |_| true);
-                let rejects = |at| policy(at) == AmbiguousPaths::Reject;
-                self.search(&self.canonical, &as_sent, facts, &mut first, rejects);
-            }
-            None => {
-                for guess in guesses(target).iter().map(String::as_str).chain([&*as_sent]) {
-                    self.search(&self.canonical, guess, facts, &mut first, |_| true);
-                }
-            }
-        }
-        self.search_raw(target, facts, &mut first);
-        match (first.get(), form) {
-            (Some(at), _) if policy(at) == AmbiguousPaths::MatchRaw => self.met(Some(at), as_sent),
-            (Some(at), Some(form)) if policy(at) == AmbiguousPaths::Normalize => {
-                self.met(Some(at), Cow::Owned(form))
-            }
-            (Some(at), Some(_)) => Met::Ambiguous(self.get(at).map(Rc::clone)),
-            // What rule it is for is anyone's guess.
-            (Some(_), None) => Met::Ambiguous(None),
-            (None, form) => match (self.otherwise, form) {
-                (AmbiguousPaths::MatchRaw, _) | (AmbiguousPaths::Normalize, Some(_)) => Met::Nothing,
-                (AmbiguousPaths::Reject, _) | (AmbiguousPaths::Normalize, None) => Met::Ambiguous(None),
-            },
+    /// Whether the first rule that a request may meet is met under every reading.
+    fn settle(&self, rule: &Rc<Rule>, found: Found, view: &RequestView<'_>) -> RuleMatch {
+        let has_one_path = self.is_raw(rule) || (view.path().is_one() && self.read.len() == 1);
+        let path = if has_one_path { found.path } else { rule.matches.paths_held(view) };
+        let takes = self.policy(rule.id).takes(view.path().kind());
+        if !takes || path != Held::Always || !(has_one_path || rule.binds_one_path(view)) {
+            RuleMatch::Ambiguous(Reason::PathAmbiguous, Some(Rc::clone(rule)))
+        } else if found.others != Held::Always || !rule.binds_one_host(view) {
+            RuleMatch::Ambiguous(Reason::RequestAmbiguous, Some(Rc::clone(rule)))
+        } else {
+            RuleMatch::Rule(Rc::clone(rule))
         }
     }
 
-    /// Looks among the rules that compare what arrived; says what that is, if there are any.
-    fn search_raw<'r>(&self, target: &'r [u8], facts: &Facts<'_>, first: &mut First) -> Option<Cow<'r, str>> {
-        self.has_raw.then(|| {
-            let path = String::from_utf8_lossy(path::without_query(target));
-            self.search(&self.raw, &path, facts, first, |_| true);
-            path
-        })
-    }
-
-    fn search(
-        &self,
-        index: &Index,
-        path: &str,
-        facts: &Facts<'_>,
-        first: &mut First,
-        counts: impl Fn(Rank) -> bool,
-    ) {
-        index.search(path, facts, first, &mut |at| {
-            counts(at)
-                && self.get(at).is_some_and(|rule| {
-                    let matches = &rule.matches;
-                    // What the index is not sure of.
-                    let unsure = matches!(matches.path, PathMatch::Regex(_) | PathMatch::UriTemplate(_));
-                    matches.others_hold(facts) && (!unsure || matches.path_holds(path))
-                })
+    fn find_connect(&self, view: &RequestView<'_>) -> RuleMatch {
+        let mut rules = self.connect.iter().filter_map(|at| self.get(*at));
+        let found = rules.find_map(|rule| {
+            let held = rule.matches.others_held(view);
+            held.is_possible().then_some((rule, held))
         });
+        match found {
+            Some((rule, Held::Always)) if rule.binds_one_host(view) => RuleMatch::Rule(Rc::clone(rule)),
+            Some((rule, _)) => RuleMatch::Ambiguous(Reason::RequestAmbiguous, Some(Rc::clone(rule))),
+            None => RuleMatch::Nothing,
+        }
+    }
+
+    /// Looks for each reading of the path among the rules that compare such.
+    fn search_read(&self, view: &RequestView<'_>, first: &mut First, found: &mut Found) {
+        for reading in view.path().iter() {
+            let from = if self.read.len() == 1 { 0 } else { reading.decoded };
+            let to = if reading.is_stable() { self.read.len() } else { from.saturating_add(1) };
+            for index in self.read.get(from..to).unwrap_or_default() {
+                search(&self.list, index, &reading.text, view, first, found);
+            }
+        }
+    }
+
+    fn is_raw(&self, rule: &Rule) -> bool {
+        self.policy(rule.id) == AmbiguousPaths::MatchRaw
+    }
+
+    /// The text of a variable of a rule's path, decoded.
+    pub fn path_variable<'v>(
+        &self,
+        rule: &Rule,
+        name: &str,
+        view: &'v RequestView<'_>,
+    ) -> Option<Cow<'v, str>> {
+        if self.is_raw(rule) {
+            return Some(Cow::Owned(rule.matches.variable(name, &view.path().sent())?.into_owned()));
+        }
+        rule.matches.variable(name, &view.path().iter().next()?.text)
+    }
+
+    /// Whether the path of a request is one of a rule's under every reading, and binds its variables to one
+    /// value: for a rule that the route named, whatever the path.
+    pub fn fits(&self, rule: &Rule, view: &RequestView<'_>) -> bool {
+        if self.is_raw(rule) {
+            return rule.matches.path_held(&view.path().sent(), view) == Held::Always;
+        }
+        rule.matches.paths_held(view) == Held::Always && rule.binds_one_path(view)
     }
 
     fn get(&self, at: Rank) -> Option<&Rc<Rule>> {
         self.list.get(usize::try_from(at).ok()?)
     }
 
-    fn policy(&self, at: Rank) -> AmbiguousPaths {
-        let own = usize::try_from(at).ok().and_then(|at| self.policies.get(at));
-        own.copied().unwrap_or_default()
-    }
-
-    fn met<'r>(&self, at: Option<Rank>, path: Cow<'r, str>) -> Met<'r> {
-        let rule = at.and_then(|at| self.get(at));
-        rule.map_or(Met::Nothing, |rule| Met::Rule(Rc::clone(rule), path))
+    fn policy(&self, id: RuleId) -> AmbiguousPaths {
+        self.policies.get(id.0).copied().unwrap_or_default()
     }
 
     /// The rule of that name.
@@ -245,6 +275,90 @@ impl Rules {
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.list.iter().map(|rule| &**rule)
     }
+}
+
+impl Rule {
+    /// The parts of a request with which its claims are compared.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.authorize.iter().flat_map(|authorize| authorize.clause().places())
+    }
+
+    fn looks_at_hosts(&self) -> bool {
+        let named = self.matches.headers.iter().any(|header| matches!(&*header.name, "host" | ":authority"));
+        !self.matches.hosts.is_empty() || named || self.places().any(|place| *place == Place::Host)
+    }
+
+    /// Whether the path variables that its claims are compared with have one value.
+    fn binds_one_path(&self, view: &RequestView<'_>) -> bool {
+        self.places().all(|place| match place {
+            Place::Path(name) => {
+                let mut values = view.path().iter().map(|reading| self.matches.variable(name, &reading.text));
+                let first = values.next();
+                values.all(|value| Some(value) == first)
+            }
+            Place::Header(_) | Place::Host => true,
+        })
+    }
+
+    /// Whether the host that its claims are compared with is one, whoever reads it. Its port does not count.
+    fn binds_one_host(&self, view: &RequestView<'_>) -> bool {
+        view.authority().is_none_or(|authority| !authority.ends_with_dot())
+            || self.places().all(|place| *place != Place::Host)
+    }
+}
+
+impl AmbiguousPaths {
+    /// Whether a path of this kind can pass at all.
+    fn takes(self, kind: PathKind) -> bool {
+        match self {
+            Self::Reject => kind == PathKind::Clear,
+            Self::Normalize => kind <= PathKind::Suspicious,
+            Self::MatchRaw => true,
+        }
+    }
+}
+
+/// How the conditions of the first rule that may be for a request hold.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// That on the path, for the reading under which the rule was found.
+    path: Held,
+    /// The others.
+    others: Held,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { path: Held::Never, others: Held::Never }
+    }
+}
+
+/// Looks among the rules of an index for the first that may be for a request with this path.
+fn search(
+    list: &[Rc<Rule>],
+    index: &Index,
+    path: &str,
+    view: &RequestView<'_>,
+    first: &mut First,
+    found: &mut Found,
+) {
+    index.search(path, view, first, &mut |at| {
+        let Some(rule) = usize::try_from(at).ok().and_then(|at| list.get(at)) else { return false };
+        let matches = &rule.matches;
+        let others = matches.others_held(view);
+        // What the index is not sure of.
+        let path = match matches.path {
+            PathMatch::Regex(_) | PathMatch::UriTemplate(_) if others.is_possible() => {
+                matches.path_held(path, view)
+            }
+            _ => Held::Always,
+        };
+        let possible = (others & path).is_possible();
+        if possible {
+            *found = Found { path, others };
+        }
+        possible
+    });
 }
 
 #[cfg(test)]

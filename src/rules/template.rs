@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::path::{Ambiguous, canonical};
+use crate::request::{Ambiguous, canonical};
 
 /// A path with places for segments. `*` and `{name}` take one segment that is not empty; `**` and
 /// `{name=**}`, at the end, take the rest, which may be empty.
@@ -131,11 +131,24 @@ impl Template {
 
     /// The same for paths in lower case.
     pub(super) fn in_lower_case(&self) -> Self {
+        self.with_literals(str::to_ascii_lowercase)
+    }
+
+    /// The same with other literal segments.
+    pub(super) fn with_literals(&self, change: impl Fn(&str) -> String) -> Self {
         let segments = self.segments.iter().map(|segment| match segment {
-            Segment::Literal(text) => Segment::Literal(text.to_ascii_lowercase()),
+            Segment::Literal(text) => Segment::Literal(change(text)),
             one @ Segment::One(_) => one.clone(),
         });
         Self { segments: segments.collect(), rest: self.rest.clone() }
+    }
+
+    /// Its literal segments.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_str()),
+            Segment::One(_) => None,
+        })
     }
 
     /// The names that it binds.
@@ -218,7 +231,7 @@ fn literal(segment: &str, last: bool) -> Result<String, TemplateError> {
         return Err(TemplateError::NotPath(segment.to_owned()));
     }
     let path = format!("/{segment}");
-    let path = canonical(path.as_bytes()).map_err(TemplateError::Path)?;
+    let path = canonical(&path).map_err(TemplateError::Path)?;
     if segment.is_empty() {
         return Err(TemplateError::Path(Ambiguous::EmptySegment));
     }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use regex_lite::Regex;
 
-use super::path::canonical;
+use crate::request::canonical;
 use crate::text::literal_prefix;
 
 /// A compiled template.
@@ -175,7 +175,7 @@ impl Reader<'_> {
         } else {
             // Behind an operator it is judged as the end of a segment that it is.
             let start = if behind { "/x" } else { "/" };
-            let path = canonical(format!("{start}{literal}").as_bytes())
+            let path = canonical(&format!("{start}{literal}"))
                 .map_err(|ambiguous| format!("no request path can match: {ambiguous}"))?
                 .into_owned();
             path.strip_prefix(start).unwrap_or(&path).to_owned()

@@ -1,0 +1,174 @@
+//! The readings of a query parameter that a rule names.
+
+use std::borrow::Cow;
+
+use super::path;
+
+/// One reading of a parameter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParameterReading<'r> {
+    /// Its value, where this reading finds one.
+    pub value: Option<Cow<'r, str>>,
+    /// How name and value were decoded; what they are compared with is decoded alike.
+    pub decoding: Decoding,
+}
+
+/// How a program decodes a query.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decoding {
+    /// Not at all, as Envoy does
+    None,
+    /// Escapes
+    Percent,
+    /// Escapes, and `+` for a blank
+    Form,
+}
+
+impl Decoding {
+    /// A text as this program sees it; decoded, what cannot stand in a query is written as an escape.
+    pub fn apply<'t>(self, text: &'t str) -> Cow<'t, str> {
+        match self {
+            Self::None => path::upper_escapes(text),
+            Self::Percent if text.bytes().all(path::is_plain_byte) => Cow::Borrowed(text),
+            Self::Percent => Cow::Owned(path::decoded(text, 1)),
+            Self::Form => match text.contains('+') {
+                true => Cow::Owned(path::decoded(&text.replace('+', "%20"), 1)),
+                false => Self::Percent.apply(text),
+            },
+        }
+    }
+}
+
+/// All readings of the parameter of this name in the query of a request target. At least one; more only
+/// where the query is not plain or has the parameter more than once.
+pub fn readings<'r>(target: &'r [u8], name: &str) -> Vec<ParameterReading<'r>> {
+    let query =
+        target.iter().position(|byte| *byte == b'?').and_then(|at| target.get(at..)?.strip_prefix(b"?"));
+    let query = String::from_utf8_lossy(query.unwrap_or_default());
+    let mut found: Vec<ParameterReading<'r>> = Vec::new();
+    let mut add = |value: Option<Cow<'_, str>>, decoding| {
+        let known = found.iter().any(|own| own.value == value && own.decoding == decoding);
+        if !known {
+            let value = value.map(|value| Cow::Owned(value.into_owned()));
+            found.push(ParameterReading { value, decoding });
+        }
+    };
+    let plain = query.bytes().all(is_plain);
+    let separators: &[&[char]] = if plain { &[&['&']] } else { &[&['&'], &['&', ';']] };
+    let decodings: &[Decoding] = if plain && is_plain_name(name) {
+        &[Decoding::None]
+    } else {
+        &[Decoding::None, Decoding::Percent, Decoding::Form]
+    };
+    for separators in separators {
+        for decoding in decodings {
+            for fold in [false, true] {
+                if fold && *decoding != Decoding::Form {
+                    continue;
+                }
+                let mut values = query.split(*separators).filter_map(|pair| {
+                    let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    let same =
+                        if fold { is_folded(own, name) } else { decoding.apply(own) == decoding.apply(name) };
+                    same.then(|| decoding.apply(value))
+                });
+                let first = values.next();
+                let last = values.next_back();
+                if last.is_some() {
+                    add(last, *decoding);
+                }
+                add(first, *decoding);
+            }
+        }
+    }
+    found
+}
+
+/// Whether nobody decodes a byte of a query or takes it for a separator, but for `&` and `=`.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_~!$'()*,:@/?&=".contains(&byte)
+}
+
+/// Whether no name but itself is read as this one.
+fn is_plain_name(name: &str) -> bool {
+    name.bytes().all(|byte| is_plain(byte) && byte != b'_')
+}
+
+/// Whether a name is read as another one by a program that makes variables of names, as PHP does: blanks,
+/// dots and open brackets become `_`, a closed bracket makes a list, and NUL ends it.
+fn is_folded(own: &str, name: &str) -> bool {
+    let own = path::text_of(&own.replace('+', "%20")).map(Cow::into_owned).unwrap_or_default();
+    let own = own.trim_start_matches(' ').split('\0').next().unwrap_or_default();
+    let list = own.split_once('[').map(|(list, _)| list).filter(|list| !list.is_empty());
+    let same = |text: &str| text.chars().map(fold).eq(name.chars().map(fold));
+    same(own) || list.is_some_and(same)
+}
+
+fn fold(character: char) -> char {
+    if matches!(character, ' ' | '.' | '[') { '_' } else { character }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values that some reading finds, and whether some reading finds none.
+    fn values(target: &str, name: &str) -> Vec<String> {
+        let mut values: Vec<_> = readings(target.as_bytes(), name)
+            .into_iter()
+            .map(|reading| reading.value.map_or("none".to_owned(), |value| format!("={value}")))
+            .collect();
+        values.sort();
+        values.dedup();
+        values
+    }
+
+    #[test]
+    fn an_everyday_query_has_one_reading() {
+        for (target, expected) in [
+            ("/a", "none"),
+            ("/a?", "none"),
+            ("/a?x=1", "none"),
+            ("/a?op=purge", "=purge"),
+            ("/a?op", "="),
+            ("/a?op=", "="),
+            ("/a?x=1&op=purge&y=2", "=purge"),
+            ("/a?op=a=b", "=a=b"),
+            ("/a?op=x/y?z", "=x/y?z"),
+            ("/a?v=1.2&op=purge", "=purge"),
+            ("/a?q=a+b&op=purge", "=purge"),
+            ("/a?q=a%20b&op=purge", "=purge"),
+            ("/a?filter[x]=1&op=purge", "=purge"),
+            ("/a?op=a%20b", "=a%20b"),
+            ("/a?op=%c3%a9", "=%C3%A9"),
+            ("/a?options=1&xop=2", "none"),
+        ] {
+            assert_eq!(values(target, "op"), [expected], "{target}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_programs_read_in_different_ways_has_several() {
+        for (target, expected) in [
+            ("/a?op=read&op=purge", &["=purge", "=read"][..]),
+            ("/a?op=read&x=1&op=read&op=purge", &["=purge", "=read"]),
+            ("/a?%6fp=purge", &["=purge", "none"]),
+            ("/a?op=%70urge", &["=%70urge", "=purge"]),
+            ("/a?x=1;op=purge", &["=purge", "none"]),
+            ("/a?op=read;op=purge", &["=purge", "=read", "=read;op=purge"]),
+            ("/a?op[]=purge", &["=purge", "none"]),
+            ("/a?op%5B%5D=purge", &["=purge", "none"]),
+            ("/a?op[x]=purge", &["=purge", "none"]),
+            ("/a?+op=purge", &["=purge", "none"]),
+            ("/a?%20op=purge", &["=purge", "none"]),
+            ("/a?op%00x=purge", &["=purge", "none"]),
+            ("/a?op=a+b", &["=a%20b", "=a+b"]),
+        ] {
+            assert_eq!(values(target, "op"), expected, "{target}");
+        }
+        assert_eq!(values("/a?a.b=1", "a_b"), ["=1", "none"]);
+        assert_eq!(values("/a?a%5Bb=1", "a_b"), ["=1", "none"]);
+        assert_eq!(values("/a?a_b=1", "a_b"), ["=1"]);
+        assert_eq!(values("/a?a.b=1", "a.b"), ["=1"]);
+    }
+}

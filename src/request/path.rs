@@ -1,0 +1,560 @@
+//! The readings of a path: what a program behind the gate may take it for.
+//!
+//! Envoy, a proxy behind it and the service each read the bytes of a path by their own rules. Where two
+//! of these readings meet different rules, whoever sends the request chooses which one the gate sees. So
+//! the gate looks at all of them: every composition of cutting `;parameters`, decoding escapes, taking
+//! `\` for `/`, merging slashes and resolving dot segments.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// How often a path is decoded to look for what is hidden in it.
+const MAX_DECODINGS: usize = 8;
+
+/// How many readings of one path are looked at. Honest paths have one to six.
+const MAX_READINGS: usize = 64;
+
+/// How many bytes all readings of one path may have together: what a path may cost before a token is
+/// looked at.
+const MAX_READINGS_BYTES: usize = 128 * 1024;
+
+/// Why a path could be read in more than one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ambiguous {
+    /// It does not start with `/`
+    NotAbsolute,
+    /// `//`
+    EmptySegment,
+    /// `.` or `..`, also escaped or with parameters
+    DotSegment,
+    /// `\`, a blank, a control character or `#`
+    BadCharacter,
+    /// `%` without two hexadecimal digits
+    BadEscape,
+    /// An escape that another hop could decode into something else: of `/`, `\`, NUL, `?`, `#`, a
+    /// control character, or of `%` before one of these
+    DangerousEscape,
+    /// Not UTF-8
+    BadUtf8,
+}
+
+impl fmt::Display for Ambiguous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAbsolute => "it does not start with \"/\"",
+            Self::EmptySegment => "it has an empty segment (\"//\")",
+            Self::DotSegment => "it has a segment \".\" or \"..\"",
+            Self::BadCharacter => "it has a backslash, a blank, a control character or a \"#\"",
+            Self::BadEscape => "it has a \"%\" without two hexadecimal digits",
+            Self::DangerousEscape => {
+                "it has an escaped slash, backslash, \"?\", \"#\", control character, or a doubly escaped one"
+            }
+            Self::BadUtf8 => "it is not UTF-8",
+        })
+    }
+}
+
+/// What kind of path it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PathKind {
+    /// Nothing in it is known as a way to make two programs disagree. It may still have several readings,
+    /// such as with and without `;parameters`.
+    Clear,
+    /// It has dot segments, `//`, `\`, an escaped slash or a doubly escaped one: refused under
+    /// `ambiguous_paths: reject`.
+    Suspicious,
+    /// It has no meaning that programs agree on.
+    Unreadable,
+    /// It has more readings than are looked at.
+    Excessive,
+}
+
+/// One reading of a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PathReading<'r> {
+    /// The path. Undecoded, its escapes are as they were sent, with hexadecimal digits in upper case.
+    /// Decoded, what cannot stand in a path as it is is written as an escape, so that the text stands for
+    /// the decoded bytes and for nothing else.
+    pub text: Cow<'r, str>,
+    /// How often all its escapes were decoded: 0 to 2.
+    pub decoded: usize,
+}
+
+impl PathReading<'_> {
+    /// Whether decoding it once more changes nothing, so that it is the reading of every program that
+    /// decodes at least [`Self::decoded`] times.
+    pub fn is_stable(&self) -> bool {
+        self.text.bytes().all(|byte| byte != b'%' && is_bare(byte))
+    }
+}
+
+/// All readings of the path of one request target.
+#[derive(Clone, Debug)]
+pub struct PathReadings<'r> {
+    kind: PathKind,
+    sent: &'r [u8],
+    /// As it was sent.
+    first: PathReading<'r>,
+    others: Vec<PathReading<'r>>,
+}
+
+impl<'r> PathReadings<'r> {
+    /// The readings of the path of a request target, its query cut off. Of a path that is not
+    /// [`PathKind::Clear`] the other readings are only found where `suspicious` asks for them: they cost,
+    /// and where every rule refuses such a path nothing hangs on them.
+    pub fn of(target: &'r [u8], suspicious: bool) -> Self {
+        let sent = without_query(target);
+        if let Some(text) = plain(sent) {
+            return Self::one(PathKind::Clear, sent, Cow::Borrowed(text));
+        }
+        let kind = kind_of(sent);
+        let text = upper_escapes(&String::from_utf8_lossy(sent)).into_owned();
+        if kind != PathKind::Clear && !suspicious {
+            return Self::one(kind, sent, Cow::Owned(text));
+        }
+        let Some(mut readings) = compositions(text.clone()) else {
+            return Self::one(PathKind::Excessive, sent, Cow::Owned(text));
+        };
+        // What only a later step brings to light, such as the `//` in `/%3B/a`.
+        let hidden = readings.iter().any(|reading| segments(&reading.text).is_err());
+        let kind = if hidden { kind.max(PathKind::Suspicious) } else { kind };
+        let others = readings.split_off(1);
+        Self { others, ..Self::one(kind, sent, Cow::Owned(text)) }
+    }
+
+    /// The path as it was sent, and no other reading: for who vouches that everybody reads it so.
+    pub fn as_sent(target: &'r [u8]) -> Self {
+        let sent = without_query(target);
+        Self::one(PathKind::Clear, sent, String::from_utf8_lossy(sent))
+    }
+
+    fn one(kind: PathKind, sent: &'r [u8], text: Cow<'r, str>) -> Self {
+        Self { kind, sent, first: PathReading { text, decoded: 0 }, others: Vec::new() }
+    }
+
+    /// What kind of path it is.
+    pub fn kind(&self) -> PathKind {
+        self.kind
+    }
+
+    /// The path as it was sent; what is not UTF-8 in it is replaced.
+    pub fn sent(&self) -> Cow<'r, str> {
+        String::from_utf8_lossy(self.sent)
+    }
+
+    /// Whether it has one reading only.
+    pub fn is_one(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// The readings, that of the path as it was sent first.
+    pub fn iter(&self) -> impl Iterator<Item = &PathReading<'r>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+/// The form in which a rule's path is compared: escapes of unreserved characters decoded (RFC 3986 section
+/// 6.2.2.2), all others in upper case, what is not ASCII escaped.
+///
+/// # Errors
+/// Why no request can be relied on to be for such a path.
+pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    if plain(path.as_bytes()).is_some() {
+        return Ok(Cow::Borrowed(path));
+    }
+    check(path.as_bytes())?;
+    Ok(Cow::Owned(escape_non_ascii(&unreserved_decoded(&upper_escapes(path)))))
+}
+
+/// The form in which a text is compared with readings whose escapes were decoded so often: what cannot
+/// stand in a path as it is is written as an escape.
+pub fn decoded(text: &str, times: usize) -> String {
+    represent(&(0..times).fold(text.as_bytes().to_vec(), |text, _| decode(&text)))
+}
+
+/// The text that a piece of a reading stands for: its escapes decoded, once.
+pub fn text_of(piece: &str) -> Option<Cow<'_, str>> {
+    if piece.contains('%') {
+        String::from_utf8(decode(piece.as_bytes())).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(piece))
+    }
+}
+
+/// The request target without its query.
+pub(super) fn without_query(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// A path that has one reading, whoever reads it.
+fn plain(path: &[u8]) -> Option<&str> {
+    let mut before = 0u8;
+    for byte in path {
+        // A segment that begins with a dot may be a dot segment: that is looked at below.
+        if !is_plain_byte(*byte) || (before == b'/' && matches!(byte, b'/' | b'.')) {
+            return None;
+        }
+        before = *byte;
+    }
+    if path.first() == Some(&b'/') { std::str::from_utf8(path).ok() } else { None }
+}
+
+pub(super) fn is_plain_byte(byte: u8) -> bool {
+    PLAIN.get(usize::from(byte)).is_some_and(|plain| *plain)
+}
+
+/// Characters that no program decodes, cuts at or resolves.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        #[allow(clippy::indexing_slicing, reason = "of a constant")]
+        {
+            plain[byte] = is_bare(byte as u8) && byte != b';' as usize && byte != b'\\' as usize;
+        }
+        byte = match byte.checked_add(1) {
+            Some(next) => next,
+            None => break,
+        };
+    }
+    plain
+};
+
+/// Whether a byte is written as it is in a decoded reading: what may stand in a path (RFC 3986 section
+/// 3.3), and `\`, which some programs take for `/`.
+const fn is_bare(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+        )
+        || matches!(byte, b'/' | b'\\')
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// What kind of path it is, as far as single escapes and segments tell.
+fn kind_of(path: &[u8]) -> PathKind {
+    match check(path) {
+        Ok(()) => PathKind::Clear,
+        Err(_) if is_readable(path) => PathKind::Suspicious,
+        Err(_) => PathKind::Unreadable,
+    }
+}
+
+/// Whether an ambiguous path has a meaning at all. `//` at its start may begin an authority.
+fn is_readable(path: &[u8]) -> bool {
+    let bare = |byte: &u8| !is_special(*byte);
+    let mut once = Vec::new();
+    let sound = path.starts_with(b"/")
+        && !path.starts_with(b"//")
+        && path.iter().all(|byte| bare(byte) && *byte != b' ')
+        && decode_strictly(path).is_some_and(|decoded| {
+            once = decoded;
+            std::str::from_utf8(&once).is_ok() && once.iter().all(bare)
+        });
+    if !sound {
+        return false;
+    }
+    let twice = decode(&once);
+    // What only a third decoding brings to light, no reading below shows.
+    twice.iter().all(bare) && !hides_something(&twice)
+}
+
+/// Finds the first thing about a path by which two programs could come to differ.
+fn check(path: &[u8]) -> Result<(), Ambiguous> {
+    if path.first() != Some(&b'/') {
+        return Err(Ambiguous::NotAbsolute);
+    }
+    if path.iter().any(|byte| is_special(*byte) || matches!(byte, b' ' | b'\\')) {
+        return Err(Ambiguous::BadCharacter);
+    }
+    let mut rest = path;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let (value, tail) = escape(tail).ok_or(Ambiguous::BadEscape)?;
+            if is_dangerous(value) {
+                return Err(Ambiguous::DangerousEscape);
+            }
+            rest = tail;
+        }
+    }
+    // Overlong forms are not UTF-8.
+    let once = decode(path);
+    let decoded = std::str::from_utf8(&once).map_err(|_| Ambiguous::BadUtf8)?;
+    if hides_something(&once) {
+        return Err(Ambiguous::DangerousEscape);
+    }
+    segments(decoded)
+}
+
+/// Whether all segments of a path are names; the last may be empty. Parameters are cut off first.
+fn segments(path: &str) -> Result<(), Ambiguous> {
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let name = segment.split(';').next().unwrap_or_default();
+        match name {
+            "." | ".." => return Err(Ambiguous::DotSegment),
+            "" if segments.peek().is_some() => return Err(Ambiguous::EmptySegment),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether decoding it again, however often, could make another path of it.
+fn hides_something(path: &[u8]) -> bool {
+    let mut path = Cow::Borrowed(path);
+    for _ in 0..MAX_DECODINGS {
+        let mut rest = &*path;
+        while let Some((&byte, tail)) = rest.split_first() {
+            rest = tail;
+            if byte == b'%' && escape(tail).is_some_and(|(value, _)| is_dangerous(value) || value == b'.') {
+                return true;
+            }
+        }
+        let again = decode(&path);
+        if again.len() == path.len() {
+            return false;
+        }
+        path = Cow::Owned(again);
+    }
+    true
+}
+
+/// Whether an escape of this byte could become another path when it is decoded.
+fn is_dangerous(value: u8) -> bool {
+    matches!(value, b'/' | b'\\') || is_special(value)
+}
+
+/// A byte at which programs cut a path, or that they refuse.
+fn is_special(value: u8) -> bool {
+    matches!(value, b'?' | b'#' | 0..=0x1f | 0x7f)
+}
+
+/// All readings that compositions of the steps come to, the path itself first. None where there are too
+/// many.
+fn compositions<'r>(path: String) -> Option<Vec<PathReading<'r>>> {
+    const STEPS: [Step; 7] = [
+        decode_unreserved,
+        decode_all,
+        cut_parameters,
+        take_backslashes_for_slashes,
+        merge_slashes,
+        remove_dot_segments,
+        remove_dot_segments_and_slash,
+    ];
+    let mut bytes = path.len();
+    let mut readings = vec![PathReading { text: Cow::Owned(path), decoded: 0 }];
+    let mut next = 0;
+    while let Some(reading) = readings.get(next).cloned() {
+        for step in STEPS {
+            let Some((text, decoded)) = step(&reading) else { continue };
+            if readings.iter().any(|known| known.decoded == decoded && known.text == text) {
+                continue;
+            }
+            bytes = bytes.saturating_add(text.len());
+            if readings.len() >= MAX_READINGS || bytes > MAX_READINGS_BYTES {
+                return None;
+            }
+            readings.push(PathReading { text: Cow::Owned(text), decoded });
+        }
+        next = next.saturating_add(1);
+    }
+    Some(readings)
+}
+
+/// What a program may do to a path, where it changes it.
+type Step = fn(&PathReading<'_>) -> Option<(String, usize)>;
+
+fn decode_unreserved(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    if reading.decoded > 0 || !reading.text.contains('%') {
+        return None;
+    }
+    changed(reading, unreserved_decoded(&reading.text))
+}
+
+fn decode_all(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    if reading.is_stable() || reading.decoded >= 2 {
+        return None;
+    }
+    let bytes = decode(reading.text.as_bytes());
+    // The text of a decoded reading stands for bytes that are decoded now.
+    let bytes = if reading.decoded == 0 { bytes } else { decode(&bytes) };
+    Some((represent(&bytes), reading.decoded.saturating_add(1)))
+}
+
+fn cut_parameters(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    let mut inside = false;
+    let kept = reading.text.chars().filter(|character| {
+        inside = match character {
+            ';' => true,
+            '/' => false,
+            _ => inside,
+        };
+        !inside
+    });
+    reading.text.contains(';').then(|| (kept.collect(), reading.decoded))
+}
+
+fn take_backslashes_for_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    reading.text.contains('\\').then(|| (reading.text.replace('\\', "/"), reading.decoded))
+}
+
+fn merge_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    if !reading.text.contains("//") {
+        return None;
+    }
+    let mut merged = String::with_capacity(reading.text.len());
+    for character in reading.text.chars() {
+        if character != '/' || !merged.ends_with('/') {
+            merged.push(character);
+        }
+    }
+    Some((merged, reading.decoded))
+}
+
+/// RFC 3986 section 5.2.4: a dot segment at the end leaves a slash.
+fn remove_dot_segments(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    without_dot_segments(reading, true)
+}
+
+/// As programs do that take a path for a list of names: a dot segment at the end leaves nothing.
+fn remove_dot_segments_and_slash(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    without_dot_segments(reading, false)
+}
+
+fn without_dot_segments(reading: &PathReading<'_>, leaves_slash: bool) -> Option<(String, usize)> {
+    if !reading.text.contains("/.") {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_with_dots = false;
+    for segment in reading.text.split('/').skip(1) {
+        ends_with_dots = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            name => kept.push(name),
+        }
+    }
+    if ends_with_dots && (leaves_slash || kept.is_empty()) {
+        kept.push("");
+    }
+    changed(reading, kept.iter().flat_map(|segment| ["/", segment]).collect())
+}
+
+fn changed(reading: &PathReading<'_>, text: String) -> Option<(String, usize)> {
+    (text != reading.text).then_some((text, reading.decoded))
+}
+
+/// The path with the digits of its escapes in upper case: their case does not count (RFC 3986 section
+/// 6.2.2.1).
+pub(super) fn upper_escapes(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        out.push('%');
+        let digits = if escape(after.as_bytes()).is_some() { 2 } else { 0 };
+        let (digits, tail) = after.split_at_checked(digits).unwrap_or(("", after));
+        out.push_str(&digits.to_ascii_uppercase());
+        rest = tail;
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The path with the escapes of unreserved characters decoded (RFC 3986 section 6.2.2.2).
+fn unreserved_decoded(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        match escape(after.as_bytes()).filter(|(value, _)| is_unreserved(*value)) {
+            Some((value, _)) => {
+                out.push(char::from(value));
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push('%');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn escape_non_ascii(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            character.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_escape(&mut out, byte));
+        }
+    }
+    out
+}
+
+/// The text that stands for decoded bytes: what cannot stand in a path as it is is escaped.
+fn represent(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if is_bare(*byte) {
+            out.push(char::from(*byte));
+        } else {
+            push_escape(&mut out, *byte);
+        }
+    }
+    out
+}
+
+/// The text with its escapes decoded, once; what is no escape stays.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = if byte == b'%' { escape(tail) } else { None };
+        let (value, tail) = escaped.unwrap_or((byte, tail));
+        out.push(value);
+        rest = tail;
+    }
+    out
+}
+
+/// The same, where every `%` begins an escape.
+fn decode_strictly(text: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = if byte == b'%' { escape(tail)?.1 } else { tail };
+    }
+    Some(decode(text))
+}
+
+/// The byte that the two hexadecimal digits at the start stand for, and what follows them.
+fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, rest) = text.split_at_checked(2)?;
+    let value = digits.iter().try_fold(0u8, |value, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        value.checked_mul(16)?.checked_add(u8::try_from(digit).ok()?)
+    })?;
+    Some((value, rest))
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+    out.push('%');
+    out.push(digit(byte >> 4));
+    out.push(digit(byte & 15));
+}
+
+#[cfg(test)]
+mod tests;
