@@ -163,6 +163,9 @@ impl<'n> Naive<'n> {
 
     /// The one rule of all readings; `Err` where they part.
     fn met(&self, head: &Head) -> Result<Option<usize>, ()> {
+        if !head.target.starts_with('/') {
+            return Err(());
+        }
         let mut met: Option<Option<usize>> = None;
         let hosts = views(self.hosts().into_iter(), |own| own.read(&head.authority));
         let fields = views(self.fields().into_iter(), |own| own.read(head, "x-operation"));

@@ -87,9 +87,10 @@ const PROXIES: &[(&str, &[Step])] = &[
     ("a proxy that decodes", &[Decode]),
 ];
 
-/// Every server alone, and behind every proxy.
+/// The one that reads to the letter, every server alone, and every server behind every proxy.
 pub fn readers() -> Vec<PathReader> {
-    let alone = SERVERS.iter().map(|(name, steps)| reader(name, &[Query], steps));
+    let alone =
+        std::iter::once(literal()).chain(SERVERS.iter().map(|(name, steps)| reader(name, &[Query], steps)));
     let behind = PROXIES.iter().flat_map(|(proxy, first)| {
         SERVERS.iter().map(move |(name, steps)| {
             let first: Vec<Step> = [Query].iter().chain(*first).chain(&[Query]).copied().collect();
@@ -99,9 +100,9 @@ pub fn readers() -> Vec<PathReader> {
     alone.chain(behind).collect()
 }
 
-/// The reader that takes the path as it is.
+/// The reader that takes everything before the query for the path, whatever it is.
 pub fn literal() -> PathReader {
-    reader("Envoy, as it comes", &[Query], &[])
+    reader("to the letter", &[], &[])
 }
 
 fn reader(name: &str, first: &[Step], steps: &[Step]) -> PathReader {
@@ -119,6 +120,9 @@ pub fn is_plain(path: &str) -> bool {
 impl PathReader {
     /// The path that this reader takes a target for; none where it takes it for no path.
     pub fn read(&self, target: &str) -> Option<Vec<u8>> {
+        if self.steps.is_empty() {
+            return target.split('?').next().map(|path| path.as_bytes().to_vec());
+        }
         let path = match target.as_bytes() {
             path @ [b'/', ..] => path,
             absolute => of_absolute(absolute)?,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::head::Head;
 use super::parts::{FieldReader, Host, Places, QueryReader};
-use super::paths::PathReader;
+use super::paths::{self, PathReader};
 
 /// What a rule asks of the path.
 #[derive(Clone, PartialEq, Debug)]
@@ -129,7 +129,14 @@ pub struct View<'v> {
 impl RuleSet {
     /// The first rule that a request meets.
     pub fn met(&self, view: &View<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.holds(view))
+        let literal = paths::literal();
+        self.rules.iter().position(|rule| {
+            // The operator vouches that everybody reads this rule's paths to the letter.
+            let raw = rule.policy.unwrap_or(self.policy) == Policy::MatchRaw;
+            let (reader, path) =
+                if raw { (&literal, view.head.path().as_bytes()) } else { (view.reader, view.path) };
+            rule.holds(&View { reader, path, ..*view })
+        })
     }
 
     /// What counts of ambiguous paths under a rule, or where there is none.
