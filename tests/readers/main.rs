@@ -14,6 +14,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod everyday;
+mod hosts;
 mod model;
 mod property;
 mod servers;
