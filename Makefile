@@ -55,14 +55,15 @@ bench: wasm ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, b
 bench-revocation: wasm ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
 	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench revocation --bench revocation_envoy
 
-bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, by size
+bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, and the dearest found by search
 	@$(CARGO) bench $(LOCKED) --quiet --bench refusals
 
 bench-instructions: ## the instructions of one decision, natively, counted by valgrind: hardly another in any run
 	@$(PYTHON) -B scripts/instructions
 
-bench-flood: wasm ## what good requests cost Envoy while somebody makes up key ids
+bench-flood: wasm ## what good requests cost Envoy while somebody makes up key ids, or sends the dearest unsigned tokens
 	@$(HARNESS) --release --quiet --bin flood -- $(ARGS)
+	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench refusals_envoy
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)

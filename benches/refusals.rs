@@ -2,8 +2,14 @@
 //! less than a valid one: less time, fewer bytes in all, and no more bytes at once. Prints how many times the valid one's cost each takes. Fails where one does not cost less
 //! memory, which is the same in every run; of time it only says so.
 //!
+//! Then it searches for the dearest unsigned request of each size, under one provider and under five, and fails where one
+//! costs more than twice its twin: the same request with a malformed token of the same length. `tests/common/dearest.rs`
+//! says what is tried.
+//!
 //! `make bench-micro`, or `cargo bench --bench refusals`; `benches/parse.rs` has the times in detail.
 
+#[path = "../tests/common/dearest.rs"]
+mod dearest;
 mod tokens;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -174,5 +180,46 @@ fn main() -> ExitCode {
     };
     most("time", slow);
     most("memory", dear);
-    if dear > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let dearest = search();
+    if dear > 0 || dearest > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// How many requests are tried for each size, besides every filling by itself.
+const TRIES: usize = 300;
+/// How many times its twin's cost a request may take.
+const MOST: f64 = 2.0;
+
+/// Searches, prints what was found, and says how many cost too much.
+fn search() -> usize {
+    let mut dear = 0;
+    println!(
+        "\nThe dearest unsigned request of {TRIES} and more of each size, beside a malformed token of its length\n"
+    );
+    println!(
+        "{:<24}{:>8}{:>14}{:>14}{:>8}  what it is",
+        "rule", "bytes", "microseconds", "malformed", "ratio"
+    );
+    for door in dearest::doors() {
+        let mut gate = door.gate();
+        for size in dearest::SIZES {
+            let tries = if size > 10_000 { TRIES / 5 } else { TRIES };
+            let found = dearest::search(&mut gate, size, tries, 7);
+            let too_dear = found.ratio() > MOST;
+            dear += usize::from(too_dear);
+            println!(
+                "{:<24}{size:>8}{:>14.2}{:>14.2}{:>8.2}  {}{}",
+                door.name,
+                found.cost.as_secs_f64() * 1e6,
+                found.twin.as_secs_f64() * 1e6,
+                found.ratio(),
+                found.genes.words(),
+                if too_dear { "  <- more than twice" } else { "" },
+            );
+        }
+    }
+    match dear {
+        0 => println!("\nnone costs more than {MOST} times its malformed twin"),
+        _ => println!("\n{dear} cost more than {MOST} times their malformed twins"),
+    }
+    dear
 }

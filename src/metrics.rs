@@ -93,6 +93,8 @@ pub struct Metrics {
     /// The rules' names as labels; behind the first [`MOST_RULES`] one for all others.
     rules: Vec<String>,
     by_rule: Vec<[u64; 3]>,
+    /// Answers of routes that ask for something else than their requests were judged by.
+    route_changes: u64,
     /// Nanoseconds that new tokens took to verify.
     verifications: Vec<u64>,
 }
@@ -122,6 +124,7 @@ impl Metrics {
             lists,
             providers,
             rules,
+            route_changes: 0,
             verifications: Vec::new(),
         }
     }
@@ -143,6 +146,12 @@ impl Metrics {
             let at = rule.id.0.min(self.rules.len().saturating_sub(1));
             add_one(self.by_rule.get_mut(at).and_then(|counts| counts.get_mut(state.decision as usize)));
         }
+    }
+
+    /// An answer came from a route that asks for something else than its request was judged by.
+    pub fn route_changed(&mut self, state: &State) {
+        self.route_changes = self.route_changes.saturating_add(1);
+        self.decided(state);
     }
 
     /// Something happened to a provider's tokens or keys.
@@ -207,6 +216,7 @@ impl Metrics {
                 counted(count, &|| format!("portcullis.rules.rule.{rule}.decision.{}", decision.as_str()));
             }
         }
+        counted(&mut self.route_changes, &|| "portcullis.route_changes".to_owned());
         let times = self.verifications.drain(..).map(|nanos| Sample {
             kind: Kind::Histogram,
             name: "portcullis.verification_microseconds".to_owned(),
@@ -226,6 +236,12 @@ impl Metrics {
     pub fn list_gauge(&self, list: usize, what: &str, value: u64) -> Sample {
         let label = self.lists.get(list).map_or("none", String::as_str);
         Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.list.{label}"), value }
+    }
+
+    /// Whether the configuration was refused and the one before serves, or none, as a gauge.
+    pub fn configuration_refused(refused: bool) -> Sample {
+        let name = "portcullis.configuration_refused".to_owned();
+        Sample { kind: Kind::Gauge, name, value: u64::from(refused) }
     }
 
     /// The version of this filter, as a gauge that is 1.

@@ -1,5 +1,9 @@
 //! Conditions on a text: Envoy's `StringMatcher`.
 
+mod dialect;
+
+use std::cell::Cell;
+
 use regex_lite::Regex;
 
 /// A condition on a text.
@@ -13,17 +17,77 @@ pub enum TextMatch {
     Suffix(String),
     /// It holds this.
     Contains(String),
-    /// The whole of it matches this expression, in time linear in its length.
-    Regex(Regex),
+    /// The whole of it matches this expression, in time linear in its length. It means what it means in Envoy.
+    Regex(Expression),
     /// As the inner condition says, whose text is in lower case, of the text in lower case (ASCII letters).
     AnyCase(Box<TextMatch>),
+}
+
+/// A regular expression that matches whole texts.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    regex: Regex,
+    /// What every text begins with that it matches: most texts are told apart without running it.
+    prefix: String,
 }
 
 /// The longest regular expression that is taken, in bytes.
 pub const MAX_REGEX: usize = 4096;
 
-/// The longest text of a request over which a regular expression is run, in bytes.
-pub const MAX_EXPRESSION_TEXT: usize = 8192;
+/// The longest text of a request on which an expression is run, in bytes.
+pub const MAX_MATCHED: usize = 8192;
+
+/// How much text all expressions together are run over for one request, in bytes: a text counts once for each that is
+/// run. Measured on one machine, a byte takes 50 to 250 ns where an expression begins with `.*`, and all of it some
+/// 5 ms; most expressions end at the first byte that differs, and one that begins with other letters is not run.
+/// Rules with many expressions have [`MATCHED_EACH`] more for each, so that no path of usual length is refused.
+pub const MAX_MATCHED_IN_ALL: usize = 64 * 1024;
+
+/// How much more text expressions may be run over for each expression that the rules have, in bytes.
+pub const MATCHED_EACH: usize = 272;
+
+/// What a condition says of a text of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judged {
+    /// The text meets it.
+    Holds,
+    /// The text does not meet it.
+    Fails,
+    /// It was not looked at: the text is longer than [`MAX_MATCHED`], or [`MAX_MATCHED_IN_ALL`] is used up. It is not
+    /// known what the rule says, and the request is to be refused.
+    TooLong,
+}
+
+/// What is left of the text that expressions are run over for one request.
+#[derive(Clone, Debug)]
+pub struct Effort(Cell<usize>);
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self(Cell::new(MAX_MATCHED_IN_ALL))
+    }
+}
+
+impl Effort {
+    /// What may be spent where the rules have so many expressions.
+    pub fn for_rules(expressions: usize) -> Self {
+        Self(Cell::new(MAX_MATCHED_IN_ALL.saturating_add(expressions.saturating_mul(MATCHED_EACH))))
+    }
+
+    /// Whether an expression may be run over this text; takes what that costs.
+    pub fn may_run(&self, text: &str) -> bool {
+        text.len() <= MAX_MATCHED && self.spend(text)
+    }
+
+    /// Takes what running one expression over this text costs; whether that much was left.
+    fn spend(&self, text: &str) -> bool {
+        // An expression has a cost of its own, whatever the text.
+        const START: usize = 16;
+        let left = self.0.get().checked_sub(text.len().saturating_add(START));
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+}
 
 impl TextMatch {
     /// A regular expression that must match the whole text.
@@ -41,9 +105,11 @@ impl TextMatch {
                 .build()
                 .map_err(|error| format!("is not a regular expression: {error}"))
         };
+        let translated = dialect::translated(expression)?;
         // Checked alone first, so that no unbalanced parenthesis escapes the group and its anchors.
         compile(expression)?;
-        compile(&format!("^(?:{expression})$")).map(Self::Regex)
+        let regex = compile(&format!("^(?:{translated})$"))?;
+        Ok(Self::Regex(Expression { regex, prefix: literal_prefix(expression) }))
     }
 
     /// The same condition, for which upper and lower case of ASCII letters are one. An expression stays as it
@@ -60,7 +126,24 @@ impl TextMatch {
         }))
     }
 
-    /// Whether the text meets the condition.
+    /// Whether it is an expression.
+    pub fn is_regex(&self) -> bool {
+        matches!(self, Self::Regex(_))
+    }
+
+    /// What it says of a text that a client chose, and whose token was not verified: expressions are run over so much
+    /// text and no more. All else costs as much as the text is long, and is always known.
+    pub fn judge(&self, text: &str, effort: &Effort) -> Judged {
+        if let Self::Regex(Expression { prefix, .. }) = self
+            && text.starts_with(prefix.as_str())
+            && !effort.may_run(text)
+        {
+            return Judged::TooLong;
+        }
+        if self.holds(text) { Judged::Holds } else { Judged::Fails }
+    }
+
+    /// Whether the text meets the condition; for texts whose length is known to be bounded, or that are signed.
     pub fn holds(&self, text: &str) -> bool {
         match self {
             Self::AnyCase(own) => match &**own {
@@ -71,7 +154,9 @@ impl TextMatch {
             Self::Prefix(own) => text.starts_with(own.as_str()),
             Self::Suffix(own) => text.ends_with(own.as_str()),
             Self::Contains(own) => text.contains(own.as_str()),
-            Self::Regex(regex) => regex.is_match(text),
+            Self::Regex(Expression { regex, prefix }) => {
+                text.starts_with(prefix.as_str()) && regex.is_match(text)
+            }
         }
     }
 }
@@ -87,17 +172,28 @@ pub fn literal_prefix(expression: &str) -> String {
     while let Some(next) = rest.next() {
         let literal = match next {
             '\\' => match rest.next() {
-                Some(escaped) if escaped.is_ascii_punctuation() => escaped,
+                Some(escaped) if escaped.is_ascii_punctuation() && !matches!(escaped, '<' | '>') => escaped,
                 _ => break,
             },
+            // Flags are no part of what is matched: what follows them may repeat what stands before them.
+            '(' if rest.peek() == Some(&'?') => {
+                prefix.pop();
+                break;
+            }
             '.' | '[' | '(' | ')' | '|' | '$' | '^' | '*' | '+' | '?' | '{' => break,
             other => other,
         };
-        // With these behind it, it may not be there at all.
-        if matches!(rest.peek(), Some('*' | '?' | '{')) {
+        // With these behind it, it may not be there at all; nor with two repetitions of which one is of these.
+        let repeated = rest.next_if_eq(&'+').is_some();
+        if matches!(rest.peek(), Some('*' | '?' | '{'))
+            || (repeated && matches!(rest.peek(), Some('+' | '(')))
+        {
             break;
         }
         prefix.push(literal);
+        if repeated {
+            break;
+        }
     }
     prefix
 }
@@ -203,6 +299,284 @@ mod tests {
     fn what_is_no_expression_or_too_large_is_refused() {
         for expression in ["(", "a)|(b", "[", "a{100000}{100000}", "(?=a)", &"a".repeat(MAX_REGEX + 1)] {
             assert!(TextMatch::regex(expression).is_err(), "{expression:.20}");
+        }
+    }
+
+    #[test]
+    fn what_envoy_reads_otherwise_is_refused_with_what_to_write() {
+        for (expression, advice) in [
+            (r"/a/\<id\>", "write '<'"),
+            (r"\>", "write '>'"),
+            (r"\<", "word boundary"),
+            (r"[\<a]", "write '<'"),
+            (r"a\b{start}", r#"write "\b" alone"#),
+            (r"\b{end-half}b", r#"write "\b" alone"#),
+            (r"\b{2}", r#"write "\b" alone"#),
+            (r"a{ 2 }", "without blanks"),
+            (r"a{2, 3}", "without blanks"),
+            (r"a{,3}", r"write "),
+            (r"a{", r"\{"),
+            (r"{id}", r"\{"),
+            (r"a{x}", r"\{"),
+            ("(?x)/a # comment", "of flags"),
+            ("/a(?x)# (\n|/b", "of flags"),
+            ("(?R)a$", "of flags"),
+            ("(?u)a", "of flags"),
+            ("(?-u:a)", "of flags"),
+            ("(?=a)", "of flags"),
+            ("(?!a)", "of flags"),
+            ("a**", "into a group"),
+            ("a+*", "into a group"),
+            ("a+?*", "into a group"),
+            ("a{2}{3}", "into a group"),
+            ("a{2}*", "into a group"),
+            ("a+(?s)??", "into a group"),
+            ("a(?i)*", "into a group"),
+            (r"[--/]", r#"write "\-""#),
+            (r"[^--/]", r#"write "\-""#),
+            (r"[a&&b]", "once"),
+            (r"[a--b]", "once"),
+            (r"[a~~b]", "once"),
+            (r"[[a]b]", r#"write "\[""#),
+            (r"\u0041", r"write "),
+            (r"\U00000041", r"write "),
+            (r"\x{}", "braces"),
+            (r"\x4", "braces"),
+            (r"\pL", "brackets"),
+            (r"\P{Greek}", "brackets"),
+            (r"\Qa.b\E", "backslash before each"),
+            (r"\C", "(?s:.)"),
+            (r"(a)\1", "cannot be referred to"),
+            (r"\012", "hexadecimal"),
+            ("(?i)café", "write both"),
+            (r"(?i)caf\x{e9}", "write both"),
+            (r"(?i:a)é", "write both"),
+            ("a\\", "backslash"),
+            ("[a", "closing"),
+        ] {
+            let error = TextMatch::regex(expression).map(drop).expect_err(expression);
+            assert!(error.contains(advice), "{expression}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_means_what_it_means_to_envoy() {
+        for (expression, yes, no) in [
+            (
+                r"a\sb",
+                &["a b", "a\tb", "a\nb", "a\rb", "a\u{c}b"][..],
+                &["a\u{b}b", "ab", "a\u{a0}b", "asb"][..],
+            ),
+            (r"a\Sb", &["a\u{b}b", "axb", "aéb"], &["a b", "a\tb", "ab"]),
+            (r"a[\sx]b", &["a b", "axb", "a\u{c}b"], &["a\u{b}b", "asb"]),
+            (r"a[^\sx]b", &["a\u{b}b", "ayb"], &["a b", "axb"]),
+            (r"a[\S ]b", &["axb", "a b", "a\u{b}b", "a\u{10ffff}b"], &["a\tb"]),
+            (r"a[^\S]b", &["a b"], &["axb", "a\u{b}b"]),
+            (r"[[:space:]]", &["\u{b}", " "], &["x"]),
+            (r"\x2f\x{2F}[\x41-\x43]\x{e9}", &["//Bé"], &["//Dé"]),
+            (r"<id>", &["<id>"], &["id"]),
+            (r"\bid\b", &["id"], &["xid"]),
+            (r"a{2}", &["aa"], &["a"]),
+            (r"a{2,}?b", &["aaab"], &["ab"]),
+            (r"(?:a*)*b", &["aab", "b"], &["a"]),
+            (r"[]a]+", &["]a"], &["b"]),
+            (r"[^]a]+", &["b"], &["]"]),
+            (r"[a\-z]", &["-"], &["m"]),
+            (r"[-a]", &["-", "a"], &["b"]),
+            (r"[a-]", &["-", "a"], &["b"]),
+            (r"[[:alpha:][:^space:]]", &["a", "1"], &[" "]),
+            (r"(?P<id>a)(?<x>b)(?:c)", &["abc"], &["ab"]),
+            (r"(?i)STRASSE", &["strasse", "Strasse"], &["x"]),
+            (r"(?is-m:A.)b", &["a\nb"], &["a\nB"]),
+            (r"(?U)a+", &["aa"], &["b"]),
+            (r"\Aa\z", &["a"], &["a\n"]),
+            (r"\.\/\-\_\%\~\ \#\&", &["./-_%~ #&"], &[]),
+            (r"é+", &["éé"], &["É"]),
+        ] {
+            let regex = TextMatch::regex(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+            for text in yes {
+                assert!(regex.holds(text), "{expression} on {text:?}");
+            }
+            for text in no {
+                assert!(!regex.holds(text), "{expression} on {text:?}");
+            }
+        }
+    }
+
+    /// Expressions out of a grammar of everything that the dialect has, and much that it has not, each with a text
+    /// that it is likely to match.
+    struct Grammar(u64);
+
+    impl Grammar {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % most
+        }
+
+        fn one_of(&mut self, list: &[&'static str]) -> &'static str {
+            list[self.below(list.len())]
+        }
+
+        fn atom(&mut self, depth: usize) -> (String, String) {
+            match self.below(if depth == 0 { 8 } else { 11 }) {
+                0..=2 => {
+                    let letter =
+                        self.one_of(&["a", "b", "/", "-", "<", "é", "Z", "0", " ", "#", "%", "]", "}"]);
+                    (letter.to_owned(), letter.to_owned())
+                }
+                3 | 4 => {
+                    // Every ASCII character behind a backslash.
+                    let escaped = char::from(u8::try_from(33 + self.below(94)).unwrap());
+                    let text = match escaped {
+                        'd' => '7',
+                        's' | 'W' | 'D' => ' ',
+                        'w' | 'S' => 'a',
+                        'n' => '\n',
+                        't' => '\t',
+                        'r' => '\r',
+                        'f' => '\u{c}',
+                        'v' => '\u{b}',
+                        'a' => '\u{7}',
+                        other => other,
+                    };
+                    let empty = matches!(escaped, 'b' | 'B' | 'A' | 'z' | '<' | '>');
+                    (format!("\\{escaped}"), if empty { String::new() } else { text.to_string() })
+                }
+                5 => {
+                    let (class, text) = [
+                        ("[ab]", "a"),
+                        ("[^a]", "b"),
+                        ("[]a]", "]"),
+                        ("[|(]", "|"),
+                        ("[a\\]b]", "]"),
+                        ("[[:digit:]]", "1"),
+                        ("[\\s|]", "|"),
+                        ("[^)]", "("),
+                        ("[-a]", "-"),
+                        ("[--/]", "."),
+                    ][self.below(10)];
+                    (class.to_owned(), text.to_owned())
+                }
+                6 => {
+                    let (text, match_) = [
+                        (".", "x"),
+                        ("^", ""),
+                        ("$", ""),
+                        ("\\x61", "a"),
+                        ("\\x{2f}", "/"),
+                        ("\\b{start}", ""),
+                        ("(?i)", ""),
+                        ("(?s)", ""),
+                        ("(?x)", ""),
+                        ("(?x)# (\n", ""),
+                        ("(?i)(?s)", ""),
+                    ][self.below(11)];
+                    (text.to_owned(), match_.to_owned())
+                }
+                7 => ("a".to_owned(), "a".to_owned()),
+                kind => {
+                    let (inner, text) = self.alternatives(depth - 1);
+                    let open =
+                        ["(", "(?:", "(?i:", "(?s-i:", "(?P<n>"][self.below(if kind == 10 { 5 } else { 2 })];
+                    (format!("{open}{inner})"), text)
+                }
+            }
+        }
+
+        fn piece(&mut self, depth: usize) -> (String, String) {
+            let (mut expression, text) = self.atom(depth);
+            let (mark, times) = [
+                ("", 1),
+                ("", 1),
+                ("", 1),
+                ("", 1),
+                ("*", 0),
+                ("+", 2),
+                ("?", 0),
+                ("{0}", 0),
+                ("{0,2}", 0),
+                ("{2}", 2),
+                ("{1,}?", 1),
+                ("+?", 1),
+                ("*?", 0),
+                ("+*", 0),
+                ("++", 1),
+                ("??", 0),
+            ][self.below(16)];
+            expression.push_str(mark);
+            (expression, text.repeat(times))
+        }
+
+        fn sequence(&mut self, depth: usize) -> (String, String) {
+            let (mut expression, mut text) = (String::new(), String::new());
+            for _ in 0..1 + self.below(4) {
+                let piece = self.piece(depth);
+                expression.push_str(&piece.0);
+                text.push_str(&piece.1);
+            }
+            (expression, text)
+        }
+
+        fn alternatives(&mut self, depth: usize) -> (String, String) {
+            let (mut expression, mut text) = self.sequence(depth);
+            while self.below(4) == 0 {
+                let other = self.sequence(depth);
+                expression = format!("{expression}|{}", other.0);
+                if self.below(2) == 0 {
+                    text = other.1;
+                }
+            }
+            (expression, text)
+        }
+    }
+
+    #[test]
+    fn whatever_an_expression_matches_begins_as_it_says() {
+        let mut grammar = Grammar(1);
+        let (mut taken, mut matched, mut with_prefix) = (0, 0, 0);
+        for _ in 0..60_000 {
+            let (expression, text) = grammar.alternatives(2);
+            // The engine itself, over what it is given, whether or not the dialect lets it through.
+            let prefix = literal_prefix(&expression);
+            let Ok(TextMatch::Regex(Expression { regex, .. })) = TextMatch::regex(&expression) else {
+                continue;
+            };
+            taken += 1;
+            for text in [text.clone(), text.to_uppercase(), text.chars().skip(1).collect(), String::new()] {
+                if regex.is_match(&text) {
+                    matched += 1;
+                    with_prefix += usize::from(!prefix.is_empty());
+                    assert!(text.starts_with(&prefix), "{expression:?} matches {text:?}, without {prefix:?}");
+                }
+            }
+        }
+        assert!(
+            taken > 10_000 && matched > 10_000 && with_prefix > 1_000,
+            "{taken}, {matched}, {with_prefix}"
+        );
+    }
+
+    #[test]
+    fn an_expression_is_run_over_so_much_text_and_no_more() {
+        let regex = TextMatch::regex("/a/.*x").unwrap();
+        let text = |bytes: usize| format!("/a/{}", "b".repeat(bytes - 3));
+        assert_eq!(regex.judge(&text(MAX_MATCHED), &Effort::default()), Judged::Fails);
+        assert_eq!(regex.judge(&text(MAX_MATCHED + 1), &Effort::default()), Judged::TooLong);
+        assert_eq!(regex.judge("/a/x", &Effort::default()), Judged::Holds);
+        // What it cannot match for its first letters is known at any length, and costs nothing.
+        let effort = Effort::default();
+        for _ in 0..10_000 {
+            assert_eq!(regex.judge(&"/b".repeat(MAX_MATCHED), &effort), Judged::Fails);
+        }
+        // All expressions together.
+        let rounds = (0..).take_while(|_| regex.judge(&text(1000), &effort) == Judged::Fails).count();
+        assert_eq!(rounds, MAX_MATCHED_IN_ALL / 1016);
+        assert_eq!(regex.judge("/a/x", &effort), Judged::TooLong, "and then none");
+        // Other conditions are always known.
+        for condition in
+            [TextMatch::Exact("a".into()), TextMatch::Suffix("b".into()), TextMatch::Contains("c".into())]
+        {
+            assert_ne!(condition.judge(&text(100_000), &effort), Judged::TooLong);
         }
     }
 

@@ -43,14 +43,16 @@ fn spellings(name: &str) -> Vec<String> {
         .char_indices()
         .map(|(at, letter)| if at % 2 == 0 { letter.to_ascii_uppercase() } else { letter })
         .collect();
-    let mut spellings = vec![
+    let mut spellings: Vec<String> = ".~!".chars().map(|mark| name.replace('-', &mark.to_string())).collect();
+    spellings.extend([
+        name.to_uppercase().replace('-', "."),
         name.to_owned(),
         name.to_uppercase(),
         mixed,
         name.replace('-', "_"),
         name.replace('-', "_").to_uppercase(),
         name.replacen('-', "_", 1),
-    ];
+    ]);
     spellings.dedup();
     spellings
 }
@@ -69,7 +71,7 @@ fn with_claims_of_its_own(mut request: Request) -> Request {
 fn seen_as(name: &str, fields: &[(String, Vec<u8>)]) -> Vec<String> {
     fields
         .iter()
-        .filter(|(known, _)| known.to_lowercase().replace('_', "-") == name)
+        .filter(|(known, _)| known.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-") == name)
         .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
         .collect()
 }
@@ -116,7 +118,21 @@ fn identity_headers_come_from_the_token_once_and_replace_what_the_client_sent() 
     assert_eq!(request.send(gateway.addr()).status, 200);
     // HTTP/2 knows lower case only.
     let mut request = Request::get("/orders").bearer(&token);
-    for name in ["x-user", "x_user", "x-tenant", "x_tenant", "x-jwt_payload"] {
+    for name in [
+        "x-user",
+        "x_user",
+        "x.user",
+        "x~user",
+        "x!user",
+        "x'user",
+        "x*user",
+        "x|user",
+        "x-tenant",
+        "x_tenant",
+        "x.tenant",
+        "x-jwt_payload",
+        "x.jwt~payload",
+    ] {
         request = request.header(name, "mallory").header(name, "root");
     }
     assert_eq!(request.send_h2(gateway.addr()).status, 200);
@@ -142,6 +158,49 @@ fn a_claim_that_is_missing_leaves_its_header_out_whatever_the_client_sent() {
     for name in ["x-user", "x-tenant", "x-groups"] {
         assert_sees(&record, name, &[]);
     }
+    gateway.assert_sound();
+}
+
+/// Every character that a name may have (RFC 9110 section 5.6.2) and that a server may fold, each by itself.
+#[test]
+fn a_name_is_ours_in_every_character_that_a_server_folds() {
+    let gateway = start();
+    let token = gateway.idp.token(json!({ "tenant": "acme" }));
+    for mark in "-_.~!#$%&'*+^`|".chars() {
+        for h2 in [false, true] {
+            for path in ["/public/a", "/orders"] {
+                let spelled = |name: &str| name.replace('-', &mark.to_string());
+                let request = OWN.iter().fold(Request::post(path, "body").bearer(&token), |request, name| {
+                    let upper = spelled(name).to_uppercase();
+                    request
+                        .header(spelled(name), "mallory")
+                        .header(upper, "root")
+                        .trailer(spelled(name), "mallory")
+                });
+                let response =
+                    if h2 { request.send_h2(gateway.addr()) } else { request.send(gateway.addr()) };
+                assert_eq!(response.status, 200, "{mark} {path}: {}", response.text());
+                let record = gateway.upstream.last();
+                let user: &[&str] = if path == "/orders" { &["alice"] } else { &[] };
+                assert_sees(&record, "x-user", user);
+                for name in OWN {
+                    let all = [seen_as(name, &record.headers), seen_as(name, &record.trailers)].concat();
+                    assert!(
+                        !all.iter().any(|value| value == "mallory" || value == "root"),
+                        "{mark} {path}: {all:?}"
+                    );
+                }
+            }
+        }
+    }
+    // What is as long and another name, stays.
+    let request = Request::get("/public/a").header("x-usex", "1").header("y-user", "2").header("xzuser", "3");
+    assert_eq!(request.send(gateway.addr()).status, 200);
+    let record = gateway.upstream.last();
+    assert_eq!(
+        ["x-usex", "y-user", "xzuser"].map(|name| record.header(name)),
+        ["1", "2", "3"].map(|value| Some(value.to_owned()))
+    );
     gateway.assert_sound();
 }
 
@@ -193,6 +252,10 @@ fn identity_in_trailers_never_reaches_the_upstream() {
             .trailer("x-sum", "7")
             .trailer("x-user", "mallory")
             .trailer("x_user", "mallory")
+            .trailer("x.user", "mallory")
+            .trailer("x~user", "mallory")
+            .trailer("x!tenant", "mallory")
+            .trailer("authorization", "Bearer mallory")
             .trailer("x-user", "root")
             .trailer("x-jwt-payload", "mallory")
             .trailer("x_tenant", "mallory")
@@ -217,6 +280,8 @@ fn identity_in_trailers_never_reaches_the_upstream() {
         for name in OWN {
             assert_eq!(seen_as(name, &record.trailers), [""; 0], "{name} in {record:?}");
         }
+        // Nor does a token that nobody judged.
+        assert_eq!(seen_as("authorization", &record.trailers), [""; 0], "{record:?}");
         assert_eq!(record.body, b"body");
     }
     common::assert_sound(&envoy);
@@ -299,6 +364,7 @@ fn lists_are_written_in_the_form_that_was_asked_for() {
             header("x-default", "groups", None),
             header("x-nested", "realm.roles", Some("csv")),
             header("x-object", "realm", Some("json")),
+            header("x-text", "text", Some("json")),
             header("x-literal", "https://corp.example/team", None),
             header("x-number", "level", None),
             header("x-bool", "admin", None),
@@ -313,6 +379,7 @@ fn lists_are_written_in_the_form_that_was_asked_for() {
         "level": 7,
         "admin": false,
         "one": "single",
+        "text": "staff, [\u{e9}]\n",
     }));
     assert_eq!(Request::get("/orders").bearer(&token).send(gateway.addr()).status, 200);
     let record = gateway.upstream.last();
@@ -325,6 +392,7 @@ fn lists_are_written_in_the_form_that_was_asked_for() {
         ("x-default", &[&base64]),
         ("x-nested", &["clerk,buyer"]),
         ("x-object", &[r#"{"roles":["clerk","buyer"]}"#]),
+        ("x-text", &[r#""staff, [\u00e9]\n""#]),
         ("x-literal", &["blue"]),
         ("x-number", &["7"]),
         ("x-bool", &["false"]),
@@ -332,11 +400,132 @@ fn lists_are_written_in_the_form_that_was_asked_for() {
     ] {
         assert_sees(&record, name, expected);
     }
-    // An element that would read as two is not written as one.
-    let token = gateway.idp.token(json!({ "groups": ["staff", "ops,root"] }));
-    assert_eq!(Request::get("/orders").bearer(&token).send(gateway.addr()).status, 200);
-    let csv = seen_as("x-csv", &gateway.upstream.last().headers).join(",");
-    assert!(!csv.split(',').any(|group| group == "root"), "{csv}");
+    gateway.assert_sound();
+}
+
+/// What would read as another list than the claim is not written: servers join repeated fields with commas, and
+/// readers split at commas and cut off blanks.
+#[test]
+fn a_list_reads_as_what_the_claim_holds_or_is_left_out() {
+    let header = |name: &str, format: &str| json!({ "header_name": name, "claim_name": "groups", "list_format": format });
+    let gateway = Gateway::start(|idp| {
+        let headers = json!([header("x-csv", "csv"), header("x-repeat", "repeat"), header("x-json", "json")]);
+        config(with(local_provider(idp), json!({ "claim_to_headers": headers })), rules())
+    });
+    for (claim, csv, repeat) in [
+        (json!(["staff", "ops"]), Some("staff,ops"), true),
+        (json!(["site admin", "ops"]), Some("site admin,ops"), true),
+        (json!("staff"), Some("staff"), true),
+        (json!("site admin"), Some("site admin"), true),
+        (json!([7, true, "a"]), Some("7,true,a"), true),
+        (json!([]), None, true),
+        (json!(["staff", "ops,root"]), None, false),
+        (json!(["staff,admin"]), None, false),
+        (json!([",admin"]), None, false),
+        (json!(["staff", " admin"]), None, false),
+        (json!(["staff", "admin "]), None, false),
+        (json!([" admin"]), None, false),
+        (json!(["staff", "\tadmin"]), None, false),
+        (json!(["staff", "\u{a0}admin"]), None, false),
+        (json!(["", "admin"]), None, false),
+        (json!(["staff", ""]), None, false),
+        (json!([""]), None, false),
+        (json!("staff,admin"), None, false),
+        (json!("staff, admin"), None, false),
+        (json!(" admin"), None, false),
+        (json!("admin\n"), None, false),
+        (json!({ "a": 1, "b": 2 }), None, false),
+        (json!(["a", { "b": 1 }]), None, false),
+        (json!(["a", ["b"]]), None, false),
+        (json!(["a", null]), None, false),
+        (json!(["a\r\nx-admin: true"]), None, false),
+        (json!(["Zo\u{eb}"]), None, false),
+    ] {
+        let token = gateway.idp.token(json!({ "groups": claim }));
+        for h2 in [false, true] {
+            let request =
+                Request::get("/orders").bearer(&token).header("x-csv", "root").header("x_repeat", "root");
+            let response = if h2 { request.send_h2(gateway.addr()) } else { request.send(gateway.addr()) };
+            assert_eq!(response.status, 200, "{claim}");
+            let record = gateway.upstream.last();
+            assert_eq!(seen_as("x-csv", &record.headers).first().map(String::as_str), csv, "{claim}");
+            let elements: Vec<String> = match (&claim, repeat) {
+                (_, false) => Vec::new(),
+                (Value::Array(items), _) => items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect(),
+                (text, _) => vec![text.as_str().expect("a text").to_owned()],
+            };
+            assert_eq!(seen_as("x-repeat", &record.headers), elements, "{claim}");
+            // JSON says all of them.
+            let json: Value =
+                serde_json::from_str(&seen_as("x-json", &record.headers).concat()).expect("JSON");
+            assert_eq!(json, claim);
+        }
+    }
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_request_with_a_header_of_ours_is_refused_where_that_is_asked_for() {
+    let gateway = Gateway::start(|idp| {
+        let rules = json!([
+            { "match": { "prefix": "/public/" } },
+            { "match": { "prefix": "/report" }, "requires": corp(), "mode": "report" },
+            { "match": { "prefix": "/orders" }, "requires": corp() },
+        ]);
+        with(
+            config(outputs(idp), rules),
+            json!({ "spoofed_headers": "reject", "bypass_cors_preflight": true }),
+        )
+    });
+    let token = gateway.idp.token(json!({ "tenant": "acme" }));
+    let preflight = Request::new("OPTIONS", "/orders")
+        .header("origin", "https://a.example")
+        .header("access-control-request-method", "GET");
+    let sent = |request: &Request, h2: bool| {
+        if h2 { request.send_h2(gateway.addr()) } else { request.send(gateway.addr()) }
+    };
+    for name in [
+        "x-user",
+        "x_user",
+        "x.user",
+        "x~user",
+        "x!user",
+        "x-tenant",
+        "x_tenant",
+        "x-jwt-payload",
+        "x.jwt.payload",
+    ] {
+        for h2 in [false, true] {
+            for request in [
+                Request::get("/public/a"),
+                Request::get("/orders"),
+                Request::get("/orders").bearer(&token),
+                Request::get("/elsewhere"),
+                preflight.clone(),
+            ] {
+                let response = sent(&request.clone().header(name, "mallory"), h2);
+                common::assert_problem(name, &response, 400, "request_ambiguous");
+                assert_eq!(common::challenge(&response), None, "{name}");
+            }
+            assert_eq!(gateway.upstream.take().len(), 0, "{name}");
+            // Report mode counts it, and takes the header away all the same.
+            let request = Request::get("/report").bearer(&token).header(name, "mallory");
+            assert_eq!(sent(&request, h2).status, 200, "{name}");
+            let record = gateway.upstream.last();
+            OWN.iter().for_each(|own| assert_sees(&record, own, &[]));
+            gateway.upstream.take();
+        }
+        let call = Request::grpc("/orders").header(name, "mallory").send_h2(gateway.addr());
+        assert_eq!(call.header("grpc-status").as_deref(), Some("3"), "{name}");
+    }
+    for request in [Request::get("/public/a"), Request::get("/orders").bearer(&token), preflight] {
+        let request = request.header("x-users", "a").header("xuser", "b").header("x-other", "c");
+        assert_eq!(sent(&request, false).status, 200);
+        assert_eq!(sent(&request, true).status, 200);
+    }
     gateway.assert_sound();
 }
 

@@ -141,6 +141,8 @@ fn every_manifest_satisfies_the_schema_of_its_kind() {
         "Backend",
         "DestinationRule",
         "EnvoyExtensionPolicy",
+        "EnvoyFilter",
+        "EnvoyPatchPolicy",
         "HTTPRoute",
         "ServiceEntry",
         "TrafficExtension",

@@ -23,9 +23,8 @@ const DIFFERENCES: &[Difference] = &[
     forwards("scheme_optional", "where a token may be missing, jwt_authn does not see one behind `bearer `, and passes it on"),
     differs("any_good", &["signature_invalid"], "under allow_missing one good token of several is enough for jwt_authn where it comes first; a token that is there and bad fails, but for allow_missing_or_failed"),
     differs("taken_early", &[], "jwt_authn takes a token away as soon as it has verified it, so that a later part of the requirement finds none; here the whole requirement is judged, then tokens are taken away"),
-    forwards("every_place", "jwt_authn takes away the tokens that it came to verify; with forward: false the places of every provider that the rule names are cleared"),
+    forwards("every_place", "jwt_authn takes away the tokens that it came to verify; here the places of every provider that the rule names are cleared of what was not accepted to travel"),
     forwards("failed_token", "jwt_authn passes on a token that failed and was let through; an upstream could take it for a good one, whatever forward says"),
-    forwards("another_scheme", "with forward: false the place of a token is cleared, whatever stands there"),
     forwards("cookie", "jwt_authn passes cookies on, whatever forward says; with forward: false the token is taken out of them"),
     forwards("number", "jwt_authn writes fractions with six digits; a number is written as it stands in the token"),
 ];
@@ -274,7 +273,6 @@ fn difference(page: &str, what: &str) -> &'static str {
             "single" | "any" | "any-apart" | "nested" | "nested-forward" | "map" | "headers" | "cors",
             SMALL,
         ) => "scheme",
-        ("missing" | "missing-alone" | "istio" | "failed" | "failed-alone", "basic") => "another_scheme",
         ("missing-alone", "a and bad b") => "any_good",
         ("any-apart" | "istio", "a and b" | "bad a and b" | "a and bad b") | ("nested", "bad a and b") => {
             "every_place"

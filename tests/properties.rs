@@ -3,10 +3,11 @@
 //! Tokens are signed by an independent library (the harness's). `PROPTEST_CASES` asks for more cases.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use harness::idp::{b64, jwks};
 use harness::{Alg, Key};
-use portcullis::config::Config;
+use portcullis::config::{Config, Provider};
 use portcullis::crypto::Backend;
 use portcullis::gate::{Effect, Gate, StreamId, World};
 use portcullis::json::{self, Json, Number, Object};
@@ -32,11 +33,28 @@ fn grants() -> Grants {
     Grants { scope_claims: vec![ClaimPath::parse("scope")], ..Grants::default() }
 }
 
+/// A provider with these fields, whose key is of no matter.
+fn provider(fields: Value) -> Rc<Provider> {
+    let key = Key::cached(Alg::ES256, "k");
+    let mut provider = json!({ "local_jwks": { "inline": jwks([&key]) } });
+    provider.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+    let config = json!({ "providers": { "p": provider }, "rules": [] }).to_string();
+    Config::parse(config.as_bytes(), &|_| None).expect("a sound configuration").providers.remove(0)
+}
+
+thread_local! {
+    /// Asks for nothing that can be left out.
+    static LENIENT: Rc<Provider> = provider(json!({ "require_expiration": false, "sender_constrained": "ignore" }));
+}
+
 fn verify(token: &[u8], set: &KeySet) -> Result<Verified, Reason> {
-    let token = Unverified::parse(token, &grants())?;
+    let provider = LENIENT.with(Rc::clone);
+    let policy = &provider.policy;
+    let token = Unverified::parse(token, policy)?;
     let kid = token.header().kid.clone();
     let algorithm = token.header().algorithm;
-    token.verify(&Backend::portable(), set.candidates(kid.as_deref(), algorithm))
+    let signed = token.verify(&Backend::portable(), set.candidates(kid.as_deref(), algorithm))?;
+    signed.read(policy, &[], Timestamp::from_secs(NOW))
 }
 
 /// Fewer cases of what is dear.
@@ -600,6 +618,118 @@ proptest! {
         let claims = json::parse(Value::Object(claims).to_string().as_bytes()).expect("JSON");
         let Json::Object(claims) = claims else { return Err(TestCaseError::fail("no object")) };
         prop_assert_eq!(Claims::new(claims, &grants()).is_ok(), right);
+    }
+}
+
+/// A claims set of names and values that matter to a policy.
+fn claims_that_matter() -> impl Strategy<Value = Value> {
+    let name = select(
+        &[
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "jti",
+            "cnf",
+            "tid",
+            "azp",
+            "realm",
+            "realm.roles",
+            "scope",
+            "x",
+        ][..],
+    );
+    let word = select(
+        &["https://i/", "https://i/t1/", "orders", "https://orders/", "t1", "t2", "", "é\n\"", "a"][..],
+    );
+    let date = prop_oneof![Just(NOW + 100), Just(NOW - 100), Just(NOW - 10_000), any::<u64>()];
+    let value = prop_oneof![
+        4 => word.clone().prop_map(Value::from),
+        3 => prop::collection::vec(word.clone(), 0..4).prop_map(Value::from),
+        3 => date.prop_map(Value::from),
+        1 => word.prop_map(|word| json!({ "roles": [word, 1], "orders": null })),
+        1 => any_value(),
+    ];
+    let more = prop::collection::btree_map(name, value, 0..6);
+    (any::<bool>(), more).prop_map(|(usual, more)| {
+        let mut claims = json!({});
+        if usual {
+            claims = json!({ "iss": "https://i/", "sub": "a", "aud": ["x", "orders"], "exp": NOW + 100, "tid": "t1" });
+        }
+        for (name, value) in more {
+            claims[name] = value;
+        }
+        claims
+    })
+}
+
+/// The same text in another spelling: blanks, and escapes of letters.
+fn spelled(claims: &Value, spelling: u8) -> String {
+    let pretty = || serde_json::to_string_pretty(claims).expect("JSON");
+    let text = if spelling & 1 == 1 { pretty() } else { claims.to_string() };
+    if spelling & 2 == 0 {
+        return text;
+    }
+    let (mut out, mut inside, mut escaped) = (String::new(), false, false);
+    for letter in text.chars() {
+        inside ^= letter == '"' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        match letter {
+            'o' | 's' if inside && !out.ends_with('\\') => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)))
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    /// A token is looked at twice: in a hurry before its signature holds, and with care after. Whatever would be
+    /// accepted with care is not refused in haste, and what both refuse they refuse for one reason, but for what is
+    /// left to the second look.
+    #[test]
+    fn a_first_look_refuses_nothing_that_the_second_would_accept(
+        claims in claims_that_matter(),
+        spelling in 0u8..4,
+        fields in select(vec![
+            json!({}),
+            json!({ "require_expiration": false, "sender_constrained": "ignore" }),
+            json!({ "issuer": "https://i/", "audiences": ["orders"] }),
+            json!({ "issuer": "https://i/{tid}/", "issuer_claims": { "tid": ["t1"] }, "audiences": ["orders", "x"] }),
+            json!({ "audiences": ["http://orders", "y"], "audience_match": "normalized", "audience_claims": ["azp", "aud"] }),
+            json!({ "audiences": ["orders"], "audience_claims": ["/realm/roles/0", "realm.roles"] }),
+            json!({ "required_claims": ["sub", "realm.roles", "/aud/0", "tid"], "require_expiration": false }),
+            json!({ "subjects": { "safe_regex": { "regex": "a|b" } }, "max_lifetime": "200s", "max_age": "50s" }),
+            json!({ "subjects": { "exact": "a" } }),
+        ]),
+    ) {
+        let policy = provider(fields).policy.clone();
+        let key = Key::cached(Alg::ES256, "k");
+        let token = key.sign_parts(br#"{"alg":"ES256","kid":"k"}"#, spelled(&claims, spelling).as_bytes());
+        let now = Timestamp::from_secs(NOW);
+        let first = Unverified::parse(token.as_bytes(), &policy)
+            .and_then(|token| policy.check(&token, &policy.audiences, now).map(|()| token));
+        let parsed = json::parse(claims.to_string().as_bytes()).expect("JSON");
+        let Json::Object(parsed) = parsed else { return Err(TestCaseError::fail("no object")) };
+        let second = Claims::new(parsed, &policy.grants)
+            .and_then(|claims| policy.check_claims(&claims, &policy.audiences, now));
+        match (&first, &second) {
+            (Ok(_), _) => {}
+            (Err(first), Err(second)) => {
+                let later = [Reason::ClaimInvalid, Reason::SubjectMismatch, Reason::ClaimMissing];
+                prop_assert!(first == second || later.contains(second), "{first:?} and {second:?}");
+            }
+            (Err(first), Ok(())) => prop_assert!(false, "{first:?} for {claims}"),
+        }
+        if let Ok(token) = first {
+            let signed = token.verify(&Backend::portable(), set_of(&key).keys().iter()).expect("it is signed");
+            prop_assert_eq!(signed.read(&policy, &policy.audiences, now).map(drop), second);
+        }
     }
 }
 

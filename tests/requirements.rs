@@ -432,7 +432,12 @@ fn what_holds_is_told_and_what_was_brought_is_taken_away() {
         (failed(), "bad a", &[], &["authorization"]),
         (failed(), "bad a, c", &["x-user sub-of-c", "x-c https://c.example/"], &["authorization", "x-token"]),
         (failed(), "two", &[], &["authorization"]),
-        (failed(), "basic", &[], &["authorization"]),
+        // Another scheme is no token that was not judged.
+        (failed(), "basic", &[], &[]),
+        (missing(), "basic", &[], &[]),
+        // Nobody asked for two: one of them speaks, and both are taken away.
+        (missing(), "a c", &["x-user sub-of-a", "x-a https://a.example/"], &["authorization", "x-token"]),
+        (failed(), "b c", &["x-user sub-of-b", "x-b https://b.example/"], &["authorization", "x-token"]),
         (any(json!([of("a"), failed()])), "stranger", &[], &["authorization"]),
     ] {
         let mut desk = Desk::of(json!([{ "match": { "prefix": "/" }, "requires": requires }]));
@@ -496,7 +501,7 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
         ("/failed".to_owned(), vec![("x-d-token", &d_prefixed)], "d", &[], None, None),
         ("/failed".to_owned(), vec![("x-d-token", &bad_prefixed)], "-", &["x-d-token"], None, None),
         ("/failed".to_owned(), vec![("x-d-token", &misled)], "-", &["x-d-token"], None, None),
-        // Another scheme in that place is no token that failed.
+        // Another scheme in that place is no token.
         ("/failed".to_owned(), vec![("x-d-token", "Basic dTpw")], "-", &[], None, None),
         // Where nothing is asked for, nothing is taken.
         (
@@ -1045,7 +1050,514 @@ fn one_verdict_is_shared_and_never_by_two_providers() {
     let mut at = |path: &str| desk.ask(&fields("GET", path, &[("authorization", &bearer)]));
     let first = allowed(at("/a"));
     let second = allowed(at("/a"));
-    assert!(Rc::ptr_eq(&first.identity[0], &second.identity[0]), "it is remembered");
+    assert!(Rc::ptr_eq(&first.identity[0].1, &second.identity[0].1), "it is remembered");
     assert_eq!(told(&at("/twin")), SIGNATURE);
     assert_eq!(told(&at("/a")), "a");
+}
+
+fn audiences(name: &str, audiences: &[&str]) -> Value {
+    json!({ "provider_and_audiences": { "provider_name": name, "audiences": audiences } })
+}
+
+/// Whatever shape the requirement has: a part that asks for less does not accept what the part beside it refused.
+#[test]
+fn a_lenient_part_accepts_no_token_that_a_strict_one_refused() {
+    let billing = || audiences("a", &["billing"]);
+    let named = json!({ "strict": any(json!([billing(), missing()])) });
+    // What is required; what comes of a token for orders, of one for billing, of none, and of one of `b`.
+    for (requires, orders, for_billing, nothing, of_b) in [
+        (any(json!([billing(), missing()])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([missing(), billing()])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([billing(), failed()])), "-", "a", "-", "-"),
+        (any(json!([failed(), billing()])), "-", "a", "-", "-"),
+        (any(json!([billing(), missing(), failed()])), "-", "a", "-", "-"),
+        (any(json!([billing(), of("b"), missing()])), AUDIENCE, "a", "-", "b"),
+        (any(json!([of("b"), billing(), failed()])), "-", "a", "-", "b"),
+        (any(json!([billing(), of("c"), missing()])), AUDIENCE, "a", "-", ISSUER),
+        // In lists within lists.
+        (any(json!([any(json!([billing(), of("c")])), missing()])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([any(json!([billing(), of("c")])), failed()])), "-", "a", "-", "-"),
+        (any(json!([billing(), any(json!([of("c"), missing()]))])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([billing(), any(json!([of("c"), failed()]))])), "-", "a", "-", "-"),
+        (any(json!([all(json!([billing(), of("c")])), missing()])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([all(json!([billing(), of("c")])), failed()])), "-", "a", "-", "-"),
+        (any(json!([billing(), all(json!([missing(), missing()]))])), AUDIENCE, "a", "-", ISSUER),
+        (any(json!([billing(), all(json!([failed(), missing()]))])), AUDIENCE, "a", "-", ISSUER),
+        (all(json!([billing(), missing()])), AUDIENCE, "a", NONE, ISSUER),
+        (all(json!([missing(), billing()])), AUDIENCE, "a", NONE, ISSUER),
+        (all(json!([any(json!([billing(), missing()])), missing()])), AUDIENCE, "a", "-", ISSUER),
+        (all(json!([any(json!([billing(), failed()])), missing()])), AUDIENCE, "a", "-", "b"),
+        (all(json!([any(json!([billing(), failed()])), failed()])), "-", "a", "-", "b"),
+        (all(json!([failed(), any(json!([billing(), failed()]))])), "-", "a", "-", "b"),
+        (any(json!([any(json!([missing(), failed()])), billing()])), "-", "a", "-", "-"),
+        // Who asks for either takes either.
+        (any(json!([billing(), of("a"), missing()])), "a", "a", "-", ISSUER),
+        (any(json!([of("a"), billing(), failed()])), "a", "a", "-", "-"),
+        (
+            any(json!([audiences("a", &["x"]), audiences("a", &["billing"]), missing()])),
+            AUDIENCE,
+            "a",
+            "-",
+            ISSUER,
+        ),
+        (json!({ "requirement_name": "strict" }), AUDIENCE, "a", "-", ISSUER),
+    ] {
+        let rule = match requires.get("requirement_name") {
+            Some(name) => json!({ "match": { "prefix": "/" }, "requirement_name": name }),
+            None => json!({ "match": { "prefix": "/" }, "requires": requires }),
+        };
+        let config = json!({ "providers": providers(), "requirement_map": named, "rules": [rule] });
+        let mut desk = Desk::new(&config);
+        for (what, expected) in
+            [("a", orders), ("a for billing", for_billing), ("nothing", nothing), ("b", of_b)]
+        {
+            for time in ["first", "second"] {
+                let outcome = desk.ask(&brought(what));
+                assert_eq!(told(&outcome), expected, "{requires}: {what}, {time}");
+                // Whoever is let in as nobody brings no token to the upstream.
+                if let Outcome::Allow(allow) = outcome {
+                    let there = what != "nothing";
+                    assert_eq!(
+                        removed(&allow),
+                        ["authorization"][..usize::from(there)],
+                        "{requires}: {what}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Two providers that let their tokens travel, one that does not, each in a place of its own.
+fn travellers() -> Value {
+    let place =
+        |header: &str, forward: bool| json!({ "from_headers": [{ "name": header }], "forward": forward });
+    json!({
+        "a": provider("a", place("x-a-token", true)),
+        "b": provider("b", place("x-b-token", true)),
+        "c": provider("c", place("x-c-token", false)),
+        // In the place of `a`.
+        "e": provider("e", place("x-a-token", false)),
+        "f": provider("f", place("x-a-token", true)),
+        "g": provider("g", json!({ "from_headers": [{ "name": "Authorization", "value_prefix": "Bearer " }], "forward": true })),
+        "h": provider("h", json!({ "from_cookies": ["session"], "from_params": ["t"], "forward": true })),
+    })
+}
+
+#[test]
+fn what_was_not_judged_does_not_travel() {
+    let bad = |name: &str| flip_bit(&token(name).sign());
+    let good = |name: &str| token(name).sign();
+    let [a, b, c, f] = ["a", "b", "c", "f"].map(good);
+    // What is required, what is brought, who is let in, what is taken away.
+    for (requires, brought, who, taken) in [
+        (of("a"), vec![("x-a-token", a.clone())], "a", &[][..]),
+        // The first that holds is enough; the others were not looked at.
+        (
+            any(json!([of("a"), of("b")])),
+            vec![("x-a-token", a.clone()), ("x-b-token", bad("b"))],
+            "a",
+            &["x-b-token"],
+        ),
+        (
+            any(json!([of("b"), of("a")])),
+            vec![("x-a-token", a.clone()), ("x-b-token", bad("b"))],
+            "a",
+            &["x-b-token"],
+        ),
+        (
+            any(json!([of("a"), of("b")])),
+            vec![("x-a-token", bad("a")), ("x-b-token", b.clone())],
+            "b",
+            &["x-a-token"],
+        ),
+        (
+            any(json!([of("b"), of("a")])),
+            vec![("x-a-token", bad("a")), ("x-b-token", b.clone())],
+            "b",
+            &["x-a-token"],
+        ),
+        (
+            any(json!([of("a"), of("b")])),
+            vec![("x-a-token", a.clone()), ("x-b-token", b.clone())],
+            "a",
+            &["x-b-token"],
+        ),
+        (
+            any(json!([of("b"), of("a")])),
+            vec![("x-a-token", a.clone()), ("x-b-token", b.clone())],
+            "b",
+            &["x-a-token"],
+        ),
+        (
+            any(json!([of("c"), of("b")])),
+            vec![("x-c-token", c.clone()), ("x-b-token", bad("b"))],
+            "c",
+            &["x-b-token", "x-c-token"],
+        ),
+        (
+            any(json!([of("b"), of("c")])),
+            vec![("x-c-token", c.clone()), ("x-b-token", b.clone())],
+            "b",
+            &["x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("a"), missing()])),
+            vec![("x-c-token", c.clone()), ("x-a-token", bad("a"))],
+            "c",
+            &["x-a-token", "x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("a"), failed()])),
+            vec![("x-c-token", bad("c")), ("x-a-token", bad("a"))],
+            "-",
+            &["x-a-token", "x-c-token"],
+        ),
+        // Each was asked for, and each was judged.
+        (all(json!([of("a"), of("b")])), vec![("x-a-token", a.clone()), ("x-b-token", b.clone())], "a", &[]),
+        (
+            all(json!([of("c"), of("b")])),
+            vec![("x-c-token", c.clone()), ("x-b-token", b.clone())],
+            "c",
+            &["x-c-token"],
+        ),
+        (
+            all(json!([of("a"), any(json!([of("b"), failed()]))])),
+            vec![("x-a-token", a.clone()), ("x-b-token", bad("b"))],
+            "a",
+            &["x-b-token"],
+        ),
+        (
+            all(json!([of("a"), missing()])),
+            vec![("x-a-token", a.clone()), ("x-b-token", b.clone())],
+            "a",
+            &[],
+        ),
+        (
+            all(json!([of("a"), missing()])),
+            vec![("x-a-token", a.clone()), ("x-c-token", c.clone())],
+            "a",
+            &["x-c-token"],
+        ),
+        (
+            all(json!([of("a"), failed()])),
+            vec![("x-a-token", a.clone()), ("x-b-token", bad("b"))],
+            "a",
+            &["x-b-token"],
+        ),
+        (
+            missing(),
+            vec![("x-a-token", a.clone()), ("x-b-token", b.clone()), ("x-c-token", c.clone())],
+            "a",
+            &["x-c-token"],
+        ),
+        (
+            failed(),
+            vec![("x-a-token", a.clone()), ("x-b-token", bad("b")), ("x-c-token", bad("c"))],
+            "a",
+            &["x-b-token", "x-c-token"],
+        ),
+        // One place of several providers: who accepted the text says whether it travels.
+        (any(json!([of("e"), of("f")])), vec![("x-a-token", f.clone())], "f", &[]),
+        (any(json!([of("f"), of("e")])), vec![("x-a-token", good("e"))], "e", &["x-a-token"]),
+        (any(json!([of("e"), of("a"), failed()])), vec![("x-a-token", bad("a"))], "-", &["x-a-token"]),
+        // Something in the place that is no token of the provider's, and no credential of another scheme.
+        (
+            any(json!([of("c"), of("g")])),
+            vec![("x-c-token", c.clone()), ("authorization", a.clone())],
+            "c",
+            &["authorization", "x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("g")])),
+            vec![("x-c-token", c.clone()), ("authorization", "Bearer:x".into())],
+            "c",
+            &["authorization", "x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("g")])),
+            vec![("x-c-token", c.clone()), ("authorization", "Bearer\tx".into())],
+            "c",
+            &["authorization", "x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("g")])),
+            vec![("x-c-token", c.clone()), ("authorization", "Basic x Bearer y".into())],
+            "c",
+            &["authorization", "x-c-token"],
+        ),
+        (
+            any(json!([of("c"), of("g")])),
+            vec![("x-c-token", c.clone()), ("authorization", "Basic dTpw".into())],
+            "c",
+            &["x-c-token"],
+        ),
+        (
+            any(json!([of("g"), failed()])),
+            vec![("authorization", "Bearer\tx".into())],
+            "-",
+            &["authorization"],
+        ),
+        (any(json!([of("g"), missing()])), vec![("authorization", "Basic dTpw".into())], "-", &[]),
+    ] {
+        let rules = json!([{ "match": { "prefix": "/" }, "requires": requires }]);
+        let mut desk = Desk::new(&json!({ "providers": travellers(), "rules": rules }));
+        let shown: Vec<_> = brought.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let outcome = desk.ask(&fields("GET", "/", &shown));
+        assert_eq!(told(&outcome), who, "{requires} {shown:?}");
+        assert_eq!(removed(&allowed(outcome)), taken, "{requires} {shown:?}");
+    }
+    // Cookies and parameters beside a token that holds.
+    for (requires, cookie, target) in [
+        (any(json!([of("a"), of("h")])), Some("theme=dark"), Some("/?x=1")),
+        (any(json!([of("h"), of("a")])), Some("theme=dark"), Some("/?x=1")),
+        (of("a"), None, None),
+    ] {
+        let rules = json!([{ "match": { "prefix": "/" }, "requires": requires }]);
+        let mut desk = Desk::new(&json!({ "providers": travellers(), "rules": rules }));
+        let cookies = format!("theme=dark; session={}", bad("h"));
+        let brought = [("x-a-token", a.as_str()), ("cookie", &cookies)];
+        let allow = allowed(desk.ask(&fields("GET", "/?x=1", &brought)));
+        assert_eq!(allow.cookie.as_deref(), cookie.map(str::as_bytes), "{requires}");
+        let path = format!("/?x=1&t={}", bad("h"));
+        let allow = allowed(desk.ask(&fields("GET", &path, &brought[..1])));
+        assert_eq!(allow.target.as_deref(), target.map(str::as_bytes), "{requires}");
+    }
+}
+
+/// What only some servers would find in the place of a token is refused before any token is looked at, by whatever
+/// the rule asks for; report mode says so and lets it through as it came.
+#[test]
+fn a_place_that_servers_read_otherwise_is_refused_before_any_token() {
+    let c = token("c").sign();
+    let a = format!("Bearer {}", token("a").sign());
+    let d = format!("D {}", token("d").sign());
+    let session = format!("session={c}");
+    let spoilt = format!("session={c}; x=y session=F");
+    let cases: Vec<(String, Vec<(&str, &str)>)> = vec![
+        ("/".into(), vec![("cookie", "x=y session=F")]),
+        ("/".into(), vec![("cookie", "x=y, session=F")]),
+        ("/".into(), vec![("cookie", "x=\"y session=F\"")]),
+        ("/".into(), vec![("cookie", "%73ession=F")]),
+        ("/".into(), vec![("cookie", "session[]=F")]),
+        ("/".into(), vec![("cookie", "session%00=F")]),
+        ("/".into(), vec![("cookie", &spoilt)]),
+        ("/".into(), vec![("cookie", &session), ("cookie", "x=y session=F")]),
+        ("/".into(), vec![("x-token", &c), ("cookie", "x=y\tsession=F")]),
+        ("/?a=1;access_token=F".into(), vec![]),
+        (format!("/?access_token={c}&access.token=F"), vec![]),
+        (format!("/?access_token={c}&access%20token=F"), vec![]),
+        (format!("/?access_token={c};access_token=F"), vec![]),
+        ("/?access_token[]=F".into(), vec![("x-token", &c)]),
+        ("/?+access_token=F".into(), vec![("x-token", &c)]),
+        ("/?access%255Ftoken=F".into(), vec![]),
+        ("/".into(), vec![("x_token", "F")]),
+        ("/".into(), vec![("x.token", "F"), ("x-token", &c)]),
+        ("/".into(), vec![("x~token", "F"), ("cookie", &session)]),
+        ("/".into(), vec![("authorization", &a), ("cookie", "x=y session=F")]),
+        ("/".into(), vec![("authorization", &a), ("x_token", "F")]),
+    ];
+    for requires in [
+        of("c"),
+        any(json!([of("c"), missing()])),
+        any(json!([of("c"), failed()])),
+        any(json!([of("a"), of("c")])),
+        any(json!([of("c"), of("a"), failed()])),
+        all(json!([of("a"), any(json!([of("c"), failed()]))])),
+        missing(),
+        failed(),
+    ] {
+        let rules = |mode: &str| json!([{ "match": { "prefix": "/" }, "requires": requires, "mode": mode }]);
+        for (path, brought) in &cases {
+            let fields = fields("GET", path, brought);
+            let told_of = |mode: &str| told(&Desk::of(rules(mode)).ask(&fields));
+            assert_eq!(told_of("enforce"), "request_ambiguous", "{requires} {path} {brought:?}");
+            assert_eq!(told_of("report"), "~request_ambiguous", "{requires} {path} {brought:?}");
+            let allow = allowed(Desk::of(rules("report")).ask(&fields));
+            assert_eq!(
+                (removed(&allow).len(), &allow.cookie, &allow.target),
+                (0, &None, &None),
+                "{path} {brought:?}"
+            );
+            assert_eq!(added(&allow), [], "{path} {brought:?}: nobody is told of");
+        }
+    }
+    // A rule that has no such place does not look there.
+    for (path, brought) in &cases {
+        let mut all = vec![("x-d-token", d.as_str())];
+        all.extend(brought);
+        let mut desk = Desk::of(json!([{ "match": { "prefix": "/" }, "requires": of("d") }]));
+        assert_eq!(told(&desk.ask(&fields("GET", path, &all))), "d", "{path} {brought:?}");
+    }
+    // What is plainly several, and what is plainly none.
+    let several = format!("session={c}; session=F");
+    for (more, expected) in [
+        (vec![("cookie", several.as_str())], SEVERAL),
+        (vec![("cookie", "session=a"), ("cookie", "session=b")], SEVERAL),
+        (vec![("cookie", "xsession=F; Session=F; session.sig=F")], NONE),
+    ] {
+        let mut desk = Desk::of(json!([{ "match": { "prefix": "/" }, "requires": of("c") }]));
+        assert_eq!(told(&desk.ask(&fields("GET", "/", &more))), expected, "{more:?}");
+    }
+}
+
+/// Who writes which header, by configuration.
+#[test]
+fn a_header_is_written_by_the_first_that_is_configured_to_and_filled_up_by_nobody() {
+    let place = |header: &str, claims: &[(&str, &str)]| {
+        let claims: Vec<_> = claims
+            .iter()
+            .map(|(header, claim)| json!({ "header_name": header, "claim_name": claim }))
+            .collect();
+        json!({ "from_headers": [{ "name": header }], "claim_to_headers": claims })
+    };
+    let config = |requires: &Value| {
+        json!({
+            "providers": {
+                "a": provider("a", place("t-a", &[("x-user", "sub"), ("x-groups", "groups"), ("x-mail", "mail")])),
+                "b": provider("b", place("t-b", &[("x-user", "sub"), ("x_groups", "groups"), ("x-plan", "plan")])),
+            },
+            "rules": [{ "match": { "prefix": "/" }, "requires": requires }],
+        })
+    };
+    let full = |name: &str| {
+        let claims = json!({ "groups": format!("{name}-staff"), "mail": format!("{name}@x"), "plan": format!("{name}-gold") });
+        token(name).claims(claims)
+    };
+    let poor = |name: &str| token(name).without("sub");
+    let both = || all(json!([of("a"), of("b")]));
+    let turned = || all(json!([of("b"), of("a")]));
+    let istio = || all(json!([any(json!([of("a"), missing()])), any(json!([of("b"), missing()]))]));
+    for (requires, of_a, of_b, written) in [
+        // Each token was asked for; each header has one owner.
+        (
+            both(),
+            full("a"),
+            full("b"),
+            &["x-user sub-of-a", "x-groups a-staff", "x-mail a@x", "x-plan b-gold"][..],
+        ),
+        (both(), token("a"), full("b"), &["x-user sub-of-a", "x-plan b-gold"]),
+        (both(), poor("a"), full("b"), &["x-plan b-gold"]),
+        (both(), full("a"), poor("b"), &["x-user sub-of-a", "x-groups a-staff", "x-mail a@x"]),
+        (turned(), token("a"), full("b"), &["x-user sub-of-b", "x_groups b-staff", "x-plan b-gold"]),
+        (turned(), full("a"), token("b"), &["x-user sub-of-b", "x-mail a@x"]),
+        (turned(), full("a"), poor("b"), &["x-mail a@x"]),
+        (istio(), token("a"), full("b"), &["x-user sub-of-a", "x-plan b-gold"]),
+        // Nobody asked for a second one: it does not speak at all.
+        (missing(), full("a"), full("b"), &["x-user sub-of-a", "x-groups a-staff", "x-mail a@x"]),
+        (missing(), token("a"), full("b"), &["x-user sub-of-a"]),
+        (missing(), poor("a"), full("b"), &[]),
+        (failed(), token("a"), full("b"), &["x-user sub-of-a"]),
+        (failed(), poor("a"), full("b"), &[]),
+        (any(json!([of("a"), of("b")])), token("a"), full("b"), &["x-user sub-of-a"]),
+        (any(json!([of("b"), of("a")])), full("a"), token("b"), &["x-user sub-of-b"]),
+        (any(json!([of("a"), of("b"), missing()])), poor("a"), full("b"), &[]),
+        (all(json!([of("a"), missing()])), token("a"), full("b"), &["x-user sub-of-a"]),
+        (all(json!([of("b"), failed()])), full("a"), token("b"), &["x-user sub-of-b", "x-mail a@x"]),
+        (
+            any(json!([all(json!([of("a"), of("b")])), of("a")])),
+            token("a"),
+            full("b"),
+            &["x-user sub-of-a", "x-plan b-gold"],
+        ),
+        (all(json!([missing(), of("b")])), token("a"), full("b"), &["x-user sub-of-a", "x-plan b-gold"]),
+    ] {
+        let mut desk = Desk::new(&config(&requires));
+        let (a, b) = (of_a.sign(), of_b.sign());
+        let allow = allowed(desk.ask(&fields("GET", "/", &[("t-a", &a), ("t-b", &b), ("x-groups", "root")])));
+        let got: Vec<String> = added(&allow).iter().map(|(name, value)| format!("{name} {value}")).collect();
+        assert_eq!(got, written, "{requires}");
+    }
+}
+
+#[test]
+fn a_request_that_brings_a_header_of_ours_is_refused_where_that_is_asked_for() {
+    let config = |spoofed: &str| {
+        json!({
+            "providers": providers(),
+            "rules": [
+                { "match": { "prefix": "/public" } },
+                { "match": { "prefix": "/report" }, "requires": of("a"), "mode": "report" },
+                { "match": { "prefix": "/missing" }, "requires": any(json!([of("a"), missing()])) },
+                { "match": { "prefix": "/failed" }, "requires": any(json!([of("a"), failed()])) },
+                { "match": { "prefix": "/x" }, "requires": of("a") },
+            ],
+            "bypass_cors_preflight": true,
+            "spoofed_headers": spoofed,
+        })
+    };
+    let bearer = format!("Bearer {}", token("a").sign());
+    let forged = format!("Bearer {}", flip_bit(&token("a").sign()));
+    let preflight = [("origin", "https://app.example"), ("access-control-request-method", "GET")];
+    let spellings = [
+        "x-user", "X-User", "x_user", "x.user", "x~user", "x!user", "x|user", "x^user", "x`user", "x'user",
+        "x*user", "x+user", "x#user", "x$user", "x%user", "x&user", "X_USER", "x-a", "x_a", "X.A", "x-d",
+        "x_d",
+    ];
+    for name in spellings {
+        for (method, path, more) in [
+            ("GET", "/public", vec![]),
+            ("GET", "/missing", vec![]),
+            ("GET", "/failed", vec![]),
+            ("GET", "/failed", vec![("authorization", forged.as_str())]),
+            ("GET", "/x", vec![("authorization", bearer.as_str())]),
+            ("GET", "/x", vec![]),
+            ("GET", "/nowhere", vec![]),
+            ("OPTIONS", "/x", preflight.to_vec()),
+        ] {
+            let mut all = more.clone();
+            all.push((name, "mallory"));
+            let refused = told(&Desk::new(&config("reject")).ask(&fields(method, path, &all)));
+            assert_eq!(refused, "request_ambiguous", "{name} {method} {path}");
+            let outcome = Desk::new(&config("strip")).ask(&fields(method, path, &all));
+            if let Outcome::Allow(allow) = outcome {
+                assert!(removed(&allow).iter().any(|removed| removed == name), "{name} {path}: {allow:?}");
+            }
+            let without = told(&Desk::new(&config("reject")).ask(&fields(method, path, &more)));
+            assert_ne!(without, "request_ambiguous", "{method} {path}");
+        }
+        // Report mode counts it, and strips it all the same.
+        let outcome = Desk::new(&config("reject")).ask(&fields(
+            "GET",
+            "/report",
+            &[("authorization", &bearer), (name, "mallory")],
+        ));
+        assert_eq!(told(&outcome), "~request_ambiguous", "{name}");
+        let allow = allowed(outcome);
+        assert_eq!((removed(&allow), added(&allow)), (vec![name.to_owned()], vec![]), "{name}");
+    }
+    for other in ["x-userx", "xuser", "x--user", "user", "y-user", "x-use", "authorization-x"] {
+        let outcome = Desk::new(&config("reject")).ask(&fields("GET", "/public", &[(other, "v")]));
+        assert_eq!(told(&outcome), "-", "{other}");
+    }
+}
+
+/// A second field that a server takes for the one that a claim is compared with.
+#[test]
+fn a_claim_equals_a_header_only_where_no_other_reads_like_it() {
+    let rules = json!([{ "match": { "prefix": "/" }, "requires": of("a"), "authorize": {
+        "claims": [{ "claim": "tenant", "equals_header": "x-tenant" }] } }]);
+    let mut desk = Desk::of(rules);
+    let bearer = format!("Bearer {}", token("a").claim("tenant", "acme").sign());
+    let mut ask = |more: &[(&str, &str)]| {
+        let all = [&[("authorization", bearer.as_str())], more].concat();
+        told(&desk.ask(&fields("GET", "/", &all)))
+    };
+    assert_eq!(ask(&[("x-tenant", "acme")]), "a");
+    assert_eq!(ask(&[("X-Tenant", "acme")]), "a");
+    assert_eq!(ask(&[("x-tenant", "acme"), ("x-tenant-id", "evil"), ("xtenant", "evil")]), "a");
+    for other in [
+        "x_tenant", "X_TENANT", "x.tenant", "x~tenant", "x!tenant", "x#tenant", "x$tenant", "x%tenant",
+        "x&tenant", "x'tenant", "x*tenant", "x+tenant", "x^tenant", "x`tenant", "x|tenant", "x-tenant",
+        "X-TENANT", "X.Tenant", "X~TENANT", "x_Tenant",
+    ] {
+        for value in ["evil", "acme", ""] {
+            let before = ask(&[(other, value), ("x-tenant", "acme")]);
+            let behind = ask(&[("x-tenant", "acme"), (other, value)]);
+            assert_eq!([before, behind], ["claim_mismatch", "claim_mismatch"], "{other}: {value}");
+        }
+    }
+    for alone in ["x_tenant", "x.tenant", "x~tenant"] {
+        assert_eq!(ask(&[(alone, "acme")]), "claim_mismatch", "{alone}");
+    }
 }

@@ -393,7 +393,12 @@ fn protected_paths_stay_protected(normalize: bool, merge: bool, policy: &str) {
         for response in
             [Request::get(path).bearer(&token).send(addr), Request::get(path).bearer(&token).send_h2(addr)]
         {
-            assert_problem(&format!("{setting}: {path}"), &response, 403, "scope_insufficient");
+            // Without `normalize_path` Envoy forwards it as it is, and not everybody decodes it.
+            let (status, reason) = match path.starts_with("/%61") && !normalize {
+                true => (400, "path_ambiguous"),
+                false => (403, "scope_insufficient"),
+            };
+            assert_problem(&format!("{setting}: {path}"), &response, status, reason);
         }
     }
     gateway.assert_sound();
@@ -401,7 +406,7 @@ fn protected_paths_stay_protected(normalize: bool, merge: bool, policy: &str) {
 
 /// What a path is judged as under `normalize`, and that it is forwarded as it came.
 #[test]
-fn a_normalized_path_is_judged_in_its_resolved_form() {
+fn a_normalized_path_passes_where_all_its_readings_meet_one_rule() {
     let gateway = Gateway::start(|idp| {
         let rules = json!([
             { "name": "admin", "match": { "path_template": "/admin/{x}" }, "requires": corp() },
@@ -413,14 +418,18 @@ fn a_normalized_path_is_judged_in_its_resolved_form() {
     for (path, without, bearing) in [
         ("/public/x", 200, 200),
         ("/public//x", 200, 200),
-        ("/admin/../public/x", 200, 200),
-        ("/public/../admin/x", 401, 200),
-        ("/public/%2e%2e/admin/x", 401, 200),
-        ("/public/..;v=1/admin/x", 401, 200),
-        ("/public%2F..%2Fadmin%2Fx", 401, 200),
-        ("/public/%252e%252e/admin/x", 401, 200),
-        ("//admin//x", 401, 200),
-        ("/public/../elsewhere", 403, 403),
+        ("/public/a/../x", 200, 200),
+        ("/public/a%2Fx", 200, 200),
+        ("/public/%2e/x/", 200, 200),
+        ("/admin/../public/x", 400, 400),
+        ("/public/../admin/x", 400, 400),
+        ("/public/%2e%2e/admin/x", 400, 400),
+        ("/public/..;v=1/admin/x", 400, 400),
+        ("/public%2F..%2Fadmin%2Fx", 400, 400),
+        ("/public/%252e%252e/admin/x", 400, 400),
+        ("//admin//x", 400, 400),
+        ("/public/../elsewhere", 400, 400),
+        ("/elsewhere/../other", 403, 403),
         ("/public/%zz", 400, 400),
         ("/public/%00", 400, 400),
         ("/public//../x", 400, 400),
@@ -489,20 +498,25 @@ fn a_raw_rule_compares_what_arrives_and_so_what_is_forwarded() {
 
 /// Table 1.7 of the attacks, row P15, and what is said of hosts beside it.
 #[test]
-fn a_rule_for_a_host_is_met_in_every_spelling_of_it() {
+fn a_rule_for_a_host_is_met_in_every_case_and_with_the_ports_that_it_names() {
     let gateway = Gateway::start(|idp| {
         let rules = json!([
             { "match": { "prefix": "/", "hosts": ["open.example"] } },
-            { "match": { "prefix": "/", "hosts": ["API.example", "*.corp.example"] }, "requires": corp() },
+            { "match": { "prefix": "/", "hosts": ["API.example", "*.corp.example", "port.example:8443", "any.example:*"] }, "requires": corp() },
         ]);
         with(config(local_provider(idp), rules), json!({ "unmatched": "allow" }))
     });
     for (host, status) in [
         ("api.example", 401),
         ("API.EXAMPLE", 401),
-        ("api.example:443", 401),
-        ("api.example.", 401),
-        ("Api.Example.:443", 401),
+        ("api.example:443", 400),
+        ("api.example.", 400),
+        ("Api.Example.:443", 400),
+        ("port.example:8443", 401),
+        ("port.example", 200),
+        ("port.example:8444", 200),
+        ("any.example:1", 401),
+        ("any.example", 401),
         ("a.b.CORP.example", 401),
         ("corp.example", 200),
         ("open.example", 200),
@@ -524,7 +538,7 @@ fn a_tunnel_is_opened_by_its_own_rule_alone() {
     let gateway = Gateway::start_with(
         |idp| {
             let rules = json!([
-                { "match": { "connect_matcher": {}, "hosts": ["far.example"] }, "requires": corp() },
+                { "match": { "connect_matcher": {}, "hosts": ["far.example:443"] }, "requires": corp() },
                 { "match": { "prefix": "/" } },
             ]);
             config(local_provider(idp), rules)

@@ -1,4 +1,5 @@
-//! Any rules and any request: the index finds the rule that trying one after the other finds.
+//! Any rules and any request: the index finds the rule that trying one after the other finds, and no request
+//! meets a rule that it does not meet under every reading.
 //!
 //! The first line is the target, the second the host, the third a header's value; each other is a rule, whose
 //! first byte says of what kind it is and whose rest is the pattern.
@@ -7,8 +8,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::config::Config;
-use portcullis::request::Request;
-use portcullis::rules::{AmbiguousPaths, Met, canonical, resolved};
+use portcullis::request::{Authority, Held, PathKind, PathReadings, Request, RequestView};
+use portcullis::rules::{AmbiguousPaths, Rule, RuleMatch};
 use serde_json::{Value, json};
 
 fuzz_target!(|input: &[u8]| {
@@ -21,35 +22,35 @@ fuzz_target!(|input: &[u8]| {
     let fields: [(&[u8], &[u8]); 4] =
         [(b":method", b"GET"), (b":authority", host), (b":path", target), (b"x-a", header)];
     let request = Request::new(&fields);
-    let found = config.rules.find(&request);
-    let raw = String::from_utf8_lossy(target.split(|byte| *byte == b'?').next().unwrap_or_default());
-    let is_raw = |policy| policy == Some(AmbiguousPaths::MatchRaw);
-    let Ok(path) = canonical(target) else {
-        // No rule that rejects such paths is met by one, and one that resolves them only by their form.
-        if let Met::Rule(rule, path) = found {
-            let form = resolved(target, std::str::from_utf8(host).ok());
+    let view = config.rules.view(&request);
+    let found = config.rules.find(&view);
+    let as_sent = RequestView::new(&request, PathReadings::as_sent(target));
+    let whole = RequestView::new(&request, PathReadings::of(target, true));
+    let kind = whole.path().kind();
+    let is_raw = |rule: &Rule| rule.ambiguous_paths == Some(AmbiguousPaths::MatchRaw);
+    let held = |rule: &Rule| rule.matches.held(if is_raw(rule) { &as_sent } else { &whole });
+    // The first rule that may match, by trying one after the other.
+    let first = config.rules.iter().find(|rule| held(rule) != Held::Never);
+    match (found, first) {
+        (RuleMatch::Rule(rule), Some(first)) => {
+            assert_eq!(rule.id, first.id, "{} or {}", rule.name, first.name);
+            assert_eq!(held(&rule), Held::Always, "{} under every reading", rule.name);
             match rule.ambiguous_paths {
-                Some(AmbiguousPaths::MatchRaw) => assert_eq!(path, raw),
-                Some(AmbiguousPaths::Normalize) => assert!(form.is_none_or(|form| form == path), "{path}"),
-                Some(AmbiguousPaths::Reject) | None => panic!("{path} met {}", rule.name),
+                Some(AmbiguousPaths::MatchRaw) => {}
+                Some(AmbiguousPaths::Normalize) => assert!(kind <= PathKind::Suspicious),
+                Some(AmbiguousPaths::Reject) | None => assert_eq!(kind, PathKind::Clear),
             }
-            assert!(rule.matches.holds(&request, &path));
+            for name in rule.matches.variables() {
+                assert!(config.rules.path_variable(&rule, name, &view).is_some() || is_raw(&rule), "{name}");
+            }
         }
-        return;
-    };
-    let first = config.rules.iter().find(|rule| {
-        let path = if is_raw(rule.ambiguous_paths) { &*raw } else { &*path };
-        rule.matches.holds(&request, path)
-    });
-    match (first, &found) {
-        (Some(first), Met::Rule(rule, _)) => assert_eq!(first.id, rule.id, "{} or {}", first.name, rule.name),
-        (None, Met::Nothing) => {}
+        (RuleMatch::Nothing, None) => assert_eq!(kind, PathKind::Clear),
+        (RuleMatch::Ambiguous(..), first) => {
+            let sure = first.is_some_and(|first| held(first) == Held::Always);
+            let valid = Authority::parse(host).is_some();
+            assert!(!sure || kind != PathKind::Clear || !valid, "{first:?} is met whoever reads");
+        }
         other => panic!("{other:?}"),
-    }
-    if let Met::Rule(rule, path) = found {
-        for name in rule.matches.variables() {
-            assert!(rule.matches.variable(name, &path).is_some() || is_raw(rule.ambiguous_paths), "{name}");
-        }
     }
 });
 
@@ -74,7 +75,7 @@ fn rule(line: &[u8]) -> Option<Value> {
         _ => json!({ "prefix": pattern, "case_sensitive": false }),
     };
     match kind / 7 % 6 {
-        0 => conditions["hosts"] = json!(["a.example", "*.b"]),
+        0 => conditions["hosts"] = json!(["a.example", "*.b", "c:*"]),
         1 => conditions["headers"] = json!([{ "name": "x-a", "exact_match": "1" }]),
         2 => conditions["headers"] = json!([{ "name": "x-a", "prefix_match": "1", "invert_match": true }]),
         _ => {}

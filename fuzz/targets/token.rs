@@ -48,11 +48,12 @@ fuzz_target!(|input: &[u8]| {
 fn judge(config: &Config, at: usize, token: &[u8]) -> Result<Verified, Reason> {
     let provider = &config.providers[at];
     let Keys::Local(keys) = &provider.keys else { panic!("the keys are local") };
-    let token = Unverified::parse(token, &provider.policy.grants)?;
+    let token = Unverified::parse(token, &provider.policy)?;
     provider.policy.check(&token, &provider.policy.audiences, now())?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);
-    let verified = token.verify(&Backend::portable(), candidates)?;
+    let signed = token.verify(&Backend::portable(), candidates)?;
+    let verified = signed.read(&provider.policy, &provider.policy.audiences, now())?;
     // What the upstream would be told.
     for (_, value) in provider.outputs.headers(&verified).headers {
         assert!(!value.chars().any(char::is_control), "a header with a control character");

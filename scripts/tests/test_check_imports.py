@@ -14,8 +14,9 @@ FUNCTION, TABLE, MEMORY, GLOBAL = range(4)
 GOOD_IMPORTS = [("env", "proxy_log"), ("env", "proxy_get_buffer_bytes"), ("wasi_snapshot_preview1", "fd_write")]
 GOOD_EXPORTS = ["memory", "_initialize", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate",
                 "proxy_on_context_create", "proxy_on_configure", "proxy_on_request_headers",
-                "proxy_on_request_trailers", "proxy_on_http_call_response", "proxy_on_tick", "proxy_on_done"]
-UNUSED = ["proxy_on_delete", "proxy_on_log", "malloc", "proxy_on_response_headers", "proxy_on_response_body", "proxy_on_grpc_close", "main"]
+                "proxy_on_request_body", "proxy_on_request_trailers", "proxy_on_response_headers",
+                "proxy_on_http_call_response", "proxy_on_tick", "proxy_on_done"]
+UNUSED = ["proxy_on_delete", "proxy_on_log", "malloc", "proxy_on_response_trailers", "proxy_on_response_body", "proxy_on_grpc_close", "main"]
 
 
 def number(value):

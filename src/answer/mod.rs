@@ -21,6 +21,8 @@ pub struct Denial {
     pub scope: Option<String>,
     /// For a 503: in how many seconds to try again.
     pub retry_after: Option<u64>,
+    /// The status, where it is another than the reason's own.
+    pub status: Option<u16>,
     /// How it is told.
     pub style: Style,
 }
@@ -64,13 +66,20 @@ pub struct Reply {
 impl Denial {
     /// The refusal of a request for a reason that has no challenge with a scope.
     pub fn new(reason: Reason, realm: &str) -> Self {
-        let style = Style::default();
-        Self { reason, verified: false, realm: realm.to_owned(), scope: None, retry_after: None, style }
+        Self {
+            reason,
+            verified: false,
+            realm: realm.to_owned(),
+            scope: None,
+            retry_after: None,
+            status: None,
+            style: Style::default(),
+        }
     }
 
     /// The reply to a client; `grpc` where it speaks gRPC.
     pub fn reply(&self, grpc: bool) -> Reply {
-        let status = status(self.reason);
+        let status = self.status.unwrap_or_else(|| status(self.reason));
         let told = self.told();
         let (title, detail) = words(told);
         let mut headers = Vec::with_capacity(4);

@@ -29,6 +29,7 @@ use crate::gate::{AuditPolicy, Entry};
 
 use crate::json::Json;
 use crate::keys::Hidden;
+use crate::request::same_header;
 use crate::rules::{Place, ProviderId, Rule, Rules};
 use fields::Item;
 use problem::Report;
@@ -44,6 +45,8 @@ pub struct Config {
     pub unmatched: Unmatched,
     /// Whether a browser's question whether it may send a request passes without a token.
     pub bypass_cors_preflight: bool,
+    /// Whether a request is refused that brings a header which the filter writes; else the header is taken away.
+    pub refuses_spoofed_headers: bool,
     /// Whether the metadata of the proxy's routes may choose rules and ask for scopes.
     pub route_rules: bool,
     /// The way that tokens must have come.
@@ -157,7 +160,12 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
     let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, &names));
     let named = named.unwrap_or_default();
     let ambiguous_paths = rule::ambiguous_paths(&mut fields).unwrap_or_default();
-    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths);
+    let public = fields.choice(
+        "public_rules",
+        &[("implicit", rule::PublicRules::Implicit), ("explicit", rule::PublicRules::Explicit)],
+        rule::PublicRules::Implicit,
+    );
+    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths, public);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
@@ -169,6 +177,8 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         .and_then(|item| revocation::read(&item, &names, environment))
         .unwrap_or_default();
     let bypass_cors_preflight = fields.bool("bypass_cors_preflight", false);
+    let refuses_spoofed_headers =
+        fields.choice("spoofed_headers", &[("strip", false), ("reject", true)], false);
     let route_rules = fields.bool("route_rules", true);
     let require_tls = fields.choice(
         "require_tls",
@@ -201,13 +211,14 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
             providers
                 .iter()
                 .flat_map(|other| &other.locations)
-                .any(|place| place.header_name() == Some(*name))
+                .filter_map(|place| place.header_name())
+                .any(|place| same_header(place.as_bytes(), name.as_bytes()))
         };
         if let Some(name) = provider.outputs.names().find(read) {
             let path = fields::join("providers", &provider.name);
             report.error(
                 &path,
-                format!("writes the header {name:?}, from which tokens are read; choose another"),
+                format!("writes the header {name:?}, from which tokens are read, or which servers take for such a one; choose another"),
             );
         }
     }
@@ -217,6 +228,7 @@ fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Co
         rules: Rules::new(rules, ambiguous_paths),
         unmatched,
         bypass_cors_preflight,
+        refuses_spoofed_headers,
         route_rules,
         require_tls,
         realm,
@@ -260,7 +272,7 @@ fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], re
         let places = rule.authorize.iter().flat_map(|authorize| authorize.clause().places());
         for place in places {
             if let Place::Header(name) = place
-                && written.contains(&name.as_str())
+                && written.iter().any(|own| same_header(own.as_bytes(), name.as_bytes()))
             {
                 report.error(
                     &format!("rules[{}].authorize", rule.id.0),

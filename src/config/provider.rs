@@ -10,9 +10,11 @@ use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::gate::{CacheSize, Csrf};
 use crate::identity::{ClaimHeader, ListFormat, Outputs};
 use crate::keys::{Endpoint, Format, Hidden, KeySet, Origin, Reading, Remote};
+use crate::request::same_header;
 use crate::rules::ProviderId;
 use crate::token::{
-    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, normal_type,
+    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, TokenTypes, Wanted, is_token_byte,
+    normal_type,
 };
 
 /// A trusted issuer.
@@ -90,9 +92,10 @@ pub(super) fn read(
             .and_then(|item| claim_headers(&item, &policy.required_claims))
             .unwrap_or_default(),
     };
-    if outputs.claims.iter().any(|claim| Some(&claim.header) == outputs.payload_header.as_ref()) {
+    let payload = outputs.payload_header.as_deref().unwrap_or_default().as_bytes();
+    if outputs.claims.iter().any(|claim| same_header(claim.header.as_bytes(), payload)) {
         fields.error(
-            "writes one header from \"forward_payload_header\" and from \"claim_to_headers\"; rename one",
+            "writes one header from \"forward_payload_header\" and from \"claim_to_headers\", or two that a server folds into one (`_` for `-`); rename one",
         );
     }
     let cache = fields.get("jwt_cache_config").and_then(|item| cache(&item)).unwrap_or_default();
@@ -115,7 +118,12 @@ pub(super) fn read(
 
 fn policy(fields: &mut Fields<'_>) -> Policy {
     let issuers = issuers(fields);
-    let audiences = fields.texts("audiences").unwrap_or_default();
+    let audiences = fields.texts("audiences");
+    if audiences.as_ref().is_some_and(Vec::is_empty) {
+        let text = "must name at least one audience; leave the field out to accept a token of any audience";
+        fields.report.error(&join(&fields.path, "audiences"), text);
+    }
+    let audiences = audiences.unwrap_or_default();
     if audiences.is_empty() {
         fields.report.warning(
             &fields.path,
@@ -123,10 +131,13 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         );
     }
     let span = |fields: &mut Fields<'_>, name| fields.get(name)?.duration(SECOND, CENTURY);
+    let audience_claims = claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"]));
+    let required_claims = claim_paths(fields, "required_claims").unwrap_or_default();
     Policy {
+        wanted: Wanted::new(&issuers, &audience_claims, &required_claims),
         issuers,
         audiences,
-        audience_claims: claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"])),
+        audience_claims,
         audience_match: fields.choice(
             "audience_match",
             &[("exact", AudienceMatch::Exact), ("normalized", AudienceMatch::Normalized)],
@@ -143,7 +154,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         require_expiration: fields.bool("require_expiration", true),
         max_lifetime: span(fields, "max_lifetime"),
         max_age: span(fields, "max_age"),
-        required_claims: claim_paths(fields, "required_claims").unwrap_or_default(),
+        required_claims,
         max_token_size: fields
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())
@@ -497,6 +508,8 @@ fn from_names(item: &Item<'_>) -> Vec<String> {
             item.error("has a character that could be read in two ways; rename it");
         } else if names.iter().any(|other| other == name) {
             item.error("is named above already");
+        } else if names.iter().any(|other| other.replace('.', "_") == name.replace('.', "_")) {
+            item.error("is a name that some servers take for one above (`_` for `.`); keep one of them");
         }
         names.push(name.to_owned());
     }
@@ -551,8 +564,14 @@ fn from_headers(item: &Item<'_>) -> Vec<Location> {
             let location = Location::header(&name, prefix);
             if name == "cookie" {
                 item.error("cookies are named in \"from_cookies\"");
-            } else if locations.iter().any(|other| other.header_name() == location.header_name()) {
+            } else if locations.iter().filter_map(Location::header_name).any(|other| other == name) {
                 item.error("names a header that is named above already");
+            } else if locations
+                .iter()
+                .filter_map(Location::header_name)
+                .any(|other| same_header(other.as_bytes(), name.as_bytes()))
+            {
+                item.error("is a name that servers take for one above (`_` for `-`); keep one of them");
             }
             locations.push(location);
         }
@@ -570,15 +589,10 @@ pub(super) fn header_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// A byte of a token (RFC 9110 section 5.6.2).
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// The name of a header to write.
 fn written_header(item: &Item<'_>) -> Option<String> {
     let name = header_name(item)?;
-    if NOT_WRITTEN.contains(&name.as_str()) {
+    if NOT_WRITTEN.iter().any(|own| same_header(own.as_bytes(), name.as_bytes())) {
         item.error("belongs to the message itself; choose a header of your own, such as x-user");
         return None;
     }
@@ -622,8 +636,8 @@ fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHea
         let (Some(header), Some(claim)) = (written_header(&header_item), claim) else {
             continue;
         };
-        if headers.iter().any(|other| other.header == header) {
-            header_item.error("is written by another entry already");
+        if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
+            header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`)");
         }
         let required = required.contains(&claim);
         headers.push(ClaimHeader { header, claim, format, required });

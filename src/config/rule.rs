@@ -7,17 +7,27 @@ use super::requirement::{Named, Providers};
 use super::{authorize, matching, requirement};
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
+/// How a rule says that it asks for no token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum PublicRules {
+    /// By leaving `requires` out, as with `jwt_authn`.
+    Implicit,
+    /// By `public: true`. What lost its `requires` on the way to the filter is an error then, and not open.
+    Explicit,
+}
+
 pub(super) fn read_all(
     items: &[Item<'_>],
     providers: &Providers<'_>,
     named: &Named<'_>,
     ambiguous_paths: AmbiguousPaths,
+    public: PublicRules,
 ) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut expressions = 0usize;
     for (at, item) in items.iter().enumerate() {
-        let Some(rule) = read(at, item, providers, named, ambiguous_paths) else {
+        let Some(rule) = read(at, item, providers, named, ambiguous_paths, public) else {
             continue;
         };
         let before = expressions;
@@ -59,6 +69,7 @@ fn read(
     providers: &Providers<'_>,
     named: &Named<'_>,
     otherwise: AmbiguousPaths,
+    public: PublicRules,
 ) -> Option<Rule> {
     let mut fields = item.fields()?;
     let ambiguous_paths = ambiguous_paths(&mut fields);
@@ -82,6 +93,7 @@ fn read(
     let written = written.and_then(|item| requirement::read(&item, providers));
     let requires = written.or_else(|| by_name.and_then(|item| requirement::named(&item, named)));
     let authorize_item = fields.get("authorize");
+    check_public(&mut fields, has_requires, authorize_item.is_some(), public);
     if let Some(item) = authorize_item.as_ref().filter(|_| !has_requires) {
         item.error("needs \"requires\": without a token there is nothing to authorize");
     }
@@ -113,4 +125,23 @@ fn read(
         ambiguous_paths,
         ignores_revocation,
     })
+}
+
+/// `public` says the same as the rest of the rule, and under `public_rules: explicit` an open rule says it.
+fn check_public(fields: &mut Fields<'_>, has_requires: bool, authorizes: bool, public: PublicRules) {
+    let item = fields.get("public");
+    let said = item.as_ref().map(|item| (item, item.bool()));
+    match said {
+        Some((item, Some(true))) if has_requires || authorizes => {
+            let other = if has_requires { "requires" } else { "authorize" };
+            item.error(format!("is true beside \"{other}\"; a public rule asks for nothing: keep one"));
+        }
+        Some((item, Some(false))) if !has_requires => {
+            item.error("is false without \"requires\": name the token that is needed, or write true");
+        }
+        None if !has_requires && public == PublicRules::Explicit => fields.error(
+            "has no \"requires\", and \"public_rules\" is \"explicit\"; name the token that is needed, or write \"public\": true",
+        ),
+        _ => {}
+    }
 }

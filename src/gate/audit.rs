@@ -57,7 +57,7 @@ pub(super) struct Audit {
 }
 
 /// The longest text of a client's that is repeated, in characters.
-const MOST_TEXT: usize = 200;
+pub const MAX_TEXT: usize = 200;
 
 impl Audit {
     pub(super) fn new(policy: &AuditPolicy, random: u64) -> Self {
@@ -79,6 +79,7 @@ impl Audit {
         line.option("reason", shown(Entry::Reason));
         line.option("rule", shown(Entry::Rule));
         line.option("provider", shown(Entry::Provider));
+        line.option("route", state.route.as_deref().map(cut).as_deref());
         self.token(state, request, &mut line);
         if let Some(subject) = shown(Entry::Subject) {
             match self.policy.subject {
@@ -175,7 +176,7 @@ fn cut(text: &str) -> String {
         Some((before, _)) => (before, true),
         None => (text, false),
     };
-    let mut out: String = text.chars().take(MOST_TEXT).collect();
+    let mut out: String = text.chars().take(MAX_TEXT).collect();
     if looks_like_token {
         out.push_str("[cut: looks like a token]");
     } else if out.len() < text.len() {

@@ -12,12 +12,21 @@ use crate::keys::{KeySet, Source, Store, UnknownKid};
 use crate::metrics::{Event, Metrics};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{ProviderId, Requirement};
+use crate::rules::{Demand, ProviderId, Requirement};
 use crate::time::Timestamp;
 use crate::token::{Credential, Found, Jws, Unverified, find};
 
 /// A token that holds, and whose it is.
-pub(super) type Accepted = (ProviderId, Rc<Verdict>);
+pub(super) struct Accepted {
+    pub(super) provider: ProviderId,
+    pub(super) verdict: Rc<Verdict>,
+    /// Whether it tells the upstream who calls. A token that nobody asked for beside another does not: what two issuers
+    /// say of two subjects is no identity.
+    pub(super) speaks: bool,
+}
+
+/// What was said of a provider's token.
+type Said = (ProviderId, Result<Rc<Verdict>, Lack>);
 
 /// Why a requirement is not met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +71,8 @@ pub(super) struct Judge<'g, 'r> {
     /// What says whether tokens were withdrawn, where the rule heeds it.
     pub(super) revocations: Option<&'g mut Revocations>,
     pub(super) request: &'g Request<'r>,
+    /// Every provider, and what the rule asks of its tokens.
+    pub(super) everyone: &'g [(ProviderId, Option<Vec<String>>)],
     /// How long the request waited, if it did.
     pub(super) waited: Option<Waited>,
     /// Whether it may wait at all.
@@ -71,41 +82,44 @@ pub(super) struct Judge<'g, 'r> {
     pub(super) remembers: bool,
     /// What each provider said that was asked before.
     pub(super) known: Vec<(ProviderId, Result<Rc<Verdict>, Why>)>,
-    /// Whose tokens were there and did not hold, and why not.
-    pub(super) failed: Vec<(ProviderId, Reason)>,
+    /// Why the first token did not hold that was there and did not.
+    pub(super) failed: Option<Reason>,
     pub(super) metrics: &'g mut Metrics,
     pub(super) stopwatch: fn() -> u64,
 }
 
-impl<'r> Judge<'_, 'r> {
-    /// The tokens that meet a requirement. `near` are the providers of which a requirement speaks that
-    /// names none.
+impl<'g, 'r> Judge<'g, 'r> {
+    /// Judges what a requirement asks for. `beside` are the demands of the alternatives that it stands among, which
+    /// say whose tokens a part looks at that allows them to be missing; without any it looks at all providers'.
     pub(super) fn meet(
         &mut self,
         requirement: &Requirement,
-        near: &[ProviderId],
+        beside: Option<&[Demand<'_>]>,
     ) -> Result<Vec<Accepted>, Lack> {
         match requirement {
             Requirement::Provider { provider, audiences } => {
                 let verdict = self.ask(*provider, audiences.as_deref())?;
-                Ok(vec![(*provider, verdict)])
+                Ok(vec![Accepted { provider: *provider, verdict, speaks: true }])
             }
             Requirement::All(parts) => {
-                let mut accepted = Vec::new();
+                let mut accepted: Vec<Accepted> = Vec::new();
                 for part in parts {
-                    accepted.extend(self.meet(part, near)?);
+                    for one in self.meet(part, beside)? {
+                        match accepted.iter_mut().find(|known| known.provider == one.provider) {
+                            Some(known) => known.speaks |= one.speaks,
+                            None => accepted.push(one),
+                        }
+                    }
                 }
                 Ok(accepted)
             }
-            Requirement::Any(parts) => self.any(parts),
-            Requirement::AllowMissing => self.good_or_missing(near),
+            Requirement::Any(parts) => self.any(parts, beside),
+            Requirement::AllowMissing => self.good_or_missing(beside),
             Requirement::AllowMissingOrFailed => {
                 let mut accepted = Vec::new();
-                for provider in near {
-                    match self.ask(*provider, None) {
-                        Ok(verdict) => accepted.push((*provider, verdict)),
-                        Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
-                        Err(_) => {}
+                for (provider, said) in self.ask_all(beside)? {
+                    if let Ok(verdict) = said {
+                        accepted.push(Accepted { provider, verdict, speaks: accepted.is_empty() });
                     }
                 }
                 Ok(accepted)
@@ -113,16 +127,23 @@ impl<'r> Judge<'_, 'r> {
         }
     }
 
-    fn any(&mut self, parts: &[Requirement]) -> Result<Vec<Accepted>, Lack> {
+    fn any(&mut self, parts: &[Requirement], beside: Option<&[Demand<'_>]>) -> Result<Vec<Accepted>, Lack> {
         let lenient = |part: &&Requirement| {
             matches!(part, Requirement::AllowMissing | Requirement::AllowMissingOrFailed)
         };
-        let mut near = Vec::new();
-        parts.iter().for_each(|part| part.collect_providers(&mut near));
+        // A token that an alternative refused is not accepted by a part that asks for less.
+        let mut demands = Vec::new();
+        parts.iter().for_each(|part| part.collect_demands(&mut demands));
+        for demand in beside.unwrap_or_default() {
+            if !demands.contains(demand) {
+                demands.push(*demand);
+            }
+        }
+        let beside = (!demands.is_empty()).then_some(&demands[..]);
         let mut worst: Option<Lack> = None;
         let strict = parts.iter().filter(|part| !lenient(part));
         for part in strict.chain(parts.iter().filter(lenient)) {
-            match self.meet(part, &near) {
+            match self.meet(part, beside) {
                 Ok(accepted) => return Ok(accepted),
                 // Whoever comes first may still hold, and then it is the one.
                 Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
@@ -133,21 +154,21 @@ impl<'r> Judge<'_, 'r> {
         Err(worst.unwrap_or(NOBODY))
     }
 
-    /// Every token that is there must hold for one of the providers; there may be none.
-    fn good_or_missing(&mut self, near: &[ProviderId]) -> Result<Vec<Accepted>, Lack> {
+    /// Every token that is there must hold for one of the providers; there may be none. Nobody has asked for more than
+    /// one, so that the first speaks alone.
+    fn good_or_missing(&mut self, beside: Option<&[Demand<'_>]>) -> Result<Vec<Accepted>, Lack> {
         let mut accepted = Vec::new();
         let mut failed: Vec<Lack> = Vec::new();
-        for provider in near {
-            match self.ask(*provider, None) {
-                Ok(verdict) => accepted.push((*provider, verdict)),
+        for (provider, said) in self.ask_all(beside)? {
+            match said {
+                Ok(verdict) => accepted.push(Accepted { provider, verdict, speaks: accepted.is_empty() }),
                 Err(Lack { why: Why::Deny(Reason::TokenMissing), .. }) => {}
-                Err(lack @ Lack { why: Why::Wait(_), .. }) => return Err(lack),
                 Err(lack) => failed.push(lack),
             }
         }
         // The token that one provider does not know may be another's, in the same place.
         let good: Vec<&[u8]> =
-            accepted.iter().filter_map(|(id, _)| Some(self.credential(*id)?.text)).collect();
+            accepted.iter().filter_map(|one| Some(self.credential(one.provider)?.text)).collect();
         failed.retain(|lack| self.credential(lack.provider).is_none_or(|bad| !good.contains(&bad.text)));
         match failed.into_iter().reduce(|one, other| if other.weight() > one.weight() { other } else { one })
         {
@@ -156,11 +177,46 @@ impl<'r> Judge<'_, 'r> {
         }
     }
 
+    /// The verdicts on the tokens of these providers, each for whichever of its demands it meets; of all providers
+    /// where none are named. A token that must be waited for ends it.
+    fn ask_all(&mut self, beside: Option<&[Demand<'_>]>) -> Result<Vec<Said>, Lack> {
+        let everyone = self.everyone;
+        let demands: Vec<Demand<'_>> = match beside {
+            Some(demands) => demands.to_vec(),
+            None => everyone.iter().map(|(id, audiences)| (*id, audiences.as_deref())).collect(),
+        };
+        let mut all: Vec<Said> = Vec::new();
+        for (id, audiences) in demands {
+            let known = all.iter().position(|(known, _)| *known == id);
+            let before = known.and_then(|at| all.get_mut(at));
+            if before.as_ref().is_some_and(|(_, said)| said.is_ok()) {
+                continue;
+            }
+            let said = self.ask(id, audiences);
+            if let Err(lack @ Lack { why: Why::Wait(_), .. }) = said {
+                return Err(lack);
+            }
+            match before {
+                Some((_, lacked)) if said.is_ok() => *lacked = said,
+                Some(_) => {}
+                None => all.push((id, said)),
+            }
+        }
+        Ok(all)
+    }
+
     fn credential(&self, id: ProviderId) -> Option<Credential<'r>> {
         match find(&self.config.provider(id)?.locations, self.request) {
             Found::One(credential) => Some(credential),
-            Found::Nothing | Found::Several => None,
+            Found::Nothing | Found::Malformed | Found::Several => None,
         }
+    }
+
+    /// The tokens that were accepted for a provider which lets them travel on, as they stand in the request.
+    pub(super) fn travelling(&self, accepted: &[Accepted]) -> Vec<&'r [u8]> {
+        let forwards = |id: ProviderId| self.config.provider(id).is_some_and(|provider| provider.forward);
+        let travelling = accepted.iter().filter(|one| forwards(one.provider));
+        travelling.filter_map(|one| Some(self.credential(one.provider)?.text)).collect()
     }
 
     /// The verdict on the provider's token.
@@ -169,7 +225,7 @@ impl<'r> Judge<'_, 'r> {
         if let Err(Why::Deny(reason)) = said
             && reason != Reason::TokenMissing
         {
-            self.failed.push((id, reason));
+            self.failed.get_or_insert(reason);
         }
         said.map_err(|why| Lack { provider: id, why })
     }
@@ -207,18 +263,6 @@ impl<'r> Judge<'_, 'r> {
         }
     }
 
-    /// The providers whose tokens failed, but for those that looked at a token that held for another: it
-    /// stands in the same place.
-    pub(super) fn failed_beside(&self, accepted: &[Accepted]) -> Vec<ProviderId> {
-        if self.failed.is_empty() {
-            return Vec::new();
-        }
-        let good: Vec<&[u8]> =
-            accepted.iter().filter_map(|(id, _)| Some(self.credential(*id)?.text)).collect();
-        let is_apart = |id: &ProviderId| self.credential(*id).is_none_or(|bad| !good.contains(&bad.text));
-        self.failed.iter().map(|(id, _)| *id).filter(is_apart).collect()
-    }
-
     /// Finds the provider's token in the request and judges it.
     fn authenticate(
         &mut self,
@@ -230,6 +274,7 @@ impl<'r> Judge<'_, 'r> {
         let credential = match find(&provider.locations, self.request) {
             Found::One(credential) => credential,
             Found::Nothing => return Err(Why::Deny(Reason::TokenMissing)),
+            Found::Malformed => return Err(Why::Deny(Reason::TokenMalformed)),
             Found::Several => return Err(Why::Deny(Reason::TokenMultiple)),
         };
         if !self.is_secure() {
@@ -257,10 +302,11 @@ impl<'r> Judge<'_, 'r> {
             }
         }
         let jws = Jws::parse(credential).map_err(Why::Deny)?;
-        // Before its claims are read, for that costs more.
+        // Before its claims are looked at, for that costs more.
         policy.check_header(jws.header()).map_err(Why::Deny)?;
-        let token = Unverified::read(jws, &policy.grants).map_err(Why::Deny)?;
-        policy.check(&token, audiences.unwrap_or(&policy.audiences), self.now).map_err(Why::Deny)?;
+        let token = Unverified::read(jws, policy).map_err(Why::Deny)?;
+        let audiences = audiences.unwrap_or(&policy.audiences);
+        policy.check(&token, audiences, self.now).map_err(Why::Deny)?;
         let keys = self.keys_for(id, provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
@@ -270,7 +316,8 @@ impl<'r> Judge<'_, 'r> {
         if let Some(began) = began {
             self.metrics.verified((self.stopwatch)().saturating_sub(began));
         }
-        let verdict = Rc::new(Verdict::new(token.map_err(Why::Deny)?, provider));
+        let token = token.and_then(|token| token.read(policy, audiences, self.now)).map_err(Why::Deny)?;
+        let verdict = Rc::new(Verdict::new(token, provider));
         for _ in 0..verdict.left_out() {
             self.metrics.happened(id, Event::ClaimLeftOut);
         }

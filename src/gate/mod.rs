@@ -28,20 +28,21 @@ use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
-use crate::request::{Request, RequestView};
+use crate::request::{Request, RequestView, Surroundings, same_header};
 use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Mode, ProviderId, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
-use crate::token::Jws;
+use crate::token::{Jws, Location};
 
 use audit::Audit;
-pub use audit::{AuditPolicy, ShownSubject};
+pub use audit::{AuditPolicy, MAX_TEXT, ShownSubject};
 pub use csrf::Csrf;
 use judge::{Judge, Lack, Why};
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
 use plan::Plan;
 use revocations::Revocations;
 use route::OnRoute;
+pub use route::{RouteCheck, Served};
 pub use verdict::Verdict;
 pub use verdicts::CacheSize;
 use verdicts::Verdicts;
@@ -100,8 +101,9 @@ pub struct Gate {
     config: Rc<Config>,
     /// What each rule's tokens are taken from, by the rule's place.
     plans: Vec<Plan>,
-    everyone: Vec<ProviderId>,
     reserved: Reserved,
+    /// The same, and every header that a token is read from: in a trailer nobody would judge it.
+    not_in_trailers: Reserved,
     backend: Backend,
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
@@ -137,9 +139,15 @@ impl Gate {
                 }
             })
             .collect();
-        let reserved = Reserved::new(config.providers.iter().flat_map(|p| p.outputs.names()));
+        let written = || config.providers.iter().flat_map(|provider| provider.outputs.names());
+        let read = config.providers.iter().flat_map(|provider| &provider.locations);
+        let read = read.filter_map(|place| match place {
+            Location::Header(place) => Some(place.name()),
+            Location::Cookie(_) => Some("cookie"),
+            Location::Param(_) => None,
+        });
+        let (reserved, not_in_trailers) = (Reserved::new(written()), Reserved::new(written().chain(read)));
         let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
-        let everyone: Vec<_> = (0..config.providers.len()).map(ProviderId).collect();
         let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
         let audit = Audit::new(&config.audit, random);
         let revocations = Revocations::new(&config, random);
@@ -150,8 +158,8 @@ impl Gate {
             revocations,
             config: Rc::new(config),
             plans,
-            everyone,
             reserved,
+            not_in_trailers,
             backend,
             store,
             sources,
@@ -172,9 +180,15 @@ impl Gate {
         &self.config
     }
 
-    /// The header names that a client may not send, for its trailers too.
+    /// The header names that only this gate writes.
     pub fn reserved(&self) -> &Reserved {
         &self.reserved
+    }
+
+    /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
+    /// tokens are read from.
+    pub fn not_in_trailers(&self) -> &Reserved {
+        &self.not_in_trailers
     }
 
     /// What an operator may want to see of a provider's key source, where it has one.
@@ -215,19 +229,49 @@ impl Gate {
         outcome
     }
 
+    /// How what the serving route says compares with what its request was judged by. Where no rules may stand on
+    /// routes, nothing is asked.
+    pub fn served(&self, check: &RouteCheck, surroundings: &dyn Surroundings) -> Served {
+        if self.config.route_rules { check.compare(surroundings) } else { Served::AsJudged }
+    }
+
+    /// Counts an answer of a route that asks for something else than its request was judged by, tells the log of it,
+    /// and gives what takes its place, unless the rule only reports. The request counted already, as what passed.
+    pub fn note_served(&mut self, served: Served, request: &Request<'_>, now: Timestamp) -> Option<Refusal> {
+        let decision = match served {
+            Served::AsJudged => return None,
+            Served::Reported => Decision::WouldDeny,
+            Served::Otherwise => Decision::Deny,
+        };
+        let reason = Reason::RequestAmbiguous;
+        let state = State {
+            selection: self.config.filter_state,
+            decision,
+            reason: Some(reason),
+            route: request.surroundings().route_name(),
+            ..State::default()
+        };
+        self.metrics.route_changed(&state);
+        if let Some(line) = self.audit.line(&state, request, now) {
+            self.effects.push_back(Effect::Log(log::Level::Info, line));
+        }
+        let denial = Denial { status: Some(403), ..self.denial(reason, None) };
+        (served == Served::Otherwise).then_some(Refusal { denial, state })
+    }
+
     /// What was counted since the last time, and every ten seconds how the keys are.
     pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
         let mut samples = self.metrics.take();
         if now.since(self.gauged) >= Duration::from_secs(10) {
             self.gauged = now;
-            for id in &self.everyone {
-                let Some(status) = self.status(*id, now) else { continue };
+            for id in (0..self.sources.len()).map(ProviderId) {
+                let Some(status) = self.status(id, now) else { continue };
                 let keys = u64::try_from(status.keys).unwrap_or(u64::MAX);
-                samples.push(self.metrics.gauge(*id, "keys", keys));
+                samples.push(self.metrics.gauge(id, "keys", keys));
                 let Some(last) = status.last_success else { continue };
-                samples.push(self.metrics.gauge(*id, "keys_last_success_seconds", last.as_secs()));
-                samples.push(self.metrics.gauge(*id, "keys_age_seconds", now.since(last).as_secs()));
-                samples.push(self.metrics.gauge(*id, "keys_stale", u64::from(status.stale)));
+                samples.push(self.metrics.gauge(id, "keys_last_success_seconds", last.as_secs()));
+                samples.push(self.metrics.gauge(id, "keys_age_seconds", now.since(last).as_secs()));
+                samples.push(self.metrics.gauge(id, "keys_stale", u64::from(status.stale)));
             }
             let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
             for (at, list) in self.revocations.lists().iter().enumerate() {
@@ -415,8 +459,11 @@ impl Gate {
                 return deny(denial, State { rule, ..allow.state });
             }
         };
+        // Taking such a header away can make the proxy choose another route than the one that chose this filter.
+        let spoofed = config.refuses_spoofed_headers && !allow.remove.is_empty();
         if config.bypass_cors_preflight && is_preflight(request) {
-            return Outcome::Allow(allow);
+            allow.route = RouteCheck::Exempt;
+            return if spoofed { self.refuse_reading(met, allow) } else { Outcome::Allow(allow) };
         }
         let has_path = request.target().is_some() && !request.is_connect();
         let unmatched = || self.denial(Reason::RouteUnmatched, None);
@@ -433,6 +480,11 @@ impl Gate {
             },
             Ok(_) => met,
         };
+        let reports = rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
+        allow.route = RouteCheck::new(&on_route, reports);
+        if spoofed {
+            return self.refuse_reading(rule, allow);
+        }
         let Ok(scopes) = on_route.scopes else {
             return self.refuse(unmatched(), rule, None, allow);
         };
@@ -453,6 +505,10 @@ impl Gate {
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
             return self.refuse(unmatched(), Some(rule), None, allow);
         };
+        let plan = self.plans.get(rule.id.0);
+        if plan.is_some_and(|plan| plan.is_ambiguous(request)) {
+            return self.refuse_reading(Some(rule), allow);
+        }
         let heeds = !rule.ignores_revocation && !config.revocation.is_off();
         let mut judge = Judge {
             config: &config,
@@ -462,29 +518,30 @@ impl Gate {
             verdicts: &mut self.verdicts,
             revocations: Some(&mut self.revocations).filter(|_| heeds),
             request,
+            everyone: plan.map(|plan| &plan.everyone[..]).unwrap_or_default(),
             waited,
             patient: rule.mode == Mode::Enforce,
             now,
             remembers: !matches!(requirement, Requirement::Provider { .. }),
             known: Vec::new(),
-            failed: Vec::new(),
+            failed: None,
             metrics: &mut self.metrics,
             stopwatch: self.stopwatch,
         };
-        let met = judge.meet(requirement, &self.everyone);
-        let failed_beside = met.as_ref().map(|accepted| judge.failed_beside(accepted)).unwrap_or_default();
-        let failure = judge.failed.first().map(|(_, reason)| *reason);
+        let met = judge.meet(requirement, None);
+        let travelling = met.as_ref().map(|accepted| judge.travelling(accepted)).unwrap_or_default();
+        let failure = judge.failed;
         for text in self.revocations.take_said() {
             self.effects.push_back(Effect::Log(log::Level::Warn, text));
         }
         let asked = |wanted: Option<ProviderId>| {
-            let first = self.plans.get(rule.id.0).and_then(|plan| plan.providers.first().copied());
+            let first = plan.and_then(|plan| plan.providers.first().copied());
             wanted.and_then(|id| config.provider(id)).or_else(|| config.provider(first?)).map(Rc::clone)
         };
         let accepted = match met {
             Ok(accepted) => accepted,
             Err(Lack { provider, why: Why::Wait(awaited) }) => {
-                let patience = self.plans.get(rule.id.0).map(|plan| plan.patience).unwrap_or_default();
+                let patience = plan.map(|plan| plan.patience).unwrap_or_default();
                 let waited = Waited {
                     awaited,
                     since: waited.map_or(now, |waited| waited.since),
@@ -514,7 +571,7 @@ impl Gate {
                 return self.refuse(denial, Some(rule), provider, allow);
             }
         };
-        let principal = accepted.first().map(|(id, verdict)| (*id, Rc::clone(verdict)));
+        let principal = accepted.first().map(|first| (first.provider, Rc::clone(&first.verdict)));
         if rule.authorize.is_some() || !scopes.is_empty() {
             let bound = Bound { view: &view, rules: &config.rules, rule: &rule, is_matched };
             let refused = match &principal {
@@ -535,25 +592,31 @@ impl Gate {
                 return self.refuse(denial, Some(rule), provider, allow);
             }
         }
-        if let Some((id, _)) = accepted.iter().find(|(_, verdict)| verdict.lacks_required()) {
-            let provider = config.provider(*id).map(Rc::clone);
+        if let Some(lacking) = accepted.iter().find(|one| one.verdict.lacks_required()) {
+            let provider = config.provider(lacking.provider).map(Rc::clone);
             let denial = Denial { verified: true, ..self.denial(Reason::ClaimInvalid, provider.as_deref()) };
             return self.refuse(denial, Some(rule), provider, allow);
         }
-        if rule.mode == Mode::Enforce {
-            let plan = self.plans.get(rule.id.0);
-            let strip = plan.map(|plan| plan.strip(failed_beside.into_iter(), &config)).unwrap_or_default();
-            strip.apply(request, &mut allow);
+        if let Some(plan) = plan.filter(|_| rule.mode == Mode::Enforce) {
+            plan.empty_places(request, &travelling, &mut allow);
         }
-        allow.clear_route_cache = accepted.iter().any(|(id, verdict)| {
-            config.provider(*id).is_some_and(|provider| provider.clear_route_cache)
-                && verdict.headers().next().is_some()
-        });
+        let speakers = accepted.into_iter().filter(|one| one.speaks);
+        allow.identity = speakers
+            .filter_map(|one| Some((Rc::clone(config.provider(one.provider)?), one.verdict)))
+            .collect();
+        allow.clear_route_cache = allow
+            .identity
+            .iter()
+            .any(|(provider, verdict)| provider.clear_route_cache && verdict.headers().next().is_some());
         allow.state.provider = principal.as_ref().and_then(|(id, _)| config.provider(*id)).map(Rc::clone);
         allow.state.principal = principal.map(|(_, verdict)| verdict);
         allow.state.rule = Some(rule);
-        allow.identity = accepted.into_iter().map(|(_, verdict)| verdict).collect();
         Outcome::Allow(allow)
+    }
+
+    /// Refuses a request that could be read in two ways.
+    fn refuse_reading(&self, rule: Option<Rc<Rule>>, allow: Allow) -> Outcome {
+        self.refuse(self.denial(Reason::RequestAmbiguous, None), rule, None, allow)
     }
 
     /// A refusal in the words that the operator chose.
@@ -649,9 +712,13 @@ impl Bindings for Bound<'_, '_> {
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut values = self.view.request().all(name);
-        let value = std::str::from_utf8(values.next()?).ok()?;
-        values.next().is_none().then_some(Cow::Borrowed(value))
+        // Of two fields that a server takes for one, nobody knows which it reads.
+        let fields = self.view.request().fields().iter();
+        let mut alike = fields.filter(|(own, _)| same_header(own, name.as_bytes()));
+        let (own, value) = alike.next()?;
+        let value = std::str::from_utf8(value).ok()?;
+        let alone = alike.next().is_none() && own.eq_ignore_ascii_case(name.as_bytes());
+        alone.then_some(Cow::Borrowed(value))
     }
 
     fn host(&self) -> Option<Cow<'_, str>> {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::route::RouteCheck;
 use super::verdict::Verdict;
 use crate::answer::Denial;
 use crate::config::{Provider, Selection};
 use crate::reason::Reason;
+use crate::request::same_header;
 use crate::rules::Rule;
 
 /// What is to become of a request.
@@ -30,10 +32,13 @@ pub struct Allow {
     pub cookie: Option<Vec<u8>>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
-    /// What the tokens tell the upstream.
-    pub identity: Vec<Rc<Verdict>>,
+    /// The tokens that tell the upstream who calls, each with its provider: one, or several where the rule asks for
+    /// each of them.
+    pub identity: Vec<(Rc<Provider>, Rc<Verdict>)>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
+    /// What the route that serves is held to, when its answer comes.
+    pub route: RouteCheck,
     /// What other filters and the access log may read.
     pub state: State,
 }
@@ -54,12 +59,14 @@ impl fmt::Debug for Allow {
 }
 
 impl Allow {
-    /// The header fields to add: of two tokens that would write one header, the first does.
+    /// The header fields to add. A header is written by the first token whose provider is configured to write it,
+    /// whether or not that token has the claim: no other fills it in.
     pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.identity.iter().enumerate().flat_map(move |(at, verdict)| {
+        self.identity.iter().enumerate().flat_map(move |(at, (_, verdict))| {
             let earlier = self.identity.get(..at).unwrap_or_default();
             let taken = move |name: &str| {
-                earlier.iter().flat_map(|other| other.headers()).any(|(own, _)| own == name)
+                let mut names = earlier.iter().flat_map(|(provider, _)| provider.outputs.names());
+                names.any(|own| same_header(own.as_bytes(), name.as_bytes()))
             };
             verdict.headers().filter(move |(name, _)| !taken(name))
         })
@@ -111,6 +118,8 @@ pub struct State {
     pub rule: Option<Rc<Rule>>,
     /// The provider of the token, or of the token that was asked for.
     pub provider: Option<Rc<Provider>>,
+    /// The route that served, where it is not the one by which the request was judged.
+    pub route: Option<String>,
     /// The token whose subject speaks: the first that was asked for and held.
     pub principal: Option<Rc<Verdict>>,
 }
@@ -125,7 +134,12 @@ impl fmt::Debug for State {
 impl State {
     /// The entries that are written, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (Entry, &str)> {
-        let selected = Entry::ALL.into_iter().filter(|entry| self.selection.has(*entry));
+        let written = |entry: &Entry| {
+            // A line end in a subject would begin a new line of an access log.
+            let torn = self.principal.as_ref().is_some_and(|verdict| verdict.tears_lines());
+            self.selection.has(*entry) && !(torn && *entry == Entry::Subject)
+        };
+        let selected = Entry::ALL.into_iter().filter(written);
         selected.filter_map(|entry| Some((entry, self.shown(entry)?)))
     }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::config::Provider;
+use crate::json::Text;
 use crate::reason::Reason;
 use crate::revocation::{Identity, Reference};
 use crate::rules::RuleId;
@@ -18,6 +19,8 @@ pub struct Verdict {
     headers: Vec<(String, String)>,
     left_out: usize,
     lacks_required: bool,
+    /// Whether the subject has a character that could end a line of a log.
+    tears_lines: bool,
     scopes: OnceCell<String>,
     /// What the rules that look at the token alone decided. Few rules see one token.
     outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
@@ -38,6 +41,11 @@ pub(super) struct Checked {
     pub(super) said: Result<(), Reason>,
 }
 
+/// Control characters, and the two of Unicode that end a line or a paragraph.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// How many rules' outcomes are remembered.
 const MOST_OUTCOMES: usize = 16;
 
@@ -50,6 +58,11 @@ impl Verdict {
             headers: written.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             left_out: written.left_out,
             lacks_required: written.lacks_required,
+            tears_lines: token
+                .claims()
+                .subject
+                .as_deref()
+                .is_some_and(|subject| subject.contains(is_control)),
             token,
             scopes: OnceCell::new(),
             outcomes: RefCell::default(),
@@ -84,11 +97,18 @@ impl Verdict {
         self.lacks_required
     }
 
-    /// Its scopes, separated by blanks.
+    /// Whether its subject has a character that could end a line of a log.
+    pub fn tears_lines(&self) -> bool {
+        self.tears_lines
+    }
+
+    /// Its scopes, separated by blanks. One with a blank or a control character in it, which a list can have and no
+    /// scope has (RFC 6749 section 3.3), is left out: it would read as two.
     pub fn scopes(&self) -> &str {
         self.scopes.get_or_init(|| {
             let mut all = String::new();
-            for scope in &self.claims().scopes {
+            let reads_as_one = |scope: &&Text| !scope.contains(|c| char::is_whitespace(c) || is_control(c));
+            for scope in self.claims().scopes.iter().filter(reads_as_one) {
                 if !all.is_empty() {
                     all.push(' ');
                 }

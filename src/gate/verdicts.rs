@@ -210,7 +210,8 @@ mod tests {
     use crate::config::Config;
     use crate::crypto::Backend;
     use crate::keys::{Format, KeySet, Reading};
-    use crate::token::{Grants, Unverified};
+    use crate::time::Timestamp;
+    use crate::token::Unverified;
 
     /// The key of RFC 7515 appendix A.3 with more members.
     fn set(members: &str) -> KeySet {
@@ -223,11 +224,13 @@ mod tests {
 
     fn verdict() -> Rc<Verdict> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
-        let token = Unverified::parse(token.as_bytes(), &Grants::default()).unwrap();
-        let token = token.verify(&Backend::portable(), set("").keys().iter()).unwrap();
         let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
-        Rc::new(Verdict::new(token, &config.providers[0]))
+        let provider = &config.providers[0];
+        let token = Unverified::parse(token.as_bytes(), &provider.policy).unwrap();
+        let token = token.verify(&Backend::portable(), set("").keys().iter()).unwrap();
+        let token = token.read(&provider.policy, &[], Timestamp::from_secs(1_300_000_000)).unwrap();
+        Rc::new(Verdict::new(token, provider))
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn check(status: u32) -> Result<(), Status> {
 pub(super) enum Map {
     RequestHeaders = 0,
     RequestTrailers = 1,
+    ResponseHeaders = 2,
     CallResponseHeaders = 6,
 }
 

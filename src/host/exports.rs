@@ -9,12 +9,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::root::{Plugin, Root};
-use super::{Done, stream};
+use super::root::Root;
+use super::stream::{self, Shared};
 use crate::gate::StreamId;
-
-/// What a root context shares with its requests, some of which may outlive it.
-type Shared = Rc<RefCell<Plugin>>;
 
 /// A root context.
 struct Owner {
@@ -26,22 +23,20 @@ thread_local! {
     static ROOTS: RefCell<BTreeMap<u32, Owner>> = const { RefCell::new(BTreeMap::new()) };
     /// The request that was announced last: its headers come next.
     static NEXT: RefCell<Option<(u32, Shared)>> = const { RefCell::new(None) };
-    /// The requests of which more is to come than their headers.
-    static STREAMS: RefCell<BTreeMap<u32, Shared>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// What the host does with a request.
+/// What the host does with headers, a body or trailers. That of the ABI that stops them would be 1, but Envoy lets go
+/// of headers that were stopped so with the first part of the body where the plugin says
+/// `allow_on_headers_stop_iteration`, and of a body that is larger than its buffers with 413. Its own words are whole.
 const CONTINUE: u32 = 0;
-const PAUSE: u32 = 1;
-
-impl Done {
-    fn action(self) -> u32 {
-        match self {
-            Self::Passed => CONTINUE,
-            Self::Answered | Self::Waiting => PAUSE,
-        }
-    }
-}
+/// `FilterHeadersStatus::StopAllIterationAndWatermark`: nothing that follows comes before the request is resumed.
+const HOLD_ALL: u32 = 4;
+/// `FilterDataStatus::StopIterationAndWatermark`: kept, and the client is slowed down instead of refused.
+const HOLD_BODY: u32 = 2;
+/// `FilterTrailersStatus::StopIteration`
+const HOLD_TRAILERS: u32 = 1;
+/// `FilterHeadersStatus::StopIteration`, of an answer that another one takes the place of.
+const HOLD_ANSWER: u32 = 1;
 
 /// Lets a root context act. A callback that comes while another one of the same root acts is dropped: what
 /// it would have told is lost as a message is that never came.
@@ -86,7 +81,7 @@ pub extern "C" fn proxy_on_context_create(id: u32, parent: u32) {
     }
     let shared = ROOTS.with_borrow(|roots| roots.get(&parent).map(|owner| Rc::clone(&owner.shared)));
     if let Some((stream, shared)) = NEXT.replace(shared.map(|shared| (id, shared))) {
-        STREAMS.with_borrow_mut(|streams| streams.insert(stream, shared));
+        stream::announced(StreamId(stream), shared);
     }
 }
 
@@ -108,36 +103,44 @@ pub extern "C" fn proxy_on_http_call_response(id: u32, token: u32, fields: usize
     with_root(id, |root| root.answered(token, fields, size));
 }
 
-/// A request has `count` header fields; `end` where nothing follows them.
+/// A request has `count` header fields.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
-pub extern "C" fn proxy_on_request_headers(id: u32, count: usize, end: u32) -> u32 {
+pub extern "C" fn proxy_on_request_headers(id: u32, count: usize, _: u32) -> u32 {
     let shared = match NEXT.take() {
         Some((next, shared)) if next == id => Some(shared),
         other => {
             NEXT.set(other);
-            STREAMS.with_borrow(|streams| streams.get(&id).map(Rc::clone))
+            stream::plugin_of(StreamId(id))
         }
     };
-    let done = stream::headers(shared.as_deref(), StreamId(id), count);
-    if let Some(shared) = shared.filter(|_| end == 0 || done == Done::Waiting) {
-        STREAMS.with_borrow_mut(|streams| streams.insert(id, shared));
-    }
-    done.action()
+    if stream::headers(shared, StreamId(id), count) { CONTINUE } else { HOLD_ALL }
+}
+
+/// A part of a request's body has come.
+#[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
+pub extern "C" fn proxy_on_request_body(id: u32, _: usize, _: u32) -> u32 {
+    if stream::may_go_on(StreamId(id)) { CONTINUE } else { HOLD_BODY }
 }
 
 /// A request has `count` trailers.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_request_trailers(id: u32, count: usize) -> u32 {
-    let shared = STREAMS.with_borrow(|streams| streams.get(&id).map(Rc::clone));
-    stream::trailers(shared.as_deref(), count).action()
+    if stream::trailers(StreamId(id), count) { CONTINUE } else { HOLD_TRAILERS }
+}
+
+/// The headers of an answer have come, whoever gives it.
+#[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
+pub extern "C" fn proxy_on_response_headers(id: u32, _: usize, _: u32) -> u32 {
+    if stream::answered(StreamId(id)) { CONTINUE } else { HOLD_ANSWER }
 }
 
 /// A context ends. Always true: it has nothing left to wait for.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn proxy_on_done(id: u32) -> bool {
-    if let Some(shared) = STREAMS.with_borrow_mut(|streams| streams.remove(&id)) {
-        stream::done(&shared, StreamId(id));
-    } else if NEXT.with_borrow(|next| next.as_ref().is_some_and(|(next, _)| *next == id)) {
+    if stream::done(StreamId(id)) {
+        return true;
+    }
+    if NEXT.with_borrow(|next| next.as_ref().is_some_and(|(next, _)| *next == id)) {
         NEXT.take();
     } else if with_root(id, Root::done).is_some() {
         ROOTS.with_borrow_mut(|roots| roots.remove(&id));

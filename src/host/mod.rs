@@ -8,6 +8,7 @@ mod crypto;
 pub mod exports;
 mod logger;
 mod metrics;
+mod refused;
 mod root;
 mod store;
 mod stream;
@@ -15,14 +16,16 @@ mod surroundings;
 #[cfg(feature = "trap-for-tests")]
 mod trap;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::answer::Denial;
-use crate::gate::{Allow, Outcome, Refusal, State};
+use crate::gate::{Allow, Gate, Outcome, Refusal, RouteCheck, State, StreamId};
 use crate::reason::Reason;
 use crate::request::{Field, Request};
 use crate::time::Timestamp;
 use abi::Map;
+use root::Plugin;
 use surroundings::Current;
 
 /// Any date before this project existed: a clock that says so is not set.
@@ -33,40 +36,55 @@ fn clock() -> Option<Timestamp> {
     abi::now().ok().filter(|now| *now >= EARLIEST)
 }
 
+/// Fields that were taken away from a request, as they came.
+type Kept = Vec<(Box<[u8]>, Box<[u8]>)>;
+
 /// What has become of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Done {
-    /// It may go on.
-    Passed,
+    /// It may go on. The route of its answer is held to this.
+    Passed(RouteCheck),
     /// It was answered.
     Answered,
-    /// It waits.
-    Waiting,
+    /// It waits, without these fields.
+    Waiting(Kept),
 }
 
-/// Asks `judge` about the request of the current context and does what it says. Whatever the host
-/// cannot do ends in a refusal. `count` is how many fields the host says there are, where it does.
-fn handle(count: Option<usize>, judge: impl FnOnce(&Request<'_>, Timestamp) -> Outcome) -> Done {
+/// Asks the gate of `plugin` about the request of the current context and does what it says. Whatever the host
+/// cannot do ends in a refusal. `count` is how many fields the host says there are, where it does; `kept` are those
+/// that were taken away before.
+fn handle(
+    stream: StreamId,
+    plugin: Option<&RefCell<Plugin>>,
+    count: Option<usize>,
+    kept: &Kept,
+    judge: impl FnOnce(&mut Gate, &Request<'_>, Timestamp) -> Outcome,
+) -> Done {
     let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
-    let fields = pairs.fields();
+    let mut fields = pairs.fields();
+    // More fields than the host can hand over come as none at all.
+    let whole = count.is_none_or(|count| count == fields.len());
+    fields.extend(kept.iter().map(|(name, value)| (&**name, &**value)));
     let surroundings = Current::default();
     let request = Request::new(&fields).within(&surroundings);
-    // More fields than the host can hand over come as none at all.
-    let whole = !request.method().is_empty() && count.is_none_or(|count| count == fields.len());
+    let whole = whole && !request.method().is_empty();
     let now = clock().filter(|_| whole);
     let Some(now) = now else {
         log::error!("the host gave no request headers or no time; the request is refused");
         return answer(&overloaded(), request.is_grpc());
     };
-    match judge(&request, now) {
-        Outcome::Wait => Done::Waiting,
+    let outcome = match plugin.and_then(|plugin| plugin.try_borrow_mut().ok()).as_deref_mut() {
+        Some(Plugin { gate: Some(gate), .. }) => judge(gate, &request, now),
+        plugin => stream::no_gate(plugin.as_deref()),
+    };
+    match outcome {
+        Outcome::Wait => hold(stream, plugin, &request, kept),
         Outcome::Deny(Refusal { denial, state }) => {
             // The access log misses what cannot be written; the answer is the same.
             let _ = write_state(&state);
             answer(&denial, request.is_grpc())
         }
         Outcome::Allow(allow) => match change(&allow) {
-            Ok(()) => Done::Passed,
+            Ok(()) => Done::Passed(allow.route),
             Err(status) => {
                 log::error!("the host refused to change the request ({status}); it is refused");
                 answer(&overloaded(), request.is_grpc())
@@ -75,8 +93,32 @@ fn handle(count: Option<usize>, judge: impl FnOnce(&Request<'_>, Timestamp) -> O
     }
 }
 
+/// Lets a request wait, without the fields that only this filter may write: whatever becomes of it, those do not
+/// travel.
+fn hold(stream: StreamId, plugin: Option<&RefCell<Plugin>>, request: &Request<'_>, kept: &Kept) -> Done {
+    let mut plugin = plugin.and_then(|plugin| plugin.try_borrow_mut().ok());
+    let Some(gate) = plugin.as_mut().and_then(|plugin| plugin.gate.as_mut()) else {
+        return answer(&overloaded(), request.is_grpc());
+    };
+    let names = gate.reserved().among(request.fields());
+    if names.is_empty() {
+        return Done::Waiting(kept.clone());
+    }
+    if let Err(status) = names.iter().try_for_each(|name| abi::remove(Map::RequestHeaders, name)) {
+        log::error!("the host refused to change the request ({status}); it is refused");
+        gate.forget(stream);
+        return answer(&overloaded(), request.is_grpc());
+    }
+    let taken = request.fields().iter().filter(|(name, _)| names.iter().any(|own| **own == **name));
+    Done::Waiting(taken.map(|(name, value)| (Box::from(*name), Box::from(*value))).collect())
+}
+
 fn overloaded() -> Denial {
     Denial::new(Reason::Overloaded, "")
+}
+
+fn configuration_refused() -> Denial {
+    Denial::new(Reason::ConfigurationRefused, "")
 }
 
 fn change(allow: &Allow) -> Result<(), abi::Status> {

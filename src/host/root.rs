@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::abi::{self, Buffer, Map};
 use super::metrics::Meter;
-use super::{Done, clock, handle};
-use crate::config::Config;
+use super::refused::{self, OnRefusal, PluginName};
+use super::{Done, clock, handle, stream};
+use crate::config::{Config, Problem};
 use crate::gate::{Effect, Gate, StreamId, Waited, World};
 use crate::keys::{Answer, FetchError, Query};
 use crate::metrics::Metrics;
+use crate::request::Request;
 use crate::revocation::ListId;
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
@@ -21,6 +23,8 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Plugin {
     pub(super) gate: Option<Gate>,
+    /// Whether the configuration was refused: the gate, if there is one, is of the last good one.
+    pub(super) refused: bool,
     period: Option<Duration>,
 }
 
@@ -188,15 +192,15 @@ impl Root {
     }
 
     /// Decides a request that waited, in its own context.
-    fn wake(&self, stream: StreamId, waited: Waited) {
-        if abi::set_effective_context(stream.0).is_err() {
+    fn wake(&self, id: StreamId, waited: Waited) {
+        if abi::set_effective_context(id.0).is_err() {
             return; // Its client has gone.
         }
-        let done = handle(None, |request, now| match self.plugin.borrow_mut().gate.as_mut() {
-            Some(gate) => gate.resume(stream, waited, request, now),
-            None => super::stream::no_gate(),
-        });
-        if done == Done::Passed && abi::resume_request().is_err() {
+        let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
+        let done = handle(id, Some(&self.plugin), None, &stream::kept(id), judge);
+        let passes = matches!(done, Done::Passed(_));
+        stream::woken(id, done);
+        if passes && abi::resume_request().is_err() {
             log::error!("the host refused to resume a request");
         }
         let _ = abi::set_effective_context(self.id);
@@ -242,52 +246,60 @@ impl Root {
     pub(super) fn done(&mut self) {
         self.release_all();
         self.report(Timestamp::default());
+        if self.plugin.borrow().refused {
+            self.meter.record(&[Metrics::configuration_refused(false)]);
+        }
     }
 
-    /// Takes a configuration of `size` bytes, or refuses it and says why.
+    /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
     pub(super) fn configure(&mut self, size: usize) -> bool {
         let bytes = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
-        let config = match Config::parse(&bytes, &|name| std::env::var(name).ok()) {
-            Ok(config) => config,
-            Err(problems) => {
-                log::error!("the configuration is refused; {} to mend:", problems.len());
-                for problem in problems {
-                    log::error!("  {problem}");
-                }
-                return false;
+        let plugin = PluginName::current();
+        let (on_refusal, wrong) = refused::on_refusal();
+        match (parse(&bytes), wrong) {
+            (Ok(config), None) => {
+                refused::keep(plugin, &bytes);
+                self.begin(Some(config), false);
+                true
             }
-        };
-        for warning in &config.warnings {
-            log::warn!("{warning}");
+            (config, wrong) => {
+                tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
+                match on_refusal {
+                    OnRefusal::Reject => false,
+                    OnRefusal::Deny => {
+                        self.keep_the_last_good(&plugin);
+                        true
+                    }
+                }
+            }
         }
-        log::info!(
-            "version {}: {} providers, {} rules",
-            env!("CARGO_PKG_VERSION"),
-            config.providers.len(),
-            config.rules.iter().count()
-        );
+    }
+
+    /// Serves by the last good configuration of the plugin; where there is none, every request is refused.
+    fn keep_the_last_good(&mut self, plugin: &PluginName) {
+        let config = refused::last_good(plugin).and_then(|bytes| parse(&bytes).ok());
+        match &config {
+            Some(_) => log::error!("the last good configuration stays in force until this one is mended"),
+            None => log::error!("there is no earlier one: every request gets 503 until this one is mended"),
+        }
+        self.begin(config, true);
+    }
+
+    /// Puts a configuration into force, or none.
+    fn begin(&mut self, config: Option<Config>, refused: bool) {
         // Whoever waits under an earlier configuration of this context gets an answer now.
         self.release_all();
         self.report(Timestamp::default());
         self.calls.clear();
         self.unsent.clear();
         self.starting = STARTING;
-        let backend = super::crypto::backend();
-        log::info!("{backend}");
-        let world = World {
-            backend,
-            store: super::store::store(),
-            random: RandomState::new().build_hasher().finish(),
-            stopwatch: || abi::now().unwrap_or_default().as_nanos(),
-        };
-        // Without a time nothing can be judged; the first request and the first tick say so.
-        let now = clock().unwrap_or_default();
+        let gate = config.map(gate_of);
         let mut plugin = self.plugin.borrow_mut();
-        plugin.gate = Some(Gate::new(config, world, now));
+        plugin.gate = gate;
+        plugin.refused = refused;
         plugin.tick_every(BUSY);
         drop(plugin);
-        self.meter.record(&[Metrics::version()]);
-        true
+        self.meter.record(&[Metrics::version(), Metrics::configuration_refused(refused)]);
     }
 
     /// Does what is due.
@@ -296,7 +308,53 @@ impl Root {
         let now = self.run(Gate::tick);
         self.report(now);
         let mut plugin = self.plugin.borrow_mut();
+        if plugin.refused {
+            // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
+            // has set it back.
+            self.meter.record(&[Metrics::configuration_refused(true)]);
+        }
         let busy = !self.unsent.is_empty() || plugin.gate.as_ref().is_some_and(Gate::is_busy);
         plugin.tick_every(if busy { BUSY } else { IDLE });
     }
 }
+
+fn parse(bytes: &[u8]) -> Result<Config, Vec<Problem>> {
+    Config::parse(bytes, &|name| std::env::var(name).ok())
+}
+
+/// Says what is wrong with a configuration.
+fn tell(problems: Vec<Problem>) {
+    log::error!("the configuration is refused; {} to mend:", problems.len());
+    for problem in problems {
+        log::error!("  {problem}");
+    }
+}
+
+/// The gate of a configuration. Says what is dangerous in it, and what the filter cannot see.
+fn gate_of(config: Config) -> Gate {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    log::info!(
+        "version {}: {} providers, {} rules",
+        env!("CARGO_PKG_VERSION"),
+        config.providers.len(),
+        config.rules.iter().count()
+    );
+    log::info!("{UNSEEN}");
+    let backend = super::crypto::backend();
+    log::info!("{backend}");
+    let world = World {
+        backend,
+        store: super::store::store(),
+        random: RandomState::new().build_hasher().finish(),
+        stopwatch: || abi::now().unwrap_or_default().as_nanos(),
+    };
+    // Without a time nothing can be judged; the first request and the first tick say so.
+    Gate::new(config, world, clock().unwrap_or_default())
+}
+
+/// What no filter can see and the operator must know.
+const UNSEEN: &str = "not visible to this filter, and assumed to be set in the connection manager: normalize_path, \
+    merge_slashes, path_with_escaped_slashes_action, strip_any_host_port, strip_trailing_host_dot; nor does it see \
+    whether filters before it change what routes are chosen by (docs/operations.md)";

@@ -1,50 +1,206 @@
-//! One request in the hands of the host.
+//! One request in the hands of the host, from its headers to the headers of its answer.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
+use super::abi::{self, Map};
 use super::root::Plugin;
-use super::{Done, answer, clean_trailers, handle, overloaded};
-use crate::gate::{Outcome, Refusal, State, StreamId};
+use super::surroundings::Current;
+use super::{Done, Kept, answer, clean_trailers, clock, handle, overloaded, write_state};
+use crate::answer::Denial;
+use crate::gate::{Decision, Gate, Outcome, Refusal, RouteCheck, Served, State, StreamId};
+use crate::request::Request;
 
-/// Without a configuration there is nothing to decide by.
-pub(super) fn no_gate() -> Outcome {
-    Outcome::Deny(Refusal { denial: overloaded(), state: State::default() })
+/// What a root context shares with its requests, some of which may outlive it.
+pub(super) type Shared = Rc<RefCell<Plugin>>;
+
+/// How a request stands, after its headers.
+enum Phase {
+    /// Its headers have not come.
+    New,
+    /// It waits. These fields were taken away before it began to; it is judged as if they were still there.
+    Waiting(Kept),
+    /// It was answered here.
+    Answered,
+    /// It passed. The route of its answer is held to this.
+    Passed(RouteCheck),
 }
 
-/// Decides a request by its `count` header fields. Without a plugin it is refused.
-pub(super) fn headers(plugin: Option<&RefCell<Plugin>>, id: StreamId, count: usize) -> Done {
+struct Stream {
+    shared: Shared,
+    phase: Phase,
+}
+
+/// The host numbers its contexts one after the other: nobody chooses these numbers, and any spread will do.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+thread_local! {
+    /// The requests that are not over.
+    static STREAMS: RefCell<HashMap<u32, Stream, BuildHasherDefault<Spread>>> = RefCell::default();
+}
+
+/// Remembers a request whose headers come later.
+pub(super) fn announced(id: StreamId, shared: Shared) {
+    set(id, shared, Phase::New);
+}
+
+/// Whose request this is, where it was announced.
+pub(super) fn plugin_of(id: StreamId) -> Option<Shared> {
+    STREAMS.with_borrow(|streams| streams.get(&id.0).map(|stream| Rc::clone(&stream.shared)))
+}
+
+fn set(id: StreamId, shared: Shared, phase: Phase) {
+    STREAMS.with_borrow_mut(|streams| streams.insert(id.0, Stream { shared, phase }));
+}
+
+/// The fields that were taken away from a request that waits.
+pub(super) fn kept(id: StreamId) -> Kept {
+    STREAMS.with_borrow(|streams| match streams.get(&id.0).map(|stream| &stream.phase) {
+        Some(Phase::Waiting(kept)) => kept.clone(),
+        _ => Kept::default(),
+    })
+}
+
+/// Notes what became of a request that waited.
+pub(super) fn woken(id: StreamId, done: Done) {
+    if let Some(shared) = plugin_of(id) {
+        set(id, shared, Phase::from(done));
+    }
+}
+
+impl From<Done> for Phase {
+    fn from(done: Done) -> Self {
+        match done {
+            Done::Passed(check) => Self::Passed(check),
+            Done::Answered => Self::Answered,
+            Done::Waiting(kept) => Self::Waiting(kept),
+        }
+    }
+}
+
+/// Decides a request by its `count` header fields; says whether it may go on. Without a plugin it is refused.
+pub(super) fn headers(shared: Option<Shared>, id: StreamId, count: usize) -> bool {
     #[cfg(feature = "trap-for-tests")]
     super::trap::if_asked();
-    let done = handle(Some(count), |request, now| {
-        match plugin.and_then(|plugin| plugin.try_borrow_mut().ok()).as_mut() {
-            Some(plugin) => plugin.gate.as_mut().map_or_else(no_gate, |gate| gate.decide(id, request, now)),
-            None => no_gate(),
-        }
-    });
-    if done == Done::Waiting
-        && let Some(plugin) = plugin
-    {
+    let decide = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
+    let done = handle(id, shared.as_deref(), Some(count), &Kept::default(), decide);
+    if let (Done::Waiting(_), Some(plugin)) = (&done, &shared) {
         plugin.borrow_mut().hurry();
     }
-    done
+    let passes = matches!(done, Done::Passed(_));
+    if let Some(shared) = shared {
+        set(id, shared, done.into());
+    }
+    passes
 }
 
-/// Takes away the trailers that nobody else may write; where that cannot be done, the request is refused.
-pub(super) fn trailers(plugin: Option<&RefCell<Plugin>>, count: usize) -> Done {
+/// Whether what follows the headers of a request may go on: only where these did.
+pub(super) fn may_go_on(id: StreamId) -> bool {
+    let passed = |stream: &Stream| matches!(stream.phase, Phase::Passed(_));
+    STREAMS.with_borrow(|streams| streams.get(&id.0).is_some_and(passed))
+}
+
+/// Takes away the trailers that nobody else may write, and says whether they may go on. Where they cannot be cleaned,
+/// the request is refused. They are cleaned while the request waits, too: they do not come again.
+pub(super) fn trailers(id: StreamId, count: usize) -> bool {
+    let plugin = plugin_of(id);
     let cleaned = clean_trailers(count, |fields| {
-        let plugin = plugin?.borrow();
-        Some(plugin.gate.as_ref().map(|gate| gate.reserved().among(fields)).unwrap_or_default())
+        let plugin = plugin.as_ref()?.try_borrow().ok()?;
+        Some(plugin.gate.as_ref().map(|gate| gate.not_in_trailers().among(fields)).unwrap_or_default())
     });
     if cleaned {
-        return Done::Passed;
+        return may_go_on(id);
     }
     log::error!("the host did not let the trailers be cleaned; the request is refused");
-    answer(&overloaded(), false)
+    refused(id);
+    answer(&overloaded(), false);
+    false
 }
 
-/// A request is over: nothing is decided about it any more.
-pub(super) fn done(plugin: &RefCell<Plugin>, id: StreamId) {
-    if let Some(gate) = plugin.borrow_mut().gate.as_mut() {
+/// Nothing is decided about it any more: it was answered here.
+fn refused(id: StreamId) {
+    if let Some(shared) = plugin_of(id) {
+        if let Some(gate) = shared.borrow_mut().gate.as_mut() {
+            gate.forget(id);
+        }
+        set(id, shared, Phase::Answered);
+    }
+}
+
+/// The headers of the answer have come: the route that served is known now. Says whether the answer may go out; where
+/// it may not, another one is sent.
+pub(super) fn answered(id: StreamId) -> bool {
+    let passed = STREAMS.with_borrow(|streams| {
+        let stream = streams.get(&id.0)?;
+        let Phase::Passed(check) = &stream.phase else { return None };
+        Some((Rc::clone(&stream.shared), check.clone()))
+    });
+    // What did not pass was answered here.
+    let Some((shared, check)) = passed else { return true };
+    let current = Current::default();
+    let served = match shared.try_borrow_mut().ok().as_mut().and_then(|plugin| plugin.gate.as_mut()) {
+        Some(gate) => match gate.served(&check, &current) {
+            Served::AsJudged => return true,
+            served => refusal(gate, served, &current),
+        },
+        None => Some((overloaded(), State::default(), false)),
+    };
+    let Some((denial, state, grpc)) = served else { return true };
+    refused(id);
+    // The access log misses what cannot be written; the answer is the same.
+    let _ = write_state(&state);
+    answer(&denial, grpc);
+    false
+}
+
+/// What an answer is replaced by whose route asks for something else than was judged; nothing under a rule that only
+/// reports. The request's own fields are gone by now; of the answer's, the content type tells a call of gRPC.
+fn refusal(gate: &mut Gate, served: Served, current: &Current) -> Option<(Denial, State, bool)> {
+    let pairs = abi::pairs(Map::ResponseHeaders).unwrap_or_default();
+    let mut fields = pairs.fields();
+    fields.retain(|(name, _)| *name == b"content-type");
+    let request = Request::new(&fields).within(current);
+    let Refusal { denial, state } = gate.note_served(served, &request, clock().unwrap_or_default())?;
+    Some((denial, state, request.is_grpc()))
+}
+
+/// A request is over: nothing is decided about it any more. False where it was none.
+pub(super) fn done(id: StreamId) -> bool {
+    let Some(stream) = STREAMS.with_borrow_mut(|streams| streams.remove(&id.0)) else { return false };
+    if let Phase::Waiting(_) = stream.phase
+        && let Some(gate) = stream.shared.borrow_mut().gate.as_mut()
+    {
         gate.forget(id);
     }
+    true
+}
+
+/// Without a configuration there is nothing to decide by.
+pub(super) fn no_gate(plugin: Option<&Plugin>) -> Outcome {
+    let denial = if plugin.is_some_and(|plugin| plugin.refused) {
+        super::configuration_refused()
+    } else {
+        overloaded()
+    };
+    let state = State { decision: Decision::Deny, reason: Some(denial.reason), ..State::default() };
+    Outcome::Deny(Refusal { denial, state })
 }

@@ -28,6 +28,13 @@ impl Surroundings for Current {
         }
     }
 
+    fn route_name(&self) -> Option<String> {
+        match abi::property(b"xds\0route_name") {
+            Property::Value(name) => String::from_utf8(name).ok(),
+            Property::Absent | Property::Structure | Property::Failed => None,
+        }
+    }
+
     fn route_metadata(&self, key: &str) -> Metadata {
         let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
             let found = !matches!(abi::property(METADATA), Property::Absent);

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::json::{Json, Number};
-use crate::request::Field;
+use crate::request::{Field, same_header};
 use crate::token::{ClaimPath, Verified};
 
 /// What a provider's tokens tell the upstream.
@@ -110,20 +110,46 @@ impl Outputs {
 
 /// The values for a claim; none where it cannot be written in this form.
 fn values(claim: &Json, format: ListFormat) -> Option<Vec<String>> {
-    if let Some(scalar) = scalar(claim) {
-        return Some(vec![scalar]);
-    }
     match (format, claim) {
         (_, Json::Null) => Some(Vec::new()),
+        // A text as well: one that looks like a list would read as that list.
+        (ListFormat::Json, _) => Some(vec![ascii(&claim.to_string())]),
+        // An empty list is no header: an empty one would read as a list of one empty text.
+        (ListFormat::Csv, Json::Array(items)) if items.is_empty() => Some(Vec::new()),
         (ListFormat::Csv, Json::Array(items)) => {
-            let parts: Option<Vec<String>> =
-                items.iter().map(|item| scalar(item).filter(|text| !text.contains(','))).collect();
-            Some(vec![parts?.join(",")])
+            let elements: Option<Vec<String>> = items.iter().map(element).collect();
+            Some(vec![elements?.join(",")])
         }
-        (ListFormat::Repeat, Json::Array(items)) => items.iter().map(scalar).collect(),
-        (ListFormat::Base64Json, _) => Some(vec![BASE64_STANDARD.encode(claim.to_string())]),
-        _ => Some(vec![claim.to_string()]),
+        (ListFormat::Repeat, Json::Array(items)) => items.iter().map(element).collect(),
+        // Many servers join repeated fields with commas, and readers of a list split there.
+        (ListFormat::Csv | ListFormat::Repeat, _) => {
+            Some(vec![scalar(claim).filter(|text| !text.contains(','))?])
+        }
+        (ListFormat::Base64Json, Json::Array(_) | Json::Object(_)) => {
+            Some(vec![BASE64_STANDARD.encode(claim.to_string())])
+        }
+        (ListFormat::Base64Json, _) => Some(vec![scalar(claim)?]),
     }
+}
+
+/// An element of a list that can be told from its neighbours between commas, with or without blanks around them.
+fn element(item: &Json) -> Option<String> {
+    scalar(item).filter(|text| !text.is_empty() && !text.contains(',') && text.trim() == text)
+}
+
+/// JSON with escapes for all that is beyond printable ASCII. Outside its texts it has none of that.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == ' ' || c.is_ascii_graphic() {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
 }
 
 fn scalar(claim: &Json) -> Option<String> {
@@ -153,31 +179,26 @@ pub struct Reserved(Vec<String>);
 impl Reserved {
     /// These names.
     pub fn new<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        let mut names: Vec<String> = names.map(|name| folded(name.as_bytes()).collect()).collect();
-        names.sort_unstable();
-        names.dedup();
-        Self(names)
+        let mut distinct: Vec<String> = Vec::new();
+        for name in names {
+            if !distinct.iter().any(|own| same_header(own.as_bytes(), name.as_bytes())) {
+                distinct.push(name.to_owned());
+            }
+        }
+        Self(distinct)
     }
 
     /// The names among `fields` that are reserved, in the spelling in which they came, each once.
     pub fn among(&self, fields: &[Field<'_>]) -> Vec<Rc<[u8]>> {
         let mut found: Vec<Rc<[u8]>> = Vec::new();
         for (name, _) in fields {
-            let same = |own: &String| own.len() == name.len() && own.chars().eq(folded(name));
+            let same = |own: &String| same_header(own.as_bytes(), name);
             if self.0.iter().any(same) && !found.iter().any(|other| **other == **name) {
                 found.push(Rc::from(*name));
             }
         }
         found
     }
-}
-
-/// A name as a server may fold it: without case, and `_` for `-` as CGI and its heirs have it.
-fn folded(name: &[u8]) -> impl Iterator<Item = char> + '_ {
-    name.iter().map(|byte| match byte {
-        b'_' => '-',
-        other => char::from(other.to_ascii_lowercase()),
-    })
 }
 
 #[cfg(test)]
@@ -194,6 +215,8 @@ mod tests {
             "x_user_id",
             "x-user_id",
             "x_jwt-payload",
+            "x.user~id",
+            "X!USER'id",
             "x-user",
             "x-user-id2",
             "authorization",
@@ -203,7 +226,10 @@ mod tests {
         .to_vec();
         let found: Vec<_> =
             reserved.among(&fields).iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
-        assert_eq!(found, ["x-user-id", "X-User-Id", "x_user_id", "x-user_id", "x_jwt-payload"]);
+        assert_eq!(
+            found,
+            ["x-user-id", "X-User-Id", "x_user_id", "x-user_id", "x_jwt-payload", "x.user~id", "X!USER'id"]
+        );
     }
 
     #[test]
@@ -212,20 +238,52 @@ mod tests {
         for (claim, format, expected) in [
             ("\"a b\"", Csv, &["a b"][..]),
             ("7", Json, &["7"]),
+            ("\"a\"", Json, &["\"a\""]),
+            ("\"[1]\"", Json, &["\"[1]\""]),
+            (
+                "[\" a\",\"b\\nc\",\"\u{e9}\u{1f600}\\u007f\"]",
+                Json,
+                &["[\" a\",\"b\\nc\",\"\\u00e9\\ud83d\\ude00\\u007f\"]"],
+            ),
+            ("\"a,b\"", Base64Json, &["a,b"]),
+            ("\" a\"", Csv, &[" a"]),
             ("-1.5", Json, &["-1.5"]),
             ("true", Base64Json, &["true"]),
             ("null", Json, &[]),
             ("[\"a\",1,true]", Csv, &["a,1,true"]),
-            ("[]", Csv, &[""]),
+            ("[]", Csv, &[]),
+            ("[]", Repeat, &[]),
+            ("[]", Json, &["[]"]),
+            ("[\"a b\",\"c\"]", Csv, &["a b,c"]),
             ("[\"a\",1]", Repeat, &["a", "1"]),
             ("[\"a\",{\"b\":1}]", Json, &["[\"a\",{\"b\":1}]"]),
             ("[\"a\"]", Base64Json, &["WyJhIl0="]),
-            ("{\"a\":1}", Csv, &["{\"a\":1}"]),
+            ("{\"a\":1}", Json, &["{\"a\":1}"]),
+            ("{\"a\":1}", Base64Json, &["eyJhIjoxfQ=="]),
         ] {
             let claim = json::parse(claim.as_bytes()).unwrap();
             assert_eq!(values(&claim, format).unwrap(), expected, "{claim} {format:?}");
         }
-        for (claim, format) in [("[\"a,b\"]", Csv), ("[[\"a\"]]", Csv), ("[\"a\",{}]", Repeat)] {
+        for (claim, format) in [
+            ("[\"a,b\"]", Csv),
+            ("[\"a,b\"]", Repeat),
+            ("[\"a\",\"b,c\"]", Repeat),
+            ("\"a,b\"", Csv),
+            ("\"a,b\"", Repeat),
+            ("[[\"a\"]]", Csv),
+            ("[\"a\",{}]", Repeat),
+            ("[\"a\",null]", Csv),
+            ("{\"a\":1}", Csv),
+            ("{\"a\":1}", Repeat),
+            ("[\"a\",\" admin\"]", Csv),
+            ("[\"a\",\"admin \"]", Csv),
+            ("[\" admin\"]", Repeat),
+            ("[\"a\",\"\\tb\"]", Csv),
+            ("[\"a\",\"\u{a0}b\"]", Csv),
+            ("[\"\"]", Csv),
+            ("[\"a\",\"\"]", Csv),
+            ("[\"\",\"a\"]", Repeat),
+        ] {
             let claim = json::parse(claim.as_bytes()).unwrap();
             assert_eq!(values(&claim, format), None, "{claim} {format:?}");
         }

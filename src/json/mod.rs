@@ -5,6 +5,7 @@
 //! RFC 7519 section 4), nesting is bounded, the text is UTF-8 without a byte order mark, and numbers
 //! that no number type can hold are refused.
 
+mod outline;
 mod text;
 
 use std::cmp::Ordering;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+pub(crate) use outline::SHORT;
+pub use outline::{Elements, Piece, look_over};
 pub use text::Text;
 
 /// A JSON value. Members keep the order in which they were written.

@@ -18,7 +18,7 @@ pub struct Text {
 impl Text {
     /// The piece of `source` that `piece` is, byte for byte and place for place; a copy of it where it lies
     /// elsewhere, as a string with escapes does.
-    pub(super) fn of(source: &Arc<str>, piece: &str) -> Self {
+    pub(crate) fn of(source: &Arc<str>, piece: &str) -> Self {
         Self::within(source, piece).unwrap_or_else(|| Self::from(piece))
     }
 

@@ -2,15 +2,22 @@
 //! its parts.
 
 mod authority;
+pub mod cookies;
+mod names;
 mod parameters;
 mod path;
+pub mod query;
 mod readings;
 
 use std::fmt;
 
 pub use authority::Authority;
+pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, ParameterReading};
-pub use path::{Ambiguous, PathKind, PathReading, PathReadings, canonical, decoded, text_of};
+pub use path::{
+    Ambiguous, MAX_READINGS, MAX_READINGS_BYTES, PathKind, PathReading, PathReadings, PathStep, canonical,
+    decoded, text_of,
+};
 pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
@@ -22,6 +29,10 @@ pub trait Surroundings {
     fn is_tls(&self) -> bool;
     /// The address of the client, as the proxy sees it.
     fn client_address(&self) -> Option<String>;
+    /// The name of the matched route of the proxy, where it has one.
+    fn route_name(&self) -> Option<String> {
+        None
+    }
     /// What the matched route of the proxy says under a key of its metadata for this filter.
     fn route_metadata(&self, key: &str) -> Metadata;
 }
@@ -53,15 +64,6 @@ impl Surroundings for Nowhere {
     fn route_metadata(&self, _: &str) -> Metadata {
         Metadata::Absent
     }
-}
-
-/// Whether a server may take two header names for one: CGI and its heirs drop the case, and make one
-/// character of everything that is neither a letter nor a digit.
-pub fn is_same_folded(one: &[u8], other: &[u8]) -> bool {
-    let same = |(a, b): (&u8, &u8)| {
-        a.eq_ignore_ascii_case(b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
-    };
-    one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
 /// The head of a request.

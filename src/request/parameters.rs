@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::path;
+use super::{names, path};
 
 /// One reading of a parameter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,18 +94,9 @@ fn is_plain_name(name: &str) -> bool {
     name.bytes().all(|byte| is_plain(byte) && byte != b'_')
 }
 
-/// Whether a name is read as another one by a program that makes variables of names, as PHP does: blanks,
-/// dots and open brackets become `_`, a closed bracket makes a list, and NUL ends it.
+/// Whether a name is read as another one by a program that makes variables of names, as PHP does.
 fn is_folded(own: &str, name: &str) -> bool {
-    let own = path::text_of(&own.replace('+', "%20")).map(Cow::into_owned).unwrap_or_default();
-    let own = own.trim_start_matches(' ').split('\0').next().unwrap_or_default();
-    let list = own.split_once('[').map(|(list, _)| list).filter(|list| !list.is_empty());
-    let same = |text: &str| text.chars().map(fold).eq(name.chars().map(fold));
-    same(own) || list.is_some_and(same)
-}
-
-fn fold(character: char) -> char {
-    if matches!(character, ' ' | '.' | '[') { '_' } else { character }
+    names::after_name(own.as_bytes(), name.as_bytes()).is_some_and(|rest| names::name_ends(rest, true))
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use std::fmt;
 const MAX_DECODINGS: usize = 8;
 
 /// How many readings of one path are looked at. Honest paths have one to six.
-const MAX_READINGS: usize = 64;
+pub const MAX_READINGS: usize = 64;
 
 /// How many bytes all readings of one path may have together: what a path may cost before a token is
 /// looked at.
-const MAX_READINGS_BYTES: usize = 128 * 1024;
+pub const MAX_READINGS_BYTES: usize = 128 * 1024;
 
 /// Why a path could be read in more than one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +103,12 @@ impl<'r> PathReadings<'r> {
     /// [`PathKind::Clear`] the other readings are only found where `suspicious` asks for them: they cost,
     /// and where every rule refuses such a path nothing hangs on them.
     pub fn of(target: &'r [u8], suspicious: bool) -> Self {
+        Self::by_steps(target, suspicious, &PathStep::ALL)
+    }
+
+    /// The readings of programs that do nothing but these steps: to see what a reader would miss that does not
+    /// know one of them.
+    pub fn by_steps(target: &'r [u8], suspicious: bool, steps: &[PathStep]) -> Self {
         let sent = without_query(target);
         if let Some(text) = plain(sent) {
             return Self::one(PathKind::Clear, sent, Cow::Borrowed(text));
@@ -112,7 +118,7 @@ impl<'r> PathReadings<'r> {
         if kind != PathKind::Clear && !suspicious {
             return Self::one(kind, sent, Cow::Owned(text));
         }
-        let Some(mut readings) = compositions(text.clone()) else {
+        let Some(mut readings) = compositions(text.clone(), steps) else {
             return Self::one(PathKind::Excessive, sent, Cow::Owned(text));
         };
         // What only a later step brings to light, such as the `//` in `/%3B/a`.
@@ -335,24 +341,15 @@ fn is_special(value: u8) -> bool {
     matches!(value, b'?' | b'#' | 0..=0x1f | 0x7f)
 }
 
-/// All readings that compositions of the steps come to, the path itself first. None where there are too
+/// All readings that compositions of these steps come to, the path itself first. None where there are too
 /// many.
-fn compositions<'r>(path: String) -> Option<Vec<PathReading<'r>>> {
-    const STEPS: [Step; 7] = [
-        decode_unreserved,
-        decode_all,
-        cut_parameters,
-        take_backslashes_for_slashes,
-        merge_slashes,
-        remove_dot_segments,
-        remove_dot_segments_and_slash,
-    ];
+fn compositions<'r>(path: String, steps: &[PathStep]) -> Option<Vec<PathReading<'r>>> {
     let mut bytes = path.len();
     let mut readings = vec![PathReading { text: Cow::Owned(path), decoded: 0 }];
     let mut next = 0;
     while let Some(reading) = readings.get(next).cloned() {
-        for step in STEPS {
-            let Some((text, decoded)) = step(&reading) else { continue };
+        for step in steps {
+            let Some((text, decoded)) = step.apply(&reading) else { continue };
             if readings.iter().any(|known| known.decoded == decoded && known.text == text) {
                 continue;
             }
@@ -367,8 +364,50 @@ fn compositions<'r>(path: String) -> Option<Vec<PathReading<'r>>> {
     Some(readings)
 }
 
-/// What a program may do to a path, where it changes it.
-type Step = fn(&PathReading<'_>) -> Option<(String, usize)>;
+/// What a program may do to a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathStep {
+    /// Decode the escapes of unreserved characters (RFC 3986 section 6.2.2.2)
+    DecodeUnreserved,
+    /// Decode all escapes
+    DecodeAll,
+    /// Cut the `;parameters` of each segment
+    CutParameters,
+    /// Take `\` for `/`
+    ReplaceBackslashes,
+    /// Take `//` for `/`
+    MergeSlashes,
+    /// Resolve dot segments as RFC 3986 section 5.2.4 does: one at the end leaves a slash
+    RemoveDotSegments,
+    /// Resolve dot segments as programs do that take a path for a list of names: one at the end leaves nothing
+    RemoveDotSegmentsAndSlash,
+}
+
+impl PathStep {
+    /// Every step.
+    pub const ALL: [Self; 7] = [
+        Self::DecodeUnreserved,
+        Self::DecodeAll,
+        Self::CutParameters,
+        Self::ReplaceBackslashes,
+        Self::MergeSlashes,
+        Self::RemoveDotSegments,
+        Self::RemoveDotSegmentsAndSlash,
+    ];
+
+    /// The path after this step and how often it is decoded then, where the step changes it.
+    fn apply(self, reading: &PathReading<'_>) -> Option<(String, usize)> {
+        match self {
+            Self::DecodeUnreserved => decode_unreserved(reading),
+            Self::DecodeAll => decode_all(reading),
+            Self::CutParameters => cut_parameters(reading),
+            Self::ReplaceBackslashes => replace_backslashes(reading),
+            Self::MergeSlashes => merge_slashes(reading),
+            Self::RemoveDotSegments => remove_dot_segments(reading, true),
+            Self::RemoveDotSegmentsAndSlash => remove_dot_segments(reading, false),
+        }
+    }
+}
 
 fn decode_unreserved(reading: &PathReading<'_>) -> Option<(String, usize)> {
     if reading.decoded > 0 || !reading.text.contains('%') {
@@ -400,7 +439,7 @@ fn cut_parameters(reading: &PathReading<'_>) -> Option<(String, usize)> {
     reading.text.contains(';').then(|| (kept.collect(), reading.decoded))
 }
 
-fn take_backslashes_for_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
+fn replace_backslashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
     reading.text.contains('\\').then(|| (reading.text.replace('\\', "/"), reading.decoded))
 }
 
@@ -417,17 +456,7 @@ fn merge_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
     Some((merged, reading.decoded))
 }
 
-/// RFC 3986 section 5.2.4: a dot segment at the end leaves a slash.
-fn remove_dot_segments(reading: &PathReading<'_>) -> Option<(String, usize)> {
-    without_dot_segments(reading, true)
-}
-
-/// As programs do that take a path for a list of names: a dot segment at the end leaves nothing.
-fn remove_dot_segments_and_slash(reading: &PathReading<'_>) -> Option<(String, usize)> {
-    without_dot_segments(reading, false)
-}
-
-fn without_dot_segments(reading: &PathReading<'_>, leaves_slash: bool) -> Option<(String, usize)> {
+fn remove_dot_segments(reading: &PathReading<'_>, leaves_slash: bool) -> Option<(String, usize)> {
     if !reading.text.contains("/.") {
         return None;
     }

@@ -4,12 +4,13 @@
 //! depends on who reads, and then nobody can say which rule the request meets.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::ops::BitAnd;
 
 use super::parameters::{self, ParameterReading};
 use super::path::PathReadings;
-use super::{Authority, Request, is_same_folded};
+use super::{Authority, Request, same_header};
+use crate::text::{Effort, Judged};
 
 /// Whether something holds under the readings of a request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,6 +52,16 @@ impl Held {
     }
 }
 
+impl From<Judged> for Held {
+    fn from(judged: Judged) -> Self {
+        match judged {
+            Judged::Holds => Self::Always,
+            Judged::Fails => Self::Never,
+            Judged::TooLong => Self::Depends,
+        }
+    }
+}
+
 impl From<bool> for Held {
     fn from(holds: bool) -> Self {
         if holds { Self::Always } else { Self::Never }
@@ -70,16 +81,24 @@ pub struct RequestView<'r> {
     request: Request<'r>,
     authority: OnceCell<Option<Authority<'r>>>,
     path: PathReadings<'r>,
-    expression_bytes: Cell<usize>,
+    effort: Effort,
 }
-
-/// Over how many bytes of a request, all rules together, regular expressions run.
-const MAX_EXPRESSION_BYTES: usize = 256 * 1024;
 
 impl<'r> RequestView<'r> {
     /// A view of a request whose path has these readings.
     pub fn new(request: &Request<'r>, path: PathReadings<'r>) -> Self {
-        Self { request: *request, authority: OnceCell::new(), path, expression_bytes: Cell::new(0) }
+        Self { request: *request, authority: OnceCell::new(), path, effort: Effort::default() }
+    }
+
+    /// The same, where expressions may take so much effort.
+    #[must_use]
+    pub fn with_effort(self, effort: Effort) -> Self {
+        Self { effort, ..self }
+    }
+
+    /// What is left of the effort that expressions may take.
+    pub fn effort(&self) -> &Effort {
+        &self.effort
     }
 
     /// The request.
@@ -98,14 +117,6 @@ impl<'r> RequestView<'r> {
         self.authority.get_or_init(parse).as_ref()
     }
 
-    /// Whether an expression may run over a text of this length. Beyond the limit it is not known whether it
-    /// matches.
-    pub fn may_match(&self, length: usize) -> bool {
-        let spent = self.expression_bytes.get().saturating_add(length);
-        self.expression_bytes.set(spent);
-        length <= crate::text::MAX_EXPRESSION_TEXT && spent <= MAX_EXPRESSION_BYTES
-    }
-
     /// The value of a header field where it has one reading: the field is there at most once, and no other
     /// name can be taken for its own.
     pub fn only_header(&self, name: &str) -> Option<Option<&'r [u8]>> {
@@ -118,7 +129,7 @@ impl<'r> RequestView<'r> {
                 if only.replace(*value).is_some() {
                     return None;
                 }
-            } else if own.len() == name.len() && is_same_folded(own, name.as_bytes()) {
+            } else if same_header(own, name.as_bytes()) {
                 return None;
             }
         }
@@ -144,7 +155,7 @@ impl<'r> RequestView<'r> {
         for (own, value) in self.request.fields() {
             if own.eq_ignore_ascii_case(name.as_bytes()) {
                 exact = exact.saturating_add(1);
-            } else if !is_pseudo && is_same_folded(own, name.as_bytes()) {
+            } else if !is_pseudo && same_header(own, name.as_bytes()) {
                 folded = folded.saturating_add(1);
             } else {
                 continue;

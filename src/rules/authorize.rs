@@ -85,8 +85,7 @@ impl Clause {
         if self.scopes.as_ref().is_some_and(|scopes| !scopes.satisfied_by(|scope| claims.grants(scope))) {
             return Err(Reason::ScopeInsufficient);
         }
-        let holds = |role: &str| claims.roles.iter().any(|held| *held == *role);
-        if self.roles.as_ref().is_some_and(|roles| !roles.satisfied_by(holds)) {
+        if self.roles.as_ref().is_some_and(|roles| !roles.satisfied_by(|role| claims.has_role(role))) {
             return Err(Reason::RoleInsufficient);
         }
         if !self.claims.iter().all(|condition| condition.holds(claims.all(), request)) {

@@ -219,9 +219,9 @@ impl PathMatch {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::Template(template) => template.matches(path),
-            Self::UriTemplate(_) | Self::Regex(_) if !view.may_match(path.len()) => return Held::Depends,
+            Self::UriTemplate(_) if !view.effort().may_run(path) => return Held::Depends,
             Self::UriTemplate(template) => template.matches(path),
-            Self::Regex(regex) => regex.expression.holds(path),
+            Self::Regex(regex) => return Held::from(regex.expression.judge(path, view.effort())),
             Self::Connect => false,
         })
     }
@@ -336,8 +336,5 @@ fn decoded_text(text: &TextMatch, decoding: Decoding) -> Cow<'_, TextMatch> {
 }
 
 fn text_held(text: &TextMatch, value: &str, view: &RequestView<'_>) -> Held {
-    if matches!(text, TextMatch::Regex(_)) && !view.may_match(value.len()) {
-        return Held::Depends;
-    }
-    Held::from(text.holds(value))
+    Held::from(text.judge(value, view.effort()))
 }

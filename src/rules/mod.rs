@@ -19,12 +19,13 @@ pub use conditions::{Condition, Place, Scalar, Test};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use members::Members;
-pub use requirement::Requirement;
+pub use requirement::{Demand, Requirement};
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 
 use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
+use crate::text::Effort;
 use index::{First, Index, Rank};
 
 /// The index of a provider in the configuration.
@@ -96,6 +97,8 @@ pub struct Rules {
     rejects: bool,
     /// Whether any rule looks at the host.
     looks_at_hosts: bool,
+    /// How many regular expressions they have.
+    expressions: usize,
     /// Rules for requests without a path.
     connect: Vec<Rank>,
     /// All, by their names.
@@ -128,6 +131,7 @@ impl Rules {
             let policy = rule.ambiguous_paths.unwrap_or(ambiguous_paths);
             all.rejects &= policy == AmbiguousPaths::Reject;
             all.looks_at_hosts |= rule.looks_at_hosts();
+            all.expressions = all.expressions.saturating_add(rule.matches.expressions());
             match (&rule.matches.path, policy) {
                 (PathMatch::Connect, _) => all.connect.push(at),
                 (_, AmbiguousPaths::MatchRaw) => {
@@ -153,7 +157,8 @@ impl Rules {
     /// What a request may be taken for, as far as these rules look at it.
     pub fn view<'r>(&self, request: &Request<'r>) -> RequestView<'r> {
         let target = if request.is_connect() { None } else { request.target() };
-        RequestView::new(request, PathReadings::of(target.unwrap_or(b"/"), !self.rejects))
+        let path = PathReadings::of(target.unwrap_or(b"/"), !self.rejects);
+        RequestView::new(request, path).with_effort(Effort::for_rules(self.expressions))
     }
 
     /// The rule that a request meets whoever reads it: the first that matches under any reading, where it

@@ -23,7 +23,39 @@ pub enum Requirement {
     AllowMissingOrFailed,
 }
 
+/// A provider whose tokens are looked at, and the audiences to ask for, where those are not its own.
+pub type Demand<'r> = (ProviderId, Option<&'r [String]>);
+
 impl Requirement {
+    /// Adds what this demands of tokens, each demand once, in the order of first appearance.
+    pub fn collect_demands<'r>(&'r self, into: &mut Vec<Demand<'r>>) {
+        match self {
+            Self::Provider { provider, audiences } => {
+                let demand = (*provider, audiences.as_deref());
+                if !into.contains(&demand) {
+                    into.push(demand);
+                }
+            }
+            Self::Any(parts) | Self::All(parts) => parts.iter().for_each(|part| part.collect_demands(into)),
+            Self::AllowMissing | Self::AllowMissingOrFailed => {}
+        }
+    }
+
+    /// Whether the tokens of every provider are looked at: a part that allows them to be missing stands beside no
+    /// provider in a list of alternatives.
+    pub fn looks_at_all(&self) -> bool {
+        match self {
+            Self::Provider { .. } => false,
+            Self::AllowMissing | Self::AllowMissingOrFailed => true,
+            Self::All(parts) => parts.iter().any(Self::looks_at_all),
+            Self::Any(parts) => {
+                let mut named = Vec::new();
+                self.collect_providers(&mut named);
+                named.is_empty() && parts.iter().any(Self::looks_at_all)
+            }
+        }
+    }
+
     /// Adds the providers that this names, each once, in the order of their names' first appearance.
     pub fn collect_providers(&self, into: &mut Vec<ProviderId>) {
         match self {

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::{Claims, Grants, Header, header};
+use super::claims::Registered;
+use super::reading::Outline;
+use super::{Claims, Header, Policy, header};
 use crate::crypto::Backend;
-use crate::json::{self, Json};
+use crate::json::{self, Json, Piece, Text};
 use crate::keys::Jwk;
 use crate::reason::Reason;
+use crate::time::Timestamp;
 
 /// A well-formed signed object (RFC 7515 section 3.1) of any content, whose signature was not checked.
 #[derive(Debug)]
@@ -24,16 +27,24 @@ pub struct Jws<'t> {
     signature: Vec<u8>,
 }
 
-/// A well-formed token (RFC 7519 section 7.2) whose signature was not checked. What it claims is not to be
-/// believed.
+/// A token (RFC 7519 section 7.2) at which a first look showed nothing wrong, and whose signature was not checked.
+/// What it claims is not to be believed, and most of it was not read.
 #[derive(Debug)]
 pub struct Unverified<'t> {
     jws: Jws<'t>,
     text: Arc<str>,
-    claims: Claims,
+    pub(super) outline: Outline,
+    pub(super) registered: Registered,
 }
 
-/// A token whose signature held under a key of its provider.
+/// A token whose signature held under a key of its provider, and whose claims are still to be read.
+#[derive(Debug)]
+pub struct Signed {
+    text: Arc<str>,
+    key: [u8; 32],
+}
+
+/// A token whose signature held under a key of its provider, and whose claims its policy accepts.
 #[derive(Debug)]
 pub struct Verified {
     /// The payload's text, of which the claims are pieces.
@@ -61,6 +72,8 @@ impl<'t> Jws<'t> {
         let head = header;
         let header = match header::known(head) {
             Some(header) => header,
+            // What is too long is not even decoded.
+            None if head.len() > MOST_HEAD => return Err(Reason::TokenMalformed),
             None => Rc::new(Header::parse(&decode(head)?)?),
         };
         Ok(Self { header, head, payload, signing_input, signature: decode(signature)? })
@@ -90,7 +103,7 @@ impl<'t> Jws<'t> {
     ///
     /// # Errors
     /// [`Reason::KeyNotFound`] where no key fits, [`Reason::SignatureInvalid`] where it holds under
-    /// none.
+    /// none, [`Reason::TokenMalformed`] where it holds and the header has a member twice.
     pub fn verify<'k>(
         &self,
         backend: &Backend,
@@ -100,7 +113,12 @@ impl<'t> Jws<'t> {
         let mut reason = Reason::KeyNotFound;
         for jwk in keys.filter(|jwk| jwk.allows(algorithm)) {
             if backend.verify(&jwk.key, algorithm, self.signing_input.as_bytes(), &self.signature) {
-                header::remember(self.head, &self.header);
+                if header::known(self.head).is_none() {
+                    if !Header::is_strict(&decode(self.head)?) {
+                        return Err(Reason::TokenMalformed);
+                    }
+                    header::remember(self.head, &self.header);
+                }
                 return Ok(jwk);
             }
             reason = Reason::SignatureInvalid;
@@ -110,26 +128,32 @@ impl<'t> Jws<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Reads a token: a [`Jws`] whose payload is a JSON claims set. `grants` says which claims
-    /// hold scopes and roles.
+    /// Takes a first look at a token of this policy's provider: a [`Jws`] whose payload is a JSON object.
     ///
     /// # Errors
-    /// Those of [`Jws::parse`], and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
-    pub fn parse(token: &'t [u8], grants: &Grants) -> Result<Self, Reason> {
-        Self::read(Jws::parse(token)?, grants)
+    /// Those of [`Jws::parse`] and of [`Self::read`].
+    pub fn parse(token: &'t [u8], policy: &Policy) -> Result<Self, Reason> {
+        Self::read(Jws::parse(token)?, policy)
     }
 
-    /// The same for what is known to be well formed: reads the claims.
+    /// The same for what is known to be well formed. Of the claims, those are kept for which the policy asks.
     ///
     /// # Errors
-    /// [`Reason::TokenMalformed`] where the payload is no claims set, and [`Reason::ClaimInvalid`] for a
-    /// registered claim of a wrong type.
-    pub fn read(jws: Jws<'t>, grants: &Grants) -> Result<Self, Reason> {
+    /// [`Reason::TokenMalformed`] where the payload is no JSON object or one of those claims stands in it twice,
+    /// and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
+    pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
         let text = shared_text(jws.payload)?;
-        match json::parse_shared(&text) {
-            Ok(Json::Object(claims)) => Ok(Self { jws, text, claims: Claims::new(claims, grants)? }),
-            _ => Err(Reason::TokenMalformed),
+        let (mut outline, mut malformed) = (Outline::default(), false);
+        let show = |name: Piece<'_>, value: Piece<'_>| {
+            if let Some(name) = policy.wanted.named(name) {
+                malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_in_range();
+            }
+        };
+        if !json::look_over(&text, show) || malformed {
+            return Err(Reason::TokenMalformed);
         }
+        let registered = Registered::read(&outline)?;
+        Ok(Self { jws, text, outline, registered })
     }
 
     /// The JOSE header, to be kept while the token goes on.
@@ -142,11 +166,6 @@ impl<'t> Unverified<'t> {
         &self.jws.header
     }
 
-    /// What the token claims.
-    pub fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
     /// Checks the signature under each of `keys` in turn.
     ///
     /// # Errors
@@ -155,9 +174,26 @@ impl<'t> Unverified<'t> {
         self,
         backend: &Backend,
         keys: impl Iterator<Item = &'k Jwk>,
-    ) -> Result<Verified, Reason> {
+    ) -> Result<Signed, Reason> {
         let key = self.jws.verify(backend, keys)?.fingerprint;
-        Ok(Verified { text: self.text, claims: self.claims, key })
+        Ok(Signed { text: self.text, key })
+    }
+}
+
+impl Signed {
+    /// Reads all claims, strictly, and asks the policy about them. What the first look was asked is asked again: it
+    /// is this reading that counts, and the only one that lets a token pass.
+    ///
+    /// # Errors
+    /// [`Reason::TokenMalformed`] where the payload is no JSON that is accepted, [`Reason::ClaimInvalid`] for a
+    /// registered claim, a scope claim or a role claim of a wrong type, and those of the policy.
+    pub fn read(self, policy: &Policy, audiences: &[String], now: Timestamp) -> Result<Verified, Reason> {
+        let Ok(Json::Object(claims)) = json::parse_shared(&self.text) else {
+            return Err(Reason::TokenMalformed);
+        };
+        let claims = Claims::new(claims, &policy.grants)?;
+        policy.check_claims(&claims, audiences, now)?;
+        Ok(Verified { text: self.text, claims, key: self.key })
     }
 }
 
@@ -183,6 +219,9 @@ thread_local! {
     static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The longest header in base64: four characters for three bytes.
+const MOST_HEAD: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
+
 /// The largest room that is kept.
 const MOST_ROOM: usize = 16 * 1024;
 
@@ -195,6 +234,7 @@ fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
             (Ok(()), Ok(text)) if !text.is_empty() => Ok(Arc::from(text)),
             _ => Err(Reason::TokenMalformed),
         };
+        room.clear();
         room.shrink_to(MOST_ROOM);
         text
     })

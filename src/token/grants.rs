@@ -40,7 +40,7 @@ pub enum RoleFormat {
 }
 
 impl RoleClaim {
-    /// Adds the roles of a token. An absent claim and `null` hold none.
+    /// Adds the roles of a token as they stand, repeated and empty ones among them. An absent claim and `null` hold none.
     ///
     /// # Errors
     /// [`Reason::ClaimInvalid`] where the claim has not the form that was told: what cannot be read is not
@@ -49,19 +49,19 @@ impl RoleClaim {
         match (self.claim.find(claims), self.format) {
             (None | Some(Json::Null), _) => {}
             (Some(Json::Object(members)), RoleFormat::Keys) => {
-                members.names().for_each(|name| add_once(roles, name));
+                roles.extend(members.names().cloned());
             }
             (Some(_), RoleFormat::Keys) => return Err(Reason::ClaimInvalid),
-            (Some(Json::String(role)), RoleFormat::Auto) => add_once(roles, role),
+            (Some(Json::String(role)), RoleFormat::Auto) => roles.push(role.clone()),
             (Some(Json::String(list)), RoleFormat::Space) => {
-                list.split(' ').for_each(|role| add_part(roles, list, role));
+                roles.extend(list.split(' ').map(|role| list.part(role)));
             }
             (Some(Json::String(list)), RoleFormat::Comma) => {
-                list.split(',').for_each(|role| add_part(roles, list, role.trim()));
+                roles.extend(list.split(',').map(|role| list.part(role.trim())));
             }
             (Some(Json::Array(list)), _) => {
                 for role in list {
-                    add_once(roles, role.as_text().ok_or(Reason::ClaimInvalid)?);
+                    roles.push(role.as_text().ok_or(Reason::ClaimInvalid)?.clone());
                 }
             }
             (Some(_), _) => return Err(Reason::ClaimInvalid),
@@ -70,17 +70,80 @@ impl RoleClaim {
     }
 }
 
-/// Adds a name that is not empty and not there yet.
-pub(super) fn add_once(names: &mut Vec<Text>, name: &Text) {
-    if !name.is_empty() && !names.contains(name) {
-        names.push(name.clone());
-    }
-}
+/// Which of a list of names comes where in their order, so that each is found in a few steps. Of few names there is
+/// none: they are looked at one by one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Order(Vec<u32>);
 
-/// The same for a part of a text.
-pub(super) fn add_part(names: &mut Vec<Text>, text: &Text, part: &str) {
-    if !part.is_empty() && !names.iter().any(|held| *held == *part) {
-        names.push(text.part(part));
+/// How many names are few.
+const FEW: usize = 16;
+
+impl Order {
+    /// Of these names those that are not empty, each once, as they came, with their order.
+    pub(super) fn of(mut names: Vec<Text>) -> (Vec<Text>, Self) {
+        names.retain(|name| !name.is_empty());
+        if names.len() <= FEW {
+            let mut once: Vec<Text> = Vec::with_capacity(names.len());
+            for name in names {
+                if !once.contains(&name) {
+                    once.push(name);
+                }
+            }
+            return (once, Self::default());
+        }
+        let mut places: Vec<(&Text, u32)> = names.iter().zip(0u32..).collect();
+        places.sort_unstable();
+        let mut repeated = vec![false; names.len()];
+        for [(one, _), (other, place)] in places.array_windows::<2>() {
+            if let Some(repeated) = repeated.get_mut(*place as usize) {
+                *repeated = one == other;
+            }
+        }
+        let mut once = Vec::with_capacity(names.len());
+        once.extend(
+            names.iter().zip(&repeated).filter(|(_, repeated)| !**repeated).map(|(name, _)| name.clone()),
+        );
+        if once.len() <= FEW {
+            return (once, Self::default());
+        }
+        // Where each name went when those before it were left out.
+        let mut gone = 0u32;
+        let shifts: Vec<u32> = repeated
+            .iter()
+            .map(|repeated| {
+                gone = gone.saturating_add(u32::from(*repeated));
+                gone
+            })
+            .collect();
+        let new = |place: u32| {
+            let at = place as usize;
+            (!*repeated.get(at)?).then(|| Some(place.saturating_sub(*shifts.get(at)?)))?
+        };
+        let order = places.iter().filter_map(|(_, place)| new(*place)).collect();
+        (once, Self(order))
+    }
+
+    /// Whether `names`, of which this is the order, hold this one.
+    pub(super) fn holds(&self, names: &[Text], name: &str) -> bool {
+        if self.0.is_empty() {
+            return names.iter().any(|own| *own == *name);
+        }
+        self.first(names, name).is_some_and(|own| own == name)
+    }
+
+    /// Whether one of them starts with this.
+    fn starts(&self, names: &[Text], prefix: &str) -> bool {
+        if self.0.is_empty() {
+            return names.iter().any(|own| own.starts_with(prefix));
+        }
+        self.first(names, prefix).is_some_and(|own| own.starts_with(prefix))
+    }
+
+    /// The first of them that does not come before this one.
+    fn first<'n>(&self, names: &'n [Text], name: &str) -> Option<&'n str> {
+        let own = |place: &u32| names.get(*place as usize).map_or("", Text::as_str);
+        let at = self.0.partition_point(|place| own(place) < name);
+        names.get(*self.0.get(at)? as usize).map(Text::as_str)
     }
 }
 
@@ -103,6 +166,20 @@ impl Left {
             Self::Scope(own) => scope == own,
             Self::Prefix(prefix) => scope.starts_with(prefix.as_str()),
         }
+    }
+
+    fn takes_one_of(&self, scopes: &[Text], order: &Order) -> bool {
+        match self {
+            Self::Scope(own) => order.holds(scopes, own),
+            Self::Prefix(prefix) => order.starts(scopes, prefix),
+        }
+    }
+}
+
+/// Adds a name that is not empty and not there yet.
+fn add_once(names: &mut Vec<Text>, name: &Text) {
+    if !name.is_empty() && !names.contains(name) {
+        names.push(name.clone());
     }
 }
 
@@ -134,16 +211,11 @@ impl ScopeHierarchy {
         Self(closed.collect())
     }
 
-    /// What these scopes stand for besides themselves.
-    pub(super) fn implied(&self, scopes: &[Text]) -> Vec<Text> {
-        let mut implied = Vec::new();
-        for (left, right) in &self.0 {
-            if scopes.iter().any(|scope| left.takes(scope)) {
-                let new = right.iter().filter(|scope| !scopes.contains(scope));
-                new.for_each(|scope| add_once(&mut implied, scope));
-            }
-        }
-        implied
+    /// What these scopes, of which `order` is the order, stand for besides themselves.
+    pub(super) fn implied(&self, scopes: &[Text], order: &Order) -> (Vec<Text>, Order) {
+        let met = self.0.iter().filter(|(left, _)| left.takes_one_of(scopes, order));
+        let new = met.flat_map(|(_, right)| right).filter(|scope| !order.holds(scopes, scope));
+        Order::of(new.cloned().collect())
     }
 }
 
@@ -180,14 +252,47 @@ mod tests {
             (&[("orders:*", "x"), ("x", "orders:y")], "orders:a", "x orders:y"),
         ] {
             let hierarchy = ScopeHierarchy::new(lines.iter().map(|(l, r)| ((*l).to_owned(), words(r))));
-            assert_eq!(hierarchy.implied(&texts(held)), texts(implied), "{lines:?} with {held:?}");
+            let (held, order) = Order::of(texts(held));
+            assert_eq!(hierarchy.implied(&held, &order).0, texts(implied), "{lines:?} with {held:?}");
         }
     }
 
     #[test]
     fn a_long_chain_and_a_large_circle_end() {
         let lines = (0..500).map(|at| (format!("s{at}"), vec![format!("s{}", (at + 1) % 500)]));
-        assert_eq!(ScopeHierarchy::new(lines).implied(&texts("s7")).len(), 499);
+        assert_eq!(ScopeHierarchy::new(lines).implied(&texts("s7"), &Order::default()).0.len(), 499);
+    }
+
+    #[test]
+    fn names_stand_once_in_their_order_and_each_is_found() {
+        let mut random = 1u64;
+        let mut next = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % most
+        };
+        for round in 0..2000 {
+            let (count, kinds) = (next(60), 1 + next(80));
+            let names: Vec<Text> = (0..count)
+                .map(|_| match next(kinds) {
+                    0 => Text::from(""),
+                    name => Text::from(format!("{}{name}", ["a", "b:", "é"][(name % 3) as usize])),
+                })
+                .collect();
+            let mut expected: Vec<Text> = Vec::new();
+            names.iter().for_each(|name| add_once(&mut expected, name));
+            let (once, order) = Order::of(names);
+            assert_eq!(once, expected, "round {round}");
+            assert_eq!(order.0.is_empty(), once.len() <= FEW, "round {round}");
+            for name in once.iter().map(Text::as_str).chain(["", "a", "b:", "zz", "é"]) {
+                assert_eq!(
+                    order.holds(&once, name),
+                    once.iter().any(|own| own == name),
+                    "{name} in {once:?}"
+                );
+                let starts = once.iter().any(|own| own.starts_with(name));
+                assert_eq!(order.starts(&once, name), starts, "{name}* in {once:?}");
+            }
+        }
     }
 
     #[test]
@@ -225,6 +330,7 @@ mod tests {
             let mut roles = Vec::new();
             let read = RoleClaim { claim: ClaimPath::parse("r"), format };
             let got = read.add(claims.as_object().unwrap(), &mut roles);
+            let (roles, _) = Order::of(roles);
             let got = got.map(|()| roles.iter().map(Text::as_str).collect::<Vec<_>>().join("|"));
             assert_eq!(got.as_deref().map_err(|reason| *reason), expected, "{claim} {format:?}");
         }

@@ -1,10 +1,11 @@
 //! The JOSE header (RFC 7515 section 4).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::crypto::Algorithm;
-use crate::json::{self, Json};
+use crate::json::{self, Json, Piece, SHORT};
 use crate::reason::Reason;
 
 /// What a token's header says. `jwk`, `jku`, `x5u`, `x5c` and `x5t` are never looked at: a token does
@@ -20,45 +21,83 @@ pub struct Header {
 }
 
 /// The longest header that is read, in bytes of its JSON text.
-const MAX_BYTES: usize = 4096;
+pub const MAX_HEADER: usize = 4096;
+
+/// The members that are looked at, as they were written.
+#[derive(Default)]
+struct Seen<'t> {
+    members: [Option<Piece<'t>>; NAMES.len()],
+    twice: bool,
+}
+
+const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
+
+impl<'t> Seen<'t> {
+    fn add(&mut self, name: &[u8], value: Piece<'t>) {
+        for (own, place) in NAMES.iter().zip(&mut self.members) {
+            if own.as_bytes() == name {
+                self.twice |= place.replace(value).is_some();
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<Piece<'t>> {
+        NAMES.iter().zip(&self.members).find_map(|(own, value)| value.filter(|_| *own == name))
+    }
+
+    /// A member that may be a string and nothing else.
+    fn string(&self, name: &str) -> Result<Option<Cow<'t, str>>, Reason> {
+        self.get(name).map(|value| value.text().ok_or(Reason::TokenMalformed)).transpose()
+    }
+}
 
 impl Header {
-    /// Reads a decoded header.
+    /// Reads a decoded header, as a first look shows it: [`Self::is_strict`] says the rest.
     ///
     /// # Errors
-    /// [`Reason::TokenMalformed`] for what is no JSON object, is longer than 4096 bytes, has no `alg` or
-    /// a `zip` (RFC 7516 section 4.1.3), or gives `alg`, `kid` or `typ` another type than string;
-    /// [`Reason::TokenEncrypted`] for one with `enc` (RFC 7516 section 4.1.2);
+    /// [`Reason::TokenMalformed`] for what is no JSON object, is longer than [`MAX_HEADER`], has no `alg` or
+    /// a `zip` (RFC 7516 section 4.1.3), gives `alg`, `kid` or `typ` another type than string, or one of these
+    /// twice; [`Reason::TokenEncrypted`] for one with `enc` (RFC 7516 section 4.1.2);
     /// [`Reason::CriticalHeader`] for one with `crit` or `b64`; [`Reason::AlgorithmNotAllowed`] for an
     /// `alg` that is not known.
     pub fn parse(text: &[u8]) -> Result<Self, Reason> {
-        if text.len() > MAX_BYTES {
+        if text.len() > MAX_HEADER {
             return Err(Reason::TokenMalformed);
         }
-        let Ok(Json::Object(header)) = json::parse(text) else {
+        let text = std::str::from_utf8(text).map_err(|_| Reason::TokenMalformed)?;
+        let mut header = Seen::default();
+        let show = |name: Piece<'_>, value| {
+            // A longer one is none of ours.
+            if let Some(name) = name.short(&mut [0; SHORT]) {
+                header.add(name, value);
+            }
+        };
+        if !json::look_over(text, show) || header.twice {
             return Err(Reason::TokenMalformed);
-        };
-        let string = |name| match header.get(name) {
-            None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Reason::TokenMalformed),
-        };
-        if header.contains("enc") {
+        }
+        let contains = |name| header.get(name).is_some();
+        if contains("enc") {
             return Err(Reason::TokenEncrypted);
         }
         // No extension is understood, so whatever is marked critical is refused (RFC 7515 section
         // 4.1.11); `b64` must be marked critical (RFC 7797 section 6) and is refused without, too.
-        if header.contains("crit") || header.contains("b64") {
+        if contains("crit") || contains("b64") {
             return Err(Reason::CriticalHeader);
         }
-        if header.contains("zip") {
+        if contains("zip") {
             return Err(Reason::TokenMalformed);
         }
-        let kid = string("kid")?.map(ToString::to_string);
-        let typ = string("typ")?.map(|typ| normal_type(typ));
-        let alg = string("alg")?.ok_or(Reason::TokenMalformed)?;
-        let algorithm = Algorithm::from_name(alg).ok_or(Reason::AlgorithmNotAllowed)?;
+        let kid = header.string("kid")?.map(Cow::into_owned);
+        let typ = header.string("typ")?.map(|typ| normal_type(&typ));
+        let alg = header.string("alg")?.ok_or(Reason::TokenMalformed)?;
+        let algorithm = Algorithm::from_name(&alg).ok_or(Reason::AlgorithmNotAllowed)?;
         Ok(Self { algorithm, kid, typ })
+    }
+
+    /// Whether a decoded header is JSON as it must be, with no member twice at any depth (RFC 7515 section 4). It
+    /// costs more than the first look, and is asked once the signature holds.
+    pub(super) fn is_strict(text: &[u8]) -> bool {
+        matches!(json::parse(text), Ok(Json::Object(_)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which `iss` a provider's tokens may carry (RFC 7519 section 4.1.1).
 
-use crate::json::{Json, Object};
+use super::reading::{ClaimSet, ClaimValue};
 
 /// An accepted issuer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,11 +29,20 @@ struct Place {
 
 impl Issuer {
     /// Whether a token with these claims comes from this issuer.
-    pub fn is(&self, issuer: &str, claims: &Object) -> bool {
+    pub fn is<C: ClaimSet>(&self, issuer: &str, claims: &C) -> bool {
         match self {
             Self::Exact(own) => own == issuer,
             Self::Template(template) => template.is(issuer, claims),
         }
+    }
+
+    /// The claims that it takes to say so, besides `iss`.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
+        let places = match self {
+            Self::Exact(_) => &[][..],
+            Self::Template(template) => &template.places,
+        };
+        places.iter().map(|place| place.claim.as_str())
     }
 }
 
@@ -68,16 +77,16 @@ impl IssuerTemplate {
     }
 
     /// A claim's value never holds a `/`, so that it cannot reach into the text after it.
-    fn is(&self, issuer: &str, claims: &Object) -> bool {
+    fn is<C: ClaimSet>(&self, issuer: &str, claims: &C) -> bool {
         let walk = || {
             let start = issuer.strip_prefix(self.start.as_str())?;
             self.places.iter().try_fold(start, |rest, place| {
-                let value = claims.get(&place.claim).and_then(Json::as_str)?;
-                let allowed = place.allowed.as_ref().is_none_or(|list| list.iter().any(|own| own == value));
+                let value = claims.claim(&place.claim)?.string()?;
+                let allowed = place.allowed.as_ref().is_none_or(|list| list.iter().any(|own| *own == *value));
                 if value.is_empty() || value.contains('/') || !allowed {
                     return None;
                 }
-                rest.strip_prefix(value)?.strip_prefix(place.then.as_str())
+                rest.strip_prefix(&*value)?.strip_prefix(place.then.as_str())
             })
         };
         walk() == Some("")

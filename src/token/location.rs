@@ -1,6 +1,6 @@
-//! Where a request carries a token, and how it is taken away from there.
+//! Where a request carries a token.
 
-use crate::request::Request;
+use crate::request::{Request, cookies, could_be_blank, query};
 
 /// A place that is searched for a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +36,9 @@ pub enum Found<'a> {
     Nothing,
     /// One location holds one credential.
     One(Credential<'a>),
+    /// One location holds what some server may take for a credential, and what is none: the scheme and something
+    /// else than a blank, such as a tab.
+    Malformed,
     /// More than one credential (RFC 6750 section 2), or a repeated field.
     Several,
 }
@@ -65,13 +68,13 @@ impl Location {
         match self {
             Self::Header(place) => place.find(request),
             Self::Cookie(name) => {
-                let values = cookies(request).filter(|(own, _)| *own == name.as_bytes());
-                only(values.map(|(_, value)| Credential { text: unquoted(value), from_cookie: true }))
+                let values = cookies::pairs(request).filter(|(own, _)| *own == name.as_bytes());
+                only(values.map(|(_, text)| Credential { text, from_cookie: true }))
             }
             Self::Param(name) => {
-                let values = parameters(request.target().unwrap_or_default())
-                    .filter(|parameter| is_named(parameter, name))
-                    .map(|parameter| Credential { text: value(parameter), from_cookie: false });
+                let values = query::parameters(request.target().unwrap_or_default())
+                    .filter(|parameter| query::is_named(parameter, name))
+                    .map(|parameter| Credential { text: query::value(parameter), from_cookie: false });
                 only(values)
             }
         }
@@ -87,6 +90,11 @@ fn only<'a>(mut credentials: impl Iterator<Item = Credential<'a>>) -> Found<'a> 
 }
 
 impl HeaderPlace {
+    /// The name of the field, in lower case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A field that is there twice counts as several, whatever its values are: which one an upstream
     /// reads is not known (RFC 9110 section 5.3).
     fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
@@ -103,6 +111,7 @@ impl HeaderPlace {
         }
         match self.credential(value) {
             Some(text) => Found::One(Credential { text, from_cookie: false }),
+            None if self.is_announced(value) => Found::Malformed,
             None => Found::Nothing,
         }
     }
@@ -110,7 +119,10 @@ impl HeaderPlace {
     /// The credential in one value of the field, if it has our prefix.
     fn credential<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
         let Some(scheme) = self.prefix.strip_suffix(' ') else {
-            return value.strip_prefix(self.prefix.as_bytes());
+            let rest = value.strip_prefix(self.prefix.as_bytes())?;
+            // A scheme that was written without its blank takes the blank along.
+            let blanks = rest.iter().take_while(|byte| **byte == b' ' && !self.prefix.is_empty()).count();
+            return rest.get(blanks..);
         };
         let (head, rest) = value.split_at_checked(scheme.len())?;
         if !head.eq_ignore_ascii_case(scheme.as_bytes()) {
@@ -126,6 +138,52 @@ impl HeaderPlace {
             Some(_) => None,
         }
     }
+
+    /// Whether a value that has not our prefix has its word somewhere, and then what some server takes for a blank:
+    /// `Bearer` and a tab, or `Basic x Bearer y`.
+    fn is_announced(&self, value: &[u8]) -> bool {
+        self.words_in(value).any(|after| after.first().is_some_and(|byte| could_be_blank(*byte)))
+    }
+
+    /// Whether a value is a credential of another scheme, in which nobody could find one of ours: a scheme (RFC 9110
+    /// section 11.1), a blank, something else, and our prefix's word nowhere.
+    pub fn is_of_another_scheme(&self, value: &[u8]) -> bool {
+        let mut parts = value.splitn(2, |byte| *byte == b' ');
+        let (scheme, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        !self.word().is_empty()
+            && !scheme.is_empty()
+            && scheme.iter().all(|byte| is_token_byte(*byte))
+            && !rest.trim_ascii().is_empty()
+            && self.words_in(value).next().is_none()
+    }
+
+    /// The prefix without blanks at its end.
+    fn word(&self) -> &[u8] {
+        self.prefix.as_bytes().trim_ascii_end()
+    }
+
+    /// What follows the prefix's word, in any case, wherever it stands in a value as a word of its own.
+    fn words_in<'a>(&self, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let word = self.word();
+        let starts = (0..value.len()).filter(move |_| !word.is_empty());
+        starts.filter_map(move |at| {
+            let (before, rest) = value.split_at_checked(at)?;
+            let (head, after) = rest.split_at_checked(word.len())?;
+            // Two letters or digits in a row are of one word.
+            let one_word = |ends: [Option<&u8>; 2]| {
+                ends.into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric))
+            };
+            (head.eq_ignore_ascii_case(word)
+                && !one_word([before.last(), head.first()])
+                && !one_word([head.last(), after.first()]))
+            .then_some(after)
+        })
+    }
+}
+
+/// A byte of a token (RFC 9110 section 5.6.2).
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Searches the locations of one provider.
@@ -134,103 +192,11 @@ pub fn find<'a>(locations: &[Location], request: &Request<'a>) -> Found<'a> {
     for location in locations {
         match (location.find(request), found) {
             (Found::Nothing, _) => {}
-            (one @ Found::One(_), Found::Nothing) => found = one,
+            (one @ (Found::One(_) | Found::Malformed), Found::Nothing) => found = one,
             _ => return Found::Several,
         }
     }
     found
-}
-
-/// The pairs of all cookie fields, in order. HTTP/1 may bring several fields, HTTP/2 one.
-fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let pairs = request.all("cookie").flat_map(|field| field.split(|byte| *byte == b';'));
-    pairs.map(|pair| {
-        let pair = pair.trim_ascii();
-        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        let (name, value) = pair.split_at_checked(at).unwrap_or((pair, b""));
-        (name.trim_ascii_end(), value.strip_prefix(b"=").unwrap_or(value).trim_ascii_start())
-    })
-}
-
-/// A cookie's value may stand in quotes (RFC 6265 section 4.1.1).
-fn unquoted(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value)
-}
-
-/// The parts of a target's query, `name=value` each.
-fn parameters(target: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let query =
-        target.iter().position(|byte| *byte == b'?').and_then(|at| target.get(at..)?.strip_prefix(b"?"));
-    query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&'))
-}
-
-/// Whether a query's part has this name, escapes decoded: so an upstream reads it.
-fn is_named(parameter: &[u8], name: &str) -> bool {
-    let own = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-    own == name.as_bytes() || (own.contains(&b'%') && percent_decoded(own) == name.as_bytes())
-}
-
-fn value(parameter: &[u8]) -> &[u8] {
-    let at = parameter.iter().position(|byte| *byte == b'=').unwrap_or(parameter.len());
-    parameter.get(at..).unwrap_or_default().strip_prefix(b"=").unwrap_or_default()
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).filter(|_| byte == b'%');
-        let decoded =
-            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        match decoded {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
-/// The cookies of a request without those of these names: the new value of the one cookie field, and
-/// nothing where none is left. None where the request has no such cookie.
-pub fn without_cookies(request: &Request<'_>, names: &[String]) -> Option<Vec<u8>> {
-    let is_ours = |own: &[u8]| names.iter().any(|name| name.as_bytes() == own);
-    if names.is_empty() || !cookies(request).any(|(own, _)| is_ours(own)) {
-        return None;
-    }
-    let mut left: Vec<u8> = Vec::new();
-    let fields = request.all("cookie").flat_map(|field| field.split(|byte| *byte == b';'));
-    for ((own, _), pair) in cookies(request).zip(fields) {
-        let pair = pair.trim_ascii();
-        if is_ours(own) || pair.is_empty() {
-            continue;
-        }
-        if !left.is_empty() {
-            left.extend(b"; ");
-        }
-        left.extend(pair);
-    }
-    Some(left)
-}
-
-/// A request target without the query parameters of these names. None where it has none of them.
-pub fn without_params(target: &[u8], names: &[String]) -> Option<Vec<u8>> {
-    let is_ours = |parameter: &[u8]| names.iter().any(|name| is_named(parameter, name));
-    if names.is_empty() || !parameters(target).any(is_ours) {
-        return None;
-    }
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let mut left = path.to_vec();
-    for parameter in parameters(target).filter(|parameter| !is_ours(parameter)) {
-        left.push(if left.len() == path.len() { b'?' } else { b'&' });
-        left.extend(parameter);
-    }
-    Some(left)
 }
 
 #[cfg(test)]
@@ -248,6 +214,7 @@ mod tests {
         with(fields, |request| match find(locations, request) {
             Found::Nothing => "nothing".to_owned(),
             Found::One(token) => format!("one {:?}", String::from_utf8_lossy(token.text)),
+            Found::Malformed => "malformed".to_owned(),
             Found::Several => "several".to_owned(),
         })
     }
@@ -263,7 +230,7 @@ mod tests {
             (&[("authorization", "Bearer t x")], "one \"t x\""),
             (&[("authorization", "Bearer")], "one \"\""),
             (&[("authorization", "Bearer ")], "one \"\""),
-            (&[("authorization", "Bearer\tt")], "nothing"),
+            (&[("authorization", "Bearer\tt")], "malformed"),
             (&[("authorization", "BearerX t")], "nothing"),
             (&[("authorization", "Basic dTpw")], "nothing"),
             (&[("authorization", "")], "nothing"),
@@ -321,30 +288,64 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_taken_away_and_all_else_stays() {
-        let names = ["session".to_owned(), "s2".to_owned()];
-        for (fields, expected) in [
-            (&[("cookie", "a=b")][..], None),
-            (&[], None),
-            (&[("cookie", "session=t")], Some("")),
-            (&[("cookie", "a=b; session=t; c=\"d\"")], Some("a=b; c=\"d\"")),
-            (&[("cookie", "a=b"), ("cookie", "session=t;c=d"), ("cookie", "s2")], Some("a=b; c=d")),
+    fn what_some_server_takes_for_the_scheme_is_no_other_scheme() {
+        let bearer = [Location::bearer()];
+        for value in [
+            "Bearer\tt",
+            "bearer\tt",
+            "Bearer\t",
+            "Bearer\u{a0}t",
+            "Bearer\u{85}t",
+            "Bearer\u{2003}t",
+            "Bearer\u{3000}t",
+            "Bearer\u{b}t",
+            "Bearer\u{c}t",
+            "Bearer\u{1f}t",
+            "\u{a0}Bearer t",
+            "\tBearer t",
+            "\"Bearer t\"",
+            "'Bearer t'",
+            "Basic dTpw Bearer t",
+            "Basic dTpw;Bearer t",
+            "Basic Bearer\tt",
+            "Token=Bearer t",
+            "=Bearer t",
+            "Basic a\tBEARER b",
         ] {
-            let left = with(fields, |request| without_cookies(request, &names));
-            assert_eq!(left.as_deref(), expected.map(str::as_bytes), "{fields:?}");
+            assert_eq!(found(&bearer, &[("authorization", value)]), "malformed", "{value:?}");
         }
-        let names = ["token".to_owned(), "t2".to_owned()];
-        for (target, expected) in [
-            ("/a", None),
-            ("/a?b=c", None),
-            ("/a?token=t", Some("/a")),
-            ("/a?b=c&token=t&d=%2F", Some("/a?b=c&d=%2F")),
-            ("/a?tok%65n=t&b", Some("/a?b")),
-            ("/a?b&token&t2=?x&c", Some("/a?b&c")),
-            ("/a?&token=t", Some("/a?")),
+        for (value, stays) in [
+            ("Basic dTpw", true),
+            ("basic dTpw", true),
+            ("Basic  dTpw", true),
+            ("Negotiate YII=", true),
+            ("Token t", true),
+            ("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;x-amz-date, Signature=c", true),
+            ("Digest username=\"a\", realm=\"b\"", true),
+            ("BearerX t", true),
+            ("DPoP t", true),
+            ("Digest username=\"Bearer\", realm=\"x\"", false),
+            ("", false),
+            ("Basic", false),
+            ("Basic ", false),
+            ("a.b.c", false),
+            ("Basic\tdTpw", false),
+            ("Bearer:t", false),
+            ("Bearer=t", false),
+            ("Bearer\"t\"", false),
+            ("Basic dTpw/bearer", false),
+            ("B\u{e9}sic t", false),
+            (" t", false),
         ] {
-            let left = without_params(target.as_bytes(), &names);
-            assert_eq!(left.map(|left| String::from_utf8(left).unwrap()).as_deref(), expected, "{target}");
+            assert_eq!(found(&bearer, &[("authorization", value)]), "nothing", "{value:?}");
+            let [Location::Header(place)] = &bearer else { panic!("a header") };
+            assert_eq!(place.is_of_another_scheme(value.as_bytes()), stays, "{value:?}");
         }
+        // A header that is for tokens alone, and one with a prefix that is no scheme.
+        let Location::Header(plain) = Location::header("x-token", "") else { panic!("a header") };
+        assert!(!plain.is_of_another_scheme(b"Basic dTpw"));
+        let Location::Header(prefixed) = Location::header("x-token", "token=") else { panic!("a header") };
+        assert!(prefixed.is_of_another_scheme(b"Basic dTpw"));
+        assert!(!prefixed.is_of_another_scheme(b"Basic TOKEN=x"));
     }
 }

@@ -1,8 +1,12 @@
 //! A JSON Web Token: where a request carries it, what it says, and whether it is to be believed.
 //!
 //! The way of a token is one of types: bytes from a [`Location`], a [`Jws`] once they are well formed,
-//! an [`Unverified`] once its claims are, and a [`Verified`] once its [`Policy`] and a key agree.
-//! Nothing but [`Unverified::verify`] makes a `Verified`.
+//! an [`Unverified`] once a first look at its claims showed nothing wrong, a [`Signed`] once a key agrees, and a
+//! [`Verified`] once all of its claims were read and its [`Policy`] agrees. Nothing but [`Signed::read`] makes a
+//! `Verified`.
+//!
+//! Until the signature holds, nothing is built of what a token says, and no part of it is looked at more than a few
+//! times, so that a forged token costs little more than one that is no token at all.
 
 mod claims;
 mod compact;
@@ -12,12 +16,13 @@ mod issuer;
 mod location;
 mod path;
 mod policy;
+mod reading;
 
 pub use claims::Claims;
-pub use compact::{Jws, Unverified, Verified};
+pub use compact::{Jws, Signed, Unverified, Verified};
 pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
-pub use header::{Header, normal_type};
+pub use header::{Header, MAX_HEADER, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
-pub use location::{Credential, Found, HeaderPlace, Location, find, without_cookies, without_params};
+pub use location::{Credential, Found, HeaderPlace, Location, find, is_token_byte};
 pub use path::ClaimPath;
-pub use policy::{AudienceMatch, Policy, TokenTypes};
+pub use policy::{AudienceMatch, Policy, TokenTypes, Wanted};

@@ -1,5 +1,6 @@
 //! Where in a claims set a claim is.
 
+use super::reading::{ClaimSet, ClaimValue};
 use crate::json::{Json, Object};
 
 /// The path of a claim: a name, an RFC 6901 pointer (`/realm_access/roles`), a dotted path
@@ -29,28 +30,27 @@ impl ClaimPath {
 
     /// The value at this path.
     pub fn find<'c>(&self, claims: &'c Object) -> Option<&'c Json> {
-        if let Some(value) = self.literal.as_deref().and_then(|name| claims.get(name)) {
+        self.find_in(claims)
+    }
+
+    /// The same in claims of which perhaps not all were read.
+    pub(super) fn find_in<'c, C: ClaimSet>(&self, claims: &'c C) -> Option<C::Value<'c>> {
+        if let Some(value) = self.literal.as_deref().and_then(|name| claims.claim(name)) {
             return Some(value);
         }
         let (first, rest) = self.names.split_first()?;
-        rest.iter().try_fold(claims.get(first)?, |value, name| match value {
-            Json::Object(object) => object.get(name),
-            // A pointer may step into an array (RFC 6901 section 4).
-            Json::Array(items) => items.get(index(name)?),
-            _ => None,
-        })
+        rest.iter().try_fold(claims.claim(first)?, |value, name| value.at(name))
+    }
+
+    /// The names of the claims of which one holds the value at this path.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
+        self.literal.as_deref().into_iter().chain(self.names.first().map(String::as_str))
     }
 }
 
 /// One token of a pointer: `~1` is `/`, `~0` is `~` (RFC 6901 section 4).
 fn unescaped(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
-}
-
-fn index(name: &str) -> Option<usize> {
-    let canonical = name == "0" || !name.starts_with('0');
-    let digits = name.bytes().all(|b| b.is_ascii_digit());
-    if canonical && digits { name.parse().ok() } else { None }
 }
 
 #[cfg(test)]

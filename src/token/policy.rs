@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::reading::{ClaimSet, ClaimValue, Outline};
 use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
 use crate::crypto::AlgorithmSet;
-use crate::json::Json;
+use crate::json::{Json, Piece, SHORT};
 use crate::reason::Reason;
 use crate::text::TextMatch;
 use crate::time::Timestamp;
@@ -43,6 +44,74 @@ pub struct Policy {
     pub max_token_size: usize,
     /// The claims that hold scopes (RFC 6749 section 3.3) and roles.
     pub grants: Grants,
+    /// The claims that a first look at a token keeps.
+    pub wanted: Wanted,
+}
+
+/// Names of claims, of which each is found in a few steps.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// In order.
+    names: Vec<String>,
+    /// A bit for each length that a name has.
+    lengths: u64,
+}
+
+impl Wanted {
+    /// The registered claims, and those at which these demands look.
+    pub fn new(issuers: &[Issuer], audience_claims: &[ClaimPath], required_claims: &[ClaimPath]) -> Self {
+        let paths = audience_claims.iter().chain(required_claims).flat_map(ClaimPath::claims);
+        let more = paths.chain(issuers.iter().flat_map(Issuer::claims));
+        let mut names: Vec<String> =
+            more.filter(|name| registered(name.as_bytes()).is_none()).map(str::to_owned).collect();
+        names.sort_unstable();
+        names.dedup();
+        let lengths = names.iter().fold(0, |all, name| all | length_bit(name.as_bytes()));
+        Self { names, lengths }
+    }
+
+    /// The one of them that a member's name is.
+    pub(super) fn named<'w>(&'w self, name: Piece<'_>) -> Option<&'w str> {
+        if !name.has_escapes() {
+            // Between the quotes.
+            return self.find(name.raw().as_bytes().get(1..)?.strip_suffix(b"\"")?);
+        }
+        let mut room = [0; SHORT];
+        if let Some(short) = name.short(&mut room) {
+            return self.find(short);
+        }
+        self.find(name.text()?.as_bytes())
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&str> {
+        if let Some(registered) = registered(name) {
+            return Some(registered);
+        }
+        if self.lengths & length_bit(name) == 0 {
+            return None;
+        }
+        let at = self.names.binary_search_by(|own| own.as_bytes().cmp(name)).ok()?;
+        self.names.get(at).map(String::as_str)
+    }
+}
+
+/// The claim that a policy looks at in any case.
+fn registered(name: &[u8]) -> Option<&'static str> {
+    Some(match name {
+        b"iss" => "iss",
+        b"sub" => "sub",
+        b"aud" => "aud",
+        b"exp" => "exp",
+        b"nbf" => "nbf",
+        b"iat" => "iat",
+        b"jti" => "jti",
+        b"cnf" => "cnf",
+        _ => return None,
+    })
+}
+
+fn length_bit(name: &[u8]) -> u64 {
+    1u64.wrapping_shl((name.len() & 63) as u32)
 }
 
 /// How audiences are compared.
@@ -71,33 +140,58 @@ impl Default for TokenTypes {
 }
 
 impl Policy {
-    /// Every check that needs no key, cheapest first. `audiences` are those to ask for, which a rule may
-    /// have of its own.
+    /// Every check that needs no key and costs little, cheapest first, by what a first look showed. `audiences` are
+    /// those to ask for, which a rule may have of its own. [`Self::check_claims`] asks all of it again once the
+    /// signature holds, and what is left out here: expressions on `sub`, and claims inside of others that must be
+    /// there.
     ///
     /// # Errors
     /// The reason of the first check that fails.
     pub fn check(&self, token: &Unverified<'_>, audiences: &[String], now: Timestamp) -> Result<(), Reason> {
-        let claims = token.claims();
+        let claims = &token.registered;
         self.check_header(token.header())?;
-        self.check_issuer(claims)?;
+        self.check_issuer(claims.issuer.as_deref(), &token.outline)?;
+        self.check_dates((claims.expires, claims.not_before, claims.issued), now)?;
+        self.glance_at_audience(&token.outline, audiences)?;
+        if !self.subjects.as_ref().is_some_and(TextMatch::is_regex) {
+            self.check_subject(claims.subject.as_deref())?;
+        }
+        let lacks = |claim: &ClaimPath| {
+            let mut there = claim.claims().filter_map(|name| token.outline.claim(name));
+            !there.any(|value| !value.is_null())
+        };
+        if self.required_claims.iter().any(lacks) {
+            return Err(Reason::ClaimMissing);
+        }
+        self.check_bound(&token.outline)
+    }
+
+    /// Every check of the claims, once all of them were read.
+    ///
+    /// # Errors
+    /// The reason of the first check that fails.
+    pub fn check_claims(&self, claims: &Claims, audiences: &[String], now: Timestamp) -> Result<(), Reason> {
+        self.check_issuer(claims.issuer.as_deref(), claims.all())?;
         self.check_time(claims, now)?;
         self.check_audience(claims, audiences)?;
-        if self
-            .subjects
-            .as_ref()
-            .is_some_and(|subjects| !claims.subject.as_deref().is_some_and(|sub| subjects.holds(sub)))
-        {
-            return Err(Reason::SubjectMismatch);
-        }
+        self.check_subject(claims.subject.as_deref())?;
         let lacks =
             |claim: &ClaimPath| claim.find(claims.all()).is_none_or(|value| matches!(value, Json::Null));
         if self.required_claims.iter().any(lacks) {
             return Err(Reason::ClaimMissing);
         }
-        if self.reject_bound && claims.all().contains("cnf") {
-            return Err(Reason::TokenBound);
+        self.check_bound(claims.all())
+    }
+
+    fn check_subject(&self, subject: Option<&str>) -> Result<(), Reason> {
+        match &self.subjects {
+            Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => Err(Reason::SubjectMismatch),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Reason> {
+        if self.reject_bound && claims.claim("cnf").is_some() { Err(Reason::TokenBound) } else { Ok(()) }
     }
 
     /// The checks of the header alone.
@@ -115,12 +209,12 @@ impl Policy {
         if typ_fits { Ok(()) } else { Err(Reason::TypeNotAllowed) }
     }
 
-    fn check_issuer(&self, claims: &Claims) -> Result<(), Reason> {
+    fn check_issuer<C: ClaimSet>(&self, issuer: Option<&str>, claims: &C) -> Result<(), Reason> {
         if self.issuers.is_empty() {
             return Ok(());
         }
-        match &claims.issuer {
-            Some(iss) if self.issuers.iter().any(|own| own.is(iss, claims.all())) => Ok(()),
+        match issuer {
+            Some(iss) if self.issuers.iter().any(|own| own.is(iss, claims)) => Ok(()),
             _ => Err(Reason::IssuerUnknown),
         }
     }
@@ -133,25 +227,60 @@ impl Policy {
         if audiences.is_empty() {
             return Ok(());
         }
-        let accepted = |audience: &str| audiences.iter().any(|own| self.same_audience(own, audience));
-        let holds = match self.audience_claims.iter().find_map(|claim| claim.find(claims.all())) {
-            None => false,
-            Some(Json::String(one)) => accepted(one),
-            Some(Json::Array(many)) => {
-                if many.iter().any(|audience| audience.as_str().is_none()) {
-                    return Err(Reason::ClaimInvalid);
-                }
-                many.iter().filter_map(Json::as_str).any(accepted)
+        let claim = self.audience_claims.iter().find_map(|claim| claim.find(claims.all()));
+        let holds = match claim.ok_or(Reason::AudienceMismatch)? {
+            Json::String(one) => self.is_one_of(one, audiences),
+            Json::Array(many) if many.iter().any(|audience| audience.as_str().is_none()) => {
+                return Err(Reason::ClaimInvalid);
             }
-            Some(_) => return Err(Reason::ClaimInvalid),
+            Json::Array(few) if few.len() <= FEW => {
+                few.iter().filter_map(Json::as_str).any(|one| self.is_one_of(one, audiences))
+            }
+            // Many of the token's are compared with all of ours in n log n steps.
+            Json::Array(many) => {
+                let mut sorted: Vec<&str> = audiences.iter().map(|own| self.compared(own)).collect();
+                sorted.sort_unstable();
+                let mut theirs = many.iter().filter_map(Json::as_str);
+                theirs.any(|one| sorted.binary_search(&self.compared(one)).is_ok())
+            }
+            _ => return Err(Reason::ClaimInvalid),
         };
         if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
     }
 
-    fn same_audience(&self, own: &str, audience: &str) -> bool {
+    /// The same as far as it costs little: a long list, or one with escapes, is left to the second look.
+    fn glance_at_audience(&self, claims: &Outline, audiences: &[String]) -> Result<(), Reason> {
+        if audiences.is_empty() {
+            return Ok(());
+        }
+        let claim = self.audience_claims.iter().find_map(|claim| claim.find_in(claims));
+        let claim = claim.ok_or(Reason::AudienceMismatch)?;
+        let holds = match (claim.text(), claim.elements()) {
+            (Some(one), _) => self.is_one_of(&one, audiences),
+            (None, Some(many)) => {
+                let mut holds = false;
+                for (at, one) in many.enumerate() {
+                    if at == FEW || one.has_escapes() {
+                        return Ok(());
+                    }
+                    holds |= self.is_one_of(&one.text().ok_or(Reason::ClaimInvalid)?, audiences);
+                }
+                holds
+            }
+            (None, None) => return Err(Reason::ClaimInvalid),
+        };
+        if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
+    }
+
+    fn is_one_of(&self, audience: &str, audiences: &[String]) -> bool {
+        audiences.iter().any(|own| self.compared(own) == self.compared(audience))
+    }
+
+    /// What of an audience is compared.
+    fn compared<'a>(&self, audience: &'a str) -> &'a str {
         match self.audience_match {
-            AudienceMatch::Exact => own == audience,
-            AudienceMatch::Normalized => normalized(own) == normalized(audience),
+            AudienceMatch::Exact => audience,
+            AudienceMatch::Normalized => normalized(audience),
         }
     }
 
@@ -161,7 +290,11 @@ impl Policy {
     /// # Errors
     /// The reason of the first check that fails.
     pub fn check_time(&self, claims: &Claims, now: Timestamp) -> Result<(), Reason> {
-        match claims.expires {
+        self.check_dates((claims.expires, claims.not_before, claims.issued), now)
+    }
+
+    fn check_dates(&self, (expires, not_before, issued): Dates, now: Timestamp) -> Result<(), Reason> {
+        match expires {
             None if self.require_expiration || self.max_lifetime.is_some() => {
                 return Err(Reason::ExpirationMissing);
             }
@@ -174,10 +307,10 @@ impl Policy {
             }
             _ => {}
         }
-        if claims.not_before.is_some_and(|nbf| now < nbf.minus(self.clock_skew)) {
+        if not_before.is_some_and(|nbf| now < nbf.minus(self.clock_skew)) {
             return Err(Reason::NotYetValid);
         }
-        match (claims.issued, self.max_age) {
+        match (issued, self.max_age) {
             (Some(iat), _) if iat > now.plus(self.clock_skew) => Err(Reason::IssuedInFuture),
             (Some(iat), Some(most)) if now.since(iat) > most => Err(Reason::TooOld),
             (None, Some(_)) => Err(Reason::ClaimMissing),
@@ -185,6 +318,12 @@ impl Policy {
         }
     }
 }
+
+/// How many audiences of a token are few: each is compared with all of ours.
+const FEW: usize = 8;
+
+/// `exp`, `nbf` and `iat`.
+type Dates = (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
 
 fn normalized(audience: &str) -> &str {
     let bare = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://"));

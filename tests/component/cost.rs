@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use portcullis::host::exports;
+use serde_json::json;
+
 use crate::fake_host::{Request, Vm};
-use crate::fixtures::{config, orders, token, warm};
+use crate::fixtures::{config, local_config, orders, token, warm, with};
 
 /// The host calls of one request after another like it, without those that end the stream.
 fn host_calls(vm: &Vm, request: impl Fn() -> Request) -> Vec<&'static str> {
@@ -30,6 +33,24 @@ fn a_request_makes_few_host_calls() {
         assert!(calls.len() <= most, "{name}: {} host calls: {calls:?}", calls.len());
         let reads = calls.iter().filter(|call| call.starts_with("proxy_get_")).count();
         assert_eq!(reads, reads_expected, "{name}: {calls:?}");
+    }
+}
+
+#[test]
+fn an_answer_costs_one_host_call_and_none_where_no_rules_stand_on_routes() {
+    for (route_rules, most) in [(true, 1), (false, 0)] {
+        let vm = Vm::start(with(local_config(), "/route_rules", json!(route_rules)));
+        let good = token().sign();
+        let stream = vm.request(orders(&good));
+        vm.forget_host_calls();
+        stream.finish();
+        assert_eq!(vm.host_calls().len(), most, "{:?}", vm.host_calls());
+        // What a body or an upload has in parts costs none at all.
+        let stream = vm.request(Request::new("POST", "/public/x").body(&[b'x'; 100_000]));
+        vm.forget_host_calls();
+        let id = stream.id();
+        let goes_on = vm.as_guest(id, move || exports::proxy_on_request_body(id, 16_384, 0));
+        assert_eq!((goes_on, vm.host_calls().len()), (0, 0));
     }
 }
 

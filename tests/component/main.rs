@@ -18,3 +18,5 @@ mod fuzz;
 mod headers;
 mod model;
 mod plugins;
+mod route_checks;
+mod waiting;

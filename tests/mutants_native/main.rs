@@ -211,11 +211,12 @@ fn by_steps(
 ) -> Result<Accepted, String> {
     let policy = &portcullis.provider.policy;
     let reason = |reason: portcullis::reason::Reason| reason.as_str().to_owned();
-    let token = Unverified::parse(&mutant.token, &policy.grants).map_err(reason)?;
+    let token = Unverified::parse(&mutant.token, policy).map_err(reason)?;
     policy.check(&token, &policy.audiences, now).map_err(reason)?;
     let kid = token.header().kid.clone();
     let candidates = keys.candidates(kid.as_deref(), token.header().algorithm);
     let token = token.verify(backend, candidates).map_err(reason)?;
+    let token = token.read(policy, &policy.audiences, now).map_err(reason)?;
     let claims = token.claims();
     Ok(Accepted {
         issuer: claims.issuer.clone().map(String::from),

@@ -99,7 +99,7 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
     if token.len() > policy.max_token_size {
         return Err(Reason::TokenTooLarge);
     }
-    let token = Unverified::parse(token, &policy.grants)?;
+    let token = Unverified::parse(token, policy)?;
     policy.check(&token, &policy.audiences, Timestamp::from_secs(now))?;
     Ok(token)
 }
@@ -114,7 +114,8 @@ pub(crate) fn accepted(
 ) -> Result<(), Reason> {
     let token = plausible(token, policy, now)?;
     let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
-    token.verify(backend, keys.candidates(kid.as_deref(), algorithm)).map(drop)
+    let token = token.verify(backend, keys.candidates(kid.as_deref(), algorithm))?;
+    token.read(policy, &policy.audiences, Timestamp::from_secs(now)).map(drop)
 }
 
 /// The judgement of both backends, which must be the same one.

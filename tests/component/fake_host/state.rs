@@ -135,6 +135,8 @@ pub(crate) struct StreamState {
     pub(crate) properties: BTreeMap<String, Property>,
     pub(crate) filter_state: BTreeMap<String, FilterState>,
     pub(crate) route_cache_cleared: bool,
+    /// The headers of its answer are in the filter's hands: an answer of the filter's takes their place.
+    pub(crate) responding: bool,
     /// Header maps may be read but not changed: the access log.
     pub(crate) logging: bool,
     /// `on_done` returned false and the context waits for `proxy_done`.
@@ -154,6 +156,7 @@ impl StreamState {
             properties: BTreeMap::new(),
             filter_state: BTreeMap::new(),
             route_cache_cleared: false,
+            responding: false,
             logging: false,
             done_pending: false,
         }
@@ -254,6 +257,8 @@ pub(crate) struct VmState {
     /// A list of header pairs to be handed out in place of the real one, after so many others.
     pub(crate) bad_pairs: Option<(usize, Vec<u8>)>,
     pub(crate) read_only_properties: Vec<String>,
+    /// Whether the plugin says `allow_on_headers_stop_iteration`.
+    pub(crate) stops_headers_alone: bool,
     /// Every host call since the last `forget_host_calls`, in order.
     pub(crate) trace: Vec<&'static str>,
     pub(crate) current: u32,
@@ -282,6 +287,7 @@ impl VmState {
             faults,
             bad_pairs: None,
             read_only_properties: Vec::new(),
+            stops_headers_alone: false,
             trace: Vec::new(),
             current: 0,
             effective: 0,

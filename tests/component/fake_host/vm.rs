@@ -127,7 +127,7 @@ impl VmCore {
             let Some(reply) = stream.reply.clone() else {
                 return;
             };
-            let late = stream.progress == Progress::Forwarded;
+            let late = stream.progress == Progress::Forwarded && !stream.responding;
             stream.progress = Progress::Replied;
             // The access log shows it.
             let status = (b":status".to_vec(), reply.status.to_string().into_bytes());
@@ -138,7 +138,28 @@ impl VmCore {
                 state.violations.push(note);
             }
         }
+        self.show_answer(id);
         self.end(id);
+    }
+
+    /// The headers of an answer are shown to the guest once, whoever gave it; what it puts in their place is not.
+    fn show_answer(&self, id: u32) {
+        let Some(callback) = self.guest.response_headers else { return };
+        let count = {
+            let mut state = self.lock();
+            let Some(stream) = state.streams.get_mut(&id).filter(|stream| !stream.responding) else { return };
+            stream.responding = true;
+            stream.response.readable = true;
+            stream.request.readable = false;
+            stream.response.pairs.len()
+        };
+        let (action, deferred) = self.enter(id, || callback(id, count, 1));
+        let replied = deferred.contains(&Deferred::Reply(id));
+        if (action != 0) != replied {
+            let note = format!("stream {id}: action {action} at the answer, replaced: {replied}");
+            self.lock().violations.push(note);
+        }
+        self.carry_out(deferred);
     }
 
     fn resume(&self, id: u32) {
@@ -163,14 +184,20 @@ impl VmCore {
 
     /// Body and trailers follow headers that went on.
     fn send_rest(&self, id: u32) {
-        let trailers = {
+        let (body, trailers) = {
             let mut state = self.lock();
             let Some(stream) = state.streams.get_mut(&id) else {
                 return;
             };
             stream.request.readable = false;
-            stream.request_trailers.pairs.len()
+            (stream.body.len(), stream.request_trailers.pairs.len())
         };
+        if body > 0 && !self.body_goes_on(id, body, trailers == 0) {
+            if let Some(stream) = self.lock().streams.get_mut(&id) {
+                stream.progress = Progress::Held;
+            }
+            return;
+        }
         if trailers > 0 {
             if let Some(stream) = self.lock().streams.get_mut(&id) {
                 stream.request_trailers.readable = true;
@@ -185,6 +212,37 @@ impl VmCore {
             }
             drop(state);
             self.carry_out(deferred);
+        }
+    }
+
+    /// Whether the guest lets a part of a body go on.
+    fn body_goes_on(&self, id: u32, size: usize, end: bool) -> bool {
+        let Some(callback) = self.guest.request_body else { return true };
+        let (action, deferred) = self.enter(id, || callback(id, size, u32::from(end)));
+        self.carry_out(deferred);
+        action == 0
+    }
+
+    /// What follows headers that were stopped by themselves: the first part of it that may go on releases them.
+    fn follow_stopped_headers(&self, id: u32) {
+        let (body, trailers) = {
+            let state = self.lock();
+            let stream = state.any_stream(id);
+            (stream.body.len(), stream.request_trailers.pairs.len())
+        };
+        let mut released = body > 0 && self.body_goes_on(id, body, trailers == 0);
+        if trailers > 0 && !released {
+            if let Some(stream) = self.lock().streams.get_mut(&id) {
+                stream.request_trailers.readable = true;
+            }
+            let (action, deferred) = self.enter(id, || (self.guest.request_trailers)(id, trailers));
+            self.carry_out(deferred);
+            released = action == 0;
+        }
+        if let Some(stream) = self.lock().streams.get_mut(&id)
+            && released
+        {
+            stream.progress = Progress::Forwarded;
         }
     }
 
@@ -220,6 +278,10 @@ impl VmCore {
             self.lock().violations.push(note);
         }
         self.carry_out(deferred);
+        // In place of `StopIteration` Envoy takes what stops everything, unless the plugin says otherwise.
+        if action == 1 && !replied && self.lock().stops_headers_alone {
+            self.follow_stopped_headers(id);
+        }
         let mut state = self.lock();
         if let Some(stream) = state.streams.get_mut(&id)
             && stream.progress == Progress::Deciding
@@ -632,6 +694,11 @@ impl Vm {
         self.core.lock().bad_pairs = Some((after, bytes.to_vec()));
     }
 
+    /// As where the plugin says `allow_on_headers_stop_iteration`.
+    pub(crate) fn stop_headers_alone(&self) {
+        self.core.lock().stops_headers_alone = true;
+    }
+
     /// As after `declare_property` with `readonly`: the first write of this filter state object is the last.
     pub(crate) fn declare_read_only(&self, key: &str) {
         let key = key.to_owned();
@@ -724,13 +791,32 @@ impl Stream {
 
     /// The upstream answers, and the stream ends.
     pub(crate) fn finish(&self) {
+        self.answer("text/plain", &[]);
+    }
+
+    /// The same with an answer of this content type by a route that has these properties.
+    pub(crate) fn answer(&self, content_type: &str, properties: &[(&str, Option<Vec<u8>>)]) {
         let id = self.id;
+        let response = vec![
+            (b":status".to_vec(), b"200".to_vec()),
+            (b"content-type".to_vec(), content_type.as_bytes().to_vec()),
+        ];
+        let properties: Vec<(String, Option<Vec<u8>>)> =
+            properties.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
         self.core.run(move |core| {
-            let response = vec![(b":status".to_vec(), b"200".to_vec())];
             match core.lock().streams.get_mut(&id) {
-                Some(stream) => stream.response = Map::new(response),
+                Some(stream) => {
+                    stream.response = Map::new(response);
+                    for (path, value) in properties {
+                        match value {
+                            Some(value) => drop(stream.properties.insert(path, Property::Value(value))),
+                            None => drop(stream.properties.remove(&path)),
+                        }
+                    }
+                }
                 None => return,
             }
+            core.show_answer(id);
             core.end(id);
         });
     }

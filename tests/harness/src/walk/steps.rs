@@ -189,7 +189,7 @@ fn tricks(walk: &mut Walker<'_>) -> Result<(), String> {
             .refused(400, &["token_multiple"], "which of them would count?")
             .challenge(&["error=\"invalid_request\""]),
     )?;
-    walk.take(get("/healthz%2F..%2Forders", "a slash in disguise").bearer(&token).refused(
+    walk.take(get("/healthz%252F..%252Forders", "a slash in disguise").bearer(&token).refused(
         400,
         &["path_ambiguous"],
         "the upstream may read it otherwise",

@@ -1,0 +1,125 @@
+//! What becomes of a configuration that cannot be used.
+//!
+//! Envoy's own way is to refuse the listener or the update that brings it. Where routes arrive by another way and name
+//! a filter that is then not there, they are served without it: there the filter accepts, and serves by the last good
+//! configuration of the same plugin in this VM, or refuses every request.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::abi::{self, Property};
+use crate::config::Problem;
+
+/// Who answers for a configuration that cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OnRefusal {
+    /// The host: it refuses what brings the configuration.
+    Reject,
+    /// This filter: it keeps what it has, or refuses every request.
+    Deny,
+}
+
+/// The environment variable that says so.
+const VARIABLE: &str = "PORTCULLIS_REFUSED_CONFIGURATION";
+
+/// How the names of Envoy Gateway's VMs begin.
+const ENVOY_GATEWAY: &str = "envoyextensionpolicy/";
+
+/// By the name of this VM and its environment; and what is wrong with the latter.
+pub(super) fn on_refusal() -> (OnRefusal, Option<Problem>) {
+    let word = match std::env::var(VARIABLE) {
+        Ok(word) => Some(word),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => Some("\u{fffd}".to_owned()),
+    };
+    decide(&text(b"plugin_vm_id"), word.as_deref())
+}
+
+fn decide(vm_id: &str, word: Option<&str>) -> (OnRefusal, Option<Problem>) {
+    let otherwise = if vm_id.starts_with(ENVOY_GATEWAY) { OnRefusal::Deny } else { OnRefusal::Reject };
+    match word {
+        None => (otherwise, None),
+        Some("deny") => (OnRefusal::Deny, None),
+        Some("reject") => (OnRefusal::Reject, None),
+        Some(word) => {
+            let word: String = word.chars().take(32).collect();
+            let message = format!(
+                "is {word:?} in the environment of the VM; write \"deny\" (accept a configuration that cannot be used, keep the last good one, else answer 503) or \"reject\" (let Envoy refuse it), or leave it out"
+            );
+            (otherwise, Some(Problem { path: VARIABLE.to_owned(), message }))
+        }
+    }
+}
+
+/// A property of the plugin; empty where the host has none.
+fn text(name: &[u8]) -> String {
+    match abi::property(name) {
+        Property::Value(value) => String::from_utf8(value).unwrap_or_default(),
+        Property::Absent | Property::Structure | Property::Failed => String::new(),
+    }
+}
+
+/// A plugin of this VM: its name and its root id, which stay when its configuration changes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct PluginName {
+    name: String,
+    root_id: String,
+}
+
+impl PluginName {
+    /// The plugin that is being configured.
+    pub(super) fn current() -> Self {
+        Self { name: text(b"plugin_name"), root_id: text(b"plugin_root_id") }
+    }
+}
+
+thread_local! {
+    /// The text of each plugin's last good configuration. It outlives the plugin's root context: Envoy makes a new one
+    /// for each configuration, in the same VM as long as the old one serves.
+    static GOOD: RefCell<BTreeMap<PluginName, Rc<[u8]>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Keeps a configuration that serves.
+pub(super) fn keep(plugin: PluginName, text: &[u8]) {
+    GOOD.with_borrow_mut(|good| good.insert(plugin, Rc::from(text)));
+}
+
+/// The last good configuration of a plugin.
+pub(super) fn last_good(plugin: &PluginName) -> Option<Rc<[u8]>> {
+    GOOD.with_borrow(|good| good.get(plugin).map(Rc::clone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_decides_and_then_the_name_of_the_vm() {
+        use OnRefusal::{Deny, Reject};
+        let gateway = "envoyextensionpolicy/shop/portcullis-orders/wasm/0";
+        for (vm_id, word, expected, sound) in [
+            (gateway, None, Deny, true),
+            (gateway, Some("deny"), Deny, true),
+            (gateway, Some("reject"), Reject, true),
+            (gateway, Some("Reject"), Deny, false),
+            (gateway, Some(""), Deny, false),
+            ("envoyextensionpolicy/", None, Deny, true),
+            ("envoyextensionpolicy", None, Reject, true),
+            ("my/envoyextensionpolicy/", None, Reject, true),
+            ("EnvoyExtensionPolicy/a/b", None, Reject, true),
+            ("", None, Reject, true),
+            ("", Some("deny"), Deny, true),
+            ("", Some("reject"), Reject, true),
+            ("", Some("denied"), Reject, false),
+            ("", Some(" deny"), Reject, false),
+            ("", Some(""), Reject, false),
+        ] {
+            let (decided, problem) = decide(vm_id, word);
+            assert_eq!((decided, problem.is_none()), (expected, sound), "{vm_id:?} {word:?}");
+            if let Some(problem) = problem {
+                assert!(problem.message.contains("\"deny\"") && problem.message.contains("\"reject\""));
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Claims as far as they were read: all of them, or what a first look showed.
+
+use std::borrow::Cow;
+
+use crate::json::{Json, Number, Object, Piece, Text, parse};
+
+/// A claims set as far as it was read.
+pub trait ClaimSet {
+    /// The value of a claim.
+    type Value<'v>: ClaimValue<'v>
+    where
+        Self: 'v;
+
+    /// The claim of that name.
+    fn claim(&self, name: &str) -> Option<Self::Value<'_>>;
+}
+
+/// The value of a claim.
+pub trait ClaimValue<'v>: Copy {
+    /// Whether it is `null`.
+    fn is_null(self) -> bool;
+    /// Whether it is a list.
+    fn is_list(self) -> bool;
+    /// The string, if it is one.
+    fn string(self) -> Option<Cow<'v, str>>;
+    /// The same, to be kept.
+    fn text(self) -> Option<Text>;
+    /// The number, if it is one.
+    fn number(self) -> Option<Number>;
+    /// Its member of that name, if it is an object; the element of that number, if it is a list.
+    fn at(self, name: &str) -> Option<Self>;
+}
+
+impl ClaimSet for Object {
+    type Value<'v> = &'v Json;
+
+    fn claim(&self, name: &str) -> Option<&Json> {
+        self.get(name)
+    }
+}
+
+impl<'v> ClaimValue<'v> for &'v Json {
+    fn is_null(self) -> bool {
+        matches!(self, Json::Null)
+    }
+
+    fn is_list(self) -> bool {
+        matches!(self, Json::Array(_))
+    }
+
+    fn string(self) -> Option<Cow<'v, str>> {
+        self.as_str().map(Cow::Borrowed)
+    }
+
+    fn text(self) -> Option<Text> {
+        self.as_text().cloned()
+    }
+
+    fn number(self) -> Option<Number> {
+        match self {
+            Json::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn at(self, name: &str) -> Option<Self> {
+        match self {
+            Json::Object(object) => object.get(name),
+            // A pointer may step into an array (RFC 6901 section 4).
+            Json::Array(items) => items.get(index(name)?),
+            _ => None,
+        }
+    }
+}
+
+impl<'v> ClaimValue<'v> for Piece<'v> {
+    fn is_null(self) -> bool {
+        self.raw() == "null"
+    }
+
+    fn is_list(self) -> bool {
+        self.raw().starts_with('[')
+    }
+
+    fn string(self) -> Option<Cow<'v, str>> {
+        Piece::text(self)
+    }
+
+    fn text(self) -> Option<Text> {
+        Piece::text(self).map(|text| Text::from(&*text))
+    }
+
+    fn number(self) -> Option<Number> {
+        if !self.raw().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return None;
+        }
+        match parse(self.raw().as_bytes()) {
+            Ok(Json::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn at(self, name: &str) -> Option<Self> {
+        match self.elements() {
+            Some(mut elements) => elements.nth(index(name)?),
+            None => self.member(name),
+        }
+    }
+}
+
+/// What a first look at a token showed of its claims: those that its provider's policy asks for, as they were written.
+/// How many there can be is the configuration's to say.
+#[derive(Clone, Debug, Default)]
+pub struct Outline(Vec<(String, Text)>);
+
+impl Outline {
+    /// Adds a claim. False where one of that name is there.
+    pub(super) fn add(&mut self, name: &str, value: Text) -> bool {
+        let new = self.claim(name).is_none();
+        self.0.push((name.to_owned(), value));
+        new
+    }
+}
+
+impl ClaimSet for Outline {
+    type Value<'v> = Piece<'v>;
+
+    fn claim(&self, name: &str) -> Option<Piece<'_>> {
+        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
+        Some(Piece::again(value.as_str()))
+    }
+}
+
+fn index(name: &str) -> Option<usize> {
+    let canonical = name == "0" || !name.starts_with('0');
+    let digits = name.bytes().all(|b| b.is_ascii_digit());
+    if canonical && digits { name.parse().ok() } else { None }
+}

@@ -1,0 +1,100 @@
+//! A request that waits is held whole, without what a client may not send, and is judged as it came.
+
+use portcullis::host::exports;
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MapType;
+use serde_json::json;
+
+use crate::fake_host::{Request, Status, Vm};
+use crate::fixtures::{AUDIENCE, ISSUER, NOW};
+use crate::fixtures::{cold, config, foreign_key, keys_answer, orders, reads_as, the_fetch, token, with};
+use harness::idp::TokenBuilder;
+
+fn forged() -> String {
+    let claims = json!({ "iat": NOW, "exp": NOW + 300, "scope": "orders:read", "sub": "mallory" });
+    TokenBuilder::new(&foreign_key(), ISSUER, AUDIENCE).kid("current").claims(claims).sign()
+}
+
+/// A request with a body and trailers, or without.
+fn forms(token: &str) -> Vec<Request> {
+    let spoofed = || orders(token).header("x-user", "mallory").header("X_User", "mallory");
+    vec![
+        spoofed(),
+        spoofed().body(b"x"),
+        spoofed().body(&[b'x'; 100_000]),
+        spoofed().trailer("x-checksum", "1"),
+        spoofed().trailer("x-user", "mallory"),
+        spoofed().body(b"x").trailer("x-checksum", "1").trailer("x_user", "mallory"),
+    ]
+}
+
+#[test]
+fn nothing_that_follows_releases_its_headers() {
+    for alone in [false, true] {
+        let (vm, call) = cold();
+        if alone {
+            vm.stop_headers_alone();
+        }
+        let good: Vec<_> = forms(&token().sign()).into_iter().map(|request| vm.request(request)).collect();
+        let bad: Vec<_> = forms(&forged()).into_iter().map(|request| vm.request(request)).collect();
+        for stream in good.iter().chain(&bad) {
+            assert!(stream.outcome().is_waiting());
+            let id = stream.id();
+            let (body, again, trailers, fields) = vm.as_guest(id, move || {
+                let body = exports::proxy_on_request_body(id, 1, 0);
+                let again = exports::proxy_on_request_body(id, 0, 1);
+                let trailers = exports::proxy_on_request_trailers(id, 0);
+                (body, again, trailers, hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap())
+            });
+            assert!(body != 0 && again != 0 && trailers != 0, "{body} {again} {trailers}");
+            // Whatever becomes of it, what only this filter may write has gone already.
+            let fields: Vec<_> = fields.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+            assert_eq!(reads_as(&fields, "x-user"), Vec::<String>::new());
+        }
+        vm.respond(&call, keys_answer());
+        for stream in &good {
+            let forwarded = stream.outcome().continued();
+            assert_eq!(reads_as(&forwarded.headers, "x-user"), ["alice"]);
+            assert_eq!(reads_as(&forwarded.trailers, "x-user"), Vec::<String>::new());
+            let id = stream.id();
+            assert_eq!(vm.as_guest(id, move || exports::proxy_on_request_body(id, 1, 0)), 0);
+        }
+        for stream in &bad {
+            assert_eq!(stream.outcome().replied().status, 401);
+            let id = stream.id();
+            assert_ne!(vm.as_guest(vm.root(), move || exports::proxy_on_request_body(id, 1, 0)), 0);
+        }
+    }
+}
+
+#[test]
+fn it_is_judged_with_the_fields_that_it_came_with() {
+    let strict = json!({
+        "name": "marked",
+        "match": { "prefix": "/orders", "headers": [{ "name": "x-user", "present_match": true }] },
+        "requires": { "provider_name": "corp" },
+        "authorize": { "scopes": { "all_of": ["never"] } },
+    });
+    let rules =
+        [strict, json!({ "match": { "prefix": "/orders" }, "requires": { "provider_name": "corp" } })];
+    let vm = Vm::start(with(config(), "/rules", json!(rules)));
+    let call = the_fetch(&vm);
+    let marked = vm.request(orders(&token().sign()).header("x-user", "mallory"));
+    let plain = vm.request(orders(&token().sign()));
+    vm.respond(&call, keys_answer());
+    assert_eq!(marked.outcome().replied().details, "portcullis_scope_insufficient");
+    assert!(plain.outcome().is_continued());
+    // The same as without waiting.
+    let reply = vm.request(orders(&token().sign()).header("x-user", "mallory")).outcome().replied();
+    assert_eq!(reply.details, "portcullis_scope_insufficient");
+}
+
+#[test]
+fn what_cannot_be_taken_away_before_it_waits_is_refused() {
+    let (vm, call) = cold();
+    vm.fail_once("proxy_remove_header_map_value", 0, Status::BAD_ARGUMENT);
+    let stream = vm.request(orders(&token().sign()).header("x-user", "mallory"));
+    assert_eq!(stream.outcome().replied().details, "portcullis_overloaded");
+    vm.respond(&call, keys_answer());
+    assert_eq!(stream.outcome().replied().details, "portcullis_overloaded");
+}
