@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use bootstrap::{Cluster, EnvoyBuilder, Listener, MAIN, UPSTREAM};
 pub use filter::{FailPolicy, Filter, PluginConfig, Wasm, portcullis_module};
 pub use find::{Binary, PINNED, Version, find};
-pub(crate) use process::spawn;
+pub use process::spawn;
 
 use crate::client::{Request, Response};
 use crate::wait::poll;

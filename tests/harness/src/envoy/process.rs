@@ -14,7 +14,7 @@ use crate::wait::poll;
 ///
 /// The kernel sends that signal when the *thread* that started the child ends. A test's thread ends with the test,
 /// and a child kept in a `static` would go with it; so one thread that lives as long as the process starts them all.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+pub fn spawn(mut command: Command) -> io::Result<Child> {
     type Job = (Command, Sender<io::Result<Child>>);
     static KEEPER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
 
