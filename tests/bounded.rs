@@ -297,8 +297,8 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("nesting in its header and its claims", vec![portcullis::json::MAX_DEPTH]),
         ("a text on which a regular expression is run", vec![text::MAX_MATCHED]),
         (
-            "readings of a path that is not read in one way",
-            vec![request::MAX_READINGS, request::MAX_READINGS_BYTES],
+            "a path that is not read in one way; its readings",
+            vec![request::MAX_READ_PATH, request::MAX_READINGS, request::MAX_READINGS_BYTES],
         ),
         (
             "all texts on which expressions are run for one request, counted once for each expression",
