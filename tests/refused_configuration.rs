@@ -138,7 +138,7 @@ impl Gateway {
         let path = folder.0.clone();
         let envoy = Envoy::builder()
             .upstream(&upstream)
-            .concurrency(2)
+            .concurrency(u32::try_from(WORKERS).expect("32 bits"))
             .patch(move |bootstrap| {
                 bootstrap["static_resources"].as_object_mut().expect("an object").remove("listeners");
                 bootstrap["dynamic_resources"] = json!({ "lds_config": files(&path, "listener.json") });
@@ -151,7 +151,9 @@ impl Gateway {
     /// The listener first, so that routes never name a filter before it could be there; waits until Envoy has taken it.
     fn update(&self, policies: &Policies, all: &[(String, &str)]) {
         let updates = || self.envoy.stat("listener_manager.lds.update_success");
-        let (before, warm) = (updates(), self.envoy.stat("listener_manager.listener_modified"));
+        let on_workers = || self.envoy.stat("listener_manager.listener_create_success");
+        let (before, warm, had) =
+            (updates(), self.envoy.stat("listener_manager.listener_modified"), on_workers());
         self.folder.put("listener.json", "listener.v3.Listener", listener(&self.folder.0, policies));
         eventually("the listener", SOON, || {
             let rejected = self.envoy.stat("listener_manager.lds.update_rejected");
@@ -160,7 +162,8 @@ impl Gateway {
         });
         eventually("the listener to be changed", SOON, || {
             let modified = self.envoy.stat("listener_manager.listener_modified") > warm;
-            (modified && self.envoy.stat("listener_manager.total_listeners_warming") == 0).then_some(())
+            let warming = self.envoy.stat("listener_manager.total_listeners_warming");
+            (modified && warming == 0 && on_workers() >= had + WORKERS).then_some(())
         });
         self.folder.put("routes.json", "route.v3.RouteConfiguration", routes(all));
         eventually("the routes", SOON, || {
@@ -253,6 +256,8 @@ fn refused(idp: &Idp) -> Vec<(&'static str, Option<String>, &'static str)> {
 fn policies<'a>(all: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Policies {
     all.into_iter().map(|(name, configuration)| (name.to_owned(), configuration)).collect()
 }
+
+const WORKERS: u64 = 2;
 
 const GAUGE: &str = "wasmcustom.portcullis.configuration_refused";
 
