@@ -306,7 +306,7 @@ fn a_struct_json_and_camel_case_give_the_same_verdicts() {
         // A clock skew of 0 means 0, and exp is not required: some of the table would differ by default.
         assert_eq!(verdicts[8 + 5], (401, Some("expired".to_owned())), "{name}");
         assert_eq!(verdicts[8 + 6].0, 200, "{name}");
-        assert_eq!(verdicts[8 + 1], (200, Some("acme".to_owned())), "{name}");
+        assert_eq!(verdicts[8 + 1], (200, Some("\"acme\"".to_owned())), "{name}");
         let expected = first.get_or_insert_with(|| verdicts.clone());
         assert_eq!(&verdicts, expected, "{name}");
         gateway.assert_sound();

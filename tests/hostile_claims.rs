@@ -195,8 +195,19 @@ fn same(got: &str, expected: &str) -> bool {
 /// Holds the fields of one header to the value that it was made from.
 fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
     assert!(got.iter().all(|text| is_sound(text)), "{what}: {got:?}");
+    if format == "json" {
+        match got {
+            [got] => assert_eq!(&serde_json::from_str::<Value>(got).expect("JSON"), value, "{what}"),
+            // With escapes a text is six times as long at the most.
+            [] => assert!(value.is_null() || value.to_string().len() * 6 > LONGEST, "{what}: not written"),
+            _ => panic!("{what}: {got:?}"),
+        }
+        return;
+    }
     if let Some(text) = scalar(value) {
-        let fits = if is_sound(&text) { got.len() == 1 && same(&got[0], &text) } else { got.is_empty() };
+        // Readers of a list split it at commas.
+        let one = is_sound(&text) && (format == "base64_json" || !text.contains(','));
+        let fits = if one { got.len() == 1 && same(&got[0], &text) } else { got.is_empty() };
         assert!(fits, "{what}: {got:?} of {text:?}");
         return;
     }
@@ -204,10 +215,11 @@ fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
         assert!(got.is_empty(), "{what}: {got:?}");
         // What could be written is.
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        let plain = |item: &Value| item.as_str().is_some_and(|text| is_sound(text) && !text.contains(','));
-        let short =
-            items.iter().filter_map(Value::as_str).map(str::len).sum::<usize>() + items.len() < LONGEST;
-        let writable = matches!(format, "csv" | "repeat") && items.iter().all(plain) && short;
+        let texts: Vec<String> = items.iter().filter_map(scalar).collect();
+        let plain = texts.len() == items.len()
+            && texts.iter().all(|text| is_sound(text) && !text.is_empty() && !text.contains(','));
+        let short = texts.iter().map(String::len).sum::<usize>() + items.len() < LONGEST;
+        let writable = matches!(format, "csv" | "repeat") && plain && short;
         assert!(
             !writable || items.is_empty() || (format == "repeat" && items.len() > MOST),
             "{what}: not written"
@@ -231,10 +243,7 @@ fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
             let json = BASE64_STANDARD.decode(got).unwrap_or_else(|error| panic!("{what}: {got:?}: {error}"));
             assert_eq!(&serde_json::from_slice::<Value>(&json).expect("JSON"), value, "{what}");
         }
-        _ => {
-            let [got] = got else { panic!("{what}: {got:?}") };
-            assert_eq!(&serde_json::from_str::<Value>(got).expect("JSON"), value, "{what}");
-        }
+        _ => panic!("{what}: {got:?} of something else than a list"),
     }
 }
 

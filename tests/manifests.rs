@@ -262,3 +262,70 @@ fn the_compose_file_pins_its_images_and_publishes_on_loopback_alone() {
         assert!(!of("healthcheck").is_null(), "{name} has no health check");
     }
 }
+
+/// What Envoy must be told so that it chooses routes by what the rules see.
+const SETTINGS: [(&str, &str); 5] = [
+    ("normalize_path", "true"),
+    ("merge_slashes", "true"),
+    ("path_with_escaped_slashes_action", "\"REJECT_REQUEST\""),
+    ("strip_any_host_port", "true"),
+    ("strip_trailing_host_dot", "true"),
+];
+
+/// Every connection manager in a document.
+fn connection_managers<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    if value["@type"].as_str().is_some_and(|kind| kind.ends_with(".HttpConnectionManager")) {
+        found.push(value);
+    }
+    match value {
+        Value::Object(members) => members.values().for_each(|member| connection_managers(member, found)),
+        Value::Array(items) => items.iter().for_each(|item| connection_managers(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_file_says_which_rules_are_public_and_how_envoy_reads_paths_and_hosts() {
+    let mut problems = Vec::new();
+    let (mut plugins_seen, mut managers_seen) = (0, 0);
+    for document in &manifests() {
+        for plugin in plugins(&document.content) {
+            plugins_seen += 1;
+            let configuration = plugin.configuration.clone().unwrap_or_default();
+            if configuration["public_rules"] != "explicit" {
+                problems.push(format!("{}: {}: no public_rules: explicit", document.name, plugin.path));
+            }
+        }
+        let mut managers = Vec::new();
+        connection_managers(&document.content, &mut managers);
+        managers_seen += managers.len();
+        // A listener for statistics has no routes to guard.
+        let guards =
+            |manager: &&Value| manager["http_filters"].is_null() || manager.to_string().contains("wasm");
+        for manager in managers.into_iter().filter(guards) {
+            for (name, value) in SETTINGS {
+                if manager[name].to_string() != value {
+                    problems.push(format!("{}: {name} is {}", document.name, manager[name]));
+                }
+            }
+        }
+        if document.content["kind"] == "EnvoyPatchPolicy" {
+            let text = document.content.to_string();
+            for (name, _) in &SETTINGS[2..] {
+                if !text.contains(&format!("/{name}\"")) {
+                    problems.push(format!("{}: no {name}", document.name));
+                }
+            }
+        }
+    }
+    for file in fs::read_dir(workspace().join("envoy/providers")).expect("recipes").flatten() {
+        let text = fs::read_to_string(file.path()).expect("text");
+        if file.path().extension().is_some_and(|ending| ending == "yaml")
+            && !text.contains("\npublic_rules: explicit\n")
+        {
+            problems.push(format!("{}: no public_rules: explicit", file.path().display()));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(plugins_seen >= 17 && managers_seen >= 7, "{plugins_seen} plugins, {managers_seen} managers");
+}

@@ -60,7 +60,7 @@ const DIFFERENCES: &[Difference] = &[
     differs("cnf", &["token_bound"], "jwt_authn ignores cnf; a token that is bound to a key is no bearer token (RFC 7800 section 3)"),
     // Where a token is
     differs("scheme", &[], "jwt_authn compares `Bearer ` with case; a scheme has none (RFC 9110 section 11.1)"),
-    differs("prefix", &["token_missing"], "jwt_authn looks for `Bearer ` anywhere in the field; the scheme stands at its start (RFC 9110 section 11.4)"),
+    differs("prefix", &["token_missing", "token_malformed"], "jwt_authn looks for `Bearer ` anywhere in the field; the scheme stands at its start (RFC 9110 section 11.4)"),
     differs("rest", &["token_malformed"], "jwt_authn ignores what stands behind a token and a blank; the whole credential is the token (RFC 6750 section 2.1)"),
     differs("several", &["token_multiple"], "jwt_authn takes the one that verifies, or verifies them all; two credentials in a request are refused (RFC 6750 section 2)"),
     differs("query", &["token_missing"], "jwt_authn looks into the query, too; there tokens end up in logs, so that it is off unless named (RFC 6750 section 5.3)"),

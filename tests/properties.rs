@@ -344,6 +344,7 @@ fn all_readings(path: &[u8]) -> BTreeSet<(usize, Vec<u8>)> {
         for (level, bytes) in &all {
             if *level == 0 {
                 more.insert((0, with_unreserved(bytes)));
+                more.insert((0, decoded_where(bytes, |byte| b"/\\".contains(&byte))));
             }
             if *level < 2 {
                 more.insert((level + 1, decoded_once(bytes)));

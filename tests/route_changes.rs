@@ -674,3 +674,106 @@ fn nothing_is_compared_where_no_rules_stand_on_routes_and_preflights_pass() {
     let preflight = preflight.header("access-control-request-method", "POST").header("x-beta", "1");
     assert_eq!(preflight.send(envoy.addr()).status, 200);
 }
+
+/// The filters of two policies, each for its own routes alone, as Envoy Gateway has them.
+fn policies(idp: &Idp, strict_scope: &str, more: &Value) -> Vec<Filter> {
+    let policy = |name: &str, rules: Value| {
+        let provider = with(
+            local_provider(idp),
+            json!({
+                "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
+                "from_headers": [{ "name": "Authorization", "value_prefix": "Bearer " }],
+                "from_params": ["access_token"],
+            }),
+        );
+        let id = format!("envoyextensionpolicy/shop/{name}/wasm/0");
+        let plugin = json!({
+            "name": "portcullis",
+            "vm_config": {
+                "vm_id": id,
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": { "local": { "filename": harness::envoy::portcullis_module() } },
+            },
+            "configuration": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": config(with(provider, more.clone()), rules).to_string(),
+            },
+        });
+        Filter::Raw(json!({
+            "name": format!("envoy.filters.http.wasm/{id}"),
+            "disabled": true,
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin },
+        }))
+    };
+    let open = json!([{ "match": { "path": "/public" }, "public": true }, { "match": { "prefix": "/" }, "requires": corp() }]);
+    let admin = json!([{
+        "match": { "prefix": "/" }, "requires": corp(), "authorize": { "scopes": { "all_of": [strict_scope] } },
+    }]);
+    vec![policy("lax", open), policy("strict", admin)]
+}
+
+fn of_policy(name: &str, rule: usize, mut matches: Value) -> Value {
+    matches["prefix"] = json!("/");
+    json!({
+        "name": format!("httproute/shop/{name}/rule/{rule}/match/0/shop_example"),
+        "match": matches,
+        "route": { "cluster": "upstream", "timeout": "10s" },
+        "response_headers_to_add": [{ "header": { "key": "x-served", "value": format!("{name}-{rule}") } }],
+        "typed_per_filter_config": { format!("envoy.filters.http.wasm/envoyextensionpolicy/shop/{name}/wasm/0"): {
+            "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {},
+        } },
+    })
+}
+
+#[test]
+fn nobody_gets_an_answer_of_a_route_whose_policy_was_not_asked() {
+    let (idp, upstream) = (common::idp(), Upstream::start());
+    let query = json!({ "query_parameters": [{ "name": "access_token", "present_match": true }] });
+    let start = |routes: Value, more: Value| {
+        let mut builder = Envoy::builder().upstream(&upstream).main(|listener| listener.routes(routes));
+        for filter in policies(&idp, "admin", &more) {
+            builder = builder.filter(filter);
+        }
+        builder.start().unwrap_or_else(|error| panic!("{error}"))
+    };
+    let routes =
+        |chosen_by: Value| json!([of_policy("lax", 0, chosen_by), of_policy("strict", 0, json!({}))]);
+    let good = idp.token(json!({ "sub": "alice", "scope": "reader" }));
+    let admin = idp.token(json!({ "sub": "root", "scope": "admin" }));
+    let refused = |what: &str, answer: &Response| assert_problem(what, answer, 403, "request_ambiguous");
+
+    let envoy = start(routes(equals("x-user", "evil")), json!({}));
+    let spoof = |path: &str| Request::get(path).header("x-user", "evil");
+    refused("nobody", &spoof("/public").send(envoy.addr()));
+    refused("nobody, HTTP/2", &spoof("/public").send_h2(envoy.addr()));
+    refused("somebody", &spoof("/x").bearer(&good).send(envoy.addr()));
+    assert_problem("no token", &spoof("/x").send(envoy.addr()), 401, "token_missing");
+    assert_problem("strict", &Request::get("/public").send(envoy.addr()), 401, "token_missing");
+    assert_eq!(
+        Request::get("/x").bearer(&admin).send(envoy.addr()).header("x-served").as_deref(),
+        Some("strict-0")
+    );
+
+    let envoy = start(routes(query), json!({}));
+    let answer = Request::get(format!("/x?access_token={good}")).send(envoy.addr());
+    refused("a parameter", &answer);
+    let envoy = start(routes(has("authorization")), json!({}));
+    refused("the Authorization field", &Request::get("/x").bearer(&good).send(envoy.addr()));
+    let envoy = start(routes(lacks("x-user")), json!({}));
+    refused("the header that is written", &Request::get("/x").bearer(&good).send(envoy.addr()));
+
+    // Routes of one owner have one policy, and whoever chooses routes by claims says so.
+    let own = json!([of_policy("lax", 0, has("authorization")), of_policy("lax", 1, json!({}))]);
+    let envoy = start(own, json!({}));
+    let answer = Request::get("/x").bearer(&good).send(envoy.addr());
+    assert_eq!((answer.status, answer.header("x-served").as_deref()), (200, Some("lax-1")));
+    let by_claim = json!([of_policy("strict", 0, equals("x-user", "alice")), of_policy("lax", 0, json!({}))]);
+    let envoy = start(by_claim.clone(), json!({ "clear_route_cache": true }));
+    let answer = Request::get("/x").bearer(&good).send(envoy.addr());
+    assert_eq!((answer.status, answer.header("x-served").as_deref()), (200, Some("strict-0")));
+    // What the client makes up is another thing.
+    let spoofed = json!([of_policy("lax", 0, equals("x-user", "evil")), of_policy("strict", 0, json!({}))]);
+    let envoy = start(spoofed, json!({ "clear_route_cache": true }));
+    refused("made up", &spoof("/x").bearer(&good).send(envoy.addr()));
+    common::assert_sound(&envoy);
+}

@@ -575,6 +575,9 @@ fn a_request_without_a_token_learns_what_to_bring() {
     let gateway = start();
     let addr = gateway.addr();
     let token = token(&gateway.idp).sign();
+    // Some server takes a tab for the blank: that is a token, and none that is well-formed.
+    let tab = Request::get("/orders/d").header("authorization", format!("Bearer\t{token}"));
+    assert_problem("a tab", &tab.send(addr), 401, "token_malformed");
     for (name, request, scope) in [
         ("no credentials", Request::get("/orders/a"), Some("orders:read")),
         (
@@ -585,11 +588,6 @@ fn a_request_without_a_token_learns_what_to_bring() {
         (
             "a scheme that begins alike",
             Request::get("/orders/c").header("authorization", format!("BearerX {token}")),
-            Some("orders:read"),
-        ),
-        (
-            "a tab",
-            Request::get("/orders/d").header("authorization", format!("Bearer\t{token}")),
             Some("orders:read"),
         ),
         ("the token alone", Request::get("/orders/e").header("authorization", &token), Some("orders:read")),

@@ -448,6 +448,7 @@ impl Gate {
     ) -> Outcome {
         let config = Rc::clone(&self.config);
         let mut allow = Allow { remove: self.reserved.among(request.fields()), ..Allow::default() };
+        allow.spoofed = !allow.remove.is_empty();
         allow.state.selection = config.filter_state;
         let view = config.rules.view(request);
         let met = match config.rules.find(&view) {

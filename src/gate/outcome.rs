@@ -37,6 +37,8 @@ pub struct Allow {
     pub identity: Vec<(Rc<Provider>, Rc<Verdict>)>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
+    /// Whether the client sent a field that only this filter may write.
+    pub spoofed: bool,
     /// What the route that serves is held to, when its answer comes.
     pub route: RouteCheck,
     /// What other filters and the access log may read.
@@ -59,6 +61,14 @@ impl fmt::Debug for Allow {
 }
 
 impl Allow {
+    /// Whether it changes any field.
+    pub fn changes_fields(&self) -> bool {
+        !self.remove.is_empty()
+            || self.cookie.is_some()
+            || self.target.is_some()
+            || self.added().next().is_some()
+    }
+
     /// The header fields to add. A header is written by the first token whose provider is configured to write it,
     /// whether or not that token has the claim: no other fills it in.
     pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -42,11 +42,30 @@ type Kept = Vec<(Box<[u8]>, Box<[u8]>)>;
 /// What has become of a request.
 enum Done {
     /// It may go on. The route of its answer is held to this.
-    Passed(RouteCheck),
+    Passed(Passed),
     /// It was answered.
     Answered,
     /// It waits, without these fields.
     Waiting(Kept),
+}
+
+/// What is known of a request that passed when its answer comes.
+#[derive(Clone)]
+struct Passed {
+    /// What the metadata of the route that serves is held to.
+    check: RouteCheck,
+    /// The owner that this route must have, where one is asked for.
+    owner: Option<String>,
+}
+
+/// The kind, namespace and name at the beginning of the names that Envoy Gateway gives to routes
+/// (`httproute/shop/orders/rule/0/match/0/shop_example`): policies are for these. The whole of another name.
+fn owner(route: Option<String>) -> String {
+    let mut name = route.unwrap_or_default();
+    if let Some((end, _)) = name.match_indices('/').nth(2) {
+        name.truncate(end);
+    }
+    name
 }
 
 /// Asks the gate of `plugin` about the request of the current context and does what it says. Whatever the host
@@ -72,6 +91,7 @@ fn handle(
         log::error!("the host gave no request headers or no time; the request is refused");
         return answer(&overloaded(), request.is_grpc());
     };
+    let per_route = plugin.is_some_and(|plugin| plugin.try_borrow().is_ok_and(|plugin| plugin.per_route));
     let outcome = match plugin.and_then(|plugin| plugin.try_borrow_mut().ok()).as_deref_mut() {
         Some(Plugin { gate: Some(gate), .. }) => judge(gate, &request, now),
         plugin => stream::no_gate(plugin.as_deref()),
@@ -83,13 +103,21 @@ fn handle(
             let _ = write_state(&state);
             answer(&denial, request.is_grpc())
         }
-        Outcome::Allow(allow) => match change(&allow) {
-            Ok(()) => Done::Passed(allow.route),
-            Err(status) => {
-                log::error!("the host refused to change the request ({status}); it is refused");
-                answer(&overloaded(), request.is_grpc())
-            }
-        },
+        Outcome::Allow(allow) => pass(allow, &request, per_route),
+    }
+}
+
+/// Changes a request that passes, or refuses it where the host does not let us.
+fn pass(allow: Allow, request: &Request<'_>, per_route: bool) -> Done {
+    // Each change makes Envoy choose a route anew, perhaps one whose policies were not asked.
+    let watched = per_route && allow.changes_fields() && (allow.spoofed || !allow.clear_route_cache);
+    let owner = watched.then(|| owner(request.surroundings().route_name()));
+    match change(&allow) {
+        Ok(()) => Done::Passed(Passed { check: allow.route, owner }),
+        Err(status) => {
+            log::error!("the host refused to change the request ({status}); it is refused");
+            answer(&overloaded(), request.is_grpc())
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! a filter that is then not there, they are served without it: there the filter accepts, and serves by the last good
 //! configuration of the same plugin in this VM, or refuses every request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -25,6 +25,11 @@ const VARIABLE: &str = "PORTCULLIS_REFUSED_CONFIGURATION";
 
 /// How the names of Envoy Gateway's VMs begin.
 const ENVOY_GATEWAY: &str = "envoyextensionpolicy/";
+
+/// Whether Envoy Gateway made this VM: each route turns on the policies that are for it, and others have others.
+pub(super) fn is_of_envoy_gateway() -> bool {
+    text(b"plugin_vm_id").starts_with(ENVOY_GATEWAY)
+}
 
 /// By the name of this VM and its environment; and what is wrong with the latter.
 pub(super) fn on_refusal() -> (OnRefusal, Option<Problem>) {
@@ -78,6 +83,17 @@ thread_local! {
     /// The text of each plugin's last good configuration. It outlives the plugin's root context: Envoy makes a new one
     /// for each configuration, in the same VM as long as the old one serves.
     static GOOD: RefCell<BTreeMap<PluginName, Rc<[u8]>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+thread_local! {
+    /// Whether the gauge was ever set in this VM: what was never refused has no metric.
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether there is anything to show of refused configurations.
+pub(super) fn is_shown(refused: bool) -> bool {
+    SHOWN.set(SHOWN.get() || refused);
+    SHOWN.get()
 }
 
 /// Keeps a configuration that serves.

@@ -25,6 +25,8 @@ pub(super) struct Plugin {
     pub(super) gate: Option<Gate>,
     /// Whether the configuration was refused: the gate, if there is one, is of the last good one.
     pub(super) refused: bool,
+    /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
+    pub(super) per_route: bool,
     period: Option<Duration>,
 }
 
@@ -297,9 +299,13 @@ impl Root {
         let mut plugin = self.plugin.borrow_mut();
         plugin.gate = gate;
         plugin.refused = refused;
+        plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tick_every(BUSY);
         drop(plugin);
-        self.meter.record(&[Metrics::version(), Metrics::configuration_refused(refused)]);
+        self.meter.record(&[Metrics::version()]);
+        if refused::is_shown(refused) {
+            self.meter.record(&[Metrics::configuration_refused(refused)]);
+        }
     }
 
     /// Does what is due.

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use super::abi::{self, Map};
 use super::root::Plugin;
 use super::surroundings::Current;
-use super::{Done, Kept, answer, clean_trailers, clock, handle, overloaded, write_state};
+use super::{Done, Kept, Passed, answer, clean_trailers, clock, handle, overloaded, owner, write_state};
 use crate::answer::Denial;
-use crate::gate::{Decision, Gate, Outcome, Refusal, RouteCheck, Served, State, StreamId};
-use crate::request::Request;
+use crate::gate::{Decision, Gate, Outcome, Refusal, Served, State, StreamId};
+use crate::request::{Request, Surroundings as _};
 
 /// What a root context shares with its requests, some of which may outlive it.
 pub(super) type Shared = Rc<RefCell<Plugin>>;
@@ -25,7 +25,7 @@ enum Phase {
     /// It was answered here.
     Answered,
     /// It passed. The route of its answer is held to this.
-    Passed(RouteCheck),
+    Passed(Passed),
 }
 
 struct Stream {
@@ -90,7 +90,7 @@ pub(super) fn woken(id: StreamId, done: Done) {
 impl From<Done> for Phase {
     fn from(done: Done) -> Self {
         match done {
-            Done::Passed(check) => Self::Passed(check),
+            Done::Passed(passed) => Self::Passed(passed),
             Done::Answered => Self::Answered,
             Done::Waiting(kept) => Self::Waiting(kept),
         }
@@ -151,14 +151,14 @@ fn refused(id: StreamId) {
 pub(super) fn answered(id: StreamId) -> bool {
     let passed = STREAMS.with_borrow(|streams| {
         let stream = streams.get(&id.0)?;
-        let Phase::Passed(check) = &stream.phase else { return None };
-        Some((Rc::clone(&stream.shared), check.clone()))
+        let Phase::Passed(passed) = &stream.phase else { return None };
+        Some((Rc::clone(&stream.shared), passed.clone()))
     });
     // What did not pass was answered here.
-    let Some((shared, check)) = passed else { return true };
+    let Some((shared, passed)) = passed else { return true };
     let current = Current::default();
     let served = match shared.try_borrow_mut().ok().as_mut().and_then(|plugin| plugin.gate.as_mut()) {
-        Some(gate) => match gate.served(&check, &current) {
+        Some(gate) => match served(gate, &passed, &current) {
             Served::AsJudged => return true,
             served => refusal(gate, served, &current),
         },
@@ -170,6 +170,14 @@ pub(super) fn answered(id: StreamId) -> bool {
     let _ = write_state(&state);
     answer(&denial, grpc);
     false
+}
+
+/// Whether the route that serves is one for which this request was judged.
+fn served(gate: &Gate, passed: &Passed, current: &Current) -> Served {
+    match &passed.owner {
+        Some(expected) if *expected != owner(current.route_name()) => Served::Otherwise,
+        _ => gate.served(&passed.check, current),
+    }
 }
 
 /// What an answer is replaced by whose route asks for something else than was judged; nothing under a rule that only

@@ -16,9 +16,31 @@ pub(crate) const SHORT: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Piece<'t>(&'t str);
 
-/// Looks over a text that must be one object and nothing else; `show` is given the name and the value of each of its
-/// members, in the order of the text. Whether it is one is known at the end only.
-pub fn look_over<'t>(text: &'t str, show: impl FnMut(Piece<'t>, Piece<'t>)) -> bool {
+/// Where in a text that is looked over a name or a value is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'t> {
+    text: &'t str,
+    start: usize,
+    end: usize,
+    escapes: bool,
+}
+
+impl<'t> Place<'t> {
+    /// What is there.
+    pub fn piece(self) -> Piece<'t> {
+        Piece(self.text.get(self.start..self.end).unwrap_or_default())
+    }
+
+    /// The bytes between the quotes of a string, where it is one without escapes.
+    pub(crate) fn plain(self) -> Option<&'t [u8]> {
+        let inner = self.start.saturating_add(1)..self.end.saturating_sub(1);
+        if self.escapes { None } else { self.text.as_bytes().get(inner) }
+    }
+}
+
+/// Looks over a text that must be one object and nothing else; `show` is told where the name and the value of each of
+/// its members are, in the order of the text. Whether it is one is known at the end only.
+pub fn look_over<'t>(text: &'t str, show: impl FnMut(Place<'t>, Place<'t>)) -> bool {
     let mut scanner = Scanner { text, at: 0 };
     let whole = || {
         scanner.blank();
@@ -115,9 +137,9 @@ impl<'t> Piece<'t> {
     pub fn member(self, name: &str) -> Option<Self> {
         let mut room = String::new();
         let mut found = None;
-        let show = |own: Piece<'t>, value| {
-            if found.is_none() && own.text_in(&mut room) == Some(name) {
-                found = Some(value);
+        let show = |own: Place<'t>, value: Place<'t>| {
+            if found.is_none() && own.piece().text_in(&mut room) == Some(name) {
+                found = Some(value.piece());
             }
         };
         Scanner { text: self.0, at: 0 }.members(show)?;
@@ -176,7 +198,10 @@ impl<'t> Scanner<'t> {
     }
 
     fn blank(&mut self) {
-        while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        while let Some(byte) = self.byte()
+            && byte <= b' '
+            && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        {
             self.step();
         }
     }
@@ -186,22 +211,23 @@ impl<'t> Scanner<'t> {
     }
 
     /// An object, each of whose members is shown.
-    fn members(&mut self, mut show: impl FnMut(Piece<'t>, Piece<'t>)) -> Option<()> {
+    fn members(&mut self, mut show: impl FnMut(Place<'t>, Place<'t>)) -> Option<()> {
         self.expect(b'{')?;
         self.blank();
         if self.take(b'}') {
             return Some(());
         }
         loop {
+            let text = self.text;
             let start = self.at;
-            self.string()?;
-            let name = self.since(start)?;
+            let escapes = self.string()?;
+            let name = Place { text, start, end: self.at, escapes };
             self.blank();
             self.expect(b':')?;
             self.blank();
             let start = self.at;
             self.value(MAX_DEPTH.saturating_sub(1))?;
-            show(name, self.since(start)?);
+            show(name, Place { text, start, end: self.at, escapes: true });
             self.blank();
             if !self.take(b',') {
                 return self.expect(b'}');
@@ -214,7 +240,7 @@ impl<'t> Scanner<'t> {
     fn value(&mut self, most: usize) -> Option<()> {
         match self.byte()? {
             b'{' | b'[' => self.nested(most),
-            b'"' => self.string(),
+            b'"' => self.string().map(drop),
             b'-' | b'0'..=b'9' => self.number(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -231,7 +257,7 @@ impl<'t> Scanner<'t> {
             let byte = *bytes.get(at)?;
             at = at.saturating_add(1);
             match byte {
-                b'"' => at = quoted(bytes, at)?,
+                b'"' => at = quoted(bytes, at)?.0,
                 b'[' | b'{' => {
                     depth = depth.saturating_add(1);
                     if depth > most {
@@ -280,21 +306,27 @@ impl<'t> Scanner<'t> {
         (self.at > start).then_some(())
     }
 
-    fn string(&mut self) -> Option<()> {
+    /// Whether it has escapes.
+    fn string(&mut self) -> Option<bool> {
         self.expect(b'"')?;
-        self.at = quoted(self.text.as_bytes(), self.at)?;
-        Some(())
+        let (end, escapes) = quoted(self.text.as_bytes(), self.at)?;
+        self.at = end;
+        Some(escapes)
     }
 }
 
-/// Where the string ends whose inside begins at a place.
-fn quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Where the string ends whose inside begins at a place, and whether it has escapes.
+fn quoted(bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
+    let mut escapes = false;
     loop {
         let byte = *bytes.get(at)?;
         at = at.saturating_add(1);
         match byte {
-            b'"' => return Some(at),
-            b'\\' => at = at.saturating_add(1),
+            b'"' => return Some((at, escapes)),
+            b'\\' => {
+                escapes = true;
+                at = at.saturating_add(1);
+            }
             _ => {}
         }
     }
@@ -358,6 +390,7 @@ mod tests {
         };
         let mut seen = Vec::new();
         let whole = look_over(text, |name, value| {
+            let (name, value) = (name.piece(), value.piece());
             let name = name.text().expect("a name").into_owned();
             let value =
                 parse(value.raw().as_bytes()).map_or_else(|_| "?".to_owned(), |json| json.to_string());
@@ -466,6 +499,7 @@ mod tests {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
             // To look into what is no JSON ends, and does no harm.
             let whole = look_over(text, |name, value| {
+                let (name, value) = (name.piece(), value.piece());
                 let mut room = [0; SHORT];
                 let _ = (
                     name.text(),
@@ -505,7 +539,7 @@ mod tests {
         let text =
             r#"{"l":[ "a" , "\u0062" ,1,[2],{"x":[3]},"" ],"o":{ "a":1, "\u0062" : {"c":"d"} },"e":[ ]}"#;
         let mut values = Vec::new();
-        assert!(look_over(text, |_, value| values.push(value)));
+        assert!(look_over(text, |_, value| values.push(value.piece())));
         let [list, object, empty] = values[..] else { panic!("{values:?}") };
         let raw: Vec<&str> = list.elements().expect("a list").map(Piece::raw).collect();
         assert_eq!(raw, ["\"a\"", "\"\\u0062\"", "1", "[2]", "{\"x\":[3]}", "\"\""]);

@@ -39,49 +39,87 @@ impl Decoding {
     }
 }
 
-/// All readings of the parameter of this name in the query of a request target. At least one; more only
-/// where the query is not plain or has the parameter more than once.
-pub fn readings<'r>(target: &'r [u8], name: &str) -> Vec<ParameterReading<'r>> {
+/// How long a query may be in which programs do not agree on names and values, in bytes: each condition reads
+/// it in eight ways.
+pub const MAX_QUERY: usize = 8192;
+
+/// How many readings of one parameter are looked at.
+pub const MAX_PARAMETER_READINGS: usize = 64;
+
+/// All readings of the parameter of this name in the query of a request target: each of its values, and none
+/// where a reader finds none. More than one only where the query is not plain or has the parameter more than
+/// once. None where there are more than are looked at.
+pub fn readings<'r>(target: &'r [u8], name: &str) -> Option<Vec<ParameterReading<'r>>> {
     let query =
         target.iter().position(|byte| *byte == b'?').and_then(|at| target.get(at..)?.strip_prefix(b"?"));
     let query = String::from_utf8_lossy(query.unwrap_or_default());
-    let mut found: Vec<ParameterReading<'r>> = Vec::new();
-    let mut add = |value: Option<Cow<'_, str>>, decoding| {
-        let known = found.iter().any(|own| own.value == value && own.decoding == decoding);
-        if !known {
-            let value = value.map(|value| Cow::Owned(value.into_owned()));
-            found.push(ParameterReading { value, decoding });
-        }
-    };
     let plain = query.bytes().all(is_plain);
+    if !plain && query.len() > MAX_QUERY {
+        return None;
+    }
     let separators: &[&[char]] = if plain { &[&['&']] } else { &[&['&'], &['&', ';']] };
-    let decodings: &[Decoding] = if plain && is_plain_name(name) {
-        &[Decoding::None]
-    } else {
-        &[Decoding::None, Decoding::Percent, Decoding::Form]
-    };
+    let readers: &[Reader] = if plain && is_plain_name(name) { &[Reader::Raw] } else { &Reader::ALL };
+    let mut found: Vec<ParameterReading<'r>> = Vec::new();
     for separators in separators {
-        for decoding in decodings {
-            for fold in [false, true] {
-                if fold && *decoding != Decoding::Form {
-                    continue;
+        for reader in readers {
+            let decoding = reader.decoding();
+            let wanted = decoding.apply(name);
+            let mut is_there = false;
+            for pair in query.split(*separators) {
+                let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let same = match reader {
+                    Reader::Folding => is_folded(own, name),
+                    Reader::Raw | Reader::Percent | Reader::Form => decoding.apply(own) == wanted,
+                };
+                if same {
+                    is_there = true;
+                    add(&mut found, Some(decoding.apply(value)), decoding)?;
                 }
-                let mut values = query.split(*separators).filter_map(|pair| {
-                    let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    let same =
-                        if fold { is_folded(own, name) } else { decoding.apply(own) == decoding.apply(name) };
-                    same.then(|| decoding.apply(value))
-                });
-                let first = values.next();
-                let last = values.next_back();
-                if last.is_some() {
-                    add(last, *decoding);
-                }
-                add(first, *decoding);
+            }
+            if !is_there {
+                add(&mut found, None, decoding)?;
             }
         }
     }
-    found
+    Some(found)
+}
+
+/// Adds a reading that is not known yet; none where there is no room for it.
+fn add(found: &mut Vec<ParameterReading<'_>>, value: Option<Cow<'_, str>>, decoding: Decoding) -> Option<()> {
+    if found.iter().any(|own| own.value == value && own.decoding == decoding) {
+        return Some(());
+    }
+    if found.len() >= MAX_PARAMETER_READINGS {
+        return None;
+    }
+    let value = value.map(|value| Cow::Owned(value.into_owned()));
+    found.push(ParameterReading { value, decoding });
+    Some(())
+}
+
+/// How a program finds a parameter by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reader {
+    /// To the letter
+    Raw,
+    /// Escapes decoded
+    Percent,
+    /// Escapes and `+` decoded
+    Form,
+    /// As the name of a variable
+    Folding,
+}
+
+impl Reader {
+    const ALL: [Self; 4] = [Self::Raw, Self::Percent, Self::Form, Self::Folding];
+
+    fn decoding(self) -> Decoding {
+        match self {
+            Self::Raw => Decoding::None,
+            Self::Percent => Decoding::Percent,
+            Self::Form | Self::Folding => Decoding::Form,
+        }
+    }
 }
 
 /// Whether nobody decodes a byte of a query or takes it for a separator, but for `&` and `=`.
@@ -106,6 +144,7 @@ mod tests {
     /// The values that some reading finds, and whether some reading finds none.
     fn values(target: &str, name: &str) -> Vec<String> {
         let mut values: Vec<_> = readings(target.as_bytes(), name)
+            .expect("few readings")
             .into_iter()
             .map(|reading| reading.value.map_or("none".to_owned(), |value| format!("={value}")))
             .collect();
@@ -161,5 +200,10 @@ mod tests {
         assert_eq!(values("/a?a%5Bb=1", "a_b"), ["=1", "none"]);
         assert_eq!(values("/a?a_b=1", "a_b"), ["=1"]);
         assert_eq!(values("/a?a.b=1", "a.b"), ["=1"]);
+        assert_eq!(values("/a?op&op=purge&op=", "op"), ["=", "=purge"]);
+        let many: String = (0..1000).map(|at| format!("&op={at}")).collect();
+        assert_eq!(readings(format!("/a?{many}").as_bytes(), "op"), None);
+        let same: String = (0..1000).map(|_| "&op=1").collect();
+        assert_eq!(values(&format!("/a?{same}"), "op"), ["=1"]);
     }
 }

@@ -369,6 +369,8 @@ fn compositions<'r>(path: String, steps: &[PathStep]) -> Option<Vec<PathReading<
 pub enum PathStep {
     /// Decode the escapes of unreserved characters (RFC 3986 section 6.2.2.2)
     DecodeUnreserved,
+    /// Decode escaped slashes and backslashes alone, as Envoy does under `UNESCAPE_AND_FORWARD`
+    DecodeSlashes,
     /// Decode all escapes
     DecodeAll,
     /// Cut the `;parameters` of each segment
@@ -385,8 +387,9 @@ pub enum PathStep {
 
 impl PathStep {
     /// Every step.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DecodeUnreserved,
+        Self::DecodeSlashes,
         Self::DecodeAll,
         Self::CutParameters,
         Self::ReplaceBackslashes,
@@ -399,6 +402,7 @@ impl PathStep {
     fn apply(self, reading: &PathReading<'_>) -> Option<(String, usize)> {
         match self {
             Self::DecodeUnreserved => decode_unreserved(reading),
+            Self::DecodeSlashes => decode_slashes(reading),
             Self::DecodeAll => decode_all(reading),
             Self::CutParameters => cut_parameters(reading),
             Self::ReplaceBackslashes => replace_backslashes(reading),
@@ -414,6 +418,13 @@ fn decode_unreserved(reading: &PathReading<'_>) -> Option<(String, usize)> {
         return None;
     }
     changed(reading, unreserved_decoded(&reading.text))
+}
+
+fn decode_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
+    if reading.decoded > 0 {
+        return None;
+    }
+    changed(reading, reading.text.replace("%2F", "/").replace("%5C", "\\"))
 }
 
 fn decode_all(reading: &PathReading<'_>) -> Option<(String, usize)> {

@@ -208,8 +208,8 @@ impl<'r> RequestView<'r> {
         readings
     }
 
-    /// What programs may take for the value of a query parameter.
-    pub fn parameter(&self, name: &str) -> Vec<ParameterReading<'r>> {
+    /// What programs may take for the value of a query parameter; none where that is too much to look at.
+    pub fn parameter(&self, name: &str) -> Option<Vec<ParameterReading<'r>>> {
         parameters::readings(self.request.target().unwrap_or_default(), name)
     }
 }

@@ -303,7 +303,8 @@ impl ValueMatch {
 
 impl QueryMatch {
     fn held(&self, view: &RequestView<'_>) -> Held {
-        Held::under(view.parameter(&self.name), |reading| self.reading_held(&reading, view))
+        let Some(readings) = view.parameter(&self.name) else { return Held::Depends };
+        Held::under(readings, |reading| self.reading_held(&reading, view))
     }
 
     fn reading_held(&self, reading: &ParameterReading<'_>, view: &RequestView<'_>) -> Held {

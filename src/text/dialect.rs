@@ -197,7 +197,8 @@ impl<'e> Reader<'e> {
     fn group(&mut self) -> Result<bool, String> {
         self.out.push('(');
         let Some(rest) = self.rest.strip_prefix('?') else { return Ok(false) };
-        if rest.starts_with("P<") || rest.starts_with('<') {
+        // A name; or what looks around, which the engine refuses.
+        if rest.starts_with("P<") || rest.starts_with(['<', '=', '!']) {
             return Ok(false);
         }
         self.rest = rest;

@@ -11,7 +11,7 @@ use super::claims::Registered;
 use super::reading::Outline;
 use super::{Claims, Header, Policy, header};
 use crate::crypto::Backend;
-use crate::json::{self, Json, Piece, Text};
+use crate::json::{self, Json, Place, Text};
 use crate::keys::Jwk;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -144,8 +144,11 @@ impl<'t> Unverified<'t> {
     pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
         let text = shared_text(jws.payload)?;
         let (mut outline, mut malformed) = (Outline::default(), false);
-        let show = |name: Piece<'_>, value: Piece<'_>| {
-            if let Some(name) = policy.wanted.named(name) {
+        let show = |name: Place<'_>, value: Place<'_>| {
+            if let Some(wanted) = policy.wanted.named(name) {
+                let (name, value) =
+                    (name.plain().and_then(|name| std::str::from_utf8(name).ok()), value.piece());
+                let name = Text::of(&text, name.unwrap_or(wanted));
                 malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_in_range();
             }
         };
@@ -223,7 +226,7 @@ thread_local! {
 const MOST_HEAD: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
 
 /// The largest room that is kept.
-const MOST_ROOM: usize = 16 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
 
 /// A part of a token that is text.
 fn shared_text(part: &str) -> Result<Arc<str>, Reason> {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::crypto::Algorithm;
-use crate::json::{self, Json, Piece, SHORT};
+use crate::json::{self, Json, Piece, Place, SHORT};
 use crate::reason::Reason;
 
 /// What a token's header says. `jwk`, `jku`, `x5u`, `x5c` and `x5t` are never looked at: a token does
@@ -33,10 +33,10 @@ struct Seen<'t> {
 const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
 
 impl<'t> Seen<'t> {
-    fn add(&mut self, name: &[u8], value: Piece<'t>) {
+    fn add(&mut self, name: &[u8], value: Place<'t>) {
         for (own, place) in NAMES.iter().zip(&mut self.members) {
             if own.as_bytes() == name {
-                self.twice |= place.replace(value).is_some();
+                self.twice |= place.replace(value.piece()).is_some();
             }
         }
     }
@@ -66,13 +66,16 @@ impl Header {
         }
         let text = std::str::from_utf8(text).map_err(|_| Reason::TokenMalformed)?;
         let mut header = Seen::default();
-        let show = |name: Piece<'_>, value| {
+        let whole = json::look_over(text, |name, value| match name.plain() {
+            Some(plain) => header.add(plain, value),
             // A longer one is none of ours.
-            if let Some(name) = name.short(&mut [0; SHORT]) {
-                header.add(name, value);
+            None => {
+                if let Some(decoded) = name.piece().short(&mut [0; SHORT]) {
+                    header.add(decoded, value);
+                }
             }
-        };
-        if !json::look_over(text, show) || header.twice {
+        });
+        if !whole || header.twice {
             return Err(Reason::TokenMalformed);
         }
         let contains = |name| header.get(name).is_some();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::reading::{ClaimSet, ClaimValue, Outline};
 use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
 use crate::crypto::AlgorithmSet;
-use crate::json::{Json, Piece, SHORT};
+use crate::json::{Json, Place, SHORT};
 use crate::reason::Reason;
 use crate::text::TextMatch;
 use crate::time::Timestamp;
@@ -71,20 +71,21 @@ impl Wanted {
     }
 
     /// The one of them that a member's name is.
-    pub(super) fn named<'w>(&'w self, name: Piece<'_>) -> Option<&'w str> {
-        if !name.has_escapes() {
-            // Between the quotes.
-            return self.find(name.raw().as_bytes().get(1..)?.strip_suffix(b"\"")?);
+    pub(super) fn named<'w>(&'w self, name: Place<'_>) -> Option<&'w str> {
+        if let Some(plain) = name.plain() {
+            return self.find(plain);
         }
         let mut room = [0; SHORT];
-        if let Some(short) = name.short(&mut room) {
+        if let Some(short) = name.piece().short(&mut room) {
             return self.find(short);
         }
-        self.find(name.text()?.as_bytes())
+        self.find(name.piece().text()?.as_bytes())
     }
 
     fn find(&self, name: &[u8]) -> Option<&str> {
-        if let Some(registered) = registered(name) {
+        if name.len() == 3
+            && let Some(registered) = registered(name)
+        {
             return Some(registered);
         }
         if self.lengths & length_bit(name) == 0 {

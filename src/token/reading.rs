@@ -91,7 +91,12 @@ impl<'v> ClaimValue<'v> for Piece<'v> {
     }
 
     fn number(self) -> Option<Number> {
-        if !self.raw().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        let raw = self.raw().as_bytes();
+        // Nearly all: a whole number that is no question.
+        if raw.len() < 16 && raw.iter().all(u8::is_ascii_digit) {
+            return self.raw().parse().ok().map(Number::Unsigned);
+        }
+        if !raw.first().is_some_and(|first| *first == b'-' || first.is_ascii_digit()) {
             return None;
         }
         match parse(self.raw().as_bytes()) {
@@ -111,13 +116,13 @@ impl<'v> ClaimValue<'v> for Piece<'v> {
 /// What a first look at a token showed of its claims: those that its provider's policy asks for, as they were written.
 /// How many there can be is the configuration's to say.
 #[derive(Clone, Debug, Default)]
-pub struct Outline(Vec<(String, Text)>);
+pub struct Outline(Vec<(Text, Text)>);
 
 impl Outline {
     /// Adds a claim. False where one of that name is there.
-    pub(super) fn add(&mut self, name: &str, value: Text) -> bool {
-        let new = self.claim(name).is_none();
-        self.0.push((name.to_owned(), value));
+    pub(super) fn add(&mut self, name: Text, value: Text) -> bool {
+        let new = self.claim(&name).is_none();
+        self.0.push((name, value));
         new
     }
 }
@@ -126,7 +131,7 @@ impl ClaimSet for Outline {
     type Value<'v> = Piece<'v>;
 
     fn claim(&self, name: &str) -> Option<Piece<'_>> {
-        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
+        let (_, value) = self.0.iter().find(|(own, _)| *own == *name)?;
         Some(Piece::again(value.as_str()))
     }
 }
