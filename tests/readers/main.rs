@@ -17,5 +17,6 @@ mod common;
 mod everyday;
 mod hosts;
 mod model;
+mod php;
 mod property;
 mod servers;

@@ -70,7 +70,8 @@ impl Machine {
             .collect()
     }
 
-    fn rule(&self, set: &RuleSet, head: &Head, passed: &Passed) -> Option<Found> {
+    /// What is wrong with the rule under which a request passed, if anything is.
+    pub fn rule(&self, set: &RuleSet, head: &Head, passed: &Passed) -> Option<Found> {
         let subject = passed.subject.as_deref();
         let token = self.tokens.iter().find(|token| Some(token.subject) == subject);
         let paths = self.paths(set, &head.target, passed.rule);

@@ -4,6 +4,7 @@
 //! that is asked. The fuzzer includes this folder, so it needs nothing but the filter and `serde_json`.
 #![allow(dead_code, reason = "the test and the fuzzer each use a part of it")]
 
+pub mod blunted;
 pub mod choices;
 pub mod gate;
 pub mod grammar;

@@ -120,10 +120,12 @@ pub fn is_plain(path: &str) -> bool {
 impl PathReader {
     /// The path that this reader takes a target for; none where it takes it for no path.
     pub fn read(&self, target: &str) -> Option<Vec<u8>> {
+        // The case of an escape's digits does not count.
+        let target = upper_hex(target.as_bytes());
         if self.steps.is_empty() {
-            return target.split('?').next().map(|path| path.as_bytes().to_vec());
+            return Some(before(&target, b"?"));
         }
-        let path = match target.as_bytes() {
+        let path = match &target[..] {
             path @ [b'/', ..] => path,
             absolute => of_absolute(absolute)?,
         };

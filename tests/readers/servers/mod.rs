@@ -18,6 +18,14 @@ use crate::property::{number, seed_of};
 use kinds::Kind;
 use stage::{GUARDED, Guarded, PUBLIC, STAGE, Stage};
 
+/// Whether PHP can be started here.
+///
+/// # Errors
+/// What is missing.
+pub fn is_php_here() -> Result<(), String> {
+    Kind::Php.is_installed()
+}
+
 /// How many requests a server gets by itself, to see that the corpus says anything to it.
 const ALONE: usize = 300;
 
