@@ -321,7 +321,10 @@ impl Poll {
         let read = Document::parse(&body, self.polled.issuer.as_deref(), MAX_ENTRIES);
         match read.map_err(|error| FetchError::List(error.to_string()))? {
             Document::List(draft) => {
-                let list = Rc::new(draft.finish(PAGE, now));
+                // Whatever has ended stays in: the clock may be ahead now and be set back later, and an
+                // unchanged document is not read again. Whether an entry has ended is asked of the clock
+                // with each token.
+                let list = Rc::new(draft.finish(PAGE, Timestamp::default()));
                 copy.body = list.index().encode();
                 Ok(Step::Hold(Held { list, copy, document: Some(document) }))
             }

@@ -108,6 +108,8 @@ const SHORTEST_TTL: Duration = Duration::from_secs(5);
 /// The longest pause between two tries that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+const OLDER: &str = "its \"iat\" is before that of the list at hand";
+
 /// Why there is no list for a reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoList {
@@ -191,6 +193,11 @@ impl Statuses {
         let stale = held.copy.fetched_at.plus(source.max_staleness);
         let until = held.list.expires.map_or(stale, |expires| stale.min(expires));
         (now < until).then_some((&held.list, until))
+    }
+
+    /// The status at a place of the list at hand, however old that is.
+    pub fn last_known(&self, id: StatusId, at: u64) -> Option<u8> {
+        self.lists.get(&id)?.held.as_ref()?.list.bits.get(at)
     }
 
     /// The source of a list.
@@ -332,6 +339,9 @@ impl Entry {
                     Copy { generation, fetched_at: now, max_age: None, etag, last_modified: None, body };
                 let list = verify(self.provider, &self.uri, &copy.body, source.max_list_bytes)
                     .map_err(|error| FetchError::List(error.to_string()))?;
+                if self.is_older(&list) {
+                    return Err(FetchError::List(OLDER.to_owned()));
+                }
                 Ok(Held { list: Rc::new(list), copy })
             }
             (304, Some(held)) if held.copy.etag.is_some() => {
@@ -340,6 +350,12 @@ impl Entry {
             }
             (status, _) => Err(FetchError::Status(status)),
         }
+    }
+
+    /// Whether a list was issued before the one at hand: it would undo what was withdrawn since. Of two
+    /// of the same `iat` the one that comes later counts, for a list may be signed anew within a second.
+    fn is_older(&self, list: &StatusList) -> bool {
+        self.held.as_ref().is_some_and(|held| list.issued < held.list.issued)
     }
 
     fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
@@ -375,6 +391,11 @@ impl Entry {
         // Checked here as in the instance that fetched it: what is shared is not believed, nor is
         // anything from the future.
         match verify(self.provider, &self.uri, &copy.body, source.max_list_bytes) {
+            Ok(list) if self.is_older(&list) => {
+                self.seen = generation;
+                let text = format!("a shared status list is not used: {OLDER}");
+                news.push(News::Log(log::Level::Warn, text));
+            }
             Ok(list) => {
                 self.seen = generation;
                 let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
