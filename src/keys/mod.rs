@@ -2,6 +2,7 @@
 
 mod discovery;
 mod jwk;
+mod kids;
 mod pem;
 mod remote;
 mod set;

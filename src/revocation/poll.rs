@@ -361,7 +361,7 @@ impl Poll {
     /// The next try comes after 1 s, 2 s, 4 s … up to the interval, give or take a fifth.
     fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
         self.work = None;
-        let pause = self.turn.fail(store, self.polled.interval, now);
+        let pause = self.turn.fail(store, self.polled.interval, None, now);
         let kept = match self.fresh_until() {
             Some(until) if now < until => "the list at hand stays in use",
             _ => "there is no list that can be trusted",
@@ -391,8 +391,9 @@ impl Poll {
     /// hand serves.
     fn take_over(&mut self, store: &dyn Store, now: Timestamp, news: &mut Vec<News>) {
         let generation = self.turn.generation();
-        let own = self.held.as_ref().map_or(0, |held| held.copy.generation);
-        if self.turn.lease().is_some() || [0, own, self.unreadable].contains(&generation) {
+        // Only what is newer: an earlier value can be put there again by whoever read it once.
+        let is_news = self.turn.has_news() && generation != self.unreadable;
+        if self.turn.lease().is_some() || !is_news {
             self.taking = None;
             return;
         }
@@ -434,6 +435,7 @@ impl Poll {
             }
         }
         self.unreadable = 0;
+        self.turn.took(generation);
         let list = Rc::new(List::new(taking.pages));
         self.hold(Held { list, copy: taking.copy, document: None }, log::Level::Debug, now, news);
         news.push(News::Ended);

@@ -359,7 +359,7 @@ impl Entry {
     }
 
     fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
-        let pause = self.turn.fail(store, LONGEST_PAUSE, now);
+        let pause = self.turn.fail(store, LONGEST_PAUSE, None, now);
         let text = format!("fetching failed: {error}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
         news.push(News::Tried(Err(())));
@@ -384,7 +384,7 @@ impl Entry {
         news: &mut Vec<News>,
     ) {
         let generation = self.turn.generation();
-        if self.turn.lease().is_some() || generation == 0 || generation == self.seen {
+        if self.turn.lease().is_some() || !self.turn.has_news() || generation == self.seen {
             return;
         }
         let Some(copy) = self.turn.copy(store) else { return };
@@ -398,6 +398,7 @@ impl Entry {
             }
             Ok(list) => {
                 self.seen = generation;
+                self.turn.took(generation);
                 let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
                 self.hold(Held { list: Rc::new(list), copy }, news);
                 news.push(News::Ended);
