@@ -179,7 +179,7 @@ fn each_kind_of_entry_and_cut_off_acts_on_both_workers_in_time_and_on_no_other_t
 }
 
 /// What an entry lasts past its `until`: the default of `clock_skew_seconds`.
-const SKEW: u64 = 60;
+const SKEW: i64 = 60;
 
 #[test]
 fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::shared::{KIDS_SCHEMA, Shelf};
+use super::shared::{NOTES_SCHEMA, Shelf};
 use super::store::{Stamp, Store};
 use crate::time::Timestamp;
 
@@ -145,7 +145,7 @@ impl Kids {
             return;
         }
         self.exchanged = now;
-        let shared = shelf.kids(store);
+        let shared = shelf.notes(store);
         let stamp = shared.as_ref().map(|(_, stamp)| *stamp);
         if stamp != self.stamp
             && let Some((bytes, _)) = &shared
@@ -157,14 +157,14 @@ impl Kids {
             self.stamp = stamp;
         }
         // Where somebody else was faster, the next time does it.
-        if self.is_ahead && shelf.replace_kids(store, self.encode(), stamp).is_ok() {
+        if self.is_ahead && shelf.replace_notes(store, self.encode(), stamp).is_ok() {
             self.is_ahead = false;
-            self.stamp = shelf.kids(store).map(|(_, stamp)| stamp);
+            self.stamp = shelf.notes(store).map(|(_, stamp)| stamp);
         }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![KIDS_SCHEMA];
+        let mut bytes = vec![NOTES_SCHEMA];
         bytes.extend(u32::try_from(self.retired.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend(self.retired.iter().flat_map(|name| name.0));
         for missing in &self.missing {
@@ -177,7 +177,7 @@ impl Kids {
 
     /// Takes in a shared value; whether there is something that it lacks. None: it is not of the form.
     fn take_in(&mut self, bytes: &[u8], now: Timestamp) -> Option<bool> {
-        let (count, rest) = bytes.strip_prefix(&[KIDS_SCHEMA])?.split_first_chunk::<4>()?;
+        let (count, rest) = bytes.strip_prefix(&[NOTES_SCHEMA])?.split_first_chunk::<4>()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
         let (retired, missing) = rest.split_at_checked(count.checked_mul(NAME)?)?;
         let (missing, rest) = missing.as_chunks::<ENTRY>();

@@ -2,8 +2,8 @@
 //! the next try may be.
 //!
 //! Three values a source. The small one, [`State`], changes hands by compare-and-swap and is looked at
-//! on every tick; the large one, [`Copy`], holds the answer itself; the third says which key ids were
-//! looked for. All are sealed: with a secret where the operator gave one, since every plugin of the
+//! on every tick; the large one, [`Copy`], holds the answer itself; the third says what else the
+//! instances note: which key ids were looked for. All are sealed: with a secret where the operator gave one, since every plugin of the
 //! proxy can write there; else with a constant, which only finds damage. The seal covers the source, the
 //! kind of value, the schema version and the generation. It does not keep a plugin from putting an
 //! earlier value there again: whoever reads takes only what is newer than what it had.
@@ -16,8 +16,8 @@ use crate::time::Timestamp;
 
 /// Bumped whenever the layout or meaning of a shared value changes.
 const SCHEMA: u8 = 2;
-/// The first byte of what is shared of key ids.
-pub(super) const KIDS_SCHEMA: u8 = SCHEMA;
+/// The first byte of notes.
+pub(super) const NOTES_SCHEMA: u8 = SCHEMA;
 const MAC_SIZE: usize = 32;
 
 /// Who fetches and when.
@@ -71,14 +71,14 @@ pub(super) struct Shelf {
     label: String,
     state: String,
     copy: String,
-    kids: String,
+    notes: String,
     secret: Vec<u8>,
 }
 
 /// What a value is: the seal covers this, so that one cannot be put in another's place.
 const STATE: &str = ".state";
 const COPY: &str = ".keys";
-const KIDS: &str = ".kids";
+const NOTES: &str = ".notes";
 
 impl Shelf {
     /// The shelf of a source: `identity` is everything that makes its answers what they are, so that
@@ -105,7 +105,7 @@ impl Shelf {
             label,
             state: format!("{place}{STATE}"),
             copy: format!("{place}{COPY}"),
-            kids: format!("{place}{KIDS}"),
+            notes: format!("{place}{NOTES}"),
             secret: secret.unwrap_or("portcullis").as_bytes().to_vec(),
         }
     }
@@ -142,19 +142,19 @@ impl Shelf {
         store.put(&self.copy, &self.seal(COPY, copy.encode()))
     }
 
-    /// What is shared of key ids, where it is whole, and the stamp by which to replace it.
-    pub(super) fn kids(&self, store: &dyn Store) -> Option<(Option<Vec<u8>>, Stamp)> {
-        let (bytes, stamp) = store.get(&self.kids)?;
-        Some((self.open(KIDS, &bytes).map(<[u8]>::to_vec), stamp))
+    /// What is noted beside, where it is whole, and the stamp by which to replace it.
+    pub(super) fn notes(&self, store: &dyn Store) -> Option<(Option<Vec<u8>>, Stamp)> {
+        let (bytes, stamp) = store.get(&self.notes)?;
+        Some((self.open(NOTES, &bytes).map(<[u8]>::to_vec), stamp))
     }
 
-    pub(super) fn replace_kids(
+    pub(super) fn replace_notes(
         &self,
         store: &dyn Store,
         bytes: Vec<u8>,
         stamp: Option<Stamp>,
     ) -> Result<(), Conflict> {
-        store.replace(&self.kids, &self.seal(KIDS, bytes), stamp)
+        store.replace(&self.notes, &self.seal(NOTES, bytes), stamp)
     }
 
     /// Empties what there is: a name cannot be taken back.

@@ -402,9 +402,11 @@ impl Source {
         news: &mut Vec<News>,
     ) {
         self.asks = None;
-        self.turn.succeed(store, &copy);
         self.hold(copy, set, now, log::Level::Info, news);
         self.kids.exchange(self.turn.shelf(), store, true, now);
+        if let Some(held) = &self.keys {
+            self.turn.succeed(store, &held.copy);
+        }
         news.push(News::Tried(Ok(())));
         news.push(News::Ended);
     }

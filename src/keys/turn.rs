@@ -91,7 +91,8 @@ impl Turn {
     /// before the last answer that is known says nothing.
     pub(super) fn sane(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
         if state.generation < self.newest {
-            return State::default();
+            // With the number that is known, so that what comes of the next fetch is heeded.
+            return State { generation: self.newest, ..State::default() };
         }
         State {
             lease_until: within(state.lease_until, patience.saturating_add(GRACE), now),
@@ -120,11 +121,6 @@ impl Turn {
     /// Where the source's values are.
     pub(super) fn shelf(&self) -> &Shelf {
         &self.shelf
-    }
-
-    /// Empties what is shared of the source.
-    pub(crate) fn clear(&self, store: &dyn Store) {
-        self.shelf.clear(store);
     }
 
     /// The next of this instance's own random numbers, between two bounds.

@@ -289,3 +289,81 @@ fn a_name_of_another_type_than_text_refuses_the_token_where_revocation_is_config
     assert_eq!(forms, 90);
     assert_ne!(Key::new(Kind::Client, ISSUER, "7").0, Key::new(Kind::Session, ISSUER, "7").0);
 }
+
+/// A list of this number, and a token whose status is in it.
+fn numbered(fleet: &mut Fleet, number: usize, bits: u8) -> String {
+    let uri = format!("https://status.example/lists/n{number}");
+    let claims = list_claims(1, &[bits], json!({ "sub": uri }));
+    let body = signed("statuslist+jwt", &crate::fleet::key(), claims);
+    fleet.serve(&format!("/lists/n{number}"), Served::Well(body.into_bytes()));
+    token(json!({ "status": { "status_list": { "idx": 1, "uri": uri } } }))
+}
+
+/// The names in the shared store, and how many bytes their values have.
+fn shared(fleet: &Fleet) -> (usize, usize) {
+    use portcullis::keys::Store;
+    let names = fleet.store.names();
+    let size = |name: &String| fleet.store.get(name).map_or(0, |(value, _)| value.len());
+    (names.len(), names.iter().filter(|name| !name.ends_with(".notes")).map(size).sum())
+}
+
+#[test]
+fn forgotten_status_lists_leave_nothing_in_the_shared_store_but_a_fixed_number_of_empty_places() {
+    for workers in [1, 3] {
+        let more = json!({ "max_lists": 4, "max_staleness": "60s" });
+        let mut fleet = Fleet::start(workers, &config(sources(more)));
+        let mut most = 0;
+        for number in 0..60 {
+            let token = numbered(&mut fleet, number, if number % 2 == 0 { 0 } else { 0b10 });
+            for worker in 0..workers {
+                fleet.on(worker, "/", &token);
+            }
+            fleet.seconds(3);
+            let expected = if number % 2 == 0 { "allow" } else { "revoked" };
+            assert_eq!(fleet.show(&token), expected, "list {number}: {:?}", fleet.log.last());
+            let fetched = fleet.asked.iter().filter(|path| **path == format!("/lists/n{number}")).count();
+            assert_eq!(fetched, 1, "one fetch for the proxy");
+            most = most.max(shared(&fleet).0);
+            fleet.seconds(40);
+        }
+        assert!(most <= 2 * 8 + 1, "{most} names");
+        let (_, before) = shared(&fleet);
+        assert!(before > 0);
+        fleet.seconds(800);
+        assert_eq!(shared(&fleet).1, 0, "{workers} workers: the values of forgotten lists are empty");
+        // And the places serve again.
+        let token = numbered(&mut fleet, 1000, 0b10);
+        fleet.on(0, "/", &token);
+        fleet.seconds(3);
+        assert_eq!(judged(&mut fleet, &token), "revoked");
+        assert!(shared(&fleet).0 <= 2 * 8 + 1);
+    }
+}
+
+#[test]
+fn a_list_whose_place_went_to_another_finds_a_new_one_and_says_the_same() {
+    let mut fleet = Fleet::start(2, &config(sources(json!({ "max_lists": 1, "max_staleness": "60s" }))));
+    let first = numbered(&mut fleet, 0, 0b10);
+    for number in 1..30 {
+        let other = numbered(&mut fleet, number, 0);
+        for token in [&first, &other] {
+            fleet.seconds(61);
+            judged(&mut fleet, token);
+            fleet.on(1, "/", token);
+            fleet.seconds(3);
+            let expected = if token == &first { "revoked" } else { "allow" };
+            assert_eq!(fleet.show(token), expected, "{number}");
+        }
+    }
+    assert!(shared(&fleet).0 <= 2 * 2 + 1);
+}
+
+#[test]
+fn more_lists_than_there_is_room_for_are_refused_and_no_wrong_list_is_asked() {
+    let mut fleet = Fleet::start(1, &config(sources(json!({ "max_lists": 2 }))));
+    let tokens: Vec<String> =
+        (0..6).map(|number| numbered(&mut fleet, number, (number as u8 % 2) << 1)).collect();
+    let said: Vec<&str> = tokens.iter().map(|token| judged(&mut fleet, token)).collect();
+    let denied = "revocation_unavailable";
+    assert_eq!(said, ["allow", "revoked", denied, denied, denied, denied]);
+}
