@@ -54,10 +54,10 @@ impl StatusSource {
         Some(Endpoint { scheme, authority, path, cluster: self.cluster.clone(), timeout: self.timeout })
     }
 
-    /// The places of its lists: twice as many as there may be, for a list that is not used any more keeps its
-    /// own for a while.
+    /// The places of its lists: more than there may be lists at once, for one that has made room for another
+    /// keeps its own for a while.
     fn slots(&self, secret: Option<&str>) -> Slots {
-        let count = self.max_lists.saturating_mul(2);
+        let count = self.max_lists.saturating_mul(4);
         let identity = format!("status lists\n{}\n{}\n{count}", self.uri_prefix, self.cluster);
         Slots::new(identity.as_bytes(), count, secret)
     }
