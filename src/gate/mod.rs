@@ -382,7 +382,7 @@ impl Gate {
         // A list under a new key is a reason to look for the key, like a token.
         for (id, kid) in missing_kids.into_inner() {
             if let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
-                source.unknown_kid(&kid, now);
+                source.unknown_kid(&*self.store, &kid, true, now);
             }
         }
     }
@@ -639,7 +639,8 @@ impl Gate {
     /// In how many seconds a request without keys may be tried again.
     fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
         let source = self.sources.get(id.0)?.as_ref()?;
-        Some(source.next_fetch_in(now).as_secs())
+        let wait = source.retry_in(now);
+        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
     }
 
     /// Refuses a request; under a rule that only reports, says so and lets it pass as it came, but for

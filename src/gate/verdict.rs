@@ -25,7 +25,7 @@ pub struct Verdict {
     /// What the rules that look at the token alone decided. Few rules see one token.
     outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
     /// The names under which it can be withdrawn.
-    identity: OnceCell<Identity>,
+    identity: OnceCell<Result<Identity, Reason>>,
     /// Where its status stands.
     reference: OnceCell<Result<Option<Reference>, Reason>>,
     checked: Cell<Option<Checked>>,
@@ -128,9 +128,9 @@ impl Verdict {
         }
     }
 
-    /// The names under which it can be withdrawn.
-    pub(super) fn identity(&self) -> &Identity {
-        self.identity.get_or_init(|| Identity::new(self.claims()))
+    /// The names under which it can be withdrawn, unless one of them cannot be read.
+    pub(super) fn identity(&self) -> &Result<Identity, Reason> {
+        self.identity.get_or_init(|| Identity::read(self.claims()))
     }
 
     /// Where its status stands, if it has one.

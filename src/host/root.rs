@@ -234,6 +234,7 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchEr
         cache_control: text("cache-control"),
         etag: text("etag"),
         last_modified: text("last-modified"),
+        retry_after: text("retry-after"),
         body,
     })
 }
