@@ -307,7 +307,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
             vec![text::MAX_MATCHED_IN_ALL, text::MATCHED_EACH],
         ),
         (
-            "a query with escapes, `;`, `+`, `.` or brackets, where a rule asks for a parameter; readings of one parameter",
+            "a query with escapes, semicolons, plus signs, dots or brackets, where a rule asks for a parameter; readings of one parameter",
             vec![request::MAX_QUERY, request::MAX_PARAMETER_READINGS],
         ),
         ("a regular expression", vec![text::MAX_REGEX]),

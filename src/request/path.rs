@@ -127,9 +127,12 @@ impl<'r> PathReadings<'r> {
         let Some(mut readings) = compositions(text.clone(), steps) else {
             return Self::one(PathKind::Excessive, sent, Cow::Owned(text));
         };
-        // What only a later step brings to light, such as the `//` in `/%3B/a`.
+        // What only a later step brings to light, such as the `//` in `/a/%3B/b`. At its start it would begin an
+        // authority.
         let hidden = readings.iter().any(|reading| segments(&reading.text).is_err());
         let kind = if hidden { kind.max(PathKind::Suspicious) } else { kind };
+        let is_relative = readings.iter().any(|reading| reading.text.starts_with("//"));
+        let kind = if is_relative { kind.max(PathKind::Unreadable) } else { kind };
         let others = readings.split_off(1);
         Self { others, ..Self::one(kind, sent, Cow::Owned(text)) }
     }
