@@ -100,22 +100,24 @@ fn the_search_makes_what_it_says() {
     }
 }
 
-/// Good requests to the same worker wait at most half as long again while four connections send the dearest unsigned
-/// tokens as they do while these send malformed tokens of the same length. The machine has other things to do, so one
-/// quiet round of a few is enough; `make bench-flood` has the median of many.
+/// What the requests of one client cost a worker is what all others on it wait for: the dearest unsigned token costs
+/// Envoy at most half as much again as a malformed one of its length, by processor time. And good requests are served
+/// beside four connections that send it; `make bench-flood` has the median of their times.
 #[test]
 fn four_connections_with_dear_tokens_hold_up_nobody() {
     let (envoy, good) = beside::start();
     for genes in beside::dear(40) {
         let [dear, malformed] = beside::pair(&genes);
         let mut ratios = Vec::new();
-        let quiet = (0..8).any(|_| {
-            let median = |bad| beside::median(envoy.addr(), &good, bad, 200).as_secs_f64();
-            let (calm, busy) = (median(&malformed), median(&dear));
-            ratios.push(busy / calm);
-            busy / calm <= 1.5
+        let cheap = (0..4).any(|_| {
+            let time = |bad| beside::processor_time(&envoy, bad, 500).as_secs_f64();
+            let ratio = time(&dear) / time(&malformed);
+            ratios.push(ratio);
+            ratio <= 1.5
         });
-        assert!(quiet, "{}: {ratios:.2?} times as long", genes.words());
+        println!("{}: {ratios:.2?} times a malformed token's processor time", genes.words());
+        assert!(cheap, "{}: {ratios:.2?} times a malformed token's processor time", genes.words());
+        beside::median(envoy.addr(), &good, &dear, 50);
     }
 }
 
@@ -297,8 +299,8 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("nesting in its header and its claims", vec![portcullis::json::MAX_DEPTH]),
         ("a text on which a regular expression is run", vec![text::MAX_MATCHED]),
         (
-            "readings of a path that is not read in one way",
-            vec![request::MAX_READINGS, request::MAX_READINGS_BYTES],
+            "a path that is not read in one way; its readings",
+            vec![request::MAX_READ_PATH, request::MAX_READINGS, request::MAX_READINGS_BYTES],
         ),
         (
             "all texts on which expressions are run for one request, counted once for each expression",

@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Gateway, SOON, assert_problem, config, corp, provider, with};
 use harness::idp::b64;
@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 
 /// Two workers, one ES256 key, and this cooldown for unknown kids.
 fn gateway(cooldown: &str) -> Gateway {
+    gateway_of(2, cooldown)
+}
+
+fn gateway_of(workers: u32, cooldown: &str) -> Gateway {
     let idp = Idp::builder().audience(common::AUDIENCE).algs([Alg::ES256]).start().expect("a provider");
     let upstream = Upstream::start();
     let remote = json!({
@@ -25,7 +29,7 @@ fn gateway(cooldown: &str) -> Gateway {
     let envoy = Envoy::builder()
         .upstream(&upstream)
         .idp("idp", &idp)
-        .concurrency(2)
+        .concurrency(workers)
         .main(harness::Listener::without_access_log)
         .log_level("info", "")
         .filter(Wasm::portcullis(config))
@@ -169,7 +173,7 @@ fn under_a_flood_of_made_up_kids_a_new_key_is_known_with_the_next_fetch_that_is_
                 let mut connection = Connection::open(addr).expect("a connection");
                 for number in (client..).step_by(4).take_while(|_| !stop.load(Ordering::Acquire)) {
                     let response = connection.send(&Request::get("/").bearer(&made_up(idp, number)));
-                    assert_problem("a made-up kid", &response, 401, "token_rejected");
+                    common::assert_missing_kid("a made-up kid", &response);
                 }
             });
         }
@@ -189,4 +193,114 @@ fn under_a_flood_of_made_up_kids_a_new_key_is_known_with_the_next_fetch_that_is_
         stop.store(true, Ordering::Release);
     });
     gateway.assert_sound();
+}
+
+/// Sends this without a break for a client whose token is of a new key, as a client does that heeds `Retry-After`: it is
+/// never refused, and passes within 8 seconds.
+fn passes_soon(what: &str, gateway: &Gateway, token: &str) {
+    let began = Instant::now();
+    loop {
+        let response = Request::get("/new").bearer(token).send(gateway.addr());
+        if response.status == 200 {
+            break;
+        }
+        assert_problem(what, &response, 503, "keys_unavailable");
+        let pause = common::retry_after(&response);
+        assert!((1..=5).contains(&pause), "{what}: {response:?}");
+        thread::sleep(Duration::from_secs(pause));
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "{what}: {:?}", began.elapsed());
+}
+
+/// Rotates a few times while somebody else sends `other` tokens, one each time that `pause` has passed.
+fn rotates_beside(
+    workers: u32,
+    pause: Duration,
+    before: usize,
+    other: impl Fn(&Idp, usize) -> String + Sync,
+) {
+    let gateway = gateway_of(workers, "30s");
+    let (idp, addr) = (&gateway.idp, gateway.addr());
+    assert_eq!(Request::get("/").bearer(&idp.token(json!({}))).send(addr).status, 200);
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                // A connection of its own, so that all workers get some.
+                let number = sent.load(Ordering::Acquire);
+                let response = Request::get("/other").bearer(&other(idp, number)).send(addr);
+                if number > 0 || response.status != 200 {
+                    common::assert_missing_kid("another's token", &response);
+                }
+                sent.fetch_add(1, Ordering::AcqRel);
+                thread::sleep(if number < before { Duration::from_millis(20) } else { pause });
+            }
+        });
+        for generation in 0..3 {
+            let goal = sent.load(Ordering::Acquire) + before.max(3);
+            eventually("the others keep coming", SOON, || {
+                (sent.load(Ordering::Acquire) >= goal || generation > 0).then_some(())
+            });
+            idp.set_keys([Key::cached(Alg::ES256, &format!("trickle-{generation}"))]);
+            let token = idp.token(json!({}));
+            for client in 0..6 {
+                passes_soon(
+                    &format!("{workers} workers, rotation {generation}, client {client}"),
+                    &gateway,
+                    &token,
+                );
+            }
+        }
+        stop.store(true, Ordering::Release);
+    });
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("few");
+    let most = 1 + 3 + seconds / 30 + 2 + seconds / 5;
+    assert!(idp.fetches() <= most, "{} fetches in {seconds} s; {most} were allowed", idp.fetches());
+    gateway.assert_sound();
+}
+
+#[test]
+fn new_keys_pass_soon_while_made_up_kids_trickle_in() {
+    for workers in [2, 4] {
+        rotates_beside(workers, Duration::from_secs(2), 8, made_up);
+        // Each of them twice, so that the reserve is drawn on too.
+        rotates_beside(workers, Duration::from_millis(400), 8, |idp, number| made_up(idp, number / 2));
+    }
+}
+
+#[test]
+fn new_keys_pass_soon_while_a_client_goes_on_with_the_token_of_a_withdrawn_key() {
+    for workers in [2, 4] {
+        let withdrawn = std::sync::OnceLock::new();
+        let first = |idp: &Idp, _| withdrawn.get_or_init(|| idp.token(json!({ "jti": "old" }))).clone();
+        let half = Duration::from_millis(500);
+        let gateway = gateway_of(workers, "30s");
+        let (idp, addr) = (&gateway.idp, gateway.addr());
+        let old = first(idp, 0);
+        assert_eq!(Request::get("/").bearer(&old).send(addr).status, 200);
+        idp.set_keys([Key::cached(Alg::ES256, "after-the-old")]);
+        passes_soon("the second key", &gateway, &idp.token(json!({})));
+        // Until every worker has taken the second set over.
+        thread::sleep(half);
+        let fetches = idp.fetches();
+        for _ in 0..20 {
+            assert_problem(
+                "the old token",
+                &Request::get("/").bearer(&old).send(addr),
+                401,
+                "token_rejected",
+            );
+            thread::sleep(half / 4);
+        }
+        assert_eq!(idp.fetches(), fetches, "{workers} workers: nobody looks for a key that was withdrawn");
+        idp.set_keys([Key::cached(Alg::ES256, "third")]);
+        for client in 0..6 {
+            passes_soon(&format!("{workers} workers, client {client}"), &gateway, &idp.token(json!({})));
+        }
+        assert!(idp.fetches() <= fetches + 2, "one fetch, and one more where two were on their way");
+        gateway.assert_sound();
+        // And where the proxy never knew the key.
+        rotates_beside(workers, half, 4, |idp, _| made_up(idp, 0));
+    }
 }

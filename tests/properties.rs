@@ -722,7 +722,12 @@ proptest! {
         match (&first, &second) {
             (Ok(_), _) => {}
             (Err(first), Err(second)) => {
-                let later = [Reason::ClaimInvalid, Reason::SubjectMismatch, Reason::ClaimMissing];
+                let later = [
+                    Reason::ClaimInvalid,
+                    Reason::SubjectMismatch,
+                    Reason::ClaimMissing,
+                    Reason::AudienceMismatch,
+                ];
                 prop_assert!(first == second || later.contains(second), "{first:?} and {second:?}");
             }
             (Err(first), Ok(())) => prop_assert!(false, "{first:?} for {claims}"),

@@ -138,7 +138,7 @@ impl Gateway {
         let path = folder.0.clone();
         let envoy = Envoy::builder()
             .upstream(&upstream)
-            .concurrency(2)
+            .concurrency(u32::try_from(WORKERS).expect("32 bits"))
             .patch(move |bootstrap| {
                 bootstrap["static_resources"].as_object_mut().expect("an object").remove("listeners");
                 bootstrap["dynamic_resources"] = json!({ "lds_config": files(&path, "listener.json") });
@@ -148,11 +148,12 @@ impl Gateway {
         Self { folder, _upstream: upstream, envoy }
     }
 
-    /// The routes first, as they may come, then the listener; waits until Envoy has taken the latter.
+    /// The listener first, so that routes never name a filter before it could be there; waits until Envoy has taken it.
     fn update(&self, policies: &Policies, all: &[(String, &str)]) {
         let updates = || self.envoy.stat("listener_manager.lds.update_success");
-        let (before, warm) = (updates(), self.envoy.stat("listener_manager.listener_modified"));
-        self.folder.put("routes.json", "route.v3.RouteConfiguration", routes(all));
+        let on_workers = || self.envoy.stat("listener_manager.listener_create_success");
+        let (before, warm, had) =
+            (updates(), self.envoy.stat("listener_manager.listener_modified"), on_workers());
         self.folder.put("listener.json", "listener.v3.Listener", listener(&self.folder.0, policies));
         eventually("the listener", SOON, || {
             let rejected = self.envoy.stat("listener_manager.lds.update_rejected");
@@ -161,7 +162,13 @@ impl Gateway {
         });
         eventually("the listener to be changed", SOON, || {
             let modified = self.envoy.stat("listener_manager.listener_modified") > warm;
-            (modified && self.envoy.stat("listener_manager.total_listeners_warming") == 0).then_some(())
+            let warming = self.envoy.stat("listener_manager.total_listeners_warming");
+            (modified && warming == 0 && on_workers() >= had + WORKERS).then_some(())
+        });
+        self.folder.put("routes.json", "route.v3.RouteConfiguration", routes(all));
+        eventually("the routes", SOON, || {
+            let served = |path: &str| Request::get(path).send(self.envoy.addr()).status != 404;
+            all.iter().all(|(path, _)| served(path)).then_some(())
         });
     }
 
@@ -250,6 +257,8 @@ fn policies<'a>(all: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Pol
     all.into_iter().map(|(name, configuration)| (name.to_owned(), configuration)).collect()
 }
 
+const WORKERS: u64 = 2;
+
 const GAUGE: &str = "wasmcustom.portcullis.configuration_refused";
 
 #[test]
@@ -302,7 +311,10 @@ fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
 
     // Refused again, in another way: still the last good one.
     let again = policies(
-        names.iter().map(|name| (*name, Some("{\"rules\":1}".to_owned()))).chain([("calm", good("admin"))]),
+        names
+            .iter()
+            .map(|name| (*name, Some("{\"rules\":1}".to_owned())))
+            .chain([("calm", good("admin")), ("team", good("admin"))]),
     );
     with_somebody_at_the_doors(&gateway, &paths, || {
         gateway.update(&again, &all);
@@ -313,7 +325,12 @@ fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
     });
 
     // Mended, and stricter than before.
-    let third = policies(names.iter().map(|name| (*name, good("admin"))).chain([("calm", good("admin"))]));
+    let third = policies(
+        names
+            .iter()
+            .map(|name| (*name, good("admin")))
+            .chain([("calm", good("admin")), ("team", good("admin"))]),
+    );
     with_somebody_at_the_doors(&gateway, &paths, || {
         gateway.update(&third, &all);
         for (path, _) in &all {

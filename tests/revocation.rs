@@ -178,11 +178,14 @@ fn each_kind_of_entry_and_cut_off_acts_on_both_workers_in_time_and_on_no_other_t
     assert_sound(&stage.envoy);
 }
 
+/// What an entry lasts past its `until`: the default of `clock_skew_seconds`.
+const SKEW: i64 = 60;
+
 #[test]
 fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {
     let mut stage = Stage::start(json!({}));
     let token = stage.idp.token(json!({ "jti": "paused" }));
-    let list = json!({ "version": 1, "entries": [{ "issuer": stage.idp.issuer(), "jti": "paused", "until": now() + 4 }] });
+    let list = json!({ "version": 1, "entries": [{ "issuer": stage.idp.issuer(), "jti": "paused", "until": now() + 4 - SKEW }] });
     stage.lists.publish(document(&list));
     stage.until_refused(&token, "paused");
     stage.is_refused(&token, 401, "revoked");

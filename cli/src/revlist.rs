@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use portcullis::revocation::{Document, Draft, Index, List, MAX_ENTRIES};
 use portcullis::time::Timestamp;
+
+/// How long an entry stays in the pages past its end.
+const KEPT_PAST_END: Duration = Duration::from_secs(24 * 3600);
 
 /// What can be done with lists.
 #[derive(Subcommand)]
@@ -51,7 +54,9 @@ impl Build {
         }
         let read = draft.len();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
-        let list = draft.finish(self.page_entries as usize, Timestamp::from_secs(now.as_secs()));
+        // A token lives on for the clock skew of its gate past its end, and this clock may be ahead.
+        let then = Timestamp::from_secs(now.as_secs()).minus(KEPT_PAST_END);
+        let list = draft.finish(self.page_entries as usize, then);
         let written = self.write(&list)?;
         Ok(format!(
             "{} of {read} entries and cut-offs have not ended; {} pages, {written} of them new",

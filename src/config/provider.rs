@@ -385,6 +385,7 @@ fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Environme
     let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(262_144);
     let max_keys = fields.whole("max_keys", 1, 100_000).unwrap_or(KeySet::MAX_KEYS as u64);
     let format = fields.choice("format", FORMATS, Format::Auto);
+    let tried_without_kid = tried_without_kid(&mut fields);
     fields.finish();
     Some(Remote {
         origin: origin?,
@@ -395,7 +396,15 @@ fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Environme
         max_bytes: usize::try_from(max_bytes).ok()?,
         max_keys: usize::try_from(max_keys).ok()?,
         format,
+        tried_without_kid,
     })
+}
+
+/// How many keys are tried for a token that names none of them.
+fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
+    let most = KeySet::MAX_TRIED_WITHOUT_KID as u64;
+    let tried = fields.whole("keys_tried_without_kid", 1, most);
+    tried.and_then(|tried| usize::try_from(tried).ok()).unwrap_or(KeySet::TRIED_WITHOUT_KID)
 }
 
 /// Fields for requests to a key endpoint that asks for credentials.
@@ -440,6 +449,7 @@ fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Opti
     let mut fields = item.fields()?;
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
+    let tried = tried_without_kid(&mut fields);
     fields.refuse(&[(
         "filename",
         "there are no files there; use \"inline\", \"inline_string\" or \"environment_variable\"",
@@ -465,7 +475,10 @@ fn local(item: &Item<'_>, environment: Environment<'_>, symmetric: bool) -> Opti
         let set = KeySet::parse(text.as_bytes(), reading);
         (item, set)
     };
-    let set = set.map_err(|error| item.error(error.to_string())).ok()?;
+    let set = set.map_err(|error| item.error(error.to_string())).ok()?.trying_without_kid(tried);
+    if let Some(text) = set.untried() {
+        item.report.warning(&item.path, text);
+    }
     for (at, skip) in set.skipped() {
         item.report.warning(&item.path, format!("keys[{at}] is not used: {}", skip.as_str()));
     }

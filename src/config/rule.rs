@@ -43,7 +43,34 @@ pub(super) fn read_all(
         }
         rules.push(rule);
     }
+    warn_of_content_types(items, &rules);
     rules
+}
+
+/// A client chooses its content type, and a filter behind this one may make gRPC of another: a rule for gRPC
+/// protects nothing that a later rule leaves open.
+fn warn_of_content_types(items: &[Item<'_>], rules: &[Rule]) {
+    let is_open = |rule: &&Rule| !rule.matches.grpc && (rule.requires.is_none() || rule.mode == Mode::Report);
+    let strict = rules.iter().filter(|rule| rule.matches.grpc && rule.requires.is_some());
+    for rule in strict.filter(|rule| rule.mode == Mode::Enforce) {
+        let start = rule.matches.path_start();
+        let overlaps = |other: &&Rule| {
+            let other = other.matches.path_start();
+            other.starts_with(&*start) || start.starts_with(&*other)
+        };
+        let later = rules.iter().skip_while(|other| other.id != rule.id).skip(1);
+        if let Some(open) = later.filter(is_open).find(overlaps)
+            && let Some(item) = items.get(rule.id.0)
+        {
+            item.report.warning(
+                &join(&join(&item.path, "match"), "grpc"),
+                format!(
+                    "does not hold a client that sends another content type: it meets {:?}, which lets it through without a token; leave \"grpc\" out, and put Envoy's grpc_web filter before this one",
+                    open.name
+                ),
+            );
+        }
+    }
 }
 
 /// What becomes of ambiguous paths, where the field says it.

@@ -361,24 +361,34 @@ impl<'g, 'r> Judge<'g, 'r> {
             // Whoever waited for these keys was woken because their fetch ended, without keys.
             let awaited = Awaited::Keys(id);
             let first = waited.is_none_or(|waited| waited.awaited != awaited);
+            source.need(now);
             let wait = patient && first && in_time && source.expects_answer(now);
             return Err(if wait { Why::Wait(awaited) } else { Why::Deny(Reason::KeysUnavailable) });
         };
-        let Some(kid) = token.header().kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
+        let header = token.header();
+        let Some(kid) = header.kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
             return Ok(keys);
         };
         // A fetch that had begun before the token came may have missed its key; one that began after
         // it did not.
-        let looked = waited.is_some_and(|waited| waited.since <= source.last_started());
-        if looked {
-            source.still_missing(kid, now);
-        } else if in_time
-            && (source.is_behind(store, now) || source.unknown_kid(kid, now) == UnknownKid::Wait)
-            && patient
-        {
-            return Err(Why::Wait(Awaited::Keys(id)));
+        let looked = waited.filter(|waited| waited.since <= source.last_looked());
+        let said = if let Some(waited) = looked {
+            source.still_missing(store, kid, waited.since, now);
+            UnknownKid::Missing
+        } else if source.is_behind(store, now) {
+            UnknownKid::Wait
+        } else {
+            source.unknown_kid(store, kid, waited.is_none(), now)
+        };
+        match said {
+            UnknownKid::Missing => Ok(keys),
+            UnknownKid::Wait if in_time && patient => Err(Why::Wait(Awaited::Keys(id))),
+            // A rule that only reports tells what there is.
+            UnknownKid::Wait if !patient => Ok(keys),
+            // A key that names no kid may be the one.
+            _ if keys.candidates(Some(kid), header.algorithm).next().is_some() => Ok(keys),
+            _ => Err(Why::Deny(Reason::KeysUnavailable)),
         }
-        Ok(keys)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::identity::Reserved;
 use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
-use crate::request::{Request, RequestView, Surroundings, same_header};
+use crate::request::{Held, Request, RequestView, Surroundings, same_header};
 use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Mode, ProviderId, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
@@ -38,6 +38,7 @@ use audit::Audit;
 pub use audit::{AuditPolicy, MAX_TEXT, ShownSubject};
 pub use csrf::Csrf;
 use judge::{Judge, Lack, Why};
+use notes::Limiter;
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
 use plan::Plan;
 use revocations::Revocations;
@@ -113,6 +114,7 @@ pub struct Gate {
     revocations: Revocations,
     waiting: Waiting,
     audit: Audit,
+    route_notes: Limiter,
     metrics: Metrics,
     /// When the gauges were last shown.
     gauged: Timestamp,
@@ -166,6 +168,7 @@ impl Gate {
             verdicts,
             waiting: Waiting::default(),
             audit,
+            route_notes: Limiter::new(1),
             effects: VecDeque::new(),
         };
         for at in 0..gate.sources.len() {
@@ -379,7 +382,7 @@ impl Gate {
         // A list under a new key is a reason to look for the key, like a token.
         for (id, kid) in missing_kids.into_inner() {
             if let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
-                source.unknown_kid(&kid, now);
+                source.unknown_kid(&*self.store, &kid, true, now);
             }
         }
     }
@@ -498,13 +501,16 @@ impl Gate {
             };
         };
         let is_matched = matched == Some(rule.id);
+        if !is_matched && rule.matches.others_held(&view) != Held::Always {
+            note_named(&mut self.route_notes, &mut self.effects, &rule, now);
+        }
         let Some(requirement) = &rule.requires else {
             if scopes.is_empty() {
                 allow.state.rule = Some(rule);
                 return Outcome::Allow(allow);
             }
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
-            return self.refuse(unmatched(), Some(rule), None, allow);
+            return self.refuse(self.denial(Reason::RouteUnmatched, None), Some(rule), None, allow);
         };
         let plan = self.plans.get(rule.id.0);
         if plan.is_some_and(|plan| plan.is_ambiguous(request)) {
@@ -633,7 +639,8 @@ impl Gate {
     /// In how many seconds a request without keys may be tried again.
     fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
         let source = self.sources.get(id.0)?.as_ref()?;
-        Some(source.next_fetch_in(now).as_secs())
+        let wait = source.retry_in(now);
+        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
     }
 
     /// Refuses a request; under a rule that only reports, says so and lets it pass as it came, but for
@@ -652,6 +659,17 @@ impl Gate {
             return deny(denial, state);
         }
         Outcome::Allow(Allow { state, ..allow })
+    }
+}
+
+/// Tells the log of a rule that a route named for a request which the rule's own conditions are not for.
+fn note_named(notes: &mut Limiter, effects: &mut VecDeque<Effect>, rule: &Rule, now: Timestamp) {
+    if let Some(more) = notes.room(now) {
+        let text = format!(
+            "a route names the rule {:?} for a request that its methods, hosts, headers or parameters are not for; on a route they are not asked{more}",
+            rule.name
+        );
+        effects.push_back(Effect::Log(log::Level::Warn, text));
     }
 }
 

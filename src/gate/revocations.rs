@@ -2,6 +2,7 @@
 //! the verdict for as long as none of them says anything new.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Timestamp;
 use super::judge::Why;
@@ -20,10 +21,13 @@ pub(super) struct Revocations {
     inline: Option<Rc<List>>,
     lists: Vec<Poll>,
     statuses: Statuses,
+    /// The largest clock skew of all providers: a token lives for that much longer than its `exp`, and an
+    /// entry must outlive it.
+    skew: Duration,
     /// Grows whenever a source says something new: what is remembered of an earlier one does not count.
     epoch: u64,
-    /// The time of the last tick.
-    ticked: Timestamp,
+    /// The latest time that is known.
+    latest: Timestamp,
     unchecked: u64,
     notes: Limiter,
     /// What the log is to be told.
@@ -50,6 +54,8 @@ pub(super) enum Passed {
     Unchecked,
 }
 
+/// How long what a status list said of a token is remembered without a look at the list.
+const STILL_NAMED: Duration = Duration::from_secs(60);
 /// The end of time.
 const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
 
@@ -63,8 +69,14 @@ impl Revocations {
             inline: config.revocation.inline.clone(),
             lists: lists.map(|(polled, random)| Poll::new(polled.clone(), random, secret)).collect(),
             statuses: Statuses::new(config.revocation.status_lists.clone(), !random, secret),
+            skew: config
+                .providers
+                .iter()
+                .map(|provider| provider.policy.clock_skew)
+                .max()
+                .unwrap_or_default(),
             epoch: 0,
-            ticked: Timestamp::default(),
+            latest: Timestamp::default(),
             unchecked: 0,
             notes: Limiter::new(10),
             said: Vec::new(),
@@ -103,10 +115,10 @@ impl Revocations {
         now: Timestamp,
     ) -> Vec<(ListId, News)> {
         // Where the clock was set back, what is remembered would last longer than its lists.
-        if now < self.ticked {
+        if now < self.latest {
             self.changed();
         }
-        self.ticked = now;
+        self.latest = now;
         let lists = self.lists.iter_mut().enumerate();
         let mut all: Vec<_> = lists.flat_map(|(at, list)| named(at, list.tick(store, now))).collect();
         let statuses = self.statuses.tick(store, verify, now).into_iter();
@@ -167,12 +179,18 @@ impl Revocations {
     /// Whether a token stands whose signature and claims hold.
     pub(super) fn check(&mut self, verdict: &Verdict, asked: Asked) -> Result<Passed, Why> {
         let now = asked.now;
+        if now < self.latest {
+            // The clock was set back: an entry that had ended may count again.
+            self.changed();
+            self.latest = now;
+        }
         if let Some(checked) = verdict.checked()
             && checked.epoch == self.epoch
             && now < checked.until
         {
             return checked.said.map(|()| Passed::Checked).map_err(Why::Deny);
         }
+        self.latest = now;
         let (said, until) = self.ask(verdict, asked)?;
         verdict.remember(Checked { epoch: self.epoch, until, said });
         // What nobody knew is not remembered: each time is counted.
@@ -183,12 +201,16 @@ impl Revocations {
     /// What the sources say together, and until when that holds if none of them says anything new.
     fn ask(&mut self, verdict: &Verdict, asked: Asked) -> Result<(Result<(), Reason>, Timestamp), Why> {
         let now = asked.now;
-        let identity = verdict.identity();
+        let identity = match verdict.identity() {
+            Ok(identity) => identity,
+            Err(reason) => return Ok((Err(*reason), NEVER)),
+        };
         let lists = self.inline.iter().chain(self.lists.iter().filter_map(Poll::list));
+        let then = now.minus(self.skew);
         let standing =
-            lists.fold(Standing::Good, |standing, list| standing.and(list.standing(identity, now)));
+            lists.fold(Standing::Good, |standing, list| standing.and(list.standing(identity, then)));
         if let Standing::Revoked { until } = standing {
-            return Ok((Err(Reason::Revoked), until.unwrap_or(NEVER)));
+            return Ok((Err(Reason::Revoked), until.map_or(NEVER, |until| until.plus(self.skew))));
         }
         let mut until = NEVER;
         let mut unchecked = None;
@@ -211,8 +233,10 @@ impl Revocations {
         }
         let status = self.status(verdict, asked)?;
         match status {
-            Status::Good(status_until) => until = until.min(status_until),
-            Status::Bad(reason) => return Ok((Err(reason), NEVER)),
+            Status::None => {}
+            // A list is kept up to date while tokens name it, so that each says once in a while that it does.
+            Status::Good(status_until) => until = until.min(status_until).min(now.plus(STILL_NAMED)),
+            Status::Bad(reason) => return Ok((Err(reason), now.plus(STILL_NAMED))),
             Status::Missing(OnUnavailable::Deny) => missing = Some(Reason::RevocationUnavailable),
             Status::Missing(OnUnavailable::Allow) => unchecked = Some("a status list".to_owned()),
         }
@@ -234,10 +258,10 @@ impl Revocations {
     /// What the status list says to which the token refers.
     fn status(&mut self, verdict: &Verdict, asked: Asked) -> Result<Status, Why> {
         if self.statuses.is_off() {
-            return Ok(Status::Good(NEVER));
+            return Ok(Status::None);
         }
         let reference = match verdict.reference() {
-            Ok(None) => return Ok(Status::Good(NEVER)),
+            Ok(None) => return Ok(Status::None),
             Ok(Some(reference)) => reference,
             Err(reason) => return Ok(Status::Bad(*reason)),
         };
@@ -265,6 +289,10 @@ impl Revocations {
                 None => Status::Bad(Reason::ClaimInvalid),
             });
         }
+        // Too old to say that a token stands; what it withdrew stays withdrawn.
+        if self.statuses.last_known(id, reference.at).is_some_and(|status| status != 0) {
+            return Ok(Status::Bad(Reason::Revoked));
+        }
         let on_unavailable = self.statuses.source(id).map(|source| source.on_unavailable).unwrap_or_default();
         if on_unavailable == OnUnavailable::Deny || !self.statuses.was_tried(id) {
             asked.wait(ListId::Status(id), self.statuses.expects_answer(id, now))?;
@@ -274,6 +302,8 @@ impl Revocations {
 }
 
 enum Status {
+    /// The token has none.
+    None,
     /// It stands, until then.
     Good(Timestamp),
     /// It does not.

@@ -25,7 +25,7 @@ pub struct Verdict {
     /// What the rules that look at the token alone decided. Few rules see one token.
     outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
     /// The names under which it can be withdrawn.
-    identity: OnceCell<Identity>,
+    identity: OnceCell<Result<Identity, Reason>>,
     /// Where its status stands.
     reference: OnceCell<Result<Option<Reference>, Reason>>,
     checked: Cell<Option<Checked>>,
@@ -42,7 +42,7 @@ pub(super) struct Checked {
 }
 
 /// Control characters, and the two of Unicode that end a line or a paragraph.
-fn is_control(c: char) -> bool {
+pub(super) fn could_end_a_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -62,7 +62,7 @@ impl Verdict {
                 .claims()
                 .subject
                 .as_deref()
-                .is_some_and(|subject| subject.contains(is_control)),
+                .is_some_and(|subject| subject.contains(could_end_a_line)),
             token,
             scopes: OnceCell::new(),
             outcomes: RefCell::default(),
@@ -107,7 +107,8 @@ impl Verdict {
     pub fn scopes(&self) -> &str {
         self.scopes.get_or_init(|| {
             let mut all = String::new();
-            let reads_as_one = |scope: &&Text| !scope.contains(|c| char::is_whitespace(c) || is_control(c));
+            let reads_as_one =
+                |scope: &&Text| !scope.contains(|c| char::is_whitespace(c) || could_end_a_line(c));
             for scope in self.claims().scopes.iter().filter(reads_as_one) {
                 if !all.is_empty() {
                     all.push(' ');
@@ -127,9 +128,9 @@ impl Verdict {
         }
     }
 
-    /// The names under which it can be withdrawn.
-    pub(super) fn identity(&self) -> &Identity {
-        self.identity.get_or_init(|| Identity::new(self.claims()))
+    /// The names under which it can be withdrawn, unless one of them cannot be read.
+    pub(super) fn identity(&self) -> &Result<Identity, Reason> {
+        self.identity.get_or_init(|| Identity::read(self.claims()))
     }
 
     /// Where its status stands, if it has one.

@@ -66,7 +66,7 @@ fn text(name: &[u8]) -> String {
 }
 
 /// A plugin of this VM: its name and its root id, which stay when its configuration changes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct PluginName {
     name: String,
     root_id: String,
@@ -94,6 +94,22 @@ thread_local! {
 pub(super) fn is_shown(refused: bool) -> bool {
     SHOWN.set(SHOWN.get() || refused);
     SHOWN.get()
+}
+
+thread_local! {
+    /// The root context that each plugin's last configuration came to. Those before it serve on until their last
+    /// request has gone, and no longer speak for the plugin.
+    static NEWEST: RefCell<BTreeMap<PluginName, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A configuration of a plugin has come to a root context.
+pub(super) fn came(plugin: PluginName, root: u32) {
+    NEWEST.with_borrow_mut(|newest| newest.insert(plugin, root));
+}
+
+/// Whether the last configuration of a plugin came to this root context.
+pub(super) fn is_newest(plugin: &PluginName, root: u32) -> bool {
+    NEWEST.with_borrow(|newest| newest.get(plugin) == Some(&root))
 }
 
 /// Keeps a configuration that serves.

@@ -83,6 +83,7 @@ impl Call {
 /// The root context.
 pub(super) struct Root {
     id: u32,
+    name: PluginName,
     plugin: Rc<RefCell<Plugin>>,
     /// What each call under way asks for, and the largest body that it may bring.
     calls: HashMap<u32, (Call, usize)>,
@@ -97,6 +98,7 @@ impl Root {
     pub(super) fn new(id: u32, plugin: Rc<RefCell<Plugin>>) -> Self {
         Self {
             id,
+            name: PluginName::default(),
             plugin,
             calls: HashMap::new(),
             unsent: Vec::new(),
@@ -232,6 +234,7 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchEr
         cache_control: text("cache-control"),
         etag: text("etag"),
         last_modified: text("last-modified"),
+        retry_after: text("retry-after"),
         body,
     })
 }
@@ -248,7 +251,7 @@ impl Root {
     pub(super) fn done(&mut self) {
         self.release_all();
         self.report(Timestamp::default());
-        if self.plugin.borrow().refused {
+        if self.speaks_of_a_refusal() {
             self.meter.record(&[Metrics::configuration_refused(false)]);
         }
     }
@@ -257,6 +260,8 @@ impl Root {
     pub(super) fn configure(&mut self, size: usize) -> bool {
         let bytes = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
         let plugin = PluginName::current();
+        refused::came(plugin.clone(), self.id);
+        self.name = plugin.clone();
         let (on_refusal, wrong) = refused::on_refusal();
         match (parse(&bytes), wrong) {
             (Ok(config), None) => {
@@ -308,17 +313,22 @@ impl Root {
         }
     }
 
+    /// Whether the last configuration of this plugin came here and was refused.
+    fn speaks_of_a_refusal(&self) -> bool {
+        self.plugin.borrow().refused && refused::is_newest(&self.name, self.id)
+    }
+
     /// Does what is due.
     pub(super) fn tick(&mut self) {
         self.send_unsent();
         let now = self.run(Gate::tick);
         self.report(now);
-        let mut plugin = self.plugin.borrow_mut();
-        if plugin.refused {
+        if self.speaks_of_a_refusal() {
             // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
             // has set it back.
             self.meter.record(&[Metrics::configuration_refused(true)]);
         }
+        let mut plugin = self.plugin.borrow_mut();
         let busy = !self.unsent.is_empty() || plugin.gate.as_ref().is_some_and(Gate::is_busy);
         plugin.tick_every(if busy { BUSY } else { IDLE });
     }

@@ -119,9 +119,17 @@ pub(super) fn may_go_on(id: StreamId) -> bool {
     STREAMS.with_borrow(|streams| streams.get(&id.0).is_some_and(passed))
 }
 
+fn is_answered(id: StreamId) -> bool {
+    let answered = |stream: &Stream| matches!(stream.phase, Phase::Answered);
+    STREAMS.with_borrow(|streams| streams.get(&id.0).is_some_and(answered))
+}
+
 /// Takes away the trailers that nobody else may write, and says whether they may go on. Where they cannot be cleaned,
 /// the request is refused. They are cleaned while the request waits, too: they do not come again.
 pub(super) fn trailers(id: StreamId, count: usize) -> bool {
+    if is_answered(id) {
+        return false;
+    }
     let plugin = plugin_of(id);
     let cleaned = clean_trailers(count, |fields| {
         let plugin = plugin.as_ref()?.try_borrow().ok()?;

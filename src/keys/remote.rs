@@ -24,6 +24,8 @@ pub struct Remote {
     pub max_keys: usize,
     /// The form in which the keys are published.
     pub format: Format,
+    /// How many keys are tried for a token that names none of them.
+    pub tried_without_kid: usize,
 }
 
 /// Where a key set is.
@@ -89,6 +91,8 @@ pub struct Answer {
     pub etag: Option<String>,
     /// `Last-Modified` (RFC 9110 section 8.8.2)
     pub last_modified: Option<String>,
+    /// `Retry-After` (RFC 9110 section 10.2.3)
+    pub retry_after: Option<String>,
     /// The body of a 200.
     pub body: Vec<u8>,
 }

@@ -12,6 +12,8 @@ use crate::json::{self, Json};
 pub struct KeySet {
     keys: Vec<Jwk>,
     skipped: Vec<(usize, Skip)>,
+    /// How many keys are tried for a token that names none of them.
+    tried: usize,
 }
 
 /// The form in which keys are published.
@@ -81,6 +83,10 @@ impl fmt::Display for SetError {
 impl KeySet {
     /// How many members a set may have, unless the configuration says otherwise.
     pub const MAX_KEYS: usize = 500;
+    /// How many keys are tried for a token that names none of them, unless the configuration says otherwise.
+    pub const TRIED_WITHOUT_KID: usize = 4;
+    /// How many that may be, and how many of one kid are tried: each costs a signature.
+    pub const MAX_TRIED_WITHOUT_KID: usize = 32;
 
     /// Reads a key set, member by member.
     ///
@@ -121,7 +127,23 @@ impl KeySet {
             let first = skipped.first().map(|(_, skip)| *skip);
             return Err(SetError::NoneUsable { count, first });
         }
-        Ok(Self { keys, skipped })
+        Ok(Self { keys, skipped, tried: Self::TRIED_WITHOUT_KID })
+    }
+
+    /// The same, where so many keys are tried for a token that names none of them.
+    #[must_use]
+    pub fn trying_without_kid(self, tried: usize) -> Self {
+        Self { tried, ..self }
+    }
+
+    /// What to tell the operator where some keys are never tried.
+    pub fn untried(&self) -> Option<String> {
+        let (count, tried) = (self.keys.iter().filter(|key| key.kid.is_none()).count(), self.tried);
+        (count > tried).then(|| {
+            format!(
+                "{count} keys have no kid, and of those that fit a token only the first {tried} are tried; let the provider name its keys, or raise \"keys_tried_without_kid\""
+            )
+        })
     }
 
     /// The keys, in the order of the set; never none.
@@ -145,17 +167,20 @@ impl KeySet {
     }
 
     /// The keys that may have signed a token with this `kid` and algorithm: with a `kid`, the keys
-    /// of that `kid`, and where the set has none of them, those without any; without, all that fit.
+    /// of that `kid`, and where the set has none of them, those without any; without, all that fit. Where
+    /// the `kid` does not say which, the first few.
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &Jwk> {
         let named = kid.filter(|kid| self.has_kid(kid));
-        self.keys.iter().filter(move |key| {
+        let fitting = self.keys.iter().filter(move |key| {
             key.allows(algorithm)
                 && match (kid, named) {
                     (None, _) => true,
                     (Some(_), Some(named)) => key.kid.as_deref() == Some(named),
                     (Some(_), None) => key.kid.is_none(),
                 }
-        })
+        });
+        // A forged token must not cost a signature for each key that there is.
+        fitting.take(if named.is_some() { Self::MAX_TRIED_WITHOUT_KID } else { self.tried })
     }
 }
 

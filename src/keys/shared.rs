@@ -1,10 +1,12 @@
 //! What the instances of one proxy share about a key source: who fetches, what was fetched, and when
 //! the next try may be.
 //!
-//! Two values a source. The small one, [`State`], changes hands by compare-and-swap and is looked at
-//! on every tick; the large one, [`Copy`], holds the answer itself. Both are sealed: with a secret
-//! where the operator gave one, since every plugin of the proxy can write there; else with a constant,
-//! which only finds damage.
+//! Three values a source. The small one, [`State`], changes hands by compare-and-swap and is looked at
+//! on every tick; the large one, [`Copy`], holds the answer itself; the third says what else the
+//! instances note: which key ids were looked for. All are sealed: with a secret where the operator gave one, since every plugin of the
+//! proxy can write there; else with a constant, which only finds damage. The seal covers the source, the
+//! kind of value, the schema version and the generation. It does not keep a plugin from putting an
+//! earlier value there again: whoever reads takes only what is newer than what it had.
 
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +15,9 @@ use super::store::{Conflict, Stamp, Store};
 use crate::time::Timestamp;
 
 /// Bumped whenever the layout or meaning of a shared value changes.
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
+/// The first byte of notes.
+pub(super) const NOTES_SCHEMA: u8 = SCHEMA;
 const MAC_SIZE: usize = 32;
 
 /// Who fetches and when.
@@ -29,12 +33,18 @@ pub(super) struct State {
     pub(super) lease_until: Timestamp,
     /// When it began.
     pub(super) started: Timestamp,
+    /// When the last fetch that was good began.
+    pub(super) looked: Timestamp,
     /// Nobody starts a fetch before this: the last one failed.
     pub(super) not_before: Timestamp,
     /// How many fetches failed in a row.
     pub(super) failures: u64,
+    /// Nobody starts a fetch before this: the provider asked for it.
+    pub(super) hold_until: Timestamp,
     /// When the bucket of fetches for unknown kids is full again.
     pub(super) kids_full_at: Timestamp,
+    /// When the reserve of fetches for unknown kids that come again is.
+    pub(super) reserve_full_at: Timestamp,
 }
 
 /// An answer that was good.
@@ -54,23 +64,48 @@ pub(crate) struct Copy {
     pub(crate) body: Vec<u8>,
 }
 
-/// The names of a source's two values, and the seal on them.
+/// The names of a source's values, and the seal on them.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
+    /// The name of the source, which every seal covers.
+    label: String,
     state: String,
     copy: String,
+    notes: String,
     secret: Vec<u8>,
 }
+
+/// What a value is: the seal covers this, so that one cannot be put in another's place.
+const STATE: &str = ".state";
+const COPY: &str = ".keys";
+const NOTES: &str = ".notes";
 
 impl Shelf {
     /// The shelf of a source: `identity` is everything that makes its answers what they are, so that
     /// a new configuration finds the keys of an old one and no other source's.
     pub(super) fn new(identity: &[u8], secret: Option<&str>) -> Self {
+        let label = Self::label(identity);
+        Self::at(&label.clone(), label, secret)
+    }
+
+    /// The same in a place that several sources use in turn: a value of another one is none of this.
+    pub(super) fn in_slot(slot: &str, identity: &[u8], secret: Option<&str>) -> Self {
+        Self::at(slot, Self::label(identity), secret)
+    }
+
+    /// The name of a source.
+    pub(super) fn label(identity: &[u8]) -> String {
         let digest = Sha256::digest(identity);
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("portcullis.{SCHEMA}.{name}")
+    }
+
+    fn at(place: &str, label: String, secret: Option<&str>) -> Self {
         Self {
-            state: format!("portcullis.{SCHEMA}.{name}.state"),
-            copy: format!("portcullis.{SCHEMA}.{name}.keys"),
+            label,
+            state: format!("{place}{STATE}"),
+            copy: format!("{place}{COPY}"),
+            notes: format!("{place}{NOTES}"),
             secret: secret.unwrap_or("portcullis").as_bytes().to_vec(),
         }
     }
@@ -81,7 +116,7 @@ impl Shelf {
         match store.get(&self.state) {
             None => (State::default(), None),
             Some((bytes, stamp)) => {
-                let state = self.open(&self.state, &bytes).and_then(State::decode);
+                let state = self.open(STATE, &bytes).and_then(State::decode);
                 (state.unwrap_or_default(), Some(stamp))
             }
         }
@@ -93,18 +128,42 @@ impl Shelf {
         state: &State,
         stamp: Option<Stamp>,
     ) -> Result<(), Conflict> {
-        store.replace(&self.state, &self.seal(&self.state, state.encode()), stamp)
+        store.replace(&self.state, &self.seal(STATE, state.encode()), stamp)
     }
 
     /// The copy of this generation, if it is there and whole.
     pub(super) fn copy(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
         let (bytes, _) = store.get(&self.copy)?;
-        let copy = Copy::decode(self.open(&self.copy, &bytes)?)?;
+        let copy = Copy::decode(self.open(COPY, &bytes)?)?;
         (copy.generation == generation).then_some(copy)
     }
 
     pub(super) fn put_copy(&self, store: &dyn Store, copy: &Copy) -> Result<(), Conflict> {
-        store.put(&self.copy, &self.seal(&self.copy, copy.encode()))
+        store.put(&self.copy, &self.seal(COPY, copy.encode()))
+    }
+
+    /// What is noted beside, where it is whole, and the stamp by which to replace it.
+    pub(super) fn notes(&self, store: &dyn Store) -> Option<(Option<Vec<u8>>, Stamp)> {
+        let (bytes, stamp) = store.get(&self.notes)?;
+        Some((self.open(NOTES, &bytes).map(<[u8]>::to_vec), stamp))
+    }
+
+    pub(super) fn replace_notes(
+        &self,
+        store: &dyn Store,
+        bytes: Vec<u8>,
+        stamp: Option<Stamp>,
+    ) -> Result<(), Conflict> {
+        store.replace(&self.notes, &self.seal(NOTES, bytes), stamp)
+    }
+
+    /// Empties what there is: a name cannot be taken back.
+    pub(super) fn clear(&self, store: &dyn Store) {
+        for name in [&self.state, &self.copy] {
+            if store.get(name).is_some_and(|(bytes, _)| !bytes.is_empty()) {
+                let _ = store.put(name, b"");
+            }
+        }
     }
 
     /// The name of the state, for tests that spoil it.
@@ -118,22 +177,22 @@ impl Shelf {
         format!("{}.{at}", self.copy)
     }
 
-    fn seal(&self, name: &str, mut bytes: Vec<u8>) -> Vec<u8> {
-        let mac = self.mac(name, &bytes).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
+    fn seal(&self, what: &str, mut bytes: Vec<u8>) -> Vec<u8> {
+        let mac = self.mac(what, &bytes).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
         bytes.extend(mac);
         bytes
     }
 
-    fn open<'b>(&self, name: &str, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    fn open<'b>(&self, what: &str, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (content, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_SIZE)?)?;
-        self.mac(name, content)?.verify_slice(mac).ok()?;
+        self.mac(what, content)?.verify_slice(mac).ok()?;
         Some(content)
     }
 
-    /// The name goes in, so that one value cannot be put in another's place.
-    fn mac(&self, name: &str, content: &[u8]) -> Option<Hmac<Sha256>> {
+    /// Source and kind go in, so that one value cannot be put in another's place.
+    fn mac(&self, what: &str, content: &[u8]) -> Option<Hmac<Sha256>> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        Some(mac.chain_update(name).chain_update([0]).chain_update(content))
+        Some(mac.chain_update(&self.label).chain_update(what).chain_update([0]).chain_update(content))
     }
 }
 
@@ -145,9 +204,12 @@ impl State {
             self.owner,
             self.lease_until.as_nanos(),
             self.started.as_nanos(),
+            self.looked.as_nanos(),
             self.not_before.as_nanos(),
             self.failures,
+            self.hold_until.as_nanos(),
             self.kids_full_at.as_nanos(),
+            self.reserve_full_at.as_nanos(),
         ];
         let mut bytes = vec![SCHEMA];
         bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
@@ -162,9 +224,12 @@ impl State {
             owner: reader.word()?,
             lease_until: Timestamp::from_nanos(reader.word()?),
             started: Timestamp::from_nanos(reader.word()?),
+            looked: Timestamp::from_nanos(reader.word()?),
             not_before: Timestamp::from_nanos(reader.word()?),
             failures: reader.word()?,
+            hold_until: Timestamp::from_nanos(reader.word()?),
             kids_full_at: Timestamp::from_nanos(reader.word()?),
+            reserve_full_at: Timestamp::from_nanos(reader.word()?),
         };
         reader.0.is_empty().then_some(state)
     }

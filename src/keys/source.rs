@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::discovery::jwks_endpoint;
+use super::kids::{Kids, Name};
 use super::remote::{Answer, Endpoint, FetchError, Hidden, Origin, Query, Remote};
 use super::set::{KeySet, Reading};
 use super::shared::{Copy, State};
@@ -36,8 +37,21 @@ pub enum News {
 pub enum UnknownKid {
     /// Wait: a fetch is under way, or due now, that may bring it.
     Wait,
-    /// Do without: it was looked for in vain, or too many others were.
-    GiveUp,
+    /// Do without: it was looked for in vain, or was withdrawn.
+    Missing,
+    /// Nobody knows: it could be new, and no fetch may start before the time of [`Source::retry_in`].
+    Unavailable,
+}
+
+/// What a fetch for an unknown kid is taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Budget {
+    /// [`KID_BURST`] fetches, one more in each cooldown.
+    Bucket,
+    /// [`RESERVE_BURST`] fetches, one more in [`RESERVE_PAUSE`], for kids that come again.
+    Reserve,
+    /// The pauses between tries that fail.
+    Failing,
 }
 
 /// What an operator may want to see of a source.
@@ -67,8 +81,14 @@ pub struct Source {
     /// When an unknown kid last had it look at the shared state.
     peeked: Timestamp,
     /// An unknown kid asks for a fetch.
-    wanted: bool,
-    missing_kids: Vec<(String, Timestamp)>,
+    wanted: Option<Budget>,
+    kids: Kids,
+    /// A request asks for keys, and there are none.
+    needed: bool,
+    /// A kid was seen that was withdrawn: should it come back, that is noticed within a minute.
+    retired_seen: bool,
+    /// When the bucket and the reserve are full again at the least, whatever others write into the store.
+    floors: (Timestamp, Timestamp),
     /// Where in the last part of their life keys are refreshed: 0.8 to 0.9.
     refresh_at: f64,
     said: Age,
@@ -99,14 +119,18 @@ enum Asks {
 
 /// How often an unknown kid is reason enough to look at what the others have.
 const PEEK: Duration = Duration::from_millis(5);
-/// Known-missing kids that are remembered at most.
-const MAX_MISSING: usize = 256;
 /// The shortest lifetime that an answer can ask for.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The longest pause between two tries that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Fetches for unknown kids that may follow one another at once.
 const KID_BURST: u32 = 3;
+/// The same for kids that come again, beside it.
+const RESERVE_BURST: u32 = 2;
+/// How long the reserve takes for one more, where the cooldown is not shorter.
+const RESERVE_PAUSE: Duration = Duration::from_secs(5);
+/// How often a source without keys is asked while requests need them and it fails.
+const NEEDED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Held {
     /// From when on they are past their life.
@@ -129,8 +153,11 @@ impl Source {
             asks: None,
             unreadable: 0,
             peeked: Timestamp::default(),
-            wanted: false,
-            missing_kids: Vec::new(),
+            wanted: None,
+            kids: Kids::default(),
+            needed: false,
+            retired_seen: false,
+            floors: Default::default(),
             refresh_at,
             said: Age::Fresh,
         }
@@ -159,7 +186,7 @@ impl Source {
             Some(held) => Status {
                 keys: held.set.keys().len(),
                 last_success: Some(held.copy.fetched_at),
-                next_refresh: Some(self.due_at()),
+                next_refresh: Some(self.due_at(now)),
                 stale: now >= held.fresh_until(),
             },
         }
@@ -167,19 +194,49 @@ impl Source {
 
     /// Whether an answer is under way, here or elsewhere, or the first fetch has yet to start.
     pub fn expects_answer(&self, now: Timestamp) -> bool {
-        !self.looked || self.turn.is_busy(now) || now >= self.due_at()
+        !self.looked || self.turn.is_busy(now) || now >= self.due_at(now)
     }
 
     /// When the next fetch may start.
     pub fn next_fetch_in(&self, now: Timestamp) -> Duration {
-        self.due_at().since(now)
+        self.due_at(now).since(now)
     }
 
-    fn due_at(&self) -> Timestamp {
+    /// When a request may be tried again that lacked keys, or one of them.
+    pub fn retry_in(&self, now: Timestamp) -> Duration {
+        let state = &self.turn.seen;
+        if self.keys(now).is_none() {
+            return self.next_fetch_in(now);
+        }
+        if state.failures > 0 {
+            return self.turn.not_before().since(now);
+        }
+        let next = |budget| {
+            let (full_at, each, burst) = self.level(budget, state);
+            full_at.since(now).saturating_sub(each.saturating_mul(burst.saturating_sub(1)))
+        };
+        next(Budget::Bucket).min(next(Budget::Reserve))
+    }
+
+    /// A request needs keys, and there are none.
+    pub fn need(&mut self, now: Timestamp) {
+        self.needed = self.keys(now).is_none();
+    }
+
+    fn due_at(&self, now: Timestamp) -> Timestamp {
         let refresh = self.keys.as_ref().map_or(Timestamp::default(), |held| {
-            held.copy.fetched_at.plus(held.life.mul_f64(self.refresh_at))
+            let life = held.life.mul_f64(self.refresh_at);
+            let life = if self.retired_seen { life.min(SHORTEST_LIFE) } else { life };
+            held.copy.fetched_at.plus(life)
         });
-        refresh.max(self.turn.not_before())
+        let state = &self.turn.seen;
+        let not_before = if self.needed && self.keys(now).is_none() {
+            let soon = state.started.plus(NEEDED_PAUSE).min(state.not_before);
+            soon.max(state.hold_until)
+        } else {
+            self.turn.not_before()
+        };
+        refresh.max(not_before)
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
@@ -194,25 +251,34 @@ impl Source {
     pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
         if self.turn.lease().is_some_and(|until| now >= until) {
-            self.failed(store, FetchError::NoAnswer, now, &mut news);
+            self.failed(store, FetchError::NoAnswer, None, now, &mut news);
         }
         let (state, stamp) = self.catch_up(store, now, &mut news);
         self.looked = true;
         self.bear_with_the_clock(now);
+        if self.kids.is_ahead() {
+            self.kids.exchange(self.turn.shelf(), store, true, now);
+        }
         self.note_staleness(now, &mut news);
         if self.turn.lease().is_some() || now < state.lease_until {
             return news;
         }
-        let kid_fetch = self.wanted.then(|| self.take_kid_fetch(&state, now));
-        if kid_fetch == Some(None) {
-            // Somebody else took the last one. Whoever waits is told that there is none.
-            self.wanted = false;
-            news.push(News::Ended);
-        }
-        if let Some(kids_full_at) =
-            kid_fetch.flatten().or((now >= self.due_at()).then_some(state.kids_full_at))
-        {
-            self.start(store, State { kids_full_at, ..state }, stamp, now, &mut news);
+        let due = (now >= self.due_at(now)).then_some(state);
+        let for_kid = match self.wanted {
+            // What is due costs the bucket nothing.
+            Some(budget) if due.is_none() => {
+                let drawn = self.draw(budget, &state, now);
+                if drawn.is_none() {
+                    // Somebody else took the last one. Whoever waits is told that there is none.
+                    self.wanted = None;
+                    news.push(News::Ended);
+                }
+                drawn
+            }
+            _ => None,
+        };
+        if let Some(state) = due.or(for_kid) {
+            self.start(store, state, stamp, now, &mut news);
         }
         news
     }
@@ -229,7 +295,8 @@ impl Source {
         if !self.turn.start(store, state, stamp, self.remote.patience(), now) {
             return;
         }
-        self.wanted = false;
+        self.wanted = None;
+        self.needed = false;
         let (asks, endpoint) = match &self.remote.origin {
             Origin::Jwks(jwks) => (Asks::Keys, jwks.clone()),
             Origin::Discovery { document, .. } => (Asks::Document, document.clone()),
@@ -260,6 +327,7 @@ impl Source {
     ) -> Vec<News> {
         let mut news = Vec::new();
         let Some(asks) = self.asks else { return news };
+        let hold = answer.as_ref().ok().and_then(|answer| answer.retry_after.as_deref()).and_then(seconds);
         let step = answer.and_then(|answer| match asks {
             Asks::Document => self.document(&answer).map(Step::Ask),
             Asks::Keys => self.copy_of(answer, now).map(Step::Keep),
@@ -270,7 +338,11 @@ impl Source {
                 news.push(News::Ask(self.query(endpoint)));
             }
             Ok(Step::Keep((copy, set))) => self.succeeded(store, copy, set, now, &mut news),
-            Err(error) => self.failed(store, error, now, &mut news),
+            Err(error) => {
+                // Only with a status that says so (RFC 9110 section 10.2.3).
+                let hold = hold.filter(|_| matches!(error, FetchError::Status(_)));
+                self.failed(store, error, hold, now, &mut news);
+            }
         }
         news
     }
@@ -315,8 +387,9 @@ impl Source {
 
     fn read(&self, body: &[u8]) -> Result<KeySet, FetchError> {
         // Whoever can reach the endpoint can read it: no secret comes from there.
-        let Remote { format, max_keys, .. } = self.remote;
-        KeySet::parse(body, Reading { format, max_keys, symmetric: false }).map_err(FetchError::Set)
+        let Remote { format, max_keys, tried_without_kid, .. } = self.remote;
+        let set = KeySet::parse(body, Reading { format, max_keys, symmetric: false });
+        set.map(|set| set.trying_without_kid(tried_without_kid)).map_err(FetchError::Set)
     }
 
     /// Publishes new keys and takes them. The copy goes first: whoever sees the new generation finds it.
@@ -329,16 +402,27 @@ impl Source {
         news: &mut Vec<News>,
     ) {
         self.asks = None;
-        self.turn.succeed(store, &copy);
         self.hold(copy, set, now, log::Level::Info, news);
+        self.kids.exchange(self.turn.shelf(), store, true, now);
+        if let Some(held) = &self.keys {
+            self.turn.succeed(store, &held.copy);
+        }
         news.push(News::Tried(Ok(())));
         news.push(News::Ended);
     }
 
-    /// The next try comes after 1 s, 2 s, 4 s … up to a minute, give or take a fifth.
-    fn failed(&mut self, store: &dyn Store, error: FetchError, now: Timestamp, news: &mut Vec<News>) {
+    /// The next try comes after 1 s, 2 s, 4 s … up to a minute, give or take a fifth, or when the provider
+    /// says.
+    fn failed(
+        &mut self,
+        store: &dyn Store,
+        error: FetchError,
+        hold: Option<Duration>,
+        now: Timestamp,
+        news: &mut Vec<News>,
+    ) {
         self.asks = None;
-        let pause = self.turn.fail(store, LONGEST_PAUSE, now);
+        let pause = self.turn.fail(store, LONGEST_PAUSE, hold, now);
         let kept =
             if self.keys(now).is_some() { "the keys at hand stay in use" } else { "there are no keys" };
         let text = format!("fetching keys failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
@@ -360,7 +444,8 @@ impl Source {
             return (state, stamp);
         }
         let ended = state.attempts != self.turn.seen.attempts;
-        if state.generation != self.turn.seen.generation && state.generation > 0 {
+        // Only what is newer: an earlier value can be put there again by whoever read it once.
+        if self.turn.is_news(&state) {
             if state.generation == self.unreadable {
                 return (state, stamp);
             }
@@ -370,6 +455,7 @@ impl Source {
                 self.unreadable = state.generation;
                 return (state, stamp);
             };
+            self.turn.took(state.generation);
             // Nor is anything from the future.
             let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
             // Checked here as in the instance that fetched it: what is shared is not believed.
@@ -383,7 +469,7 @@ impl Source {
         self.turn.seen = state;
         if ended {
             // Whoever asked for a fetch is judged by this one first, and asks again where it came too early.
-            self.wanted = false;
+            self.wanted = None;
             news.push(News::Ended);
         }
         (state, stamp)
@@ -394,27 +480,40 @@ impl Source {
         if let Some(held) = &mut self.keys {
             held.copy.fetched_at = held.copy.fetched_at.min(now);
         }
-        let latest = now.plus(self.remote.unknown_kid_cooldown);
-        self.missing_kids.retain(|(_, until)| *until <= latest);
+        self.kids.bear_with_the_clock(now);
     }
 
     /// The shared state without what can only be damage, malice or a clock that was set back: nobody
     /// is kept from fetching for longer than this source itself could ask for.
     fn sane(&self, state: State, now: Timestamp) -> State {
-        let bucket = self.remote.unknown_kid_cooldown.saturating_mul(KID_BURST);
-        let state = Turn::sane(state, self.remote.patience(), LONGEST_PAUSE, now);
-        State { kids_full_at: within(state.kids_full_at, bucket, now), ..state }
+        let state = self.turn.sane(state, self.remote.patience(), LONGEST_PAUSE, now);
+        let (kids, reserve) = self.floors;
+        let (_, each, burst) = self.level(Budget::Bucket, &state);
+        let kids_full_at = within(state.kids_full_at.max(kids), each.saturating_mul(burst), now);
+        let (_, each, burst) = self.level(Budget::Reserve, &state);
+        let reserve_full_at = within(state.reserve_full_at.max(reserve), each.saturating_mul(burst), now);
+        State { kids_full_at, reserve_full_at, ..state }
     }
 
     fn hold(&mut self, copy: Copy, set: Rc<KeySet>, now: Timestamp, level: log::Level, news: &mut Vec<News>) {
         let life = lifetime(self.remote.cache_duration, copy.max_age);
         let before = self.keys.replace(Held { set, copy, life });
         let Some(held) = &self.keys else { return };
+        self.retired_seen = false;
+        let kids = before.iter().flat_map(|before| before.set.keys()).filter_map(|key| key.kid.as_deref());
+        for gone in kids.filter(|kid| !held.set.has_kid(kid)) {
+            self.kids.retire(Name::new(gone));
+        }
         let changed = before.as_ref().is_none_or(|before| !same_keys(&before.set, &held.set));
         if changed {
             news.push(News::Changed);
             let text = describe(before.as_ref().map(|before| &*before.set), &held.set);
             news.push(News::Log(level, text));
+            // Once for the proxy, like the line above.
+            if let Some(text) = held.set.untried() {
+                let level = if level == log::Level::Info { log::Level::Warn } else { level };
+                news.push(News::Log(level, text));
+            }
         }
         if self.said > Age::Fresh && now < held.fresh_until() {
             self.said = Age::Fresh;
@@ -454,45 +553,99 @@ impl Source {
             return false;
         }
         self.peeked = now;
-        let generation = self.turn.read(store).0.generation;
-        generation > 0 && generation != self.turn.seen.generation && generation != self.unreadable
+        let state = self.turn.read(store).0;
+        self.turn.is_news(&state) && state.generation != self.unreadable
     }
 
     /// A token in order but for its kid, which no key has: is it worth a fetch? Where it is, one
-    /// starts with the next tick.
-    pub fn unknown_kid(&mut self, kid: &str, now: Timestamp) -> UnknownKid {
-        self.missing_kids.retain(|(_, until)| now < *until);
-        if self.missing_kids.iter().any(|(missing, _)| missing == kid) {
-            return UnknownKid::GiveUp;
+    /// starts with the next tick. `fresh` is a request that has not waited yet: a kid that comes with a
+    /// second one may use the reserve.
+    pub fn unknown_kid(&mut self, store: &dyn Store, kid: &str, fresh: bool, now: Timestamp) -> UnknownKid {
+        let name = Name::new(kid);
+        self.kids.exchange(self.turn.shelf(), store, false, now);
+        if self.kids.is_retired(name) {
+            self.retired_seen = true;
+            return UnknownKid::Missing;
         }
-        if self.wanted || self.turn.is_busy(now) {
+        let state = self.turn.seen;
+        let known = self.kids.missing(name);
+        let missing = known.filter(|_| state.failures == 0).is_some_and(|missing| {
+            missing.was_in_vain(state.looked) && now < missing.due(self.remote.unknown_kid_cooldown)
+        });
+        if missing {
+            return UnknownKid::Missing;
+        }
+        if self.wanted.is_some() || self.turn.is_busy(now) || now >= self.due_at(now) {
             return UnknownKid::Wait;
         }
-        self.wanted = self.take_kid_fetch(&self.turn.seen, now).is_some();
-        if self.wanted { UnknownKid::Wait } else { UnknownKid::GiveUp }
-    }
-
-    /// When the bucket is full again if one more fetch is taken from it; none where it is empty.
-    fn take_kid_fetch(&self, state: &State, now: Timestamp) -> Option<Timestamp> {
-        let cooldown = self.remote.unknown_kid_cooldown;
-        let full_at = state.kids_full_at.max(now).plus(cooldown);
-        // While a fetch has just failed, another would fail too.
-        let room = full_at.since(now) <= cooldown.saturating_mul(KID_BURST) && now >= state.not_before;
-        room.then_some(full_at)
-    }
-
-    /// When the last fetch of the proxy began, as far as this instance knows.
-    pub fn last_started(&self) -> Timestamp {
-        self.turn.seen.started
-    }
-
-    /// A kid was waited for in vain; it is not fetched for again within the cooldown.
-    pub fn still_missing(&mut self, kid: &str, now: Timestamp) {
-        if self.missing_kids.len() >= MAX_MISSING {
-            self.missing_kids.swap_remove(0);
+        self.wanted = self.budget(&state, known.is_some() && fresh, now);
+        match self.wanted {
+            // It is not looked for because of this one alone.
+            Some(Budget::Failing) => {}
+            Some(_) => self.kids.asked(name, now),
+            None => self.kids.seen(name, now),
         }
-        self.missing_kids.push((kid.to_owned(), now.plus(self.remote.unknown_kid_cooldown)));
+        self.kids.exchange(self.turn.shelf(), store, false, now);
+        if self.wanted.is_some() { UnknownKid::Wait } else { UnknownKid::Unavailable }
     }
+
+    /// What a fetch for an unknown kid can be taken from.
+    fn budget(&self, state: &State, again: bool, now: Timestamp) -> Option<Budget> {
+        let choices: &[Budget] = match (state.failures > 0, again) {
+            (true, _) => &[Budget::Failing],
+            // The bucket is left to those who come first.
+            (false, true) => &[Budget::Reserve, Budget::Bucket],
+            (false, false) => &[Budget::Bucket],
+        };
+        choices.iter().copied().find(|budget| self.drawn(*budget, state, now).is_some())
+    }
+
+    /// When a budget is full again, how long it takes for one more, and how many it holds.
+    fn level(&self, budget: Budget, state: &State) -> (Timestamp, Duration, u32) {
+        let cooldown = self.remote.unknown_kid_cooldown;
+        match budget {
+            Budget::Reserve => (state.reserve_full_at, cooldown.min(RESERVE_PAUSE), RESERVE_BURST),
+            Budget::Bucket | Budget::Failing => (state.kids_full_at, cooldown, KID_BURST),
+        }
+    }
+
+    /// The state after a fetch for an unknown kid was taken from a budget; none where it is empty.
+    fn drawn(&self, budget: Budget, state: &State, now: Timestamp) -> Option<State> {
+        // While a fetch has just failed, another would fail too.
+        if now < state.not_before.max(state.hold_until) {
+            return None;
+        }
+        let (full_at, each, burst) = self.level(budget, state);
+        let full_at = full_at.max(now).plus(each);
+        let has_room = full_at.since(now) <= each.saturating_mul(burst);
+        match budget {
+            Budget::Failing => Some(*state),
+            Budget::Bucket => has_room.then_some(State { kids_full_at: full_at, ..*state }),
+            Budget::Reserve => has_room.then_some(State { reserve_full_at: full_at, ..*state }),
+        }
+    }
+
+    fn draw(&mut self, budget: Budget, state: &State, now: Timestamp) -> Option<State> {
+        let drawn = self.drawn(budget, state, now)?;
+        self.floors = (drawn.kids_full_at, drawn.reserve_full_at);
+        Some(drawn)
+    }
+
+    /// When the last fetch of the proxy that brought keys began, as far as this instance knows.
+    pub fn last_looked(&self) -> Timestamp {
+        self.turn.seen.looked
+    }
+
+    /// A kid that a token brought at `since` was not among the keys that were asked for after that.
+    pub fn still_missing(&mut self, store: &dyn Store, kid: &str, since: Timestamp, now: Timestamp) {
+        self.kids.in_vain(Name::new(kid), since);
+        self.kids.exchange(self.turn.shelf(), store, false, now);
+    }
+}
+
+/// Whole seconds (RFC 9110 section 10.2.3); a date says too little to a clock that may be wrong.
+fn seconds(retry_after: &str) -> Option<Duration> {
+    retry_after.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What follows from an answer.
@@ -503,13 +656,16 @@ enum Step {
     Keep((Copy, Rc<KeySet>)),
 }
 
-/// `max-age` in seconds (RFC 9111 section 5.2.2.1).
+/// `max-age` in seconds (RFC 9111 section 5.2.2.1); without one, `no-store` and `no-cache` count as 0.
 fn max_age(cache_control: &str) -> Option<u64> {
-    cache_control.split(',').find_map(|directive| {
-        let (name, seconds) = directive.trim().split_once('=')?;
+    let mut directives = cache_control.split(',').map(str::trim);
+    let given = directives.clone().find_map(|directive| {
+        let (name, seconds) = directive.split_once('=')?;
         let seconds = seconds.trim_matches('"').parse().ok()?;
         name.eq_ignore_ascii_case("max-age").then_some(seconds)
-    })
+    });
+    let name = |directive: &str| directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+    given.or(directives.any(|own| matches!(name(own).as_str(), "no-store" | "no-cache")).then_some(0))
 }
 
 /// `cache_duration`, lowered by `max-age` but not under a minute.

@@ -35,6 +35,7 @@ fn remote(origin: Origin) -> Remote {
         max_bytes: 10_000,
         max_keys: 10,
         format: Format::Auto,
+        tried_without_kid: 4,
     }
 }
 
@@ -210,15 +211,15 @@ fn unknown_kids_cost_the_whole_proxy_three_fetches_and_then_one_a_cooldown() {
         let source = &mut sources[usize::try_from(n % 3).unwrap()];
         source.tick(&store, now);
         let kid = format!("k{n}");
-        if source.unknown_kid(&kid, now) == UnknownKid::Wait {
+        if source.unknown_kid(&store, &kid, true, now) == UnknownKid::Wait {
             if asks(&source.tick(&store, now)).is_some() {
                 fetches += 1;
                 source.answered(&store, answer(200, SET), now);
             }
-            source.still_missing(&kid, now);
+            source.still_missing(&store, &kid, now, now);
         }
     }
-    assert_eq!(fetches, 3 + 3, "in 120 seconds");
+    assert_eq!(fetches, 3 + 3, "in 120 seconds; the reserve is for those who come again");
 }
 
 #[test]
@@ -226,19 +227,30 @@ fn everyone_who_asks_at_once_waits_for_one_fetch() {
     let store = Alone::default();
     let mut source = warm(&store, 1);
     for n in 0..100 {
-        assert_eq!(source.unknown_kid(&format!("k{n}"), at(1)), UnknownKid::Wait);
+        assert_eq!(source.unknown_kid(&store, &format!("k{n}"), true, at(1)), UnknownKid::Wait);
     }
     assert!(asks(&source.tick(&store, at(1))).is_some());
-    assert_eq!(source.unknown_kid("x", at(1)), UnknownKid::Wait);
-    assert_eq!(source.last_started(), at(1));
+    assert_eq!(source.unknown_kid(&store, "x", true, at(1)), UnknownKid::Wait);
+    assert_eq!(source.turn.seen.started, at(1));
 }
 
 #[test]
 fn a_kid_that_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
-    let mut source = warm(&Alone::default(), 1);
-    source.still_missing("x", at(0));
-    assert_eq!(source.unknown_kid("x", at(29)), UnknownKid::GiveUp);
-    assert_eq!(source.unknown_kid("x", at(30)), UnknownKid::Wait);
+    let store = Alone::default();
+    let mut source = warm(&store, 1);
+    let mut looks = Vec::new();
+    for tenth in 0..1200 {
+        let now = at(0).plus(Duration::from_millis(100 * tenth + 1));
+        source.tick(&store, now);
+        if source.unknown_kid(&store, "x", true, now) == UnknownKid::Wait {
+            assert!(asks(&source.tick(&store, now)).is_some());
+            source.answered(&store, answer(200, SET), now);
+            source.still_missing(&store, "x", now, now);
+            looks.push(tenth / 10);
+        }
+        assert_eq!(source.unknown_kid(&store, "x", true, now), UnknownKid::Missing);
+    }
+    assert_eq!(looks, [0, 1, 5, 15, 45, 75, 105]);
 }
 
 #[test]
@@ -337,7 +349,14 @@ fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
         (600, Some("Max-Age=\"120\", must-revalidate"), 120),
         (600, Some("max-age=15"), 60),
         (600, Some("max-age=0"), 60),
-        (600, Some("no-store"), 600),
+        (600, Some("no-store"), 60),
+        (600, Some("private, No-Cache"), 60),
+        (600, Some("no-cache=\"set-cookie\""), 60),
+        (600, Some("no-cache, max-age=300"), 300),
+        (600, Some("max-age=300, no-store"), 300),
+        (600, Some("no-transform"), 600),
+        (600, Some("must-revalidate"), 600),
+        (30, Some("no-store"), 30),
         (600, Some("max-age=86400"), 600),
         (600, Some("max-age=x"), 600),
         (30, Some("max-age=5"), 30),
@@ -350,10 +369,15 @@ fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
 fn keys_at_hand_do_not_last_longer_for_a_clock_that_was_set_back() {
     let store = Alone::default();
     let mut source = warm(&store, 1);
-    source.still_missing("x", at(0));
+    source.still_missing(&store, "x", at(0), at(0));
+    assert_eq!(source.unknown_kid(&store, "x", true, at(0)), UnknownKid::Missing);
     let back = Timestamp::from_secs(900_000);
     source.tick(&store, back);
-    assert_eq!(source.unknown_kid("x", back), UnknownKid::Wait, "not remembered for longer either");
+    assert_eq!(
+        source.unknown_kid(&store, "x", true, back),
+        UnknownKid::Wait,
+        "not remembered for longer either"
+    );
     assert!(source.next_fetch_in(back) <= secs(540));
     for (later, there) in [(4199, true), (4200, false)] {
         assert_eq!(source.keys(back.plus(secs(later))).is_some(), there, "{later} s later");
@@ -385,4 +409,306 @@ fn a_set_that_was_fetched_after_the_shared_state_was_lost_is_seen_by_everyone() 
     one.answered(&store, answer(200, &SET.replace("\"a\"", "\"b\"")), at(550));
     two.tick(&store, at(550));
     assert!(two.keys(at(550)).unwrap().has_kid("b"));
+}
+
+/// A set with keys of these kids.
+fn set_of(kids: &[&str]) -> String {
+    let key = |kid: &&str| {
+        format!(
+            r#"{{"kty":"EC","crv":"P-256","kid":"{kid}","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}}"#
+        )
+    };
+    format!(r#"{{"keys":[{}]}}"#, kids.iter().map(key).collect::<Vec<_>>().join(","))
+}
+
+/// Instances of one proxy that have the keys of second 0.
+fn proxy(store: &Alone, count: u64, kids: &[&str]) -> Vec<Source> {
+    let mut all: Vec<Source> = (1..=count).map(source).collect();
+    assert!(asks(&all[0].tick(store, at(0))).is_some());
+    all[0].answered(store, answer(200, &set_of(kids)), at(0));
+    for source in &mut all {
+        source.tick(store, at(0));
+        assert!(source.keys(at(0)).is_some());
+    }
+    all
+}
+
+#[test]
+fn a_kid_that_one_instance_looked_for_costs_the_others_nothing() {
+    for count in [2, 4, 8] {
+        let store = Alone::default();
+        let mut all = proxy(&store, count, &["a"]);
+        let mut fetches = 0;
+        // Once a second for half a minute, each time with the next instance.
+        for second in 1..=30 {
+            let now = at(second);
+            let one = &mut all[usize::try_from(second % count).unwrap()];
+            one.tick(&store, now);
+            if one.unknown_kid(&store, "dead", true, now) == UnknownKid::Wait {
+                fetches += 1;
+                assert!(asks(&one.tick(&store, now)).is_some());
+                one.answered(&store, answer(200, &set_of(&["a"])), now);
+                one.still_missing(&store, "dead", now, now);
+            }
+            for other in &mut all {
+                other.tick(&store, now);
+            }
+            let later = now.plus(Duration::from_millis(500));
+            for other in &mut all {
+                assert_eq!(other.unknown_kid(&store, "dead", true, later), UnknownKid::Missing, "{second}");
+            }
+        }
+        assert_eq!(fetches, 4, "at once, and 1, 5 and 15 seconds later");
+        let mut late = source(99);
+        late.look(&store, at(31));
+        assert_eq!(
+            late.unknown_kid(&store, "dead", true, at(31)),
+            UnknownKid::Missing,
+            "one that comes later"
+        );
+    }
+}
+
+#[test]
+fn a_kid_whose_key_is_gone_is_looked_for_by_nobody_and_its_return_is_noticed_within_a_minute() {
+    let store = Alone::default();
+    let mut all = proxy(&store, 4, &["a", "b"]);
+    all[2].unknown_kid(&store, "x", true, at(10));
+    assert!(asks(&all[2].tick(&store, at(10))).is_some());
+    all[2].answered(&store, answer(200, &set_of(&["b"])), at(10));
+    for source in &mut all {
+        source.tick(&store, at(10));
+    }
+    all.push(source(99));
+    all[4].look(&store, at(10));
+    for tenth in 1..480 {
+        let now = at(10).plus(Duration::from_millis(100 * tenth));
+        for source in &mut all {
+            assert!(asks(&source.tick(&store, now)).is_none(), "{tenth}");
+            assert_eq!(source.unknown_kid(&store, "a", true, now), UnknownKid::Missing, "{tenth}");
+        }
+    }
+    // The bucket is as full as it was.
+    assert_eq!(all[0].unknown_kid(&store, "y", true, at(58)), UnknownKid::Wait);
+    let due = (58..=71).find(|second| asks(&all[1].tick(&store, at(*second))).is_some());
+    assert!(due.is_some(), "the key may have come back");
+}
+
+#[test]
+fn the_reserve_serves_a_kid_that_comes_again_and_never_one_that_is_made_up_anew() {
+    let store = Alone::default();
+    let mut all = proxy(&store, 2, &["a"]);
+    let mut asked = Vec::new();
+    for half in 0..240u64 {
+        let now = at(10).plus(Duration::from_millis(500 * half));
+        let one = &mut all[usize::try_from(half % 2).unwrap()];
+        one.tick(&store, now);
+        let said = one.unknown_kid(&store, &format!("made-up-{half}"), true, now);
+        if said == UnknownKid::Wait {
+            assert!(asks(&one.tick(&store, now)).is_some());
+            one.answered(&store, answer(200, &set_of(&["a"])), now);
+            one.still_missing(&store, &format!("made-up-{half}"), now, now);
+            asked.push(half / 2);
+        } else {
+            assert_eq!(said, UnknownKid::Unavailable, "it could be new");
+            assert!(one.retry_in(now) <= secs(5));
+        }
+    }
+    assert_eq!(asked.len(), 3 + 3, "{asked:?}");
+    // The bucket is empty; this one is new, and comes again, at another instance.
+    let now = at(129).plus(Duration::from_millis(600));
+    all.iter_mut().for_each(|one| drop(one.tick(&store, now)));
+    assert_eq!(all[0].unknown_kid(&store, "new", true, now), UnknownKid::Unavailable);
+    assert_eq!(all[0].unknown_kid(&store, "new", false, now), UnknownKid::Unavailable, "the same request");
+    let now = now.plus(secs(1));
+    assert_eq!(all[1].unknown_kid(&store, "new", true, now), UnknownKid::Wait);
+    assert!(asks(&all[1].tick(&store, now)).is_some());
+}
+
+#[test]
+fn whatever_kids_come_again_the_fetches_are_bounded() {
+    for (kids, pause) in [(1u64, 100u64), (2, 100), (5, 100), (20, 100), (100, 100), (10_000, 10), (3, 1000)]
+    {
+        let store = Alone::default();
+        let mut all = proxy(&store, 4, &["a"]);
+        let mut fetches = 0;
+        let mut turn = 0u64;
+        let mut now = at(1);
+        while now < at(121) {
+            let one = &mut all[usize::try_from(turn % 4).unwrap()];
+            one.tick(&store, now);
+            let kid = format!("k{}", turn % kids);
+            if one.unknown_kid(&store, &kid, true, now) == UnknownKid::Wait
+                && asks(&one.tick(&store, now)).is_some()
+            {
+                one.answered(&store, answer(200, &set_of(&["a"])), now);
+                one.still_missing(&store, &kid, now, now);
+                fetches += 1;
+            }
+            turn += 1;
+            now = now.plus(Duration::from_millis(pause));
+        }
+        assert!(fetches <= 3 + 4 + 2 + 24, "{fetches} in 120 s for {kids} kids");
+    }
+}
+
+#[test]
+fn while_the_provider_fails_an_unknown_kid_could_be_new_and_tries_cost_the_bucket_nothing() {
+    let store = Alone::default();
+    let mut one = proxy(&store, 1, &["a"]).remove(0);
+    assert_eq!(one.unknown_kid(&store, "new", true, at(10)), UnknownKid::Wait);
+    let mut now = at(10);
+    for _ in 0..8 {
+        assert!(asks(&one.tick(&store, now)).is_some());
+        one.answered(&store, answer(500, ""), now);
+        assert_eq!(one.unknown_kid(&store, "new", true, now), UnknownKid::Unavailable);
+        let wait = one.retry_in(now);
+        assert!(wait > Duration::ZERO && wait <= secs(72), "{wait:?}");
+        assert_eq!(one.unknown_kid(&store, "new", true, now.plus(wait / 2)), UnknownKid::Unavailable);
+        now = now.plus(wait);
+        assert_eq!(one.unknown_kid(&store, "new", true, now), UnknownKid::Wait);
+    }
+    assert!(asks(&one.tick(&store, now)).is_some());
+    one.answered(&store, answer(200, &set_of(&["a", "new"])), now);
+    assert!(one.keys(now).unwrap().has_kid("new"));
+    let kids = ["w", "x", "y", "z"].map(|kid| {
+        let said = one.unknown_kid(&store, kid, true, now);
+        let asked = asks(&one.tick(&store, now)).is_some();
+        one.answered(&store, answer(200, &set_of(&["a", "new"])), now);
+        (said, asked)
+    });
+    let wait = (UnknownKid::Wait, true);
+    assert_eq!(kids, [wait, wait, wait, (UnknownKid::Unavailable, false)]);
+}
+
+#[test]
+fn what_was_sealed_earlier_takes_nothing_newers_place() {
+    let secret = Some("0123456789abcdef0123456789abcdef");
+    let remote = remote(Origin::Jwks(endpoint("/jwks")));
+    let shelf = Shelf::new(&remote.identity(), secret);
+    let [state, copy, kids] = ["state", "keys", "notes"].map(|what| {
+        let name = shelf.state_name();
+        format!("{}.{what}", name.strip_suffix(".state").unwrap())
+    });
+    // Which of the values are put there again, and how many times before the last state of affairs.
+    for replayed in [vec![&state], vec![&copy], vec![&state, &copy], vec![&kids], vec![&state, &copy, &kids]]
+    {
+        for age in 1..=4usize {
+            let store = Alone::default();
+            let mut all: Vec<Source> =
+                (1..=3).map(|random| Source::new(remote.clone(), random, secret)).collect();
+            let mut before = Vec::new();
+            for (turn, kid) in ["a", "b", "c", "d", "e"].iter().enumerate() {
+                let now = at(turn as u64 * 600);
+                let one = turn % 3;
+                assert!(asks(&all[one].tick(&store, now)).is_some(), "{turn}");
+                all[one].answered(&store, answer(200, &set_of(&[kid])), now);
+                all.iter_mut().for_each(|one| drop(one.tick(&store, now)));
+                before
+                    .push([&state, &copy, &kids].map(|name| (name, store.get(name).map(|(value, _)| value))));
+            }
+            let now = at(4 * 600 + 1);
+            let bucket = |one: &mut Source, now| {
+                (0..9)
+                    .filter(|n| {
+                        let said = one.unknown_kid(&store, &format!("{now:?}{n}"), true, now);
+                        let asked = said == UnknownKid::Wait && asks(&one.tick(&store, now)).is_some();
+                        one.answered(&store, answer(200, &set_of(&["e"])), now);
+                        asked
+                    })
+                    .count()
+            };
+            assert_eq!(bucket(&mut all[0], now), 3);
+            for (name, value) in &before[4 - age] {
+                if let Some(value) = value.as_ref().filter(|_| replayed.contains(name)) {
+                    store.put(name, value).unwrap();
+                }
+            }
+            for second in 2..20 {
+                for one in &mut all {
+                    one.tick(&store, at(4 * 600 + second));
+                    let keys = one.keys(at(4 * 600 + second)).unwrap();
+                    assert!(keys.has_kid("e") && keys.keys().len() == 1, "{replayed:?}, {age} earlier");
+                    assert_eq!(
+                        one.unknown_kid(&store, "a", true, at(4 * 600 + second)),
+                        UnknownKid::Missing,
+                        "it was withdrawn"
+                    );
+                }
+            }
+            assert_eq!(bucket(&mut all[0], at(4 * 600 + 20)), 0, "{replayed:?}: nor does it fill the bucket");
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_says_when_to_come_again_is_heeded_within_bounds() {
+    for (status, header, expected) in [
+        (503, Some("7"), Some(7)),
+        (429, Some("30"), Some(30)),
+        (429, Some(" 120 "), Some(120)),
+        (500, Some("1"), Some(1)),
+        (503, Some("0"), Some(1)),
+        (503, Some("300"), Some(300)),
+        (503, Some("301"), Some(300)),
+        (503, Some("86400"), Some(300)),
+        (302, Some("9"), Some(9)),
+        (404, Some("9"), Some(9)),
+        (503, None, None),
+        (503, Some(""), None),
+        (503, Some("soon"), None),
+        (503, Some("-1"), None),
+        (503, Some("1.5"), None),
+        (503, Some("99999999999999999999999"), None),
+        (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
+    ] {
+        for kept in [false, true] {
+            let store = Alone::default();
+            let (mut one, mut two) = (source(1), source(2));
+            if kept {
+                one = warm(&store, 1);
+            }
+            let now = at(if kept { 550 } else { 0 });
+            assert!(asks(&one.tick(&store, now)).is_some());
+            let told = Answer { status, retry_after: header.map(str::to_owned), ..Answer::default() };
+            one.answered(&store, Ok(told), now);
+            two.tick(&store, now);
+            for source in [&mut one, &mut two] {
+                source.need(now);
+                let pause = source.next_fetch_in(now).as_secs_f64();
+                match expected {
+                    Some(expected) => assert_eq!(pause, f64::from(expected), "{status} {header:?}"),
+                    None => assert!((0.8..=1.2).contains(&pause), "{status} {header:?}: {pause}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_without_keys_is_asked_again_for_a_request_at_most_every_five_seconds() {
+    let store = Alone::default();
+    let (mut one, mut two) = (source(1), source(2));
+    let mut asked = Vec::new();
+    for tenth in 0..1200u64 {
+        let now = at(0).plus(Duration::from_millis(100 * tenth));
+        for source in [&mut one, &mut two] {
+            // Nobody asks for a while in between.
+            if !(400..800).contains(&tenth) {
+                source.need(now);
+            }
+            if asks(&source.tick(&store, now)).is_some() {
+                asked.push(tenth);
+                source.answered(&store, answer(500, ""), now);
+            }
+        }
+    }
+    let pauses = |from: u64, to: u64| {
+        let within: Vec<u64> = asked.iter().copied().filter(|tenth| (from..to).contains(tenth)).collect();
+        within.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+    };
+    assert!(pauses(100, 400).iter().all(|pause| (50..=51).contains(pause)), "{asked:?}");
+    assert!(pauses(100, 400).len() >= 4, "{asked:?}");
+    assert!(pauses(450, 800).is_empty(), "{asked:?}");
+    assert!(pauses(800, 1200).iter().all(|pause| (50..=51).contains(pause)), "{asked:?}");
 }

@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 
 /// Past its timeout, how long an answer may take to reach us before the fetch counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
+/// The least and the most that a provider's `Retry-After` counts for.
+const SHORTEST_HOLD: Duration = Duration::from_secs(1);
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
@@ -20,6 +23,9 @@ pub(crate) struct Turn {
     id: u64,
     /// The shared state as it was last seen.
     pub(super) seen: State,
+    /// The number of the last answer that this instance published or took over from another. An earlier one
+    /// was put there again by somebody who cannot make one.
+    newest: u64,
     /// The end of this instance's lease, which is its name too.
     lease: Option<Timestamp>,
     random: Random,
@@ -38,11 +44,21 @@ impl Turn {
     /// `identity` is everything that makes the source's answers what they are; `random` tells this
     /// instance from the others; `secret` seals what is shared.
     pub(crate) fn new(identity: &[u8], random: u64, secret: Option<&str>) -> Self {
+        Self::with(Shelf::new(identity, secret), random)
+    }
+
+    /// The same in a place that several sources use in turn.
+    pub(crate) fn in_slot(slot: &str, identity: &[u8], random: u64, secret: Option<&str>) -> Self {
+        Self::with(Shelf::in_slot(slot, identity, secret), random)
+    }
+
+    fn with(shelf: Shelf, random: u64) -> Self {
         Self {
-            shelf: Shelf::new(identity, secret),
+            shelf,
             // 0 stands for nobody.
             id: random.max(1),
             seen: State::default(),
+            newest: 0,
             lease: None,
             random: Random(random),
         }
@@ -58,7 +74,7 @@ impl Turn {
         now: Timestamp,
     ) -> Look {
         let (state, stamp) = self.read(store);
-        let state = Self::sane(state, patience, pause, now);
+        let state = self.sane(state, patience, pause, now);
         let ended = self.lease.is_none() && state.attempts != self.seen.attempts;
         if self.lease.is_none() {
             self.seen = state;
@@ -71,13 +87,40 @@ impl Turn {
         self.shelf.state(store)
     }
 
-    /// A shared state without what no source of this patience and these pauses could ask for.
-    pub(super) fn sane(state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+    /// A shared state without what no source of this patience and these pauses could ask for. One from
+    /// before the last answer that is known says nothing.
+    pub(super) fn sane(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+        if state.generation < self.newest {
+            // With the number that is known, so that what comes of the next fetch is heeded.
+            return State { generation: self.newest, ..State::default() };
+        }
         State {
             lease_until: within(state.lease_until, patience.saturating_add(GRACE), now),
+            looked: Some(state.looked).filter(|looked| *looked <= now).unwrap_or_default(),
             not_before: within(state.not_before, pause.mul_f64(1.2), now),
+            hold_until: within(state.hold_until, LONGEST_HOLD, now),
             ..state
         }
+    }
+
+    /// Whether there is an answer that is newer than all that this instance published or took over.
+    pub(crate) fn has_news(&self) -> bool {
+        self.seen.generation > self.newest
+    }
+
+    /// Whether a shared state tells of one.
+    pub(super) fn is_news(&self, state: &State) -> bool {
+        state.generation > self.newest
+    }
+
+    /// The answer of this number was taken over.
+    pub(crate) fn took(&mut self, generation: u64) {
+        self.newest = self.newest.max(generation);
+    }
+
+    /// Where the source's values are.
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// The next of this instance's own random numbers, between two bounds.
@@ -87,7 +130,7 @@ impl Turn {
 
     /// The number of an answer that comes now: no other instance gives it to another answer.
     pub(crate) fn next_generation(&self, now: Timestamp) -> u64 {
-        now.as_nanos().max(self.seen.generation.saturating_add(1))
+        now.as_nanos().max(self.seen.generation.max(self.newest).saturating_add(1))
     }
 
     /// The number of the last good answer of the proxy.
@@ -112,7 +155,7 @@ impl Turn {
 
     /// Nobody asks before this moment.
     pub(crate) fn not_before(&self) -> Timestamp {
-        self.seen.not_before
+        self.seen.not_before.max(self.seen.hold_until)
     }
 
     /// Whether an answer is under way, here or elsewhere.
@@ -179,39 +222,55 @@ impl Turn {
     pub(crate) fn succeed(&mut self, store: &dyn Store, copy: &Copy) {
         let generation = copy.generation;
         let published = self.holds(store) && self.shelf.put_copy(store, copy).is_ok();
-        self.end(store, published, |state| State {
+        let published = self.end(store, published, |state| State {
             generation,
             attempts: state.attempts.saturating_add(1),
             owner: 0,
             lease_until: Timestamp::default(),
+            looked: state.started,
             not_before: Timestamp::default(),
             failures: 0,
+            hold_until: Timestamp::default(),
             ..*state
         });
+        if published {
+            self.took(generation);
+        }
     }
 
     /// Ends a fetch that brought nothing. The next comes after the time that is returned: 1 s, 2 s, 4 s …
-    /// up to `longest`, give or take a fifth.
-    pub(crate) fn fail(&mut self, store: &dyn Store, longest: Duration, now: Timestamp) -> Duration {
+    /// up to `longest`, give or take a fifth; where the provider said when, after that.
+    pub(crate) fn fail(
+        &mut self,
+        store: &dyn Store,
+        longest: Duration,
+        hold: Option<Duration>,
+        now: Timestamp,
+    ) -> Duration {
         let failures = self.seen.failures;
         let doubled = Duration::from_secs(1u64 << failures.min(6));
         let pause = doubled.min(longest).mul_f64(self.random.between(0.8, 1.2));
-        let not_before = now.plus(pause);
-        self.end(store, true, |state| State {
+        let hold = hold.map(|hold| hold.clamp(SHORTEST_HOLD, LONGEST_HOLD));
+        let pause = hold.unwrap_or(pause);
+        let not_before = now.plus(pause.min(longest));
+        let hold_until = hold.map(|hold| now.plus(hold)).unwrap_or_default();
+        let _ = self.end(store, true, |state| State {
             attempts: state.attempts.saturating_add(1),
             owner: 0,
             lease_until: Timestamp::default(),
             not_before,
+            hold_until,
             failures: failures.saturating_add(1),
             ..*state
         });
         pause
     }
 
-    /// Ends the fetch of this instance and says so to the others, unless its lease went to another.
-    fn end(&mut self, store: &dyn Store, publish: bool, change: impl Fn(&State) -> State) {
+    /// Ends the fetch of this instance and says so to the others, unless its lease went to another; whether
+    /// it did.
+    fn end(&mut self, store: &dyn Store, publish: bool, change: impl Fn(&State) -> State) -> bool {
         if self.lease.is_none() {
-            return;
+            return false;
         }
         for _ in 0..3 {
             let (state, stamp) = self.shelf.state(store);
@@ -221,13 +280,14 @@ impl Turn {
             let next = change(&state);
             if self.shelf.replace_state(store, &next, stamp).is_ok() {
                 (self.seen, self.lease) = (next, None);
-                return;
+                return true;
             }
         }
         // The others go their own way; what this instance learnt, it keeps.
         let seen = change(&self.seen);
         self.seen = State { generation: self.seen.generation, attempts: self.seen.attempts, ..seen };
         self.lease = None;
+        false
     }
 
     /// The key of one more value of this source, which the copy must vouch for.

@@ -15,8 +15,8 @@ pub use authority::Authority;
 pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, MAX_PARAMETER_READINGS, MAX_QUERY, ParameterReading};
 pub use path::{
-    Ambiguous, MAX_READINGS, MAX_READINGS_BYTES, PathKind, PathReading, PathReadings, PathStep, canonical,
-    decoded, text_of,
+    Ambiguous, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES, PathKind, PathReading, PathReadings,
+    PathStep, canonical, decoded, text_of,
 };
 pub use readings::{Held, RequestView};
 

@@ -11,12 +11,15 @@ use std::fmt;
 /// How often a path is decoded to look for what is hidden in it.
 const MAX_DECODINGS: usize = 8;
 
+/// How long a path may be that programs could read in more than one way, in bytes.
+pub const MAX_READ_PATH: usize = 8192;
+
 /// How many readings of one path are looked at. Honest paths have one to six.
 pub const MAX_READINGS: usize = 64;
 
 /// How many bytes all readings of one path may have together: what a path may cost before a token is
 /// looked at.
-pub const MAX_READINGS_BYTES: usize = 128 * 1024;
+pub const MAX_READINGS_BYTES: usize = 64 * 1024;
 
 /// Why a path could be read in more than one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +116,9 @@ impl<'r> PathReadings<'r> {
         if let Some(text) = plain(sent) {
             return Self::one(PathKind::Clear, sent, Cow::Borrowed(text));
         }
+        if sent.len() > MAX_READ_PATH {
+            return Self::one(PathKind::Excessive, sent, Cow::Borrowed("/"));
+        }
         let kind = kind_of(sent);
         let text = upper_escapes(&String::from_utf8_lossy(sent)).into_owned();
         if kind != PathKind::Clear && !suspicious {
@@ -175,13 +181,17 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
 /// The form in which a text is compared with readings whose escapes were decoded so often: what cannot
 /// stand in a path as it is is written as an escape.
 pub fn decoded(text: &str, times: usize) -> String {
-    represent(&(0..times).fold(text.as_bytes().to_vec(), |text, _| decode(&text)))
+    let mut bytes = Cow::Borrowed(text.as_bytes());
+    for _ in 0..times {
+        bytes = Cow::Owned(decode(&bytes).into_owned());
+    }
+    represent(&bytes)
 }
 
 /// The text that a piece of a reading stands for: its escapes decoded, once.
 pub fn text_of(piece: &str) -> Option<Cow<'_, str>> {
     if piece.contains('%') {
-        String::from_utf8(decode(piece.as_bytes())).ok().map(Cow::Owned)
+        String::from_utf8(decode(piece.as_bytes()).into_owned()).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(piece))
     }
@@ -253,7 +263,7 @@ fn kind_of(path: &[u8]) -> PathKind {
 /// Whether an ambiguous path has a meaning at all. `//` at its start may begin an authority.
 fn is_readable(path: &[u8]) -> bool {
     let bare = |byte: &u8| !is_special(*byte);
-    let mut once = Vec::new();
+    let mut once = Cow::Borrowed(&b""[..]);
     let sound = path.starts_with(b"/")
         && !path.starts_with(b"//")
         && path.iter().all(|byte| bare(byte) && *byte != b' ')
@@ -326,7 +336,7 @@ fn hides_something(path: &[u8]) -> bool {
         if again.len() == path.len() {
             return false;
         }
-        path = Cow::Owned(again);
+        path = Cow::Owned(again.into_owned());
     }
     true
 }
@@ -433,8 +443,8 @@ fn decode_all(reading: &PathReading<'_>) -> Option<(String, usize)> {
     }
     let bytes = decode(reading.text.as_bytes());
     // The text of a decoded reading stands for bytes that are decoded now.
-    let bytes = if reading.decoded == 0 { bytes } else { decode(&bytes) };
-    Some((represent(&bytes), reading.decoded.saturating_add(1)))
+    let text = if reading.decoded == 0 { represent(&bytes) } else { represent(&decode(&bytes)) };
+    Some((text, reading.decoded.saturating_add(1)))
 }
 
 fn cut_parameters(reading: &PathReading<'_>) -> Option<(String, usize)> {
@@ -558,7 +568,10 @@ fn represent(bytes: &[u8]) -> String {
 }
 
 /// The text with its escapes decoded, once; what is no escape stays.
-fn decode(text: &[u8]) -> Vec<u8> {
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -567,11 +580,11 @@ fn decode(text: &[u8]) -> Vec<u8> {
         out.push(value);
         rest = tail;
     }
-    out
+    Cow::Owned(out)
 }
 
 /// The same, where every `%` begins an escape.
-fn decode_strictly(text: &[u8]) -> Option<Vec<u8>> {
+fn decode_strictly(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = if byte == b'%' { escape(tail)?.1 } else { tail };

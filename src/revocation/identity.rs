@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::json::Json;
+use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::Claims;
 
@@ -49,10 +50,24 @@ pub struct Identity {
     pub(super) own: Vec<Key>,
     pub(super) wide: [Key; 2],
     pub(super) issued: Option<Timestamp>,
+    pub(super) expires: Option<Timestamp>,
 }
 
 impl Identity {
     /// The names of a token with these claims.
+    ///
+    /// # Errors
+    /// [`Reason::ClaimInvalid`] for a name that is there and is not a text, `null` included: no entry
+    /// could match it, and the token would be out of reach of every list.
+    pub fn read(claims: &Claims) -> Result<Self, Reason> {
+        let named = |name: &&str| claims.all().get(name).is_some_and(|value| value.as_str().is_none());
+        if ["jti", "sid", "sub", "iss", "client_id", "azp"].iter().any(named) {
+            return Err(Reason::ClaimInvalid);
+        }
+        Ok(Self::new(claims))
+    }
+
+    /// The same for claims whose types were checked; what is not a text names nothing.
     pub fn new(claims: &Claims) -> Self {
         let issuer = claims.issuer.as_deref().unwrap_or_default();
         let text = |name: &str| claims.all().get(name).and_then(Json::as_str);
@@ -67,6 +82,6 @@ impl Identity {
             names.iter().filter_map(|(kind, value)| Some(Key::new(*kind, issuer, (*value)?))).collect();
         own.dedup();
         let wide = [Key::new(Kind::Issuer, issuer, ""), Key::new(Kind::Everyone, "", "")];
-        Self { own, wide, issued: claims.issued }
+        Self { own, wide, issued: claims.issued, expires: claims.expires }
     }
 }

@@ -40,14 +40,15 @@ impl Standing {
         }
     }
 
-    fn until(end: u32, now: Timestamp) -> Self {
-        match end {
-            NEVER => Self::Revoked { until: None },
-            end if now < Timestamp::from_secs(end.into()) => {
-                Self::Revoked { until: Some(Timestamp::from_secs(end.into())) }
-            }
-            _ => Self::Good,
+    fn until(end: u32, token: &Identity, now: Timestamp) -> Self {
+        if end == NEVER {
+            return Self::Revoked { until: None };
         }
+        let end = Timestamp::from_secs(end.into());
+        // Ends are whole seconds: one that was made of a token's `exp` lasts for the rest of that second
+        // too, as the token does.
+        let end = token.expires.filter(|expires| expires.as_secs() == end.as_secs()).unwrap_or(end);
+        if now < end { Self::Revoked { until: Some(end) } } else { Self::Good }
     }
 }
 
@@ -78,12 +79,12 @@ impl List {
         self.len() == 0
     }
 
-    /// What it says of a token.
+    /// What it says of a token, by entries that have not ended at `now`.
     pub fn standing(&self, token: &Identity, now: Timestamp) -> Standing {
         let mut standing = Standing::Good;
         for key in &token.own {
             if let Some(end) = self.page(*key).and_then(|page| page.entry(*key)) {
-                standing = standing.and(Standing::until(end, now));
+                standing = standing.and(Standing::until(end, token, now));
             }
         }
         for key in token.own.iter().chain(&token.wide) {
@@ -91,7 +92,7 @@ impl List {
                 let before = Timestamp::from_secs(before.into());
                 // Nobody knows when a token without `iat` was issued.
                 if token.issued.is_none_or(|issued| issued < before) {
-                    standing = standing.and(Standing::until(end, now));
+                    standing = standing.and(Standing::until(end, token, now));
                 }
             }
         }

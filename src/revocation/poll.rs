@@ -321,7 +321,10 @@ impl Poll {
         let read = Document::parse(&body, self.polled.issuer.as_deref(), MAX_ENTRIES);
         match read.map_err(|error| FetchError::List(error.to_string()))? {
             Document::List(draft) => {
-                let list = Rc::new(draft.finish(PAGE, now));
+                // Whatever has ended stays in: the clock may be ahead now and be set back later, and an
+                // unchanged document is not read again. Whether an entry has ended is asked of the clock
+                // with each token.
+                let list = Rc::new(draft.finish(PAGE, Timestamp::default()));
                 copy.body = list.index().encode();
                 Ok(Step::Hold(Held { list, copy, document: Some(document) }))
             }
@@ -358,7 +361,7 @@ impl Poll {
     /// The next try comes after 1 s, 2 s, 4 s … up to the interval, give or take a fifth.
     fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
         self.work = None;
-        let pause = self.turn.fail(store, self.polled.interval, now);
+        let pause = self.turn.fail(store, self.polled.interval, None, now);
         let kept = match self.fresh_until() {
             Some(until) if now < until => "the list at hand stays in use",
             _ => "there is no list that can be trusted",
@@ -388,8 +391,9 @@ impl Poll {
     /// hand serves.
     fn take_over(&mut self, store: &dyn Store, now: Timestamp, news: &mut Vec<News>) {
         let generation = self.turn.generation();
-        let own = self.held.as_ref().map_or(0, |held| held.copy.generation);
-        if self.turn.lease().is_some() || [0, own, self.unreadable].contains(&generation) {
+        // Only what is newer: an earlier value can be put there again by whoever read it once.
+        let is_news = self.turn.has_news() && generation != self.unreadable;
+        if self.turn.lease().is_some() || !is_news {
             self.taking = None;
             return;
         }
@@ -431,6 +435,7 @@ impl Poll {
             }
         }
         self.unreadable = 0;
+        self.turn.took(generation);
         let list = Rc::new(List::new(taking.pages));
         self.hold(Held { list, copy: taking.copy, document: None }, log::Level::Debug, now, news);
         news.push(News::Ended);

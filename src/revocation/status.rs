@@ -86,6 +86,8 @@ impl Bits {
 pub struct StatusList {
     /// The statuses.
     pub bits: Bits,
+    /// `iat`
+    pub issued: Timestamp,
     /// `exp`
     pub expires: Option<Timestamp>,
     /// `ttl` in seconds
@@ -179,6 +181,6 @@ impl StatusList {
             Some(_) => return Err(StatusError::Malformed),
         };
         let list = claims.get("status_list").and_then(Json::as_object).ok_or(StatusError::Malformed)?;
-        Ok(Self { bits: Bits::read(list, most)?, expires, ttl })
+        Ok(Self { bits: Bits::read(list, most)?, issued, expires, ttl })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::OnUnavailable;
 use super::poll::News;
 use super::status::{StatusError, StatusList};
-use crate::keys::{Answer, Copy, Endpoint, FetchError, Hidden, Query, Store, Turn};
+use crate::keys::{Answer, Copy, Endpoint, FetchError, Hidden, Query, Slots, Store, Turn};
 use crate::rules::ProviderId;
 use crate::time::Timestamp;
 
@@ -54,6 +54,14 @@ impl StatusSource {
         Some(Endpoint { scheme, authority, path, cluster: self.cluster.clone(), timeout: self.timeout })
     }
 
+    /// The places of its lists: more than there may be lists at once, for one that has made room for another
+    /// keeps its own for a while.
+    fn slots(&self, secret: Option<&str>) -> Slots {
+        let count = self.max_lists.saturating_mul(4);
+        let identity = format!("status lists\n{}\n{}\n{count}", self.uri_prefix, self.cluster);
+        Slots::new(identity.as_bytes(), count, secret)
+    }
+
     /// `ttl`, or what stands for it: never so short that a list is asked for without end.
     fn life(&self, ttl: Option<u64>) -> Duration {
         let ttl = ttl.map_or(self.max_ttl, Duration::from_secs);
@@ -72,6 +80,9 @@ pub type Verify<'v> = &'v dyn Fn(ProviderId, &str, &[u8], usize) -> Result<Statu
 #[derive(Debug)]
 pub struct Statuses {
     sources: Vec<StatusSource>,
+    /// Where the lists of each source are in the shared store.
+    slots: Vec<Slots>,
+    swept: Timestamp,
     random: u64,
     secret: Option<String>,
     ids: HashMap<(ProviderId, String), StatusId>,
@@ -85,7 +96,13 @@ struct Entry {
     provider: ProviderId,
     uri: String,
     endpoint: Endpoint,
+    /// What makes its answers what they are.
+    identity: Vec<u8>,
+    random: u64,
     turn: Turn,
+    /// Its place in the shared store, and when it was last known to be its own.
+    slot: Option<String>,
+    asked_for_slot: Timestamp,
     held: Option<Held>,
     /// The generation that was looked at last, good or not.
     seen: u64,
@@ -103,10 +120,16 @@ struct Held {
 const FORGOTTEN: Duration = Duration::from_secs(600);
 /// A list that a token named so lately is not given up for another.
 const IN_USE: Duration = Duration::from_secs(60);
+/// How often a list sees whether its place in the shared store is still its own.
+const PLACED: Duration = Duration::from_secs(20);
+/// How often the places of forgotten lists are emptied.
+const SWEPT: Duration = Duration::from_secs(60);
 /// The shortest `ttl` that counts.
 const SHORTEST_TTL: Duration = Duration::from_secs(5);
 /// The longest pause between two tries that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+const OLDER: &str = "its \"iat\" is before that of the list at hand";
 
 /// Why there is no list for a reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,8 +143,11 @@ pub enum NoList {
 impl Statuses {
     /// The lists of these sources, none of them known yet.
     pub fn new(sources: Vec<StatusSource>, random: u64, secret: Option<&str>) -> Self {
+        let slots = sources.iter().map(|source| source.slots(secret)).collect();
         Self {
             sources,
+            slots,
+            swept: Timestamp::default(),
             random,
             secret: secret.map(str::to_owned),
             ids: HashMap::new(),
@@ -155,12 +181,24 @@ impl Statuses {
         self.make_room(source, now)?;
         let id = StatusId(self.next);
         self.next = self.next.wrapping_add(1);
-        let identity = format!("status list\n{}\n{uri}\n{}", provider.0, endpoint.cluster);
+        let identity = format!("status list\n{}\n{uri}\n{}", provider.0, endpoint.cluster).into_bytes();
         let random = self.random.wrapping_add(self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let turn = Turn::new(identity.as_bytes(), random, self.secret.as_deref());
-        let uri = uri.to_owned();
-        let entry =
-            Entry { source, provider, uri, endpoint, turn, held: None, seen: 0, looked: false, used: now };
+        let entry = Entry {
+            source,
+            provider,
+            uri: uri.to_owned(),
+            endpoint,
+            // Until the next tick it has no place, and nothing is shared.
+            turn: Turn::in_slot("", &identity, random, self.secret.as_deref()),
+            identity,
+            random,
+            slot: None,
+            asked_for_slot: Timestamp::default(),
+            held: None,
+            seen: 0,
+            looked: false,
+            used: now,
+        };
         self.lists.insert(id, entry);
         self.ids.insert(name, id);
         Ok(id)
@@ -193,6 +231,11 @@ impl Statuses {
         (now < until).then_some((&held.list, until))
     }
 
+    /// The status at a place of the list at hand, however old that is.
+    pub fn last_known(&self, id: StatusId, at: u64) -> Option<u8> {
+        self.lists.get(&id)?.held.as_ref()?.list.bits.get(at)
+    }
+
     /// The source of a list.
     pub fn source(&self, id: StatusId) -> Option<&StatusSource> {
         self.sources.get(self.lists.get(&id)?.source)
@@ -210,9 +253,10 @@ impl Statuses {
 
     /// Whether an answer is under way, here or elsewhere, or about to be asked for.
     pub fn expects_answer(&self, id: StatusId, now: Timestamp) -> bool {
-        self.lists
-            .get(&id)
-            .is_some_and(|entry| !entry.looked || entry.turn.is_busy(now) || now >= self.due_at(entry))
+        self.lists.get(&id).is_some_and(|entry| {
+            let may_ask = entry.slot.is_some() && now >= self.due_at(entry);
+            !entry.looked || entry.turn.is_busy(now) || may_ask
+        })
     }
 
     /// Whether a fetch of it has ended, well or not.
@@ -236,6 +280,11 @@ impl Statuses {
         };
         let forgotten: Vec<StatusId> = self.lists.iter().filter_map(idle).collect();
         forgotten.into_iter().for_each(|id| self.forget(id));
+        self.swept = self.swept.min(now);
+        if now.since(self.swept) >= SWEPT {
+            self.swept = now;
+            self.slots.iter().for_each(|slots| slots.sweep(store, FORGOTTEN, now));
+        }
         let ids: Vec<StatusId> = self.lists.keys().copied().collect();
         let mut all = Vec::new();
         for id in ids {
@@ -248,6 +297,16 @@ impl Statuses {
                 held.copy.fetched_at = held.copy.fetched_at.min(now);
             }
             entry.used = entry.used.min(now);
+            if let Some(slots) = self.slots.get(entry.source) {
+                entry.settle(slots, store, self.secret.as_deref(), now);
+            }
+            if entry.slot.is_none() {
+                // Too many lists are in use at once: this one cannot be had for now.
+                if !std::mem::replace(&mut entry.looked, true) {
+                    all.push((id, News::Ended));
+                }
+                continue;
+            }
             let look = entry.turn.look(store, source.timeout, LONGEST_PAUSE, now);
             let before = entry.seen;
             entry.take_over(store, verify, source, now, &mut news);
@@ -306,6 +365,23 @@ impl Statuses {
 }
 
 impl Entry {
+    /// Finds its place in the shared store, or sees now and then whether that is still its own.
+    fn settle(&mut self, slots: &Slots, store: &dyn Store, secret: Option<&str>, now: Timestamp) {
+        self.asked_for_slot = self.asked_for_slot.min(now);
+        let pause = if self.slot.is_some() { PLACED } else { SHORTEST_TTL };
+        let is_first = self.asked_for_slot == Timestamp::default();
+        if self.turn.lease().is_some() || (!is_first && now.since(self.asked_for_slot) < pause) {
+            return;
+        }
+        self.asked_for_slot = now;
+        let slot = slots.place(store, &self.identity, now.since(self.used) < IN_USE, now);
+        if slot != self.slot {
+            let place = slot.as_deref().unwrap_or_default();
+            self.turn = Turn::in_slot(place, &self.identity, self.random, secret);
+            self.slot = slot;
+        }
+    }
+
     fn query(&self, source: &StatusSource) -> Query {
         let mut headers = source.headers.clone();
         let held = self.held.as_ref().map(|held| &held.copy);
@@ -332,6 +408,9 @@ impl Entry {
                     Copy { generation, fetched_at: now, max_age: None, etag, last_modified: None, body };
                 let list = verify(self.provider, &self.uri, &copy.body, source.max_list_bytes)
                     .map_err(|error| FetchError::List(error.to_string()))?;
+                if self.is_older(&list) {
+                    return Err(FetchError::List(OLDER.to_owned()));
+                }
                 Ok(Held { list: Rc::new(list), copy })
             }
             (304, Some(held)) if held.copy.etag.is_some() => {
@@ -342,8 +421,14 @@ impl Entry {
         }
     }
 
+    /// Whether a list was issued before the one at hand: it would undo what was withdrawn since. Of two
+    /// of the same `iat` the one that comes later counts, for a list may be signed anew within a second.
+    fn is_older(&self, list: &StatusList) -> bool {
+        self.held.as_ref().is_some_and(|held| list.issued < held.list.issued)
+    }
+
     fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
-        let pause = self.turn.fail(store, LONGEST_PAUSE, now);
+        let pause = self.turn.fail(store, LONGEST_PAUSE, None, now);
         let text = format!("fetching failed: {error}; next try in {:.1} s", pause.as_secs_f64());
         news.push(News::Log(log::Level::Warn, text));
         news.push(News::Tried(Err(())));
@@ -368,15 +453,21 @@ impl Entry {
         news: &mut Vec<News>,
     ) {
         let generation = self.turn.generation();
-        if self.turn.lease().is_some() || generation == 0 || generation == self.seen {
+        if self.turn.lease().is_some() || !self.turn.has_news() || generation == self.seen {
             return;
         }
         let Some(copy) = self.turn.copy(store) else { return };
         // Checked here as in the instance that fetched it: what is shared is not believed, nor is
         // anything from the future.
         match verify(self.provider, &self.uri, &copy.body, source.max_list_bytes) {
+            Ok(list) if self.is_older(&list) => {
+                self.seen = generation;
+                let text = format!("a shared status list is not used: {OLDER}");
+                news.push(News::Log(log::Level::Warn, text));
+            }
             Ok(list) => {
                 self.seen = generation;
+                self.turn.took(generation);
                 let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
                 self.hold(Held { list: Rc::new(list), copy }, news);
                 news.push(News::Ended);

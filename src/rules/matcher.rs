@@ -133,6 +133,19 @@ impl Match {
         })
     }
 
+    /// What every path of this rule begins with.
+    pub fn path_start(&self) -> Cow<'_, str> {
+        match &self.path {
+            PathMatch::Prefix(text) | PathMatch::Exact(text) | PathMatch::Separated(text) => {
+                Cow::Borrowed(text)
+            }
+            PathMatch::Template(template) => Cow::Owned(template.start()),
+            PathMatch::UriTemplate(template) => Cow::Borrowed(template.prefix()),
+            PathMatch::Regex(regex) => Cow::Borrowed(&regex.prefix),
+            PathMatch::Connect => Cow::Borrowed(""),
+        }
+    }
+
     /// How many regular expressions it has.
     pub fn expressions(&self) -> usize {
         let path = matches!(self.path, PathMatch::Regex(_) | PathMatch::UriTemplate(_));
@@ -149,7 +162,7 @@ impl Match {
     }
 
     /// Whether everything but the path holds.
-    pub(super) fn others_held(&self, view: &RequestView<'_>) -> Held {
+    pub fn others_held(&self, view: &RequestView<'_>) -> Held {
         let method = view.request().method();
         let mut held =
             Held::from(self.methods.is_empty() || self.methods.iter().any(|own| own.as_bytes() == method));

@@ -93,6 +93,8 @@ pub struct Rules {
     /// Rules that compare paths as they arrive.
     raw: Index,
     has_raw: bool,
+    /// Whether anything hangs on another reading of a path than the one that was sent.
+    reads: bool,
     /// Whether every rule refuses suspicious paths.
     rejects: bool,
     /// Whether any rule looks at the host.
@@ -124,12 +126,14 @@ impl Rules {
         let mut all = Self {
             otherwise: ambiguous_paths,
             read: vec![Index::default(); decodings],
+            reads: ambiguous_paths != AmbiguousPaths::MatchRaw,
             rejects: ambiguous_paths == AmbiguousPaths::Reject,
             ..Self::default()
         };
         for (rule, at) in rules.into_iter().zip(0..) {
             let policy = rule.ambiguous_paths.unwrap_or(ambiguous_paths);
             all.rejects &= policy == AmbiguousPaths::Reject;
+            all.reads |= policy != AmbiguousPaths::MatchRaw;
             all.looks_at_hosts |= rule.looks_at_hosts();
             all.expressions = all.expressions.saturating_add(rule.matches.expressions());
             match (&rule.matches.path, policy) {
@@ -157,7 +161,11 @@ impl Rules {
     /// What a request may be taken for, as far as these rules look at it.
     pub fn view<'r>(&self, request: &Request<'r>) -> RequestView<'r> {
         let target = if request.is_connect() { None } else { request.target() };
-        let path = PathReadings::of(target.unwrap_or(b"/"), !self.rejects);
+        let target = target.unwrap_or(b"/");
+        let path = match self.reads {
+            true => PathReadings::of(target, !self.rejects),
+            false => PathReadings::as_sent(target),
+        };
         RequestView::new(request, path).with_effort(Effort::for_rules(self.expressions))
     }
 

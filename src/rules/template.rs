@@ -143,6 +143,16 @@ impl Template {
         Self { segments: segments.collect(), rest: self.rest.clone() }
     }
 
+    /// What every path of this form begins with.
+    pub(super) fn start(&self) -> String {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(format!("/{text}")),
+            Segment::One(_) => None,
+        };
+        let start: String = self.segments.iter().map_while(literal).collect();
+        if start.is_empty() { "/".to_owned() } else { start }
+    }
+
     /// Its literal segments.
     pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {

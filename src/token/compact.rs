@@ -149,7 +149,7 @@ impl<'t> Unverified<'t> {
                 let (name, value) =
                     (name.plain().and_then(|name| std::str::from_utf8(name).ok()), value.piece());
                 let name = Text::of(&text, name.unwrap_or(wanted));
-                malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_in_range();
+                malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_sound();
             }
         };
         if !json::look_over(&text, show) || malformed {

@@ -1,5 +1,7 @@
 //! What good requests wait for while one client sends unsigned tokens over four connections to the same worker.
 
+#![allow(dead_code)]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -70,6 +72,17 @@ pub fn median(addr: SocketAddr, good: &Request, bad: &Request, count: usize) -> 
         times.sort_unstable();
         times[times.len() / 2]
     })
+}
+
+/// What one request costs Envoy in processor time, over so many: unlike a time that passes, whatever else the machine
+/// does is not in it.
+pub fn processor_time(envoy: &Envoy, request: &Request, count: u32) -> Duration {
+    let mut connection = Connection::open(envoy.addr()).expect("a connection");
+    let before = envoy.cpu_time();
+    for _ in 0..count {
+        assert_eq!(connection.send(request).status, 401);
+    }
+    (envoy.cpu_time() - before) / count
 }
 
 /// A request with an unsigned token, and one with a malformed token of its length.

@@ -280,3 +280,13 @@ impl Random {
         u8::try_from(self.next() & 0xff).expect("eight bits")
     }
 }
+
+/// A token whose key id no key has: 401 where it was looked for in vain, 503 with `Retry-After` where it could be new and
+/// no fetch may start yet.
+pub fn assert_missing_kid(what: &str, response: &Response) {
+    if response.status == 401 {
+        return assert_problem(what, response, 401, "token_rejected");
+    }
+    assert_problem(what, response, 503, "keys_unavailable");
+    assert!((1..=72).contains(&retry_after(response)), "{what}: {response:?}");
+}

@@ -139,7 +139,12 @@ fn unknown_kids_cannot_make_the_filter_hammer_the_endpoint() {
                 vm.respond(&call, keys_answer());
             }
         }
-        assert_eq!(details(&stream), "portcullis_key_not_found");
+        // Looked for in vain, or it could be new and nobody may look yet.
+        let said = details(&stream);
+        assert!(
+            matches!(said.as_str(), "portcullis_key_not_found" | "portcullis_keys_unavailable"),
+            "{said}"
+        );
     }
     let fetches = vm.sent_calls().len() - 1;
     let seconds = vm.world().now() - NOW;

@@ -153,6 +153,16 @@ fn the_last_good_configuration_stays_where_a_refusal_would_open_routes() {
     vm.tick();
     assert_eq!(vm.world().stat(GAUGE), 1);
 
+    // Mended, while the refused context still serves its last request.
+    let stream = vm.request(orders(&token().sign()));
+    vm.update(plugin(&local_config(), GATEWAY)).expect("accepted");
+    vm.tick();
+    assert_eq!((vm.roots(), vm.world().stat(GAUGE)), (2, 0));
+    stream.finish();
+    vm.update(plugin(&bad, GATEWAY)).expect("accepted");
+    vm.tick();
+    assert_eq!(vm.world().stat(GAUGE), 1);
+
     // Another plugin of the VM has no part in it, and its good configuration does not hide that this one was refused.
     let other = Plugin { name: "other".to_owned(), ..plugin(&bad, GATEWAY) };
     let root = vm.add_plugin(other).expect("accepted");

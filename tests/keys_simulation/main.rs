@@ -9,6 +9,7 @@ mod oracle;
 mod plan;
 mod provider;
 mod store;
+mod trickle;
 mod world;
 
 use std::env;
@@ -97,5 +98,40 @@ fn a_seed_repeats_its_run() {
     for seed in 0..5 {
         let runs = [(); 2].map(|()| World::run(seed, Sabotage::None, false).1);
         assert_eq!(runs[0], runs[1], "seed {seed}");
+    }
+}
+
+#[test]
+fn new_keys_pass_soon_and_fetches_stay_few_while_made_up_and_withdrawn_kids_keep_coming() {
+    let mut answers = std::collections::BTreeMap::new();
+    for workers in [1, 2, 4] {
+        for seed in 0..number("PORTCULLIS_RUNS").unwrap_or(60) {
+            match trickle::run(seed, workers, trickle::Sabotage::None) {
+                Ok(more) => {
+                    more.into_iter().for_each(|(said, count)| *answers.entry(said).or_insert(0) += count)
+                }
+                Err((_, broken)) => panic!("{broken}"),
+            }
+        }
+    }
+    println!("{answers:?}");
+    // Otherwise the promises would be kept for want of temptation.
+    for said in ["passes", "waits", "keys_unavailable", "key_not_found", "fetches"] {
+        assert!(answers.contains_key(said), "{said}: {answers:?}");
+    }
+}
+
+#[test]
+fn each_promise_about_new_keys_can_be_seen_broken() {
+    use trickle::{Promise, Sabotage};
+    for (sabotage, promise) in [
+        (Sabotage::ListsLate, Promise::NewKeysAreNotRefused),
+        (Sabotage::WakesNobody, Promise::NewKeysPassSoon),
+        (Sabotage::StandsStill, Promise::NewKeysPassSoon),
+        (Sabotage::SharesNothing, Promise::FetchesAreBounded),
+    ] {
+        let found = (0..200)
+            .any(|seed| trickle::run(seed, 4, sabotage).err().is_some_and(|(broken, _)| broken == promise));
+        assert!(found, "{sabotage:?}: 200 runs and not one in which {promise:?} is broken");
     }
 }

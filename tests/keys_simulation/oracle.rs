@@ -14,7 +14,7 @@ pub(crate) enum Promise {
     OneFetchAtOnce,
     /// A request is decided by its deadline, and when its configuration ends.
     NobodyWaitsTooLong,
-    /// 503 only without keys, 401 only for a key that is not listed.
+    /// 503 only without keys, or for a key that could be new; 401 only for a key that is not listed.
     NobodyIsRefusedWithoutNeed,
     /// Some time after the provider is well again, keys are fresh.
     HealsInTime,

@@ -664,7 +664,8 @@ impl World {
                 let needless = match refusal.denial.reason.as_str() {
                     "keys_unavailable" => {
                         counts.refused_without_keys += 1;
-                        lawful.first().is_some_and(trusted) && knows > 0
+                        // A key that is not at hand could be new.
+                        lawful.first().is_some_and(trusted) && knows > 0 && lawful.iter().all(lists)
                     }
                     "key_not_found" => {
                         match token {

@@ -3,6 +3,7 @@
 
 mod documents;
 mod fleet;
+mod lasting;
 mod pages;
 mod polled;
 mod status_lists;

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, START, Served, claims, config, key, signed, token};
 
-const URI: &str = "https://status.example/lists/1";
-const PATH: &str = "/lists/1";
+pub(crate) const URI: &str = "https://status.example/lists/1";
+pub(crate) const PATH: &str = "/lists/1";
 
-fn sources(more: Value) -> Value {
+pub(crate) fn sources(more: Value) -> Value {
     let mut source =
         json!({ "uri_prefix": "https://status.example/lists/", "cluster": "status", "timeout": "2s" });
     for (name, value) in more.as_object().expect("fields") {
@@ -43,12 +43,12 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
     packed
 }
 
-fn lst(bytes: &[u8]) -> String {
+pub(crate) fn lst(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(zlib(bytes))
 }
 
 /// The claims of a status list token, with some replaced; `null` takes one away.
-fn list_claims(bits: u8, bytes: &[u8], more: Value) -> Value {
+pub(crate) fn list_claims(bits: u8, bytes: &[u8], more: Value) -> Value {
     let mut all = json!({ "sub": URI, "iat": START, "exp": START + 100_000, "ttl": 20,
         "status_list": { "bits": bits, "lst": lst(bytes) } });
     for (name, value) in more.as_object().expect("claims") {
@@ -60,18 +60,18 @@ fn list_claims(bits: u8, bytes: &[u8], more: Value) -> Value {
     all
 }
 
-fn list(bytes: &[u8], more: Value) -> Served {
+pub(crate) fn list(bytes: &[u8], more: Value) -> Served {
     let claims = list_claims(1, bytes, more);
     Served::Well(signed("statuslist+jwt", &key(), claims).into_bytes())
 }
 
 /// A token whose status is at this place.
-fn referring(at: impl Into<Value>) -> String {
+pub(crate) fn referring(at: impl Into<Value>) -> String {
     token(json!({ "status": { "status_list": { "idx": at.into(), "uri": URI } } }))
 }
 
 /// What a fleet makes of a token, once what it waited for is there.
-fn judged(fleet: &mut Fleet, token: &str) -> &'static str {
+pub(crate) fn judged(fleet: &mut Fleet, token: &str) -> &'static str {
     match fleet.on(0, "/", token) {
         "wait" => {
             fleet.seconds(4);
