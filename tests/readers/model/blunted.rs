@@ -17,8 +17,11 @@ pub enum Blunt {
     /// A step of its readings of paths.
     Path(PathStep),
     /// A difference in some other part: it is shown a request without it. Its name, and how that is done.
-    Shown(&'static str, fn(&mut Head)),
+    Shown(&'static str, Change),
 }
+
+/// How a difference is taken out of a request.
+type Change = fn(&mut Head);
 
 /// The filter's search for a rule, as far as it knows this.
 pub struct Blunted {
@@ -56,7 +59,7 @@ impl Judge for Blunted {
 
 /// Every reading that can be taken from the filter, one at a time.
 pub fn all() -> Vec<Blunt> {
-    let shown: [(&'static str, fn(&mut Head)); 10] = [
+    let shown: [(&'static str, Change); 10] = [
         ("the port", |head| head.authority = without_port(&head.authority).to_owned()),
         ("the dot behind the host", |head| head.authority = head.authority.trim_end_matches('.').to_owned()),
         ("the user before the host", |head| {

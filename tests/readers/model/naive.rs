@@ -264,7 +264,8 @@ impl Judge for Naive<'_> {
         if good.is_none() && !missing {
             return if report { passed(None, forwarded, true) } else { None };
         }
-        if !report && !found.is_empty() && !(self.set.forward && good.is_some()) {
+        let travels = self.set.forward && good.is_some();
+        if !(report || travels || found.is_empty()) {
             let places = &self.set.places;
             let is_place = |name: &str| {
                 places.headers.iter().any(|(own, _)| folded(own) == folded(name))

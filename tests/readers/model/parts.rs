@@ -61,11 +61,16 @@ impl HostReader {
 
 fn without_port(text: &str, is_port: impl Fn(&str) -> bool) -> Host {
     match text.rsplit_once(':') {
-        Some((host, port)) if is_port(port) && !(host.starts_with('[') && !host.ends_with(']')) => {
+        Some((host, port)) if is_port(port) && !is_inside_address(host) => {
             Host { text: host.to_owned(), port: Some(port.to_owned()) }
         }
         _ => Host { text: text.to_owned(), port: None },
     }
+}
+
+/// Whether a colon behind this is one of an IPv6 address.
+fn is_inside_address(text: &str) -> bool {
+    text.starts_with('[') && !text.ends_with(']')
 }
 
 fn without_dot(text: &str) -> String {

@@ -144,7 +144,15 @@ impl Kind {
             }
             Self::Apache => {
                 let conf = write("apache.conf", &apache_conf(folder, www, addr));
-                command("apache2", &["-X", "-f"], &[&conf])
+                // It becomes another user, and then the kernel no longer ends it with this process: a shell does,
+                // when its input ends.
+                let mut command = command(
+                    "sh",
+                    &["-c", "PATH=$PATH:/usr/sbin; apache2 -X -f \"$0\" & read _; kill $!"],
+                    &[&conf],
+                );
+                command.stdin(Stdio::piped());
+                command
             }
             Self::Python => {
                 let mut command = python();
@@ -237,7 +245,7 @@ fn lighttpd_conf(www: &Path, addr: SocketAddr) -> String {
 fn apache_conf(folder: &Path, www: &Path, addr: SocketAddr) -> String {
     let built_in = |name: &str| format!("{APACHE_MODULES}/mod_{name}.so");
     let load = |name: &str| format!("LoadModule {name}_module {}\n", built_in(name));
-    let modules: String = ["mpm_event", "authz_core"].map(|name| load(name)).concat();
+    let modules: String = ["mpm_event", "authz_core"].map(load).concat();
     let user = if is_root() { "User www-data\nGroup www-data\n" } else { "" };
     format!(
         "ServerRoot {0}\nServerName www.example\nListen {addr}\nPidFile {0}/pid\nErrorLog {0}/error.log\n{modules}{user}\

@@ -146,8 +146,15 @@ fn start(kind: Kind, folder: &Path, www: &Path) -> (SocketAddr, Child) {
     drop(free);
     let log = fs::File::create(own.join("log")).expect("a server's log");
     let mut command = kind.command(&own, www, addr);
-    command.current_dir(&own).stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
-    let child = spawn(command).unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"));
+    command.current_dir(&own).stdout(log.try_clone().expect("a file")).stderr(log);
+    let started = match kind {
+        Kind::Apache => command.spawn(),
+        _ => {
+            command.stdin(Stdio::null());
+            spawn(command)
+        }
+    };
+    let child = started.unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"));
     (addr, child)
 }
 
