@@ -103,6 +103,10 @@ const LONG_ENOUGH: Duration = Duration::from_millis(2);
 /// on the machine meets them alike.
 fn costs(gate: &mut Gate, cases: &[Case]) -> Vec<Cost> {
     let headers: Vec<String> = cases.iter().map(|case| format!("Bearer {}", case.token)).collect();
+    // The first refusals write lines to the audit log, as many as one second may have.
+    for header in headers.iter().cycle().take(64) {
+        tokens::judge(gate, header);
+    }
     let mut costs = Vec::new();
     let mut repeats = Vec::new();
     for (case, header) in cases.iter().zip(&headers) {

@@ -144,13 +144,15 @@ impl<'t> Unverified<'t> {
     pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
         let text = shared_text(jws.payload)?;
         let (mut outline, mut malformed) = (Outline::default(), false);
-        let show = |name: Place<'_>, value: Place<'_>| {
-            if let Some(wanted) = policy.wanted.named(name) {
-                let (name, value) =
-                    (name.plain().and_then(|name| std::str::from_utf8(name).ok()), value.piece());
-                let name = Text::of(&text, name.unwrap_or(wanted));
+        let show = |name: Place<'_>, value: Place<'_>| match name.plain() {
+            // It is decoded with all others, once the signature holds.
+            None => outline.miss(),
+            Some(plain) if policy.wanted.contains(plain) => {
+                let value = value.piece();
+                let name = Text::of(&text, std::str::from_utf8(plain).unwrap_or_default());
                 malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_sound();
             }
+            Some(_) => {}
         };
         if !json::look_over(&text, show) || malformed {
             return Err(Reason::TokenMalformed);

@@ -116,14 +116,30 @@ impl<'v> ClaimValue<'v> for Piece<'v> {
 /// What a first look at a token showed of its claims: those that its provider's policy asks for, as they were written.
 /// How many there can be is the configuration's to say.
 #[derive(Clone, Debug, Default)]
-pub struct Outline(Vec<(Text, Text)>);
+pub struct Outline {
+    claims: Vec<(Text, Text)>,
+    /// Whether there are claims whose names have escapes, which were not decoded.
+    partial: bool,
+}
 
 impl Outline {
     /// Adds a claim. False where one of that name is there.
     pub(super) fn add(&mut self, name: Text, value: Text) -> bool {
         let new = self.claim(&name).is_none();
-        self.0.push((name, value));
+        self.claims.push((name, value));
         new
+    }
+}
+
+impl Outline {
+    /// Notes that there is a claim whose name was not decoded.
+    pub(super) fn miss(&mut self) {
+        self.partial = true;
+    }
+
+    /// Whether a claim that is wanted may be there that it does not have.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial
     }
 }
 
@@ -131,7 +147,7 @@ impl ClaimSet for Outline {
     type Value<'v> = Piece<'v>;
 
     fn claim(&self, name: &str) -> Option<Piece<'_>> {
-        let (_, value) = self.0.iter().find(|(own, _)| *own == *name)?;
+        let (_, value) = self.claims.iter().find(|(own, _)| *own == *name)?;
         Some(Piece::again(value.as_str()))
     }
 }
