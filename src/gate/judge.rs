@@ -17,9 +17,12 @@ use crate::time::Timestamp;
 use crate::token::{Credential, Found, Jws, Unverified, find};
 
 /// A token that holds, and whose it is.
-pub(super) struct Accepted {
-    pub(super) provider: ProviderId,
-    pub(super) verdict: Rc<Verdict>,
+#[derive(Debug)]
+pub struct Accepted {
+    /// Whose it is
+    pub provider: Rc<Provider>,
+    /// What was found
+    pub verdict: Rc<Verdict>,
     /// Whether it tells the upstream who calls. A token that nobody asked for beside another does not: what two issuers
     /// say of two subjects is no identity.
     pub(super) speaks: bool,
@@ -99,13 +102,14 @@ impl<'g, 'r> Judge<'g, 'r> {
         match requirement {
             Requirement::Provider { provider, audiences } => {
                 let verdict = self.ask(*provider, audiences.as_deref())?;
-                Ok(vec![Accepted { provider: *provider, verdict, speaks: true }])
+                let provider = Rc::clone(self.config.provider(*provider).ok_or(NOBODY)?);
+                Ok(vec![Accepted { provider, verdict, speaks: true }])
             }
             Requirement::All(parts) => {
                 let mut accepted: Vec<Accepted> = Vec::new();
                 for part in parts {
                     for one in self.meet(part, beside)? {
-                        match accepted.iter_mut().find(|known| known.provider == one.provider) {
+                        match accepted.iter_mut().find(|known| known.provider.id == one.provider.id) {
                             Some(known) => known.speaks |= one.speaks,
                             None => accepted.push(one),
                         }
@@ -118,7 +122,8 @@ impl<'g, 'r> Judge<'g, 'r> {
             Requirement::AllowMissingOrFailed => {
                 let mut accepted = Vec::new();
                 for (provider, said) in self.ask_all(beside)? {
-                    if let Ok(verdict) = said {
+                    if let (Ok(verdict), Some(provider)) = (said, self.config.provider(provider)) {
+                        let provider = Rc::clone(provider);
                         accepted.push(Accepted { provider, verdict, speaks: accepted.is_empty() });
                     }
                 }
@@ -161,14 +166,17 @@ impl<'g, 'r> Judge<'g, 'r> {
         let mut failed: Vec<Lack> = Vec::new();
         for (provider, said) in self.ask_all(beside)? {
             match said {
-                Ok(verdict) => accepted.push(Accepted { provider, verdict, speaks: accepted.is_empty() }),
+                Ok(verdict) => {
+                    let provider = Rc::clone(self.config.provider(provider).ok_or(NOBODY)?);
+                    accepted.push(Accepted { provider, verdict, speaks: accepted.is_empty() });
+                }
                 Err(Lack { why: Why::Deny(Reason::TokenMissing), .. }) => {}
                 Err(lack) => failed.push(lack),
             }
         }
         // The token that one provider does not know may be another's, in the same place.
         let good: Vec<&[u8]> =
-            accepted.iter().filter_map(|one| Some(self.credential(one.provider)?.text)).collect();
+            accepted.iter().filter_map(|one| Some(self.credential(one.provider.id)?.text)).collect();
         failed.retain(|lack| self.credential(lack.provider).is_none_or(|bad| !good.contains(&bad.text)));
         match failed.into_iter().reduce(|one, other| if other.weight() > one.weight() { other } else { one })
         {
@@ -214,9 +222,8 @@ impl<'g, 'r> Judge<'g, 'r> {
 
     /// The tokens that were accepted for a provider which lets them travel on, as they stand in the request.
     pub(super) fn travelling(&self, accepted: &[Accepted]) -> Vec<&'r [u8]> {
-        let forwards = |id: ProviderId| self.config.provider(id).is_some_and(|provider| provider.forward);
-        let travelling = accepted.iter().filter(|one| forwards(one.provider));
-        travelling.filter_map(|one| Some(self.credential(one.provider)?.text)).collect()
+        let travelling = accepted.iter().filter(|one| one.provider.forward);
+        travelling.filter_map(|one| Some(self.credential(one.provider.id)?.text)).collect()
     }
 
     /// The verdict on the provider's token.

@@ -37,6 +37,7 @@ use crate::token::{Jws, Location};
 use audit::Audit;
 pub use audit::{AuditPolicy, MAX_TEXT, ShownSubject};
 pub use csrf::Csrf;
+pub use judge::Accepted;
 use judge::{Judge, Lack, Why};
 use notes::Limiter;
 pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
@@ -545,7 +546,7 @@ impl Gate {
             let first = plan.and_then(|plan| plan.providers.first().copied());
             wanted.and_then(|id| config.provider(id)).or_else(|| config.provider(first?)).map(Rc::clone)
         };
-        let accepted = match met {
+        let mut accepted = match met {
             Ok(accepted) => accepted,
             Err(Lack { provider, why: Why::Wait(awaited) }) => {
                 let patience = plan.map(|plan| plan.patience).unwrap_or_default();
@@ -578,7 +579,7 @@ impl Gate {
                 return self.refuse(denial, Some(rule), provider, allow);
             }
         };
-        let principal = accepted.first().map(|first| (first.provider, Rc::clone(&first.verdict)));
+        let principal = accepted.first().map(|first| (first.provider.id, Rc::clone(&first.verdict)));
         if rule.authorize.is_some() || !scopes.is_empty() {
             let bound = Bound { view: &view, rules: &config.rules, rule: &rule, is_matched };
             let refused = match &principal {
@@ -600,21 +601,18 @@ impl Gate {
             }
         }
         if let Some(lacking) = accepted.iter().find(|one| one.verdict.lacks_required()) {
-            let provider = config.provider(lacking.provider).map(Rc::clone);
+            let provider = Some(Rc::clone(&lacking.provider));
             let denial = Denial { verified: true, ..self.denial(Reason::ClaimInvalid, provider.as_deref()) };
             return self.refuse(denial, Some(rule), provider, allow);
         }
         if let Some(plan) = plan.filter(|_| rule.mode == Mode::Enforce) {
             plan.empty_places(request, &travelling, &mut allow);
         }
-        let speakers = accepted.into_iter().filter(|one| one.speaks);
-        allow.identity = speakers
-            .filter_map(|one| Some((Rc::clone(config.provider(one.provider)?), one.verdict)))
-            .collect();
-        allow.clear_route_cache = allow
-            .identity
+        accepted.retain(|one| one.speaks);
+        allow.clear_route_cache = accepted
             .iter()
-            .any(|(provider, verdict)| provider.clear_route_cache && verdict.headers().next().is_some());
+            .any(|one| one.provider.clear_route_cache && one.verdict.headers().next().is_some());
+        allow.identity = accepted;
         allow.state.provider = principal.as_ref().and_then(|(id, _)| config.provider(*id)).map(Rc::clone);
         allow.state.principal = principal.map(|(_, verdict)| verdict);
         allow.state.rule = Some(rule);

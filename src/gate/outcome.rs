@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::judge::Accepted;
 use super::route::RouteCheck;
 use super::verdict::Verdict;
 use crate::answer::Denial;
@@ -34,7 +35,7 @@ pub struct Allow {
     pub target: Option<Vec<u8>>,
     /// The tokens that tell the upstream who calls, each with its provider: one, or several where the rule asks for
     /// each of them.
-    pub identity: Vec<(Rc<Provider>, Rc<Verdict>)>,
+    pub identity: Vec<Accepted>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
     /// Whether the client sent a field that only this filter may write.
@@ -72,13 +73,13 @@ impl Allow {
     /// The header fields to add. A header is written by the first token whose provider is configured to write it,
     /// whether or not that token has the claim: no other fills it in.
     pub fn added(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.identity.iter().enumerate().flat_map(move |(at, (_, verdict))| {
+        self.identity.iter().enumerate().flat_map(move |(at, one)| {
             let earlier = self.identity.get(..at).unwrap_or_default();
             let taken = move |name: &str| {
-                let mut names = earlier.iter().flat_map(|(provider, _)| provider.outputs.names());
+                let mut names = earlier.iter().flat_map(|other| other.provider.outputs.names());
                 names.any(|own| same_header(own.as_bytes(), name.as_bytes()))
             };
-            verdict.headers().filter(move |(name, _)| !taken(name))
+            one.verdict.headers().filter(move |(name, _)| !taken(name))
         })
     }
 }
@@ -146,8 +147,8 @@ impl State {
     pub fn entries(&self) -> impl Iterator<Item = (Entry, &str)> {
         let written = |entry: &Entry| {
             // A line end in a subject would begin a new line of an access log.
-            let torn = self.principal.as_ref().is_some_and(|verdict| verdict.tears_lines());
-            self.selection.has(*entry) && !(torn && *entry == Entry::Subject)
+            let torn = || self.principal.as_ref().is_some_and(|verdict| verdict.tears_lines());
+            self.selection.has(*entry) && !(*entry == Entry::Subject && torn())
         };
         let selected = Entry::ALL.into_iter().filter(written);
         selected.filter_map(|entry| Some((entry, self.shown(entry)?)))

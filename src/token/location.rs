@@ -148,6 +148,10 @@ impl HeaderPlace {
     /// Whether a value is a credential of another scheme, in which nobody could find one of ours: a scheme (RFC 9110
     /// section 11.1), a blank, something else, and our prefix's word nowhere.
     pub fn is_of_another_scheme(&self, value: &[u8]) -> bool {
+        // Nearly every field is our own.
+        if self.credential(value).is_some() {
+            return false;
+        }
         let mut parts = value.splitn(2, |byte| *byte == b' ');
         let (scheme, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         !self.word().is_empty()
