@@ -146,8 +146,10 @@ fn tally(gateway: &Gateway, seed: u64) -> BTreeMap<String, usize> {
         let details = line["details"].as_str().unwrap_or("none").to_owned();
         assert!(!details.contains("wasm"), "seed {seed}: {line}");
         // Without a host or a provider that fails there is no reason for a 503.
-        assert_ne!(line["status"], 503, "seed {seed}: {line}");
-        assert_ne!(line["status"], "503", "seed {seed}: {line}");
+        // A made-up key id could be new; nothing else makes the gate give up.
+        let could_be_new = line["details"] == "portcullis_keys_unavailable";
+        assert!(could_be_new || line["status"] != 503, "seed {seed}: {line}");
+        assert!(could_be_new || line["status"] != "503", "seed {seed}: {line}");
         *tally.entry(details).or_default() += 1;
     }
     tally
