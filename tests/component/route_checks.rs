@@ -157,7 +157,8 @@ fn the_last_good_configuration_stays_where_a_refusal_would_open_routes() {
     let stream = vm.request(orders(&token().sign()));
     vm.update(plugin(&local_config(), GATEWAY)).expect("accepted");
     vm.tick();
-    assert_eq!((vm.roots(), vm.world().stat(GAUGE)), (2, 0));
+    assert!(vm.roots() >= 2, "the refused context is still there");
+    assert_eq!(vm.world().stat(GAUGE), 0);
     stream.finish();
     vm.update(plugin(&bad, GATEWAY)).expect("accepted");
     vm.tick();
