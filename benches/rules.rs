@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use portcullis::config::Config;
 use portcullis::request::Request;
-use portcullis::rules::Met;
+use portcullis::rules::RuleMatch;
 
 /// Counts the bytes that are held, and how often memory was asked for.
 struct Counting {
@@ -94,7 +94,9 @@ fn find(criterion: &mut Criterion) {
             ];
             let request = Request::new(&fields);
             let before = ALLOCATOR.times.load(Relaxed);
-            let Met::Rule(rule, _) = config.rules.find(&request) else { panic!("{path} meets no rule") };
+            let RuleMatch::Rule(rule) = config.rules.find(&config.rules.view(&request)) else {
+                panic!("{path} meets no rule")
+            };
             let allocations = ALLOCATOR.times.load(Relaxed) - before;
             assert_eq!(
                 (rule.id.0, allocations),
@@ -102,7 +104,7 @@ fn find(criterion: &mut Criterion) {
                 "{path}: the rule, and the allocations on the way to it"
             );
             group.bench_with_input(BenchmarkId::new(kind, count), &request, |bencher, request| {
-                bencher.iter(|| config.rules.find(black_box(request)));
+                bencher.iter(|| config.rules.find(&config.rules.view(black_box(request))));
             });
         }
     }

@@ -304,7 +304,8 @@ fn every_file_says_which_rules_are_public_and_how_envoy_reads_paths_and_hosts() 
             |manager: &&Value| manager["http_filters"].is_null() || manager.to_string().contains("wasm");
         for manager in managers.into_iter().filter(guards) {
             for (name, value) in SETTINGS {
-                if manager[name].to_string() != value {
+                let own = manager[name].to_string();
+                if own != value {
                     problems.push(format!("{}: {name} is {}", document.name, manager[name]));
                 }
             }
