@@ -536,8 +536,13 @@ fn no_flipped_bit_of_a_token_goes_unnoticed() {
                 let [header, payload, signature] = bent;
                 let request = Request::get("/orders/7").bearer(&joined(header, payload, signature));
                 let response = connection.send(&request);
-                assert_eq!(response.status, 401, "{alg}: bit {bit} of part {part}");
                 let told = response.reason().unwrap_or_default();
+                // A key id of another spelling could be a new one.
+                if part == 0 && response.status == 503 {
+                    assert_eq!(told, "keys_unavailable", "{alg}: bit {bit} of part {part}");
+                    continue;
+                }
+                assert_eq!(response.status, 401, "{alg}: bit {bit} of part {part}");
                 assert!(known.contains(told.as_str()), "{alg}: bit {bit} of part {part}: {told}");
             }
         }

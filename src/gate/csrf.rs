@@ -48,7 +48,7 @@ fn only<'a>(request: &Request<'a>, name: &str) -> Result<Option<&'a [u8]>, ()> {
 /// Whether an origin (RFC 6454 section 7) is the one that the request is for.
 fn is_own(origin: &[u8], request: &Request<'_>) -> bool {
     let host = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
-    let authority = request.first(":authority").unwrap_or_default();
+    let authority = request.authority().unwrap_or_default();
     host.is_some_and(|host| !host.is_empty() && host.eq_ignore_ascii_case(authority))
 }
 

@@ -70,6 +70,9 @@ impl Surroundings for Nowhere {
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     fields: &'a [Field<'a>],
+    method: &'a [u8],
+    target: Option<&'a [u8]>,
+    authority: Option<&'a [u8]>,
     surroundings: &'a dyn Surroundings,
 }
 
@@ -85,7 +88,17 @@ impl<'a> Request<'a> {
     /// A request of these fields, pseudo-header fields (`:method`, `:path` …) among them, in the
     /// order in which they arrived.
     pub fn new(fields: &'a [Field<'a>]) -> Self {
-        Self { fields, surroundings: &Nowhere }
+        let mut request = Self { fields, method: b"", target: None, authority: None, surroundings: &Nowhere };
+        let mut has_method = false;
+        for (name, value) in fields.iter().filter(|(name, _)| name.first() == Some(&b':')) {
+            match *name {
+                b":method" if !has_method => (request.method, has_method) = (value, true),
+                b":path" => request.target = request.target.or(Some(value)),
+                b":authority" => request.authority = request.authority.or(Some(value)),
+                _ => {}
+            }
+        }
+        request
     }
 
     /// The same request in surroundings that can be asked.
@@ -119,12 +132,17 @@ impl<'a> Request<'a> {
 
     /// `:method`; empty where there is none.
     pub fn method(&self) -> &'a [u8] {
-        self.first(":method").unwrap_or_default()
+        self.method
     }
 
     /// `:path` with its query. A CONNECT request has none (RFC 9113 section 8.5).
     pub fn target(&self) -> Option<&'a [u8]> {
-        self.first(":path")
+        self.target
+    }
+
+    /// `:authority`, for which Envoy puts `Host` too.
+    pub fn authority(&self) -> Option<&'a [u8]> {
+        self.authority
     }
 
     /// Whether it asks for a tunnel (RFC 9110 section 9.3.6). An extended CONNECT (RFC 8441) is none: Envoy

@@ -113,7 +113,7 @@ impl<'r> RequestView<'r> {
 
     /// The host and port that it is for, where that has a meaning.
     pub fn authority(&self) -> Option<&Authority<'r>> {
-        let parse = || Authority::parse(self.request.first(":authority")?);
+        let parse = || Authority::parse(self.request.authority()?);
         self.authority.get_or_init(parse).as_ref()
     }
 
@@ -174,7 +174,7 @@ impl<'r> RequestView<'r> {
     }
 
     fn authority_readings(&self) -> Vec<Option<Cow<'r, [u8]>>> {
-        let Some(sent) = self.request.first(":authority") else { return vec![None] };
+        let Some(sent) = self.request.authority() else { return vec![None] };
         let mut readings = vec![Some(Cow::Borrowed(sent))];
         let mut add = |reading: String| {
             if readings.iter().flatten().all(|known| **known != *reading.as_bytes()) {

@@ -163,9 +163,11 @@ impl Match {
 
     /// Whether everything but the path holds.
     pub fn others_held(&self, view: &RequestView<'_>) -> Held {
-        let method = view.request().method();
-        let mut held =
-            Held::from(self.methods.is_empty() || self.methods.iter().any(|own| own.as_bytes() == method));
+        let is_method = || {
+            let method = view.request().method();
+            self.methods.iter().any(|own| own.as_bytes() == method)
+        };
+        let mut held = Held::from(self.methods.is_empty() || is_method());
         if !self.hosts.is_empty() && held.is_possible() {
             held = held & HostMatch::any_held(&self.hosts, view.authority());
         }

@@ -83,8 +83,8 @@ pub enum Mode {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     list: Vec<Rc<Rule>>,
-    /// What each makes of ambiguous paths.
-    policies: Vec<AmbiguousPaths>,
+    /// What each makes of ambiguous paths, and of other readings.
+    policies: Vec<Policy>,
     /// What is made of one that no rule is for.
     otherwise: AmbiguousPaths,
     /// Rules that compare every reading of a path, by how often that was decoded: one index where decoding
@@ -152,7 +152,12 @@ impl Rules {
                 }
             }
             all.by_name.entry(rule.name.as_str().into()).or_insert(at);
-            all.policies.push(policy);
+            let binds = |place: fn(&Place) -> bool| rule.places().any(place);
+            all.policies.push(Policy {
+                ambiguous_paths: policy,
+                binds_path: binds(|place| matches!(place, Place::Path(_))),
+                binds_host: binds(|place| *place == Place::Host),
+            });
             all.list.push(Rc::new(rule));
         }
         all
@@ -204,12 +209,13 @@ impl Rules {
 
     /// Whether the first rule that a request may meet is met under every reading.
     fn settle(&self, rule: &Rc<Rule>, found: Found, view: &RequestView<'_>) -> RuleMatch {
-        let has_one_path = self.is_raw(rule) || (view.path().is_one() && self.read.len() == 1);
+        let policy = self.policy(rule.id);
+        let has_one_path = policy.is_raw() || (view.path().is_one() && self.read.len() == 1);
         let path = if has_one_path { found.path } else { rule.matches.paths_held(view) };
-        let takes = self.policy(rule.id).takes(view.path().kind());
-        if !takes || path != Held::Always || !(has_one_path || rule.binds_one_path(view)) {
+        let binds_one_path = has_one_path || !policy.binds_path || rule.binds_one_path(view);
+        if !policy.ambiguous_paths.takes(view.path().kind()) || path != Held::Always || !binds_one_path {
             RuleMatch::Ambiguous(Reason::PathAmbiguous, Some(Rc::clone(rule)))
-        } else if found.others != Held::Always || !rule.binds_one_host(view) {
+        } else if found.others != Held::Always || !policy.binds_one_host(view) {
             RuleMatch::Ambiguous(Reason::RequestAmbiguous, Some(Rc::clone(rule)))
         } else {
             RuleMatch::Rule(Rc::clone(rule))
@@ -223,7 +229,9 @@ impl Rules {
             held.is_possible().then_some((rule, held))
         });
         match found {
-            Some((rule, Held::Always)) if rule.binds_one_host(view) => RuleMatch::Rule(Rc::clone(rule)),
+            Some((rule, Held::Always)) if self.policy(rule.id).binds_one_host(view) => {
+                RuleMatch::Rule(Rc::clone(rule))
+            }
             Some((rule, _)) => RuleMatch::Ambiguous(Reason::RequestAmbiguous, Some(Rc::clone(rule))),
             None => RuleMatch::Nothing,
         }
@@ -231,17 +239,19 @@ impl Rules {
 
     /// Looks for each reading of the path among the rules that compare such.
     fn search_read(&self, view: &RequestView<'_>, first: &mut First, found: &mut Found) {
+        if let [only] = &self.read[..] {
+            for reading in view.path().iter() {
+                search(&self.list, only, &reading.text, view, first, found);
+            }
+            return;
+        }
         for reading in view.path().iter() {
-            let from = if self.read.len() == 1 { 0 } else { reading.decoded };
+            let from = reading.decoded;
             let to = if reading.is_stable() { self.read.len() } else { from.saturating_add(1) };
             for index in self.read.get(from..to).unwrap_or_default() {
                 search(&self.list, index, &reading.text, view, first, found);
             }
         }
-    }
-
-    fn is_raw(&self, rule: &Rule) -> bool {
-        self.policy(rule.id) == AmbiguousPaths::MatchRaw
     }
 
     /// The text of a variable of a rule's path, decoded.
@@ -251,7 +261,7 @@ impl Rules {
         name: &str,
         view: &'v RequestView<'_>,
     ) -> Option<Cow<'v, str>> {
-        if self.is_raw(rule) {
+        if self.policy(rule.id).is_raw() {
             return Some(Cow::Owned(rule.matches.variable(name, &view.path().sent())?.into_owned()));
         }
         rule.matches.variable(name, &view.path().iter().next()?.text)
@@ -260,7 +270,7 @@ impl Rules {
     /// Whether the path of a request is one of a rule's under every reading, and binds its variables to one
     /// value: for a rule that the route named, whatever the path.
     pub fn fits(&self, rule: &Rule, view: &RequestView<'_>) -> bool {
-        if self.is_raw(rule) {
+        if self.policy(rule.id).is_raw() {
             return rule.matches.path_held(&view.path().sent(), view) == Held::Always;
         }
         rule.matches.paths_held(view) == Held::Always && rule.binds_one_path(view)
@@ -270,7 +280,7 @@ impl Rules {
         self.list.get(usize::try_from(at).ok()?)
     }
 
-    fn policy(&self, id: RuleId) -> AmbiguousPaths {
+    fn policy(&self, id: RuleId) -> Policy {
         self.policies.get(id.0).copied().unwrap_or_default()
     }
 
@@ -312,11 +322,26 @@ impl Rule {
             Place::Header(_) | Place::Host => true,
         })
     }
+}
 
-    /// Whether the host that its claims are compared with is one, whoever reads it. Its port does not count.
-    fn binds_one_host(&self, view: &RequestView<'_>) -> bool {
-        view.authority().is_none_or(|authority| !authority.ends_with_dot())
-            || self.places().all(|place| *place != Place::Host)
+/// What a rule makes of other readings of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Policy {
+    ambiguous_paths: AmbiguousPaths,
+    /// Whether claims are compared with variables of its path.
+    binds_path: bool,
+    /// Whether claims are compared with the host.
+    binds_host: bool,
+}
+
+impl Policy {
+    fn is_raw(self) -> bool {
+        self.ambiguous_paths == AmbiguousPaths::MatchRaw
+    }
+
+    /// Whether the host that claims are compared with is one, whoever reads it. Its port does not count.
+    fn binds_one_host(self, view: &RequestView<'_>) -> bool {
+        !self.binds_host || view.authority().is_none_or(|authority| !authority.ends_with_dot())
     }
 }
 

@@ -40,7 +40,10 @@ pub fn providers(count: usize, alg: Alg) -> Value {
     let audiences: Vec<String> = (0..40).map(|at| format!("service-{at}")).collect();
     let hierarchy: serde_json::Map<String, Value> = (0..100)
         .map(|at| {
-            (if at % 2 == 0 { format!("s{at}:*") } else { format!("s{at}") }, json!([format!("t{at}")]))
+            (
+                if at.is_multiple_of(2) { format!("s{at}:*") } else { format!("s{at}") },
+                json!([format!("t{at}")]),
+            )
         })
         .collect();
     let provider = |at: usize| {
@@ -49,7 +52,7 @@ pub fn providers(count: usize, alg: Alg) -> Value {
             "issuer_claims": { "tid": ["t-1", "t-2"] },
             "audiences": audiences,
             "audience_claims": ["aud", "azp"],
-            "audience_match": if at % 2 == 0 { "exact" } else { "normalized" },
+            "audience_match": if at.is_multiple_of(2) { "exact" } else { "normalized" },
             "subjects": { "safe_regex": { "regex": ".*a.*b.*|[^x]+" } },
             "required_claims": ["sub", "realm.name", "/groups/0"],
             "max_lifetime": "86400s",

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use portcullis::config::{Config, Provider};
 use portcullis::crypto::Backend;
+use portcullis::json::{self, Json};
 use portcullis::keys::{Format, KeySet, Reading, SetError};
 use portcullis::reason::Reason;
 use portcullis::time::Timestamp;
-use portcullis::token::{Jws, Policy, Unverified};
+use portcullis::token::{Claims, Jws, Policy, Unverified};
 use serde_json::{Value, json};
 
 use crate::host::backends;
@@ -102,6 +103,14 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
     let token = Unverified::parse(token, policy)?;
     policy.check(&token, &policy.audiences, Timestamp::from_secs(now))?;
     Ok(token)
+}
+
+/// What the second look at a token's claims says of them, which comes after its signature.
+pub(crate) fn strict(token: &[u8], policy: &Policy) -> Result<(), Reason> {
+    match json::parse(&Jws::parse(token)?.payload()?) {
+        Ok(Json::Object(claims)) => Claims::new(claims, &policy.grants).map(drop),
+        _ => Err(Reason::TokenMalformed),
+    }
 }
 
 /// The whole judgement.
