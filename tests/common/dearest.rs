@@ -40,10 +40,7 @@ pub fn providers(count: usize, alg: Alg) -> Value {
     let audiences: Vec<String> = (0..40).map(|at| format!("service-{at}")).collect();
     let hierarchy: serde_json::Map<String, Value> = (0..100)
         .map(|at| {
-            (
-                if at.is_multiple_of(2) { format!("s{at}:*") } else { format!("s{at}") },
-                json!([format!("t{at}")]),
-            )
+            (if at % 2 == 0 { format!("s{at}:*") } else { format!("s{at}") }, json!([format!("t{at}")]))
         })
         .collect();
     let provider = |at: usize| {
