@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro bench-instructions bench-flood bench-revocation fuzz wasm wasm-for-tests image reproducible lint quick-start clean
+.PHONY: help run test test-matrix bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -60,6 +60,9 @@ bench-micro: ## what judging one token costs, natively: refused tokens beside va
 
 bench-instructions: ## the instructions of one decision, natively, counted by valgrind: hardly another in any run
 	@$(PYTHON) -B scripts/instructions
+
+bench-routes: wasm ## what Envoy pays for looking at the route again when an answer comes
+	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench route_check
 
 bench-flood: wasm ## what good requests cost Envoy while somebody makes up key ids, or sends the dearest unsigned tokens
 	@$(HARNESS) --release --quiet --bin flood -- $(ARGS)
