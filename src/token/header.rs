@@ -52,7 +52,7 @@ impl<'t> Seen<'t> {
 }
 
 impl Header {
-    /// Reads a decoded header, as a first look shows it: [`Self::is_strict`] says the rest.
+    /// Reads a decoded header as a first look shows it; the strict reading comes once the signature holds.
     ///
     /// # Errors
     /// [`Reason::TokenMalformed`] for what is no JSON object, is longer than [`MAX_HEADER`], has no `alg` or
