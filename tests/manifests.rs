@@ -310,6 +310,12 @@ fn settings(content: &Value) -> (usize, Vec<String>) {
         let missing = SETTINGS[2..].iter().filter(|(name, _)| !text.contains(&format!("/{name}\"")));
         problems.extend(missing.map(|(name, _)| format!("no {name}")));
     }
+    for patch in content["spec"]["configPatches"].as_array().into_iter().flatten() {
+        let value = &patch["patch"]["value"];
+        if patch["applyTo"] == "NETWORK_FILTER" && value["typed_config"].is_null() {
+            problems.push("a patch without its typed_config".to_owned());
+        }
+    }
     (count, problems)
 }
 
