@@ -360,7 +360,17 @@ fn all_readings(path: &[u8]) -> BTreeSet<(usize, Vec<u8>)> {
             let mut merged = bytes.clone();
             merged.dedup_by(|one, other| *one == b'/' && *other == b'/');
             more.insert((*level, merged));
-            if bytes.windows(2).any(|pair| pair == b"/.") {
+            let bare: Vec<Vec<u8>> =
+                segments.iter().map(|segment| decoded_where(segment, |byte| byte == b'.')).collect();
+            if bare.iter().skip(1).any(|segment| matches!(&segment[..], b"." | b"..")) {
+                let resolved: Vec<&[u8]> = segments
+                    .iter()
+                    .zip(&bare)
+                    .map(|(segment, bare)| if matches!(&bare[..], b"." | b"..") { bare } else { *segment })
+                    .collect();
+                more.insert((*level, without_dots(&resolved[1..], true)));
+            }
+            if segments.iter().skip(1).any(|segment| matches!(*segment, b"." | b"..")) {
                 more.extend([true, false].map(|slash| (*level, without_dots(&segments[1..], slash))));
             }
         }
@@ -505,10 +515,11 @@ fn first_by_trying(config: &Config, otherwise: &str, request: &Request<'_>) -> S
     let takes = |policy: &str| match policy {
         "reject" => kind == PathKind::Clear,
         "normalize" => matches!(kind, PathKind::Clear | PathKind::Suspicious),
-        _ => kind != PathKind::Excessive,
+        _ => true,
     };
-    let mut policies = config.rules.iter().map(policy).chain([otherwise]);
-    if kind == PathKind::Excessive || (kind != PathKind::Clear && policies.all(|policy| policy == "reject")) {
+    let all = |one: &str| config.rules.iter().map(policy).chain([otherwise]).all(|policy| policy == one);
+    // Where everything is compared as it came, no other reading is looked for.
+    if (kind == PathKind::Excessive && !all("match_raw")) || (kind != PathKind::Clear && all("reject")) {
         return "400".to_owned();
     }
     for rule in config.rules.iter() {

@@ -396,11 +396,13 @@ pub enum PathStep {
     RemoveDotSegments,
     /// Resolve dot segments as programs do that take a path for a list of names: one at the end leaves nothing
     RemoveDotSegmentsAndSlash,
+    /// Resolve dot segments, escaped dots among them, and decode nothing else, as the URL standard of browsers does
+    RemoveEscapedDotSegments,
 }
 
 impl PathStep {
     /// Every step.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DecodeUnreserved,
         Self::DecodeSlashes,
         Self::DecodeAll,
@@ -409,6 +411,7 @@ impl PathStep {
         Self::MergeSlashes,
         Self::RemoveDotSegments,
         Self::RemoveDotSegmentsAndSlash,
+        Self::RemoveEscapedDotSegments,
     ];
 
     /// The path after this step and how often it is decoded then, where the step changes it.
@@ -420,8 +423,9 @@ impl PathStep {
             Self::CutParameters => cut_parameters(reading),
             Self::ReplaceBackslashes => replace_backslashes(reading),
             Self::MergeSlashes => merge_slashes(reading),
-            Self::RemoveDotSegments => remove_dot_segments(reading, true),
-            Self::RemoveDotSegmentsAndSlash => remove_dot_segments(reading, false),
+            Self::RemoveDotSegments => remove_dot_segments(reading, true, false),
+            Self::RemoveDotSegmentsAndSlash => remove_dot_segments(reading, false, false),
+            Self::RemoveEscapedDotSegments => remove_dot_segments(reading, true, true),
         }
     }
 }
@@ -480,24 +484,54 @@ fn merge_slashes(reading: &PathReading<'_>) -> Option<(String, usize)> {
     Some((merged, reading.decoded))
 }
 
-fn remove_dot_segments(reading: &PathReading<'_>, leaves_slash: bool) -> Option<(String, usize)> {
-    if !reading.text.contains("/.") {
+fn remove_dot_segments(
+    reading: &PathReading<'_>,
+    leaves_slash: bool,
+    with_escaped: bool,
+) -> Option<(String, usize)> {
+    let dots = |segment: &str| match segment {
+        "." => Some(1),
+        ".." => Some(2),
+        _ if with_escaped => escaped_dots(segment, reading.decoded),
+        _ => None,
+    };
+    if !reading.text.contains("/.") && !(with_escaped && reading.text.contains("/%2")) {
         return None;
     }
     let mut kept: Vec<&str> = Vec::new();
+    let mut has_dots = false;
     let mut ends_with_dots = false;
     for segment in reading.text.split('/').skip(1) {
-        ends_with_dots = matches!(segment, "." | "..");
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            name => kept.push(name),
+        let dots = dots(segment);
+        ends_with_dots = dots.is_some();
+        has_dots |= ends_with_dots;
+        match dots {
+            Some(1) => {}
+            Some(_) => drop(kept.pop()),
+            None => kept.push(segment),
         }
     }
     if ends_with_dots && (leaves_slash || kept.is_empty()) {
         kept.push("");
     }
-    changed(reading, kept.iter().flat_map(|segment| ["/", segment]).collect())
+    let resolved = || kept.iter().flat_map(|segment| ["/", segment]).collect();
+    has_dots.then(|| changed(reading, resolved())).flatten()
+}
+
+/// How many dots a segment is, bare or escaped; none where it is anything else.
+fn escaped_dots(segment: &str, decoded: usize) -> Option<usize> {
+    // The text of a decoded reading has the `%` of an escape escaped.
+    let escape = if decoded == 0 { "%2e" } else { "%252e" };
+    let mut rest = segment;
+    let mut dots = 0usize;
+    while !rest.is_empty() {
+        let bare = rest.strip_prefix('.');
+        let head = rest.split_at_checked(escape.len());
+        let escaped = head.filter(|(head, _)| head.eq_ignore_ascii_case(escape)).map(|(_, tail)| tail);
+        rest = bare.or(escaped)?;
+        dots = dots.saturating_add(1);
+    }
+    (1..=2).contains(&dots).then_some(dots)
 }
 
 fn changed(reading: &PathReading<'_>, text: String) -> Option<(String, usize)> {

@@ -189,9 +189,13 @@ fn the_filter_without_one_of_its_readings_is_caught() {
     };
     let mut missed = Vec::new();
     for blunt in blunted::all() {
-        // Escapes of unreserved characters are decoded where all are; slashes alone make a difference for one request
-        // of a million, which the tests of the readings themselves have.
-        let implied = matches!(blunt, Blunt::Path(PathStep::DecodeUnreserved | PathStep::DecodeSlashes));
+        // Each of these is part of another step but for a few requests of a million, which the tests of the readings
+        // themselves have: escapes of unreserved characters are decoded where all are, bare dots resolved where
+        // escaped ones are.
+        let implied = matches!(
+            blunt,
+            Blunt::Path(PathStep::DecodeUnreserved | PathStep::DecodeSlashes | PathStep::RemoveDotSegments)
+        );
         let found = caught(Some(blunt), if implied { 0 } else { 1500 });
         let name = match blunt {
             Blunt::Path(step) => format!("{step:?}"),
