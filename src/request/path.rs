@@ -495,7 +495,8 @@ fn remove_dot_segments(
         _ if with_escaped => escaped_dots(segment, reading.decoded),
         _ => None,
     };
-    if !reading.text.contains("/.") && !(with_escaped && reading.text.contains("/%2")) {
+    let may_have_dots = reading.text.contains("/.") || (with_escaped && reading.text.contains("/%2"));
+    if !may_have_dots {
         return None;
     }
     let mut kept: Vec<&str> = Vec::new();
