@@ -199,3 +199,30 @@ fn no_rule_is_written_for_a_path_that_could_mean_two_things() {
         assert_eq!(canonical(path), Err(expected), "{path}");
     }
 }
+
+/// A table of sabotages: without any one of the steps a reading of some path goes unseen.
+#[test]
+fn each_step_shows_a_reading_that_no_other_does() {
+    use PathStep::*;
+    let table = [
+        (DecodeUnreserved, "/%61%20b%3b", "/a%20b%3B"),
+        (DecodeSlashes, "/x/;%2f%3b/admin;", "/x/;/admin"),
+        (DecodeAll, "/a%3bx", "/a"),
+        (CutParameters, "/a;x/b", "/a/b"),
+        (ReplaceBackslashes, "/x/a\\b", "/x/a/b"),
+        (MergeSlashes, "/x//a", "/x/a"),
+        (RemoveDotSegments, "/a/%2e/b/..", "/a/%2E/"),
+        (RemoveDotSegmentsAndSlash, "/a/b/..", "/a"),
+        (RemoveEscapedDotSegments, "/a/%2e./admi%6E/n", "/admi%6E/n"),
+    ];
+    assert!(table.iter().map(|(step, ..)| *step).eq(PathStep::ALL), "every step, once");
+    for (step, path, reading) in table {
+        let seen = |steps: &[PathStep]| {
+            let readings = PathReadings::by_steps(path.as_bytes(), true, steps);
+            readings.iter().any(|own| own.text == reading)
+        };
+        let others: Vec<PathStep> = PathStep::ALL.into_iter().filter(|own| *own != step).collect();
+        assert!(seen(&PathStep::ALL), "{path} is not read as {reading}");
+        assert!(!seen(&others), "{path} is read as {reading} without {step:?}");
+    }
+}
