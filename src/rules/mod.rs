@@ -188,10 +188,7 @@ impl Rules {
             return RuleMatch::Nothing;
         }
         let kind = view.path().kind();
-        if kind != PathKind::Clear && self.rejects {
-            return RuleMatch::Ambiguous(Reason::PathAmbiguous, None);
-        }
-        if kind == PathKind::Excessive {
+        if kind == PathKind::Excessive || (kind != PathKind::Clear && self.rejects) {
             return RuleMatch::Ambiguous(Reason::PathAmbiguous, None);
         }
         let mut first = First::new();
