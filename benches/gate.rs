@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion};
 use harness::idp::{jwks, now};
 use harness::{Alg, Key, TokenBuilder};
 use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, World};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn gate(key: &Key, remembered: usize, rules: usize) -> Gate {
         "rules": list,
     });
     let config = Config::parse(config.to_string().as_bytes(), &|_| None).expect("a sound configuration");
-    Gate::new(config, World::alone(1), clock())
+    Gate::new(config, Environment::alone(1), clock())
 }
 
 fn clock() -> Timestamp {

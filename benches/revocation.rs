@@ -8,10 +8,11 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use portcullis::fetch::{Endpoint, HttpRequest, HttpResponse, InMemoryStore};
 use portcullis::json::{self, Json};
-use portcullis::keys::{Alone, Answer, Endpoint, Query};
 use portcullis::revocation::{
-    Draft, Identity, Index, Key, Kind, List, MAX_ENTRIES, News, OnUnavailable, Poll, Polled, Standing,
+    Draft, Identity, Index, Key, Kind, List, MAX_ENTRIES, OnUnavailable, Poll, Polled, RevocationStatus,
+    SourceEvent,
 };
 use portcullis::time::Timestamp;
 use portcullis::token::{Claims, Grants};
@@ -82,24 +83,29 @@ fn megabytes(bytes: usize) -> f64 {
 }
 
 /// Lets a list be fetched by one worker; the longest step.
-fn fetch(poll: &mut Poll, store: &Alone, serve: impl Fn(&Query) -> Vec<u8>, now: Timestamp) -> Duration {
+fn fetch(
+    poll: &mut Poll,
+    store: &InMemoryStore,
+    serve: impl Fn(&HttpRequest) -> Vec<u8>,
+    now: Timestamp,
+) -> Duration {
     let mut longest = Duration::ZERO;
-    let mut step = |work: &mut dyn FnMut() -> Vec<News>| {
+    let mut step = |work: &mut dyn FnMut() -> Vec<SourceEvent>| {
         let start = Instant::now();
         let news = work();
         longest = longest.max(start.elapsed());
-        news.into_iter().find_map(|news| if let News::Ask(query) = news { Some(query) } else { None })
+        news.into_iter().find_map(|news| if let SourceEvent::Ask(query) = news { Some(query) } else { None })
     };
     let mut query = step(&mut || poll.tick(store, now));
     while let Some(asked) = query {
-        let mut answer = Some(Answer { status: 200, body: serve(&asked), ..Answer::default() });
+        let mut answer = Some(HttpResponse { status: 200, body: serve(&asked), ..HttpResponse::default() });
         query = step(&mut || poll.answered(store, Ok(answer.take().expect("one answer")), now));
     }
     longest
 }
 
 /// Lets a worker take over what another fetched; the longest step, and how many there were.
-fn take_over(poll: &mut Poll, store: &Alone, now: Timestamp) -> (Duration, usize) {
+fn take_over(poll: &mut Poll, store: &InMemoryStore, now: Timestamp) -> (Duration, usize) {
     let (mut longest, mut steps) = (Duration::ZERO, 0);
     loop {
         let start = Instant::now();
@@ -122,7 +128,7 @@ fn main() {
         megabytes(list.pages()[0].bytes().len()) * 1e3,
         megabytes(index.len()) * 1e3
     );
-    let serve = |query: &Query| match query.endpoint.path.as_str() {
+    let serve = |query: &HttpRequest| match query.endpoint.path.as_str() {
         "/index.json" => index.clone(),
         path => {
             let page =
@@ -132,7 +138,7 @@ fn main() {
     };
     let (mut fetched, mut taken) = (Duration::MAX, Duration::MAX);
     for round in 0..ROUNDS {
-        let store = Alone::default();
+        let store = InMemoryStore::default();
         let mut first = Poll::new(polled(), 1, None);
         fetched = fetched.min(fetch(&mut first, &store, serve, now));
         assert_eq!(first.list().map(|list| list.len()), Some(COUNT));
@@ -170,7 +176,8 @@ fn main() {
             black_box(list.standing(black_box(identity), now));
         }
         let each = start.elapsed() / LOOK_UPS as u32;
-        let hit = |identity: &Identity| matches!(list.standing(identity, now), Standing::Revoked { .. });
+        let hit =
+            |identity: &Identity| matches!(list.standing(identity, now), RevocationStatus::Revoked { .. });
         assert_eq!(identities.iter().filter(|identity| hit(identity)).count() > 5000, expected);
         println!("look-up of all names of a token that is {what}: {each:.0?}");
     }
@@ -182,7 +189,7 @@ fn main() {
     let mut longest = Duration::MAX;
     for _ in 0..ROUNDS {
         let mut poll = Poll::new(polled(), 1, None);
-        longest = longest.min(fetch(&mut poll, &Alone::default(), |_| document.clone(), now));
+        longest = longest.min(fetch(&mut poll, &InMemoryStore::default(), |_| document.clone(), now));
     }
     println!(
         "a JSON list of {MAX_ENTRIES} entries, {:.1} MB, is read in one step of {longest:.1?}",

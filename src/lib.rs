@@ -14,8 +14,8 @@
 //! | Does this signature hold? | [`crypto`] |
 //! | Was the token withdrawn? | [`revocation`] |
 //! | May this request pass? | [`gate`] |
-//! | What is the client told? | [`answer`] |
-//! | What is the upstream told? | [`identity`] |
+//! | What is the client told? | [`response`] |
+//! | What is the upstream told? | [`upstream`] |
 //! | What is counted? | [`metrics`] |
 
 #![deny(unsafe_code)]
@@ -33,19 +33,20 @@
     )
 )]
 
-pub mod answer;
 pub mod config;
 pub mod crypto;
+pub mod fetch;
 pub mod gate;
 pub mod host;
-pub mod identity;
 pub mod json;
 pub mod keys;
 pub mod metrics;
 pub mod reason;
 pub mod request;
+pub mod response;
 pub mod revocation;
 pub mod rules;
 pub mod text;
 pub mod time;
 pub mod token;
+pub mod upstream;

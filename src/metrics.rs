@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::gate::{Decision, State};
+use crate::gate::FilterState;
 use crate::reason::Reason;
-use crate::rules::ProviderId;
+use crate::token::ProviderId;
+use crate::upstream::Decision;
 
 /// The kind of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -62,7 +63,7 @@ const EVENTS: [(Event, &str, &str); 6] = [
 ];
 
 /// Rules that have counters of their own; all others share one.
-pub const MOST_RULES: usize = 200;
+pub const MAX_RULES: usize = 200;
 
 /// The decisions of one provider's requests: what passed, and by reason what was, or would have been,
 /// refused.
@@ -90,7 +91,7 @@ pub struct Metrics {
     lists: Vec<String>,
     /// How often each was fetched, and how often in vain.
     list_fetches: Vec<[u64; 2]>,
-    /// The rules' names as labels; behind the first [`MOST_RULES`] one for all others.
+    /// The rules' names as labels; behind the first [`MAX_RULES`] one for all others.
     rules: Vec<String>,
     by_rule: Vec<[u64; 3]>,
     /// Answers of routes that ask for something else than their requests were judged by.
@@ -101,7 +102,7 @@ pub struct Metrics {
 
 /// How many verifications are timed between two ticks: enough to see how long they take, where each costs three calls
 /// to the host.
-const MOST_TIMES: usize = 64;
+const MAX_TIMES: usize = 64;
 
 impl Metrics {
     /// Nothing counted yet.
@@ -109,7 +110,7 @@ impl Metrics {
         let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
         let mut providers = labels(&names, "none");
         providers.push("none".to_owned());
-        let names: Vec<&str> = config.rules.iter().take(MOST_RULES).map(|rule| &*rule.name).collect();
+        let names: Vec<&str> = config.rules.iter().take(MAX_RULES).map(|rule| &*rule.name).collect();
         let mut rules = labels(&names, "other");
         rules.push("other".to_owned());
         let places = (0..config.revocation.status_lists.len()).map(|at| format!("status_lists[{at}]"));
@@ -130,7 +131,7 @@ impl Metrics {
     }
 
     /// A request was decided.
-    pub fn decided(&mut self, state: &State) {
+    pub fn decided(&mut self, state: &FilterState) {
         let none = self.providers.len().saturating_sub(1);
         let provider = state.provider.as_ref().map_or(none, |provider| provider.id.0);
         if let Some(decisions) = self.decisions.get_mut(provider) {
@@ -149,7 +150,7 @@ impl Metrics {
     }
 
     /// An answer came from a route that asks for something else than its request was judged by.
-    pub fn route_changed(&mut self, state: &State) {
+    pub fn route_changed(&mut self, state: &FilterState) {
         self.route_changes = self.route_changes.saturating_add(1);
         self.decided(state);
     }
@@ -160,7 +161,7 @@ impl Metrics {
         add_one(self.events.get_mut(provider.0).zip(at).and_then(|(counts, at)| counts.get_mut(at)));
     }
 
-    /// A list of withdrawn tokens was fetched, or could not be. Places of status lists count on from the
+    /// A list of withdrawn tokens was fetched, or could not be. TokenLocations of status lists count on from the
     /// polled lists.
     pub fn list_fetched(&mut self, list: usize, outcome: Result<(), ()>) {
         let at = usize::from(outcome.is_err());
@@ -169,7 +170,7 @@ impl Metrics {
 
     /// Whether it is worth knowing how long the next signature takes.
     pub fn wants_time(&self) -> bool {
-        self.verifications.len() < MOST_TIMES
+        self.verifications.len() < MAX_TIMES
     }
 
     /// A new token's signature took this long.
@@ -303,16 +304,20 @@ mod tests {
         let mut metrics = Metrics::new(&config);
         let rule = config.rules.named("read");
         let provider = config.provider(ProviderId(0)).map(Rc::clone);
-        let allowed = State { rule: rule.clone(), provider: provider.clone(), ..State::default() };
-        let refused = State {
+        let allowed =
+            FilterState { rule: rule.clone(), provider: provider.clone(), ..FilterState::default() };
+        let refused = FilterState {
             decision: Decision::Deny,
             reason: Some(Reason::Expired),
             rule: rule.clone(),
             provider,
-            ..State::default()
+            ..FilterState::default()
         };
-        let unmatched =
-            State { decision: Decision::Deny, reason: Some(Reason::RouteUnmatched), ..State::default() };
+        let unmatched = FilterState {
+            decision: Decision::Deny,
+            reason: Some(Reason::RouteUnmatched),
+            ..FilterState::default()
+        };
         metrics.decided(&allowed);
         metrics.decided(&allowed);
         metrics.decided(&refused);
@@ -337,16 +342,16 @@ mod tests {
     #[test]
     fn rules_beyond_the_most_share_one_counter() {
         let rules: Vec<String> =
-            (0..MOST_RULES + 50).map(|at| format!(r#"{{"match":{{"path":"/{at}"}}}}"#)).collect();
+            (0..MAX_RULES + 50).map(|at| format!(r#"{{"match":{{"path":"/{at}"}}}}"#)).collect();
         let config = format!(r#"{{"providers":{{}},"rules":[{}]}}"#, rules.join(","));
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
         let mut metrics = Metrics::new(&config);
         for rule in config.rules.shared() {
-            metrics.decided(&State { rule: Some(rule), ..State::default() });
+            metrics.decided(&FilterState { rule: Some(rule), ..FilterState::default() });
         }
         let samples = metrics.take();
         let rules: Vec<_> = samples.iter().filter(|sample| sample.name.contains(".rules.")).collect();
-        assert_eq!(rules.len(), MOST_RULES + 1);
+        assert_eq!(rules.len(), MAX_RULES + 1);
         assert!(rules.iter().any(|sample| sample.name.contains("rule.other.") && sample.value == 50));
     }
 

@@ -14,7 +14,7 @@ use dearest::{FILLS, Genes, NOW, Random, decide, doors};
 use harness::idp::b64;
 use harness::{Alg, Key};
 use portcullis::config::Config;
-use portcullis::gate::{Gate, World};
+use portcullis::gate::{Environment, Gate};
 use portcullis::reason::Reason;
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ fn authorizing(asked: usize) -> (Gate, Key) {
         }],
     });
     let config = Config::parse(config.to_string().as_bytes(), &|_| None).expect("a sound configuration");
-    (Gate::new(config, World::alone(1), Timestamp::from_secs(NOW)), key)
+    (Gate::new(config, Environment::alone(1), Timestamp::from_secs(NOW)), key)
 }
 
 #[test]
@@ -274,12 +274,12 @@ fn is_taken(rules: &[Value], max_token_size: Option<usize>) -> bool {
 
 #[test]
 fn the_table_of_bounds_says_what_the_code_does() {
-    use portcullis::{gate, identity, keys, request, text, token};
+    use portcullis::{config, gate, keys, request, text, token, upstream};
 
     let regex = |text: String| json!({ "match": { "safe_regex": { "regex": text } } });
     let usual = doors().remove(0).gate().config().providers[0].clone();
     assert_eq!(usual.policy.max_token_size, 1 << 20, "the largest that may be asked for");
-    let default = gate::CacheSize::default();
+    let default = config::CacheSize::default();
     let rows = bounds();
     let row = |what: &str| {
         let found = rows.iter().find(|(own, _)| own == what);
@@ -312,8 +312,8 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ),
         ("a regular expression", vec![text::MAX_REGEX]),
         ("regular expressions in all rules", vec![expressions]),
-        ("a header value that is written from a claim", vec![identity::MAX_VALUE]),
-        ("header fields that one list becomes", vec![identity::MAX_FIELDS]),
+        ("a header value that is written from a claim", vec![upstream::MAX_VALUE]),
+        ("header fields that one list becomes", vec![upstream::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![gate::MAX_WAITING]),
         ("keys of one provider", vec![keys::KeySet::MAX_KEYS]),
         ("tokens that are remembered", vec![default.entries, default.max_token]),

@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::idp::{Alg, Key, TokenBuilder, jwks};
 use portcullis::config::Config;
-use portcullis::gate::{Effect, Gate, Outcome, StreamId, Waited, World};
-use portcullis::keys::{Alone, Answer};
+use portcullis::fetch::{HttpResponse, InMemoryStore};
+use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
 use portcullis::request::Request;
-use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
+use portcullis::token::ProviderId;
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://idp.example/";
 
-fn gate(store: &Rc<Alone>, random: u64, now: Timestamp) -> Gate {
+fn gate(store: &Rc<InMemoryStore>, random: u64, now: Timestamp) -> Gate {
     let config = json!({
         "providers": { "corp": {
             "issuer": ISSUER,
@@ -27,7 +27,11 @@ fn gate(store: &Rc<Alone>, random: u64, now: Timestamp) -> Gate {
         "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
     });
     let config = Config::parse(config.to_string().as_bytes(), &|_| None).expect("a sound configuration");
-    Gate::new(config, World { store: Rc::<Alone>::clone(store), ..World::alone(random) }, now)
+    Gate::new(
+        config,
+        Environment { store: Rc::<InMemoryStore>::clone(store), ..Environment::alone(random) },
+        now,
+    )
 }
 
 /// The tokens are made for today.
@@ -43,7 +47,7 @@ fn asked(gate: &mut Gate, token: &str, now: Timestamp) -> &'static str {
     match gate.decide(StreamId(1), &Request::new(&fields), now) {
         Outcome::Allow(_) => "allow",
         Outcome::Wait => "wait",
-        Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+        Outcome::Deny(refusal) => refusal.response.reason.as_str(),
     }
 }
 
@@ -56,7 +60,11 @@ fn tick(gate: &mut Gate, keys: &[&Key], now: Timestamp) -> (usize, usize) {
             Effect::Fetch { .. } => {
                 fetches += 1;
                 let body = jwks(keys.iter().copied()).to_string().into_bytes();
-                gate.answered(ProviderId(0), Ok(Answer { status: 200, body, ..Answer::default() }), now);
+                gate.answered(
+                    ProviderId(0),
+                    Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }),
+                    now,
+                );
             }
             Effect::Wake(..) => woken += 1,
             Effect::FetchList { .. } => panic!("no list is configured"),
@@ -70,7 +78,7 @@ fn tick(gate: &mut Gate, keys: &[&Key], now: Timestamp) -> (usize, usize) {
 fn a_key_that_another_worker_has_fetched_is_waited_for_though_no_fetch_is_left() {
     let (old, new) = (Key::cached(Alg::ES256, "old"), Key::cached(Alg::ES256, "new"));
     let mut now = wall_clock();
-    let store = Rc::<Alone>::default();
+    let store = Rc::<InMemoryStore>::default();
     let (mut one, mut other) = (gate(&store, 1, now), gate(&store, 2, now));
     let sign = |key: &Key| TokenBuilder::new(key, ISSUER, "orders").expires_in(3600).sign();
     let fresh = sign(&new);
@@ -137,13 +145,17 @@ fn said_of(token: &str, members: &[Value], tried: Option<usize>) -> (String, Str
         });
         let config = Config::parse(config.to_string().as_bytes(), &|_| None).expect("a sound configuration");
         let warnings = config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let mut gate = Gate::new(config, World::alone(1), now);
+        let mut gate = Gate::new(config, Environment::alone(1), now);
         let mut log = String::new();
         gate.tick(now);
         while let Some(effect) = gate.next_effect() {
             match effect {
                 Effect::Fetch { provider, .. } => {
-                    let answer = Answer { status: 200, body: set.clone().into_bytes(), ..Answer::default() };
+                    let answer = HttpResponse {
+                        status: 200,
+                        body: set.clone().into_bytes(),
+                        ..HttpResponse::default()
+                    };
                     gate.answered(provider, Ok(answer), now);
                 }
                 Effect::Log(level, text) => log.push_str(&format!("{level} {text}\n")),
@@ -158,8 +170,11 @@ fn said_of(token: &str, members: &[Value], tried: Option<usize>) -> (String, Str
             while let Some(effect) = gate.next_effect() {
                 match effect {
                     Effect::Fetch { provider, .. } => {
-                        let answer =
-                            Answer { status: 200, body: set.clone().into_bytes(), ..Answer::default() };
+                        let answer = HttpResponse {
+                            status: 200,
+                            body: set.clone().into_bytes(),
+                            ..HttpResponse::default()
+                        };
                         gate.answered(provider, Ok(answer), now);
                     }
                     Effect::Wake(stream, waited) => outcome = resumed(&mut gate, stream, waited, token, now),
@@ -183,7 +198,7 @@ fn resumed(gate: &mut Gate, stream: StreamId, waited: Waited, token: &str, now: 
     match gate.resume(stream, waited, &Request::new(&fields), now) {
         Outcome::Allow(_) => "allow",
         Outcome::Wait => "wait",
-        Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+        Outcome::Deny(refusal) => refusal.response.reason.as_str(),
     }
 }
 

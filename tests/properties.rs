@@ -9,9 +9,10 @@ use harness::idp::{b64, jwks};
 use harness::{Alg, Key};
 use portcullis::config::{Config, Provider};
 use portcullis::crypto::Backend;
-use portcullis::gate::{Effect, Gate, StreamId, World};
+use portcullis::fetch::HttpResponse;
+use portcullis::gate::{Effect, Environment, Gate, StreamId};
 use portcullis::json::{self, Json, Number, Object};
-use portcullis::keys::{Answer, Format, KeySet, Reading};
+use portcullis::keys::{Format, KeySet, Reading};
 use portcullis::reason::Reason;
 use portcullis::request::{Held, PathKind, PathReadings, Request, RequestView, canonical};
 use portcullis::rules::{AmbiguousPaths, Rule, RuleMatch};
@@ -760,7 +761,7 @@ fn gate(keys: &str, cached: usize) -> Gate {
     );
     Gate::new(
         Config::parse(text.as_bytes(), &|_| None).expect("a configuration"),
-        World::alone(7),
+        Environment::alone(7),
         Timestamp::from_secs(NOW),
     )
 }
@@ -833,7 +834,7 @@ proptest! {
                 while let Some(effect) = gate.next_effect() {
                     if let Effect::Fetch { provider, .. } = effect {
                         let body = body.clone().into_bytes();
-                        gate.answered(provider, Ok(Answer { status: 200, body, ..Answer::default() }), now);
+                        gate.answered(provider, Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }), now);
                     }
                 }
                 let token: &String = token.get(&tokens);

@@ -13,12 +13,13 @@ use common::{SOON, assert_sound, parts};
 use harness::idp::{flip_bit, now};
 use harness::{Alg, Envoy, Key, Upstream, Wasm};
 use portcullis::config::Config;
-use portcullis::gate::{Entry, Gate, Outcome, StreamId, World};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
 use portcullis::json::{self, Json, Text};
 use portcullis::reason::Reason;
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
 use portcullis::token::Claims;
+use portcullis::upstream::FilterStateField;
 use serde_json::{Value, json};
 
 /// A recipe and where it is to be pinched.
@@ -414,16 +415,16 @@ fn decided_with(
     at: u64,
 ) -> Result<BTreeSet<String>, Reason> {
     let now = Timestamp::from_secs(at);
-    let mut gate = Gate::new(parsed(recipe.file, &recipe.with_keys(vendor)), World::alone(1), now);
+    let mut gate = Gate::new(parsed(recipe.file, &recipe.with_keys(vendor)), Environment::alone(1), now);
     let fields = [(":method", "GET"), (":path", "/orders"), (":authority", "orders.example")];
     let fields: Vec<_> =
         fields.iter().chain(more).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     match gate.decide(StreamId(1), &Request::new(&fields), now) {
         Outcome::Allow(allow) => {
-            let scopes = allow.state.get(Entry::Scopes).expect("scopes");
+            let scopes = allow.state.get(FilterStateField::Scopes).expect("scopes");
             Ok(scopes.split_whitespace().map(str::to_owned).collect())
         }
-        Outcome::Deny(refusal) => Err(refusal.denial.reason),
+        Outcome::Deny(refusal) => Err(refusal.response.reason),
         Outcome::Wait => panic!("{}: keys are there", recipe.file),
     }
 }

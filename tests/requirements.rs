@@ -9,11 +9,12 @@ use std::time::Duration;
 use harness::idp::{flip_bit, jwks, now};
 use harness::{Alg, Key, TokenBuilder};
 use portcullis::config::Config;
-use portcullis::gate::{Allow, Awaited, Effect, Entry, Gate, Outcome, StreamId, Waited, World};
-use portcullis::keys::{Answer, FetchError};
-use portcullis::request::{Metadata, Request, Surroundings};
-use portcullis::rules::ProviderId;
+use portcullis::fetch::{FetchError, HttpResponse};
+use portcullis::gate::{Allow, Awaited, Effect, Environment, Gate, Outcome, StreamId, Waited};
+use portcullis::request::{HostProperties, Metadata, Request};
 use portcullis::time::Timestamp;
+use portcullis::token::ProviderId;
+use portcullis::upstream::FilterStateField;
 use serde_json::{Value, json};
 
 fn key(name: &str) -> Key {
@@ -91,7 +92,7 @@ struct Around {
     asked: RefCell<Vec<String>>,
 }
 
-impl Surroundings for Around {
+impl HostProperties for Around {
     fn is_tls(&self) -> bool {
         self.tls
     }
@@ -120,7 +121,7 @@ impl Desk {
         let text = config.to_string();
         let config = Config::parse(text.as_bytes(), &|_| None).unwrap_or_else(|errors| panic!("{errors:?}"));
         let now = Timestamp::from_secs(u64::try_from(now()).expect("a clock after 1970"));
-        Self { gate: Gate::new(config, World::alone(1), now), now, streams: 0 }
+        Self { gate: Gate::new(config, Environment::alone(1), now), now, streams: 0 }
     }
 
     fn of(rules: Value) -> Self {
@@ -165,9 +166,11 @@ impl Desk {
     /// A provider answers with its keys, or fails; who waited for it is woken.
     fn answer(&mut self, id: ProviderId, keys: Option<&Key>) -> Vec<(StreamId, Waited)> {
         let answer = match keys {
-            Some(key) => {
-                Ok(Answer { status: 200, body: jwks([key]).to_string().into_bytes(), ..Answer::default() })
-            }
+            Some(key) => Ok(HttpResponse {
+                status: 200,
+                body: jwks([key]).to_string().into_bytes(),
+                ..HttpResponse::default()
+            }),
             None => Err(FetchError::Status(500)),
         };
         self.gate.answered(id, answer, self.now);
@@ -193,19 +196,23 @@ fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Wait => "wait".to_owned(),
         Outcome::Deny(refusal) => {
-            assert_eq!(refusal.state.get(Entry::Decision), Some("deny"));
-            assert_eq!(refusal.state.get(Entry::Reason), Some(refusal.denial.reason.as_str()));
-            refusal.denial.reason.as_str().to_owned()
+            assert_eq!(refusal.state.get(FilterStateField::Decision), Some("deny"));
+            assert_eq!(refusal.state.get(FilterStateField::Reason), Some(refusal.response.reason.as_str()));
+            refusal.response.reason.as_str().to_owned()
         }
         Outcome::Allow(allow) => {
             let state = |entry| allow.state.get(entry);
-            match state(Entry::Decision) {
-                Some("would_deny") => format!("~{}", state(Entry::Reason).unwrap_or("no reason")),
+            match state(FilterStateField::Decision) {
+                Some("would_deny") => format!("~{}", state(FilterStateField::Reason).unwrap_or("no reason")),
                 Some("allow") => {
-                    assert_eq!(state(Entry::Reason), None);
-                    let who = state(Entry::Provider);
+                    assert_eq!(state(FilterStateField::Reason), None);
+                    let who = state(FilterStateField::Provider);
                     let subject = who.map(|name| format!("sub-of-{name}"));
-                    assert_eq!(state(Entry::Subject), subject.as_deref(), "the subject is that provider's");
+                    assert_eq!(
+                        state(FilterStateField::Subject),
+                        subject.as_deref(),
+                        "the subject is that provider's"
+                    );
                     who.unwrap_or("-").to_owned()
                 }
                 other => panic!("a decision {other:?}"),
@@ -592,8 +599,8 @@ fn whoever_may_be_nobody_must_still_be_somebody_to_be_authorized() {
         let outcome = desk.ask(&fields("GET", path, &brought));
         assert_eq!(told(&outcome), expected, "{path}");
         if let Outcome::Deny(refusal) = outcome {
-            assert_eq!(refusal.denial.scope.as_deref(), scope, "{path} {expected}");
-            assert_eq!(refusal.denial.verified, expected == "scope_insufficient", "{path} {expected}");
+            assert_eq!(refusal.response.scope.as_deref(), scope, "{path} {expected}");
+            assert_eq!(refusal.response.verified, expected == "scope_insufficient", "{path} {expected}");
         }
     }
 }
@@ -756,7 +763,7 @@ fn a_route_chooses_its_rule_and_asks_for_scopes() {
                 Outcome::Deny(refusal) => &refusal.state,
                 Outcome::Wait => panic!("{what}"),
             };
-            assert_eq!(state.get(Entry::Rule), under, "{what}");
+            assert_eq!(state.get(FilterStateField::Rule), under, "{what}");
             assert!(
                 around.asked.borrow().iter().all(|key| matches!(key.as_str(), "rule" | "scopes")),
                 "{what}"
@@ -773,7 +780,7 @@ fn a_route_chooses_its_rule_and_asks_for_scopes() {
     let outcome =
         Desk::new(&config("deny")).ask_within(&fields("GET", "/a", &[("authorization", &plain)]), &around);
     let Outcome::Deny(refusal) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(refusal.denial.scope.as_deref(), Some("admin read"));
+    assert_eq!(refusal.response.scope.as_deref(), Some("admin read"));
 }
 
 #[test]
@@ -824,7 +831,7 @@ fn a_token_that_came_in_the_clear_is_refused_where_it_must_not() {
         let outcome = desk.ask_within(&with_token(&more), &around);
         assert_eq!(told(&outcome), expected, "{what}");
         if let Outcome::Deny(refusal) = outcome {
-            let reply = refusal.denial.reply(false);
+            let reply = refusal.response.reply(false);
             assert_eq!(reply.status, 403, "{what}");
             assert!(!reply.headers.iter().any(|(name, _)| *name == "www-authenticate"), "{what}: {reply:?}");
         }
@@ -902,7 +909,7 @@ fn without_keys_it_is_503_only_for_tokens_that_nobody_else_takes() {
         let outcome = desk.ask(&bearing(&token));
         assert_eq!(told(&outcome), expected);
         if let Outcome::Deny(refusal) = outcome {
-            let reply = refusal.denial.reply(false);
+            let reply = refusal.response.reply(false);
             let retry = reply.headers.iter().find(|(name, _)| *name == "retry-after");
             assert_eq!(retry.is_some(), expected == "keys_unavailable", "{reply:?}");
             assert_eq!(reply.status == 503, expected == "keys_unavailable", "{reply:?}");

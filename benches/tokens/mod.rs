@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::{Alg, Key};
 use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, World};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
 use portcullis::reason::Reason;
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
@@ -125,7 +125,7 @@ pub fn gate() -> Gate {
         "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
     });
     match Config::parse(config.to_string().as_bytes(), &|_| None) {
-        Ok(config) => Gate::new(config, World::alone(1), Timestamp::default()),
+        Ok(config) => Gate::new(config, Environment::alone(1), Timestamp::default()),
         Err(problems) => panic!("{problems:?}"),
     }
 }
@@ -140,7 +140,7 @@ pub fn judge(gate: &mut Gate, authorization: &str) -> Option<Reason> {
     ];
     match gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(1_800_000_000)) {
         Outcome::Allow(_) => None,
-        Outcome::Deny(refusal) => Some(refusal.denial.reason),
+        Outcome::Deny(refusal) => Some(refusal.response.reason),
         Outcome::Wait => panic!("there is nothing to wait for"),
     }
 }

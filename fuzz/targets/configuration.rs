@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, World};
+use portcullis::gate::{Gate, Outcome, StreamId, Environment};
 use portcullis::json::{self, Json, Number};
 use portcullis::request::Request;
 use portcullis_fuzz::{KEYS, now};
@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let Ok(config) = config else { return };
     let protected = config.rules.iter().all(|rule| rule.requires.is_some());
-    let mut gate = Gate::new(config, World::alone(1), now());
+    let mut gate = Gate::new(config, Environment::alone(1), now());
     gate.tick(now());
     for path in ["/", "/a/b", "/a?x"] {
         let fields: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", path.as_bytes())];

@@ -9,7 +9,8 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::gate::{Allow, Entry, Gate, Outcome, StreamId, World};
+use portcullis::gate::{Allow, Gate, Outcome, StreamId, Environment};
+use portcullis::upstream::FilterStateField;
 use portcullis::request::{Field, Request};
 use portcullis_fuzz::{JOE, ann, config, now};
 
@@ -19,7 +20,7 @@ thread_local! {
 
 fuzz_target!(|input: &[u8]| {
     GATE.with_borrow_mut(|gate| {
-        let (gate, ann) = gate.get_or_insert_with(|| (Gate::new(config(), World::alone(1), now()), ann()));
+        let (gate, ann) = gate.get_or_insert_with(|| (Gate::new(config(), Environment::alone(1), now()), ann()));
         let mut owned: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for line in input.split(|byte| *byte == b'\n').chain([&b""[..]]) {
             if line.is_empty() {
@@ -48,8 +49,8 @@ fn check(allow: &Allow, fields: &[Field<'_>], ann: &str) {
         let same = |field: &&Field<'_>| field.0.eq_ignore_ascii_case(name.as_bytes());
         fields.iter().filter(same).map(|(_, value)| *value).collect()
     };
-    assert_eq!(allow.state.get(Entry::Decision), Some("allow"));
-    match allow.state.get(Entry::Rule) {
+    assert_eq!(allow.state.get(FilterStateField::Decision), Some("allow"));
+    match allow.state.get(FilterStateField::Rule) {
         Some("open") => {
             let target = named(":path")[0];
             let path = target.split(|byte| *byte == b'?').next().expect("a path");

@@ -1,11 +1,44 @@
 //! `audit`: which decisions are written to the log, and how.
 
-use super::Environment;
+use super::Variables;
 use super::fields::Item;
-use crate::gate::{AuditPolicy, ShownSubject};
+use crate::fetch::SecretValue;
 use crate::json::{Json, Number};
 
-pub(super) fn read(item: &Item<'_>, environment: Environment<'_>) -> Option<AuditPolicy> {
+/// What is written, and how much of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AuditPolicy {
+    /// Whether refusals are written, those that a rule only reports among them.
+    pub refusals: bool,
+    /// Which part of what passes is written, from 0 to 1.
+    pub allow_sample: f64,
+    /// Lines of one worker in a second at the most.
+    pub max_per_second: u32,
+    /// How a subject is shown.
+    pub subject: ShownSubject,
+    /// What fingerprints are keyed with, so that they are the same in every proxy; none: a key of this
+    /// instance's own, so that they are not.
+    pub key: Option<SecretValue>,
+}
+
+/// How a subject is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShownSubject {
+    /// As a keyed hash
+    Hash,
+    /// As it is
+    Plain,
+    /// Not at all
+    None,
+}
+
+impl Default for AuditPolicy {
+    fn default() -> Self {
+        Self { refusals: true, allow_sample: 0.0, max_per_second: 20, subject: ShownSubject::Hash, key: None }
+    }
+}
+
+pub(super) fn read(item: &Item<'_>, environment: Variables<'_>) -> Option<AuditPolicy> {
     let usual = AuditPolicy::default();
     let mut fields = item.fields()?;
     let policy = AuditPolicy {
@@ -20,7 +53,7 @@ pub(super) fn read(item: &Item<'_>, environment: Environment<'_>) -> Option<Audi
             &[("hash", ShownSubject::Hash), ("plain", ShownSubject::Plain), ("none", ShownSubject::None)],
             usual.subject,
         ),
-        key: fields.get("key").and_then(|item| super::secret(&item, environment)),
+        key: fields.get("key").and_then(|item| super::values::secret(&item, environment)),
     };
     fields.finish();
     Some(policy)

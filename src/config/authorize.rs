@@ -2,7 +2,7 @@
 
 use super::conditions;
 use super::fields::{Fields, Item};
-use crate::rules::{Authorize, Clause, Members};
+use crate::rules::{Authorize, Clause, SetRequirement};
 
 /// How deep `any`, `all` and `not` go.
 const MAX_DEPTH: usize = 8;
@@ -76,9 +76,9 @@ pub(super) fn sound_scope(scope: &str) -> Result<(), &'static str> {
     }
 }
 
-fn members(item: &Item<'_>, kind: &Kind) -> Option<Members> {
+fn members(item: &Item<'_>, kind: &Kind) -> Option<SetRequirement> {
     let mut fields = item.fields()?;
-    let members = Members {
+    let members = SetRequirement {
         all_of: names(&mut fields, "all_of", kind),
         any_of: names(&mut fields, "any_of", kind),
         none_of: names(&mut fields, "none_of", kind),

@@ -2,9 +2,9 @@
 
 use super::authorize::some;
 use super::fields::{Fields, Item};
-use super::provider::{claim_path, header_name};
+use super::values::{claim_path, header_name};
 use crate::json::{Json, Number};
-use crate::rules::{Condition, Place, Scalar, Test};
+use crate::rules::{ClaimOperator, Condition, RequestValue, Scalar};
 use crate::text::TextMatch;
 
 const OPERATORS: [&str; 11] = [
@@ -36,22 +36,25 @@ pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Condit
     }
     // Every field is read, so that each tells its own errors.
     let tests = [
-        fields.get("equals").and_then(|item| scalar(&item)).map(Test::Equals),
-        fields.get("any_of").and_then(|item| scalars(&item)).map(Test::AnyOf),
-        fields.get("all_of").and_then(|item| scalars(&item)).map(Test::AllOf),
-        fields.get("none_of").and_then(|item| scalars(&item)).map(Test::NoneOf),
-        fields.get("present").and_then(|item| item.bool()).map(Test::Present),
+        fields.get("equals").and_then(|item| scalar(&item)).map(ClaimOperator::Equals),
+        fields.get("any_of").and_then(|item| scalars(&item)).map(ClaimOperator::AnyOf),
+        fields.get("all_of").and_then(|item| scalars(&item)).map(ClaimOperator::AllOf),
+        fields.get("none_of").and_then(|item| scalars(&item)).map(ClaimOperator::NoneOf),
+        fields.get("present").and_then(|item| item.bool()).map(ClaimOperator::Present),
         fields.get("matches").and_then(|item| {
-            TextMatch::regex(item.text()?).map_err(|error| item.error(error)).ok().map(Test::Matches)
+            TextMatch::regex(item.text()?).map_err(|error| item.error(error)).ok().map(ClaimOperator::Matches)
         }),
         between(&mut fields),
-        fields.get("equals_path").and_then(|item| variable(&item, variables)).map(Test::EqualsRequest),
+        fields
+            .get("equals_path")
+            .and_then(|item| variable(&item, variables))
+            .map(ClaimOperator::EqualsRequest),
         fields
             .get("equals_header")
             .and_then(|item| header_name(&item))
-            .map(|name| Test::EqualsRequest(Place::Header(name))),
+            .map(|name| ClaimOperator::EqualsRequest(RequestValue::Header(name))),
         fields.get("equals_host").and_then(|item| match item.bool()? {
-            true => Some(Test::EqualsRequest(Place::Host)),
+            true => Some(ClaimOperator::EqualsRequest(RequestValue::Host)),
             false => {
                 item.error("can only be true; for the opposite put the condition under \"not\"");
                 None
@@ -98,7 +101,7 @@ fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
 }
 
 /// `gte` and `lte`, alone or together.
-fn between(fields: &mut Fields<'_>) -> Option<Test> {
+fn between(fields: &mut Fields<'_>) -> Option<ClaimOperator> {
     let mut bound = |name| {
         let item: Item<'_> = fields.get(name)?;
         match item.json {
@@ -115,11 +118,11 @@ fn between(fields: &mut Fields<'_>) -> Option<Test> {
     {
         fields.error("no number is \"gte\" the one and \"lte\" the other; swap them");
     }
-    (least.is_some() || most.is_some()).then_some(Test::Between { least, most })
+    (least.is_some() || most.is_some()).then_some(ClaimOperator::Between { least, most })
 }
 
 /// A variable that the rule's path template binds.
-fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Place> {
+fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<RequestValue> {
     let name = item.text()?;
     if let Some(variables) = variables.filter(|variables| !variables.contains(&name)) {
         item.error(match variables {
@@ -128,5 +131,5 @@ fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Place> {
         });
         return None;
     }
-    Some(Place::Path(name.to_owned()))
+    Some(RequestValue::Path(name.to_owned()))
 }

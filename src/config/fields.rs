@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Environment;
+use super::Variables;
 use super::problem::Report;
 use crate::json::{Json, Number, Object};
 
@@ -262,7 +262,7 @@ impl<'c> Fields<'c> {
 }
 
 /// The value of the environment variable that a field names.
-pub(super) fn variable(item: &Item<'_>, environment: Environment<'_>) -> Option<String> {
+pub(super) fn variable(item: &Item<'_>, environment: Variables<'_>) -> Option<String> {
     let value = environment(item.text()?);
     if value.is_none() {
         item.error("this environment variable is not set; name it in the vm_config's environment_variables");

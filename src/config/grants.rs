@@ -2,7 +2,7 @@
 
 use super::authorize::{some, sound_scope};
 use super::fields::{Fields, Item};
-use super::provider::{claim_path, claim_paths, paths};
+use super::values::{claim_path, claim_paths, paths};
 use crate::token::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 
 pub(super) fn read(fields: &mut Fields<'_>) -> Grants {

@@ -5,10 +5,13 @@
 
 mod audit;
 mod authorize;
+mod cache;
 mod conditions;
 mod fields;
 mod grants;
 mod input;
+mod keys;
+mod locations;
 mod matching;
 mod problem;
 mod provider;
@@ -16,23 +19,29 @@ mod requirement;
 mod revocation;
 mod rule;
 mod text;
+mod values;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+pub use audit::{AuditPolicy, ShownSubject};
+pub use cache::CacheSize;
+pub use keys::Keys;
 pub use problem::Problem;
-pub use provider::{Keys, Provider};
+pub use provider::Provider;
 pub use revocation::Revocation;
 
-use crate::answer::{Body, Style};
-use crate::gate::{AuditPolicy, Entry};
+use crate::response::{Body, Style};
 
+use crate::fetch::SecretValue;
 use crate::json::Json;
-use crate::keys::Hidden;
 use crate::request::same_header;
-use crate::rules::{Place, ProviderId, Rule, Rules};
+use crate::rules::{RequestValue, Rule, Rules};
+use crate::token::ProviderId;
+use crate::upstream::{FilterStateField, FilterStateFields};
 use fields::Item;
 use problem::Report;
+use values::secret;
 
 /// A sound configuration.
 #[derive(Clone, Debug)]
@@ -56,11 +65,11 @@ pub struct Config {
     /// How refusals are told.
     pub style: Style,
     /// What is written to the filter state.
-    pub filter_state: Selection,
+    pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
     pub audit: AuditPolicy,
     /// What the values that workers share are sealed with.
-    pub shared_data_secret: Option<Hidden>,
+    pub shared_data_secret: Option<SecretValue>,
     /// Where it is told which tokens were withdrawn.
     pub revocation: Revocation,
     /// What is legal and dangerous.
@@ -88,43 +97,15 @@ pub enum RequireTls {
     ForwardedProto,
 }
 
-/// Which entries of the filter state are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Selection(u8);
-
-impl Default for Selection {
-    /// All of them.
-    fn default() -> Self {
-        Entry::ALL.into_iter().fold(Self(0), Self::with)
-    }
-}
-
-impl Selection {
-    /// This and one more.
-    #[must_use]
-    pub fn with(self, entry: Entry) -> Self {
-        Self(self.0 | Self::bit(entry))
-    }
-
-    /// Whether it is among them.
-    pub fn has(self, entry: Entry) -> bool {
-        self.0 & Self::bit(entry) != 0
-    }
-
-    fn bit(entry: Entry) -> u8 {
-        1u8.checked_shl(entry as u32).unwrap_or(0)
-    }
-}
-
 /// Where the values of environment variables come from.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+pub type Variables<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 impl Config {
     /// Reads the bytes of a plugin configuration.
     ///
     /// # Errors
     /// Every problem that was found, never none.
-    pub fn parse(bytes: &[u8], environment: Environment<'_>) -> Result<Self, Vec<Problem>> {
+    pub fn parse(bytes: &[u8], environment: Variables<'_>) -> Result<Self, Vec<Problem>> {
         let whole = |message| vec![Problem { path: String::new(), message }];
         let json = input::parse(bytes).map_err(whole)?;
         let report = Report::default();
@@ -143,7 +124,7 @@ impl Config {
     }
 }
 
-fn read(json: &Json, environment: Environment<'_>, report: &Report) -> Option<Config> {
+fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Config> {
     let root = Item { json, path: String::new(), report };
     let mut fields = root.fields()?;
     let providers = fields.required("providers", "name at least one trusted issuer");
@@ -251,12 +232,13 @@ fn realm(item: &Item<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn selection(item: &Item<'_>) -> Option<Selection> {
-    let known: Vec<String> = Entry::ALL.iter().map(|entry| format!("{:?}", entry.name())).collect();
-    let mut selection = Selection(0);
+fn selection(item: &Item<'_>) -> Option<FilterStateFields> {
+    let known: Vec<String> =
+        FilterStateField::ALL.iter().map(|entry| format!("{:?}", entry.name())).collect();
+    let mut selection = FilterStateFields::NONE;
     for item in item.list()? {
         let Some(text) = item.string() else { continue };
-        match Entry::ALL.into_iter().find(|entry| entry.name() == text) {
+        match FilterStateField::ALL.into_iter().find(|entry| entry.name() == text) {
             Some(entry) => selection = selection.with(entry),
             None => item.error(format!("must be one of {}", known.join(", "))),
         }
@@ -271,7 +253,7 @@ fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], re
     for rule in rules {
         let places = rule.authorize.iter().flat_map(|authorize| authorize.clause().places());
         for place in places {
-            if let Place::Header(name) = place
+            if let RequestValue::Header(name) = place
                 && written.iter().any(|own| same_header(own.as_bytes(), name.as_bytes()))
             {
                 report.error(
@@ -283,20 +265,6 @@ fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], re
             }
         }
     }
-}
-
-/// A secret of the environment.
-fn secret(item: &Item<'_>, environment: Environment<'_>) -> Option<Hidden> {
-    let mut fields = item.fields()?;
-    let named = fields.required("environment_variable", "name the variable that holds the secret");
-    fields.finish();
-    let named = named?;
-    let secret = fields::variable(&named, environment)?;
-    if secret.len() < 32 {
-        named.error("holds fewer than 32 bytes; take 32 or more from a random source");
-        return None;
-    }
-    Some(Hidden(secret))
 }
 
 #[cfg(test)]

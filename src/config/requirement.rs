@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Item};
-use crate::rules::{ProviderId, Requirement};
+use crate::rules::Requirement;
+use crate::token::ProviderId;
 
 /// The providers of a configuration by name.
 pub(super) type Providers<'c> = BTreeMap<&'c str, ProviderId>;

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Environment;
+use super::Variables;
 use super::fields::{Fields, Item, join};
-use super::provider::{endpoint, request_headers};
 use super::requirement::Providers;
-use crate::keys::{Endpoint, Hidden};
+use super::values::{endpoint, request_headers};
+use crate::fetch::{Endpoint, SecretValue};
 use crate::revocation::{Document, List, OnUnavailable, Polled, StatusSource};
 use crate::time::Timestamp;
 
@@ -51,7 +51,7 @@ impl Revocation {
 pub(super) fn read(
     item: &Item<'_>,
     providers: &Providers<'_>,
-    environment: Environment<'_>,
+    environment: Variables<'_>,
 ) -> Option<Revocation> {
     let mut fields = item.fields()?;
     let inline = fields.get("inline").and_then(|item| inline(&item));
@@ -98,7 +98,7 @@ fn inline(item: &Item<'_>) -> Option<Rc<List>> {
     }
 }
 
-fn polled(at: usize, item: &Item<'_>, environment: Environment<'_>) -> Option<Polled> {
+fn polled(at: usize, item: &Item<'_>, environment: Variables<'_>) -> Option<Polled> {
     let mut fields = item.fields()?;
     let name = fields.get("name").and_then(|item| {
         let name = item.text()?;
@@ -159,7 +159,7 @@ fn warn_of_http(fields: &Fields<'_>, endpoint: &Endpoint) {
 fn status_source(
     item: &Item<'_>,
     providers: &Providers<'_>,
-    environment: Environment<'_>,
+    environment: Variables<'_>,
 ) -> Option<StatusSource> {
     let mut fields = item.fields()?;
     let prefix = fields.required("uri_prefix", "give what the URIs of the lists begin with, up to a \"/\"");
@@ -184,7 +184,7 @@ fn status_source(
         }
         found
     });
-    let headers: Option<Vec<(String, Hidden)>> =
+    let headers: Option<Vec<(String, SecretValue)>> =
         fields.get("headers").and_then(|item| request_headers(&item, environment));
     let on_unavailable = on_unavailable(&mut fields);
     let max_staleness = fields.duration("max_staleness", SECOND, DAY, FIVE_MINUTES);

@@ -6,53 +6,22 @@
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::cached_token::could_end_a_line;
 use super::notes::Limiter;
-use super::outcome::{Decision, Entry, State};
-use super::verdict::could_end_a_line;
+use super::outcome::FilterState;
+use crate::config::{AuditPolicy, ShownSubject};
+use crate::fetch::SecretValue;
 use crate::json::quoted;
-use crate::keys::Hidden;
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::token::{Found, Jws, find};
-
-/// What is written, and how much of it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct AuditPolicy {
-    /// Whether refusals are written, those that a rule only reports among them.
-    pub refusals: bool,
-    /// Which part of what passes is written, from 0 to 1.
-    pub allow_sample: f64,
-    /// Lines of one worker in a second at the most.
-    pub max_per_second: u32,
-    /// How a subject is shown.
-    pub subject: ShownSubject,
-    /// What fingerprints are keyed with, so that they are the same in every proxy; none: a key of this
-    /// instance's own, so that they are not.
-    pub key: Option<Hidden>,
-}
-
-/// How a subject is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ShownSubject {
-    /// As a keyed hash
-    Hash,
-    /// As it is
-    Plain,
-    /// Not at all
-    None,
-}
-
-impl Default for AuditPolicy {
-    fn default() -> Self {
-        Self { refusals: true, allow_sample: 0.0, max_per_second: 20, subject: ShownSubject::Hash, key: None }
-    }
-}
+use crate::upstream::{Decision, FilterStateField};
 
 /// The writer of audit lines.
 #[derive(Debug)]
 pub(super) struct Audit {
     policy: AuditPolicy,
-    key: Hidden,
+    key: SecretValue,
     limiter: Limiter,
     random: u64,
 }
@@ -62,12 +31,17 @@ pub const MAX_TEXT: usize = 200;
 
 impl Audit {
     pub(super) fn new(policy: &AuditPolicy, random: u64) -> Self {
-        let key = policy.key.clone().unwrap_or_else(|| Hidden(format!("{random:032x}")));
+        let key = policy.key.clone().unwrap_or_else(|| SecretValue(format!("{random:032x}")));
         Self { limiter: Limiter::new(policy.max_per_second), policy: policy.clone(), key, random: random | 1 }
     }
 
     /// The line for a decision, where one is to be written.
-    pub(super) fn line(&mut self, state: &State, request: &Request<'_>, now: Timestamp) -> Option<String> {
+    pub(super) fn line(
+        &mut self,
+        state: &FilterState,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Option<String> {
         let wanted = match state.decision {
             Decision::Allow => self.policy.allow_sample > 0.0 && self.draw() < self.policy.allow_sample,
             Decision::Deny | Decision::WouldDeny => self.policy.refusals,
@@ -77,19 +51,19 @@ impl Audit {
         line.raw("time", &format!("{}.{:03}", now.as_secs(), (now.as_nanos() / 1_000_000) % 1000));
         line.text("decision", state.decision.as_str());
         let shown = |entry| state.shown(entry);
-        line.option("reason", shown(Entry::Reason));
-        line.option("rule", shown(Entry::Rule));
-        line.option("provider", shown(Entry::Provider));
+        line.option("reason", shown(FilterStateField::Reason));
+        line.option("rule", shown(FilterStateField::Rule));
+        line.option("provider", shown(FilterStateField::Provider));
         line.option("route", state.route.as_deref().map(cut).as_deref());
         self.token(state, request, &mut line);
-        if let Some(subject) = shown(Entry::Subject) {
+        if let Some(subject) = shown(FilterStateField::Subject) {
             match self.policy.subject {
                 ShownSubject::Hash => line.text("subject_hash", &self.hash("subject", subject.as_bytes())),
                 ShownSubject::Plain => line.text("subject", &cut(subject)),
                 ShownSubject::None => {}
             }
         }
-        line.option("client", request.surroundings().client_address().as_deref());
+        line.option("client", request.properties().client_address().as_deref());
         for (name, field) in [
             ("method", ":method"),
             ("host", ":authority"),
@@ -108,7 +82,7 @@ impl Audit {
     }
 
     /// The key id and the fingerprint of the token that was judged, and the id of one that held.
-    fn token(&self, state: &State, request: &Request<'_>, line: &mut Line) {
+    fn token(&self, state: &FilterState, request: &Request<'_>, line: &mut Line) {
         if let Some(jti) = state.principal.as_ref().and_then(|verdict| verdict.claims().all().get("jti")) {
             line.option("jti", jti.as_str().map(cut).as_deref());
         }
@@ -198,8 +172,8 @@ mod tests {
         object
     }
 
-    fn refused() -> State {
-        State { decision: Decision::Deny, reason: Some(Reason::Expired), ..State::default() }
+    fn refused() -> FilterState {
+        FilterState { decision: Decision::Deny, reason: Some(Reason::Expired), ..FilterState::default() }
     }
 
     #[test]
@@ -232,19 +206,19 @@ mod tests {
     fn lines_are_sampled_and_bounded() {
         let fields = [(&b":method"[..], &b"GET"[..])];
         let request = Request::new(&fields);
-        let lines = |policy: AuditPolicy, state: &State| {
+        let lines = |policy: AuditPolicy, state: &FilterState| {
             let mut audit = Audit::new(&policy, 7);
             (0..1000)
                 .filter(|at| audit.line(state, &request, Timestamp::from_secs(at / 100)).is_some())
                 .count()
         };
         let usual = AuditPolicy::default();
-        assert_eq!(lines(usual.clone(), &State::default()), 0);
+        assert_eq!(lines(usual.clone(), &FilterState::default()), 0);
         assert_eq!(lines(usual.clone(), &refused()), 200);
         assert_eq!(lines(AuditPolicy { refusals: false, ..usual.clone() }, &refused()), 0);
         let all = AuditPolicy { allow_sample: 1.0, max_per_second: 1000, ..usual.clone() };
-        assert_eq!(lines(all.clone(), &State::default()), 1000);
-        let tenth = lines(AuditPolicy { allow_sample: 0.1, ..all }, &State::default());
+        assert_eq!(lines(all.clone(), &FilterState::default()), 1000);
+        let tenth = lines(AuditPolicy { allow_sample: 0.1, ..all }, &FilterState::default());
         assert!((50..150).contains(&tenth), "{tenth}");
     }
 }

@@ -4,15 +4,15 @@
 //! happen it hands out as values.
 
 mod audit;
-mod csrf;
-mod judge;
+
+mod authenticate;
+mod cache;
+mod cached_token;
 mod notes;
 mod outcome;
 mod plan;
 mod revocations;
 mod route;
-mod verdict;
-mod verdicts;
 mod waiting;
 
 use std::borrow::Cow;
@@ -21,33 +21,35 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::answer::Denial;
 use crate::config::{Config, Keys, Provider, Unmatched};
 use crate::crypto::Backend;
-use crate::identity::Reserved;
-use crate::keys::{Alone, Answer, FetchError, News, Query, Remote, Source, Status, Store};
+use crate::fetch::{FetchError, HttpRequest, HttpResponse, InMemoryStore, Store};
+use crate::keys::{Remote, Source, SourceEvent, Status};
 use crate::metrics::{Event, Metrics, Sample};
 use crate::reason::Reason;
-use crate::request::{Held, Request, RequestView, Surroundings, same_header};
+use crate::request::{Held, HostProperties, Request, RequestView, same_header};
+use crate::response::ErrorResponse;
 use crate::revocation::{self, ListId, StatusError, StatusList};
-use crate::rules::{Authorize, Bindings, Mode, ProviderId, Requirement, Rule, RuleMatch, Rules};
+use crate::rules::{Authorize, Bindings, Mode, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
-use crate::token::{Jws, Location};
+use crate::token::{Jws, Location, ProviderId};
+use crate::upstream::Decision;
+use crate::upstream::Reserved;
 
 use audit::Audit;
-pub use audit::{AuditPolicy, MAX_TEXT, ShownSubject};
-pub use csrf::Csrf;
-pub use judge::Accepted;
-use judge::{Judge, Lack, Why};
+pub use audit::MAX_TEXT;
+
+pub use authenticate::Accepted;
+use authenticate::{Authenticator, Lack, Why};
+
+use cache::TokenCache;
+pub use cached_token::CachedToken;
 use notes::Limiter;
-pub use outcome::{Allow, Decision, Entry, Outcome, Refusal, State};
-use plan::Plan;
+pub use outcome::{Allow, FilterState, Outcome, Rejection};
+use plan::RulePlan;
 use revocations::Revocations;
-use route::OnRoute;
+use route::RouteMetadata;
 pub use route::{RouteCheck, Served};
-pub use verdict::Verdict;
-pub use verdicts::CacheSize;
-use verdicts::Verdicts;
 use waiting::Waiting;
 pub use waiting::{Awaited, MAX_WAITING, Waited};
 
@@ -63,7 +65,7 @@ pub enum Effect {
         /// For which provider
         provider: ProviderId,
         /// What to ask
-        query: Query,
+        query: HttpRequest,
     },
     /// Send a request for a list of withdrawn tokens, and report what came of it with
     /// [`Gate::list_answered`].
@@ -71,7 +73,7 @@ pub enum Effect {
         /// Which list
         list: ListId,
         /// What to ask
-        query: Query,
+        query: HttpRequest,
     },
     /// Ask about this waiting request again with [`Gate::resume`].
     Wake(StreamId, Waited),
@@ -80,7 +82,7 @@ pub enum Effect {
 }
 
 /// What a gate is given of the world around it.
-pub struct World {
+pub struct Environment {
     /// Where signatures are checked.
     pub backend: Backend,
     /// What the instances of this proxy share.
@@ -91,10 +93,15 @@ pub struct World {
     pub stopwatch: fn() -> u64,
 }
 
-impl World {
+impl Environment {
     /// A world of one instance, with everything in Rust: for tests and tools.
     pub fn alone(random: u64) -> Self {
-        Self { backend: Backend::portable(), store: Rc::new(Alone::default()), random, stopwatch: || 0 }
+        Self {
+            backend: Backend::portable(),
+            store: Rc::new(InMemoryStore::default()),
+            random,
+            stopwatch: || 0,
+        }
     }
 }
 
@@ -102,16 +109,16 @@ impl World {
 pub struct Gate {
     config: Rc<Config>,
     /// What each rule's tokens are taken from, by the rule's place.
-    plans: Vec<Plan>,
+    plans: Vec<RulePlan>,
     reserved: Reserved,
     /// The same, and every header that a token is read from: in a trailer nobody would judge it.
-    not_in_trailers: Reserved,
+    reserved_in_trailers: Reserved,
     backend: Backend,
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
     sources: Vec<Option<Source>>,
     /// The verdicts on each provider's tokens.
-    verdicts: Vec<Verdicts>,
+    verdicts: Vec<TokenCache>,
     revocations: Revocations,
     waiting: Waiting,
     audit: Audit,
@@ -126,8 +133,8 @@ pub struct Gate {
 impl Gate {
     /// A gate for a configuration. It starts with what other instances of the proxy have put into the
     /// store.
-    pub fn new(config: Config, world: World, now: Timestamp) -> Self {
-        let World { backend, store, random, stopwatch } = world;
+    pub fn new(config: Config, world: Environment, now: Timestamp) -> Self {
+        let Environment { backend, store, random, stopwatch } = world;
         let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
         let sources = config
             .providers
@@ -149,9 +156,10 @@ impl Gate {
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
-        let (reserved, not_in_trailers) = (Reserved::new(written()), Reserved::new(written().chain(read)));
-        let verdicts = config.providers.iter().map(|provider| Verdicts::new(provider.cache)).collect();
-        let plans = config.rules.iter().map(|rule| Plan::new(rule, &config)).collect();
+        let (reserved, reserved_in_trailers) =
+            (Reserved::new(written()), Reserved::new(written().chain(read)));
+        let verdicts = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
+        let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = Audit::new(&config.audit, random);
         let revocations = Revocations::new(&config, random);
         let mut gate = Self {
@@ -162,7 +170,7 @@ impl Gate {
             config: Rc::new(config),
             plans,
             reserved,
-            not_in_trailers,
+            reserved_in_trailers,
             backend,
             store,
             sources,
@@ -191,8 +199,8 @@ impl Gate {
 
     /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
     /// tokens are read from.
-    pub fn not_in_trailers(&self) -> &Reserved {
-        &self.not_in_trailers
+    pub fn reserved_in_trailers(&self) -> &Reserved {
+        &self.reserved_in_trailers
     }
 
     /// What an operator may want to see of a provider's key source, where it has one.
@@ -235,32 +243,37 @@ impl Gate {
 
     /// How what the serving route says compares with what its request was judged by. Where no rules may stand on
     /// routes, nothing is asked.
-    pub fn served(&self, check: &RouteCheck, surroundings: &dyn Surroundings) -> Served {
-        if self.config.route_rules { check.compare(surroundings) } else { Served::AsJudged }
+    pub fn served(&self, check: &RouteCheck, properties: &dyn HostProperties) -> Served {
+        if self.config.route_rules { check.compare(properties) } else { Served::AsJudged }
     }
 
     /// Counts an answer of a route that asks for something else than its request was judged by, tells the log of it,
     /// and gives what takes its place, unless the rule only reports. The request counted already, as what passed.
-    pub fn note_served(&mut self, served: Served, request: &Request<'_>, now: Timestamp) -> Option<Refusal> {
+    pub fn note_served(
+        &mut self,
+        served: Served,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Option<Rejection> {
         let decision = match served {
             Served::AsJudged => return None,
             Served::Reported => Decision::WouldDeny,
             Served::Otherwise => Decision::Deny,
         };
         let reason = Reason::RequestAmbiguous;
-        let state = State {
+        let state = FilterState {
             selection: self.config.filter_state,
             decision,
             reason: Some(reason),
-            route: request.surroundings().route_name(),
-            ..State::default()
+            route: request.properties().route_name(),
+            ..FilterState::default()
         };
         self.metrics.route_changed(&state);
         if let Some(line) = self.audit.line(&state, request, now) {
             self.effects.push_back(Effect::Log(log::Level::Info, line));
         }
-        let denial = Denial { status: Some(403), ..self.denial(reason, None) };
-        (served == Served::Otherwise).then_some(Refusal { denial, state })
+        let response = ErrorResponse { status: Some(403), ..self.response(reason, None) };
+        (served == Served::Otherwise).then_some(Rejection { response, state })
     }
 
     /// What was counted since the last time, and every ten seconds how the keys are.
@@ -311,12 +324,17 @@ impl Gate {
     }
 
     /// An [`Effect::Fetch`] ended, well or not.
-    pub fn answered(&mut self, provider: ProviderId, answer: Result<Answer, FetchError>, now: Timestamp) {
+    pub fn answered(
+        &mut self,
+        provider: ProviderId,
+        answer: Result<HttpResponse, FetchError>,
+        now: Timestamp,
+    ) {
         self.with_source(provider, |source, store| source.answered(store, answer, now));
     }
 
     /// An [`Effect::FetchList`] ended, well or not.
-    pub fn list_answered(&mut self, list: ListId, answer: Result<Answer, FetchError>, now: Timestamp) {
+    pub fn list_answered(&mut self, list: ListId, answer: Result<HttpResponse, FetchError>, now: Timestamp) {
         self.with_revocations(now, |revocations, store, verify| {
             revocations.answered(list, store, answer, verify, now)
         });
@@ -336,7 +354,11 @@ impl Gate {
     fn with_revocations(
         &mut self,
         now: Timestamp,
-        act: impl FnOnce(&mut Revocations, &dyn Store, revocation::Verify<'_>) -> Vec<(ListId, revocation::News)>,
+        act: impl FnOnce(
+            &mut Revocations,
+            &dyn Store,
+            revocation::Verify<'_>,
+        ) -> Vec<(ListId, revocation::SourceEvent)>,
     ) {
         if self.config.revocation.is_off() {
             return;
@@ -362,22 +384,24 @@ impl Gate {
         };
         for (list, news) in act(&mut self.revocations, &*self.store, &verify) {
             match news {
-                revocation::News::Ask(query) => self.effects.push_back(Effect::FetchList { list, query }),
-                revocation::News::Log(level, text) => {
+                revocation::SourceEvent::Ask(query) => {
+                    self.effects.push_back(Effect::FetchList { list, query })
+                }
+                revocation::SourceEvent::Log(level, text) => {
                     let name = self.revocations.name(list);
                     self.effects.push_back(Effect::Log(level, format!("{name}: {text}")));
                 }
-                revocation::News::Ended => {
+                revocation::SourceEvent::Ended => {
                     let released = self.waiting.released(Awaited::List(list));
                     self.effects
                         .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
                 }
-                revocation::News::Tried(outcome) => {
+                revocation::SourceEvent::Tried(outcome) => {
                     if let Some(at) = self.revocations.place(list) {
                         self.metrics.list_fetched(at, outcome);
                     }
                 }
-                revocation::News::Changed => self.revocations.changed(),
+                revocation::SourceEvent::Changed => self.revocations.changed(),
             }
         }
         // A list under a new key is a reason to look for the key, like a token.
@@ -388,26 +412,26 @@ impl Gate {
         }
     }
 
-    fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<News>) {
+    fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<SourceEvent>) {
         let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) else { return };
         let name = self.config.provider(id).map_or("", |provider| &provider.name);
         for news in act(source, &*self.store) {
             match news {
-                News::Ask(query) => self.effects.push_back(Effect::Fetch { provider: id, query }),
-                News::Log(level, text) => {
+                SourceEvent::Ask(query) => self.effects.push_back(Effect::Fetch { provider: id, query }),
+                SourceEvent::Log(level, text) => {
                     self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
                 }
-                News::Ended => {
+                SourceEvent::Ended => {
                     let released = self.waiting.released(Awaited::Keys(id));
                     self.effects
                         .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
                 }
-                News::Tried(outcome) => {
+                SourceEvent::Tried(outcome) => {
                     let event = if outcome.is_ok() { Event::Fetched } else { Event::FetchFailed };
                     self.metrics.happened(id, event);
                 }
                 // A key that is no longer listed was withdrawn, and so was every verdict under it.
-                News::Changed => {
+                SourceEvent::Changed => {
                     if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
                         verdicts.keep_keys(set);
                     }
@@ -460,8 +484,8 @@ impl Gate {
             RuleMatch::Nothing => None,
             // Whatever its mode: a request that may be another rule's is not this rule's to let through.
             RuleMatch::Ambiguous(reason, rule) => {
-                let denial = self.denial(reason, None);
-                return deny(denial, State { rule, ..allow.state });
+                let response = self.response(reason, None);
+                return deny(response, FilterState { rule, ..allow.state });
             }
         };
         // Taking such a header away can make the proxy choose another route than the one that chose this filter.
@@ -471,10 +495,13 @@ impl Gate {
             return if spoofed { self.refuse_reading(met, allow) } else { Outcome::Allow(allow) };
         }
         let has_path = request.target().is_some() && !request.is_connect();
-        let unmatched = || self.denial(Reason::RouteUnmatched, None);
+        let unmatched = || self.response(Reason::RouteUnmatched, None);
         let matched = met.as_ref().map(|rule| rule.id);
-        let on_route =
-            if config.route_rules { OnRoute::read(request.surroundings()) } else { OnRoute::none() };
+        let on_route = if config.route_rules {
+            RouteMetadata::read(request.properties())
+        } else {
+            RouteMetadata::none()
+        };
         let rule = match &on_route.rule {
             // It may mean any rule, so that the one of the path, which may only report, has no say.
             Err(_) => return self.refuse(unmatched(), None, None, allow),
@@ -511,14 +538,14 @@ impl Gate {
                 return Outcome::Allow(allow);
             }
             // A route that asks for scopes under a rule that asks for no token: nothing can meet both.
-            return self.refuse(self.denial(Reason::RouteUnmatched, None), Some(rule), None, allow);
+            return self.refuse(self.response(Reason::RouteUnmatched, None), Some(rule), None, allow);
         };
         let plan = self.plans.get(rule.id.0);
         if plan.is_some_and(|plan| plan.is_ambiguous(request)) {
             return self.refuse_reading(Some(rule), allow);
         }
         let heeds = !rule.ignores_revocation && !config.revocation.is_off();
-        let mut judge = Judge {
+        let mut judge = Authenticator {
             config: &config,
             backend: &self.backend,
             store: &*self.store,
@@ -559,13 +586,13 @@ impl Gate {
                     return Outcome::Wait;
                 }
                 let provider = asked(Some(provider));
-                let denial = self.denial(Reason::Overloaded, provider.as_deref());
-                return self.refuse(denial, Some(rule), provider, allow);
+                let response = self.response(Reason::Overloaded, provider.as_deref());
+                return self.refuse(response, Some(rule), provider, allow);
             }
             Err(Lack { provider: id, why: Why::Deny(reason) }) => {
                 let provider = asked(Some(id));
                 let withdrawn = matches!(reason, Reason::Revoked | Reason::RevocationUnavailable);
-                let denial = Denial {
+                let response = ErrorResponse {
                     // Only a token that held is looked up.
                     verified: withdrawn,
                     scope: challenge(rule.authorize.as_ref(), &scopes),
@@ -574,9 +601,9 @@ impl Gate {
                     } else {
                         self.retry_after(id, now)
                     },
-                    ..self.denial(reason, provider.as_deref())
+                    ..self.response(reason, provider.as_deref())
                 };
-                return self.refuse(denial, Some(rule), provider, allow);
+                return self.refuse(response, Some(rule), provider, allow);
             }
         };
         let principal = accepted.first().map(|first| (first.provider.id, Rc::clone(&first.verdict)));
@@ -592,18 +619,19 @@ impl Gate {
             if let Some((reason, verified)) = refused {
                 let provider = asked(principal.as_ref().map(|(id, _)| *id));
                 allow.state.principal = principal.map(|(_, verdict)| verdict);
-                let denial = Denial {
+                let response = ErrorResponse {
                     verified,
                     scope: challenge(rule.authorize.as_ref(), &scopes),
-                    ..self.denial(reason, provider.as_deref())
+                    ..self.response(reason, provider.as_deref())
                 };
-                return self.refuse(denial, Some(rule), provider, allow);
+                return self.refuse(response, Some(rule), provider, allow);
             }
         }
         if let Some(lacking) = accepted.iter().find(|one| one.verdict.lacks_required()) {
             let provider = Some(Rc::clone(&lacking.provider));
-            let denial = Denial { verified: true, ..self.denial(Reason::ClaimInvalid, provider.as_deref()) };
-            return self.refuse(denial, Some(rule), provider, allow);
+            let response =
+                ErrorResponse { verified: true, ..self.response(Reason::ClaimInvalid, provider.as_deref()) };
+            return self.refuse(response, Some(rule), provider, allow);
         }
         if let Some(plan) = plan.filter(|_| rule.mode == Mode::Enforce) {
             plan.empty_places(request, &travelling, &mut allow);
@@ -621,17 +649,17 @@ impl Gate {
 
     /// Refuses a request that could be read in two ways.
     fn refuse_reading(&self, rule: Option<Rc<Rule>>, allow: Allow) -> Outcome {
-        self.refuse(self.denial(Reason::RequestAmbiguous, None), rule, None, allow)
+        self.refuse(self.response(Reason::RequestAmbiguous, None), rule, None, allow)
     }
 
     /// A refusal in the words that the operator chose.
-    fn denial(&self, reason: Reason, provider: Option<&Provider>) -> Denial {
+    fn response(&self, reason: Reason, provider: Option<&Provider>) -> ErrorResponse {
         let realm = match (&self.config.realm, provider) {
             (Some(realm), _) => realm,
             (None, Some(provider)) => &provider.name,
             (None, None) => "",
         };
-        Denial { style: self.config.style, ..Denial::new(reason, realm) }
+        ErrorResponse { style: self.config.style, ..ErrorResponse::new(reason, realm) }
     }
 
     /// In how many seconds a request without keys may be tried again.
@@ -645,16 +673,16 @@ impl Gate {
     /// the headers that nobody else may write.
     fn refuse(
         &self,
-        denial: Denial,
+        response: ErrorResponse,
         rule: Option<Rc<Rule>>,
         provider: Option<Rc<Provider>>,
         allow: Allow,
     ) -> Outcome {
         let report = rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
         let decision = if report { Decision::WouldDeny } else { Decision::Deny };
-        let state = State { decision, reason: Some(denial.reason), rule, provider, ..allow.state };
+        let state = FilterState { decision, reason: Some(response.reason), rule, provider, ..allow.state };
         if !report {
-            return deny(denial, state);
+            return deny(response, state);
         }
         Outcome::Allow(Allow { state, ..allow })
     }
@@ -672,9 +700,9 @@ fn note_named(notes: &mut Limiter, effects: &mut VecDeque<Effect>, rule: &Rule, 
 }
 
 /// Refuses a request.
-fn deny(denial: Denial, state: State) -> Outcome {
-    let state = State { decision: Decision::Deny, reason: Some(denial.reason), ..state };
-    Outcome::Deny(Refusal { denial, state })
+fn deny(response: ErrorResponse, state: FilterState) -> Outcome {
+    let state = FilterState { decision: Decision::Deny, reason: Some(response.reason), ..state };
+    Outcome::Deny(Rejection { response, state })
 }
 
 /// Whether a browser asks whether it may send a request of another origin (Fetch, CORS-preflight).
@@ -685,7 +713,7 @@ fn is_preflight(request: &Request<'_>) -> bool {
 
 /// Whether a token may do what is asked, by its rule and by its route.
 fn authorized(
-    verdict: &Verdict,
+    verdict: &CachedToken,
     rule: &Rule,
     scopes: &[String],
     bound: &Bound<'_, '_>,

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::judge::Accepted;
+use super::authenticate::Accepted;
+use super::cached_token::CachedToken;
 use super::route::RouteCheck;
-use super::verdict::Verdict;
-use crate::answer::Denial;
-use crate::config::{Provider, Selection};
+use crate::config::Provider;
 use crate::reason::Reason;
 use crate::request::same_header;
+use crate::response::ErrorResponse;
 use crate::rules::Rule;
+use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
 /// What is to become of a request.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub enum Outcome {
     /// It goes on to the upstream, changed like this.
     Allow(Allow),
     /// It is answered here.
-    Deny(Refusal),
+    Deny(Rejection),
     /// It waits for keys. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
     /// asked about again with [`Gate::resume`](super::Gate::resume).
     Wait,
@@ -43,7 +44,7 @@ pub struct Allow {
     /// What the route that serves is held to, when its answer comes.
     pub route: RouteCheck,
     /// What other filters and the access log may read.
-    pub state: State,
+    pub state: FilterState,
 }
 
 /// Shows what is done to the request, not where it comes from.
@@ -86,41 +87,18 @@ impl Allow {
 
 /// A request that is refused.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Rejection {
     /// The refusal.
-    pub denial: Denial,
+    pub response: ErrorResponse,
     /// What the access log may read.
-    pub state: State,
-}
-
-/// What was decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Decision {
-    /// It passes.
-    #[default]
-    Allow,
-    /// It is refused.
-    Deny,
-    /// It passes, for the rule only reports; it would have been refused.
-    WouldDeny,
-}
-
-impl Decision {
-    /// Its name in the filter state and the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::WouldDeny => "would_deny",
-        }
-    }
+    pub state: FilterState,
 }
 
 /// What is written to the filter state.
 #[derive(Clone, Default)]
-pub struct State {
+pub struct FilterState {
     /// Which of it is written.
-    pub selection: Selection,
+    pub selection: FilterStateFields,
     /// What was decided.
     pub decision: Decision,
     /// Why it was, or would have been, refused.
@@ -132,83 +110,43 @@ pub struct State {
     /// The route that served, where it is not the one by which the request was judged.
     pub route: Option<String>,
     /// The token whose subject speaks: the first that was asked for and held.
-    pub principal: Option<Rc<Verdict>>,
+    pub principal: Option<Rc<CachedToken>>,
 }
 
 /// Shows the entries.
-impl fmt::Debug for State {
+impl fmt::Debug for FilterState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.entries()).finish()
     }
 }
 
-impl State {
+impl FilterState {
     /// The entries that are written, each with its value.
-    pub fn entries(&self) -> impl Iterator<Item = (Entry, &str)> {
-        let written = |entry: &Entry| {
+    pub fn entries(&self) -> impl Iterator<Item = (FilterStateField, &str)> {
+        let written = |entry: &FilterStateField| {
             // A line end in a subject would begin a new line of an access log.
             let torn = || self.principal.as_ref().is_some_and(|verdict| verdict.tears_lines());
-            self.selection.has(*entry) && !(*entry == Entry::Subject && torn())
+            self.selection.has(*entry) && !(*entry == FilterStateField::Subject && torn())
         };
-        let selected = Entry::ALL.into_iter().filter(written);
+        let selected = FilterStateField::ALL.into_iter().filter(written);
         selected.filter_map(|entry| Some((entry, self.shown(entry)?)))
     }
 
     /// The value of an entry, whether or not it is written.
-    pub(super) fn shown(&self, entry: Entry) -> Option<&str> {
+    pub(super) fn shown(&self, entry: FilterStateField) -> Option<&str> {
         let principal = self.principal.as_deref();
         match entry {
-            Entry::Decision => Some(self.decision.as_str()),
-            Entry::Reason => self.reason.map(Reason::as_str),
-            Entry::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
-            Entry::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
-            Entry::Subject => principal.and_then(|verdict| verdict.claims().subject.as_deref()),
-            Entry::Scopes => principal.map(Verdict::scopes),
+            FilterStateField::Decision => Some(self.decision.as_str()),
+            FilterStateField::Reason => self.reason.map(Reason::as_str),
+            FilterStateField::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
+            FilterStateField::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
+            FilterStateField::Subject => principal.and_then(|verdict| verdict.claims().subject.as_deref()),
+            FilterStateField::Scopes => principal.map(CachedToken::scopes),
         }
     }
 
     /// The value of an entry that is written.
-    pub fn get(&self, entry: Entry) -> Option<&str> {
+    pub fn get(&self, entry: FilterStateField) -> Option<&str> {
         self.entries().find(|(own, _)| *own == entry).map(|(_, value)| value)
-    }
-}
-
-/// An entry of the filter state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entry {
-    /// `allow`, `deny` or `would_deny`
-    Decision,
-    /// Why not
-    Reason,
-    /// The rule's name
-    Rule,
-    /// The provider's name
-    Provider,
-    /// `sub`
-    Subject,
-    /// The scopes, separated by blanks
-    Scopes,
-}
-
-impl Entry {
-    /// Every entry.
-    pub const ALL: [Self; 6] =
-        [Self::Decision, Self::Reason, Self::Rule, Self::Provider, Self::Subject, Self::Scopes];
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        self.key().strip_prefix("portcullis.").unwrap_or_default()
-    }
-
-    /// The key under which it is written; Envoy puts `wasm.` before it.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Decision => "portcullis.decision",
-            Self::Reason => "portcullis.reason",
-            Self::Rule => "portcullis.rule",
-            Self::Provider => "portcullis.provider",
-            Self::Subject => "portcullis.subject",
-            Self::Scopes => "portcullis.scopes",
-        }
     }
 }

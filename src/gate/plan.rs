@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::outcome::Allow;
 use crate::config::{Config, Keys, Provider};
 use crate::request::{Request, cookies, query, same_header};
-use crate::rules::{ProviderId, Requirement, Rule};
-use crate::token::{HeaderPlace, Location};
+use crate::rules::{Requirement, Rule};
+use crate::token::{HeaderPlace, Location, ProviderId};
 
 /// What follows from a rule.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct RulePlan {
     /// The providers whose tokens it looks at: those that it names, and then all where it names none or allows any
     /// token to be missing.
     pub(super) providers: Vec<ProviderId>,
@@ -19,12 +19,12 @@ pub(super) struct Plan {
     pub(super) everyone: Vec<(ProviderId, Option<Vec<String>>)>,
     /// How long a request may wait for their keys and for what withdraws their tokens.
     pub(super) patience: Duration,
-    places: Places,
+    places: TokenLocations,
 }
 
 /// The places of the tokens that a rule looks at.
 #[derive(Clone, Debug, Default)]
-struct Places {
+struct TokenLocations {
     headers: Vec<(Rc<[u8]>, HeaderPlace)>,
     /// Those of the headers whose names servers fold from other spellings.
     spelled: Vec<Rc<[u8]>>,
@@ -32,7 +32,7 @@ struct Places {
     params: Vec<String>,
 }
 
-impl Plan {
+impl RulePlan {
     pub(super) fn new(rule: &Rule, config: &Config) -> Self {
         let mut ids = Vec::new();
         let mut everyone = Vec::new();
@@ -46,7 +46,7 @@ impl Plan {
             }
         }
         let providers = || ids.iter().filter_map(|id| config.provider(*id));
-        let mut places = Places::default();
+        let mut places = TokenLocations::default();
         providers().for_each(|provider| places.add(provider));
         let patience = |provider: &Rc<Provider>| match &provider.keys {
             Keys::Remote(remote) => remote.patience(),
@@ -59,7 +59,7 @@ impl Plan {
 
     /// Whether some server could find a token in the places of this rule where the gate finds none, or another one.
     pub(super) fn is_ambiguous(&self, request: &Request<'_>) -> bool {
-        let Places { spelled, cookies, params, .. } = &self.places;
+        let TokenLocations { spelled, cookies, params, .. } = &self.places;
         cookies::has_strays(request, cookies)
             || (!params.is_empty() && query::has_strays(request.target().unwrap_or_default(), params))
             || (!spelled.is_empty() && self.places.has_other_spelling(request))
@@ -69,7 +69,7 @@ impl Plan {
     /// at all. So nothing travels that was not judged.
     pub(super) fn empty_places(&self, request: &Request<'_>, travelling: &[&[u8]], allow: &mut Allow) {
         let may_travel = |place: &[u8]| travelling.iter().any(|token| holds(place, token));
-        let Places { headers, cookies, params, .. } = &self.places;
+        let TokenLocations { headers, cookies, params, .. } = &self.places;
         for (name, place) in headers {
             let mut values = request.all(place.name());
             let goes = |value: &[u8]| !place.is_of_another_scheme(value) && !may_travel(value);
@@ -106,7 +106,7 @@ fn holds(place: &[u8], token: &[u8]) -> bool {
     place.start <= token.start && token.end <= place.end
 }
 
-impl Places {
+impl TokenLocations {
     fn add(&mut self, provider: &Provider) {
         for location in &provider.locations {
             match location {

@@ -5,15 +5,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Timestamp;
-use super::judge::Why;
+use super::authenticate::Why;
+use super::cached_token::{CachedToken, Checked};
 use super::notes::Limiter;
-use super::verdict::{Checked, Verdict};
 use super::waiting::{Awaited, Waited};
 use crate::config::Config;
-use crate::keys::{Answer, FetchError, Store};
+use crate::fetch::{FetchError, HttpResponse, Store};
 use crate::reason::Reason;
-use crate::revocation::{List, ListId, News, NoList, OnUnavailable, Poll, Standing, Statuses, Verify};
-use crate::rules::ProviderId;
+use crate::revocation::{
+    List, ListId, NoList, OnUnavailable, Poll, RevocationStatus, SourceEvent, Statuses, Verify,
+};
+use crate::token::ProviderId;
 
 /// The sources of one gate.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ impl Revocations {
         self.lists.iter().any(Poll::is_busy)
     }
 
-    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(ListId, News)> {
+    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(ListId, SourceEvent)> {
         let all = self.lists.iter_mut().enumerate().flat_map(|(at, list)| named(at, list.look(store, now)));
         all.collect()
     }
@@ -113,7 +115,7 @@ impl Revocations {
         store: &dyn Store,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<(ListId, News)> {
+    ) -> Vec<(ListId, SourceEvent)> {
         // Where the clock was set back, what is remembered would last longer than its lists.
         if now < self.latest {
             self.changed();
@@ -130,10 +132,10 @@ impl Revocations {
         &mut self,
         from: ListId,
         store: &dyn Store,
-        answer: Result<Answer, FetchError>,
+        answer: Result<HttpResponse, FetchError>,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<(ListId, News)> {
+    ) -> Vec<(ListId, SourceEvent)> {
         match from {
             ListId::Polled(at) => {
                 self.lists.get_mut(at).map(|list| named(at, list.answered(store, answer, now)))
@@ -177,7 +179,7 @@ impl Revocations {
     }
 
     /// Whether a token stands whose signature and claims hold.
-    pub(super) fn check(&mut self, verdict: &Verdict, asked: Asked) -> Result<Passed, Why> {
+    pub(super) fn check(&mut self, verdict: &CachedToken, asked: Asked) -> Result<Passed, Why> {
         let now = asked.now;
         if now < self.latest {
             // The clock was set back: an entry that had ended may count again.
@@ -199,7 +201,7 @@ impl Revocations {
     }
 
     /// What the sources say together, and until when that holds if none of them says anything new.
-    fn ask(&mut self, verdict: &Verdict, asked: Asked) -> Result<(Result<(), Reason>, Timestamp), Why> {
+    fn ask(&mut self, verdict: &CachedToken, asked: Asked) -> Result<(Result<(), Reason>, Timestamp), Why> {
         let now = asked.now;
         let identity = match verdict.identity() {
             Ok(identity) => identity,
@@ -208,8 +210,8 @@ impl Revocations {
         let lists = self.inline.iter().chain(self.lists.iter().filter_map(Poll::list));
         let then = now.minus(self.skew);
         let standing =
-            lists.fold(Standing::Good, |standing, list| standing.and(list.standing(identity, then)));
-        if let Standing::Revoked { until } = standing {
+            lists.fold(RevocationStatus::Good, |standing, list| standing.and(list.standing(identity, then)));
+        if let RevocationStatus::Revoked { until } = standing {
             return Ok((Err(Reason::Revoked), until.map_or(NEVER, |until| until.plus(self.skew))));
         }
         let mut until = NEVER;
@@ -256,7 +258,7 @@ impl Revocations {
     }
 
     /// What the status list says to which the token refers.
-    fn status(&mut self, verdict: &Verdict, asked: Asked) -> Result<Status, Why> {
+    fn status(&mut self, verdict: &CachedToken, asked: Asked) -> Result<Status, Why> {
         if self.statuses.is_off() {
             return Ok(Status::None);
         }
@@ -324,6 +326,6 @@ impl Asked {
     }
 }
 
-fn named(at: usize, news: Vec<News>) -> Vec<(ListId, News)> {
+fn named(at: usize, news: Vec<SourceEvent>) -> Vec<(ListId, SourceEvent)> {
     news.into_iter().map(|news| (ListId::Polled(at), news)).collect()
 }

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::request::{Metadata, Surroundings};
+use crate::request::{HostProperties, Metadata};
 
 /// What the route that serves is held to.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub enum RouteCheck {
 /// What the route said by which a request was judged.
 #[derive(Debug)]
 pub struct Judged {
-    on_route: OnRoute,
+    on_route: RouteMetadata,
     /// Whether the rule that decided only reports.
     reports: bool,
 }
@@ -40,22 +40,22 @@ pub enum Served {
 }
 
 impl RouteCheck {
-    pub(super) fn new(on_route: &OnRoute, reports: bool) -> Self {
-        if !reports && *on_route == OnRoute::none() {
+    pub(super) fn new(on_route: &RouteMetadata, reports: bool) -> Self {
+        if !reports && *on_route == RouteMetadata::none() {
             return Self::Silent;
         }
         Self::Same(Rc::new(Judged { on_route: on_route.clone(), reports }))
     }
 
     /// Compares with what the serving route says.
-    pub(super) fn compare(&self, surroundings: &dyn Surroundings) -> Served {
-        let none = OnRoute::none();
+    pub(super) fn compare(&self, properties: &dyn HostProperties) -> Served {
+        let none = RouteMetadata::none();
         let (judged, reports) = match self {
             Self::Exempt => return Served::AsJudged,
             Self::Silent => (&none, false),
             Self::Same(judged) => (&judged.on_route, judged.reports),
         };
-        let serving = OnRoute::read(surroundings);
+        let serving = RouteMetadata::read(properties);
         if serving.asks_like(judged) {
             Served::AsJudged
         } else if reports && serving.rule == judged.rule {
@@ -68,14 +68,14 @@ impl RouteCheck {
 
 /// The rules on a route. What is there and cannot be read is kept as such: nothing can be allowed by it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct OnRoute {
+pub(super) struct RouteMetadata {
     /// The rule to use, whatever the path says.
     pub(super) rule: Result<Option<String>, Unreadable>,
     /// Scopes that the token must grant besides.
     pub(super) scopes: Result<Vec<String>, Unreadable>,
 }
 
-impl OnRoute {
+impl RouteMetadata {
     /// Whether both ask for the same: the order of scopes does not count.
     fn asks_like(&self, other: &Self) -> bool {
         let all_in = |one: &[String], other: &[String]| one.iter().all(|scope| other.contains(scope));
@@ -91,14 +91,14 @@ impl OnRoute {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unreadable;
 
-impl OnRoute {
+impl RouteMetadata {
     /// What a route says that has no rules.
     pub(super) fn none() -> Self {
         Self { rule: Ok(None), scopes: Ok(Vec::new()) }
     }
 
-    pub(super) fn read(surroundings: &dyn Surroundings) -> Self {
-        let rule = match surroundings.route_metadata("rule") {
+    pub(super) fn read(properties: &dyn HostProperties) -> Self {
+        let rule = match properties.route_metadata("rule") {
             Metadata::Absent => Ok(None),
             Metadata::Texts(texts) => match <[String; 1]>::try_from(texts) {
                 Ok([name]) => Ok(Some(name)),
@@ -106,7 +106,7 @@ impl OnRoute {
             },
             Metadata::Unreadable => Err(Unreadable),
         };
-        let scopes = match surroundings.route_metadata("scopes") {
+        let scopes = match properties.route_metadata("scopes") {
             Metadata::Absent => Ok(Vec::new()),
             // One text may hold several, as the `scope` of a token does (RFC 6749 section 3.3).
             Metadata::Texts(texts) => Ok(texts
@@ -128,7 +128,7 @@ mod tests {
     /// A route with these values under `rule` and `scopes`.
     struct Route(Metadata, Metadata);
 
-    impl Surroundings for Route {
+    impl HostProperties for Route {
         fn is_tls(&self) -> bool {
             false
         }
@@ -184,7 +184,7 @@ mod tests {
             (("", "?"), true, ("", "?"), AsJudged),
             (("", "?"), true, ("app", "?"), Otherwise),
         ] {
-            let check = RouteCheck::new(&OnRoute::read(&route(read)), reports);
+            let check = RouteCheck::new(&RouteMetadata::read(&route(read)), reports);
             assert_eq!(check.compare(&route(serving)), expected, "{read:?} {reports} {serving:?}");
             assert_eq!(RouteCheck::Exempt.compare(&route(serving)), AsJudged);
         }

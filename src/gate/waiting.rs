@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::StreamId;
 use crate::revocation::ListId;
-use crate::rules::ProviderId;
 use crate::time::Timestamp;
+use crate::token::ProviderId;
 
 /// How many requests may wait in one worker.
 pub const MAX_WAITING: usize = 1024;

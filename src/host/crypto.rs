@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::abi;
+use super::hostcalls;
 use crate::crypto::{Backend, Hash, HostCrypto, HostFailed};
 
 /// The backend of this host: its own where it has one that works.
@@ -31,7 +31,8 @@ impl HostCrypto for Foreign {
         put(&mut arguments, PUBLIC_KEY, spki);
         put(&mut arguments, SIGNATURE, signature);
         put(&mut arguments, TEXT, message);
-        let answer = abi::call_foreign_function("verify_signature", &arguments).map_err(|_| HostFailed)?;
+        let answer =
+            hostcalls::call_foreign_function("verify_signature", &arguments).map_err(|_| HostFailed)?;
         verdict(&answer).ok_or(HostFailed)
     }
 }
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    struct Verdict {
+    struct CachedToken {
         #[prost(bool, tag = "1")]
         result: bool,
         #[prost(string, tag = "2")]
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn a_verdict_is_what_a_protobuf_library_wrote() {
         for (result, error) in [(true, ""), (false, ""), (false, "Failed to verify"), (false, "\u{1}")] {
-            let written = prost::Message::encode_to_vec(&Verdict { result, error: error.to_owned() });
+            let written = prost::Message::encode_to_vec(&CachedToken { result, error: error.to_owned() });
             assert_eq!(verdict(&written), Some(result), "{error:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! The `log` crate's messages in the host's log.
 
-use super::abi;
+use super::hostcalls;
 
 struct HostLog;
 
@@ -10,7 +10,7 @@ impl log::Log for HostLog {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        abi::log(record.level(), &format!("portcullis: {}", record.args()));
+        hostcalls::log(record.level(), &format!("portcullis: {}", record.args()));
     }
 
     fn flush(&self) {}
@@ -22,5 +22,5 @@ pub(super) fn install() {
     let _ = log::set_logger(&HostLog);
     log::set_max_level(log::LevelFilter::Debug);
     #[cfg(target_family = "wasm")]
-    std::panic::set_hook(Box::new(|panic| abi::log_critical(&format!("portcullis: {panic}"))));
+    std::panic::set_hook(Box::new(|panic| hostcalls::log_critical(&format!("portcullis: {panic}"))));
 }

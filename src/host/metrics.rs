@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::abi;
+use super::hostcalls;
 use crate::metrics::{Kind, Sample};
 
 /// The numbers that the host gave to names.
@@ -19,15 +19,17 @@ impl Meter {
             let id = match self.known.get(&sample.name) {
                 Some(id) => *id,
                 None => {
-                    let id = abi::define_metric(kind(sample.kind), &sample.name).ok();
+                    let id = hostcalls::define_metric(kind(sample.kind), &sample.name).ok();
                     self.known.insert(sample.name.clone(), id);
                     id
                 }
             };
             let Some(id) = id else { continue };
             let _ = match sample.kind {
-                Kind::Counter => abi::increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX)),
-                Kind::Gauge | Kind::Histogram => abi::record_metric(id, sample.value),
+                Kind::Counter => {
+                    hostcalls::increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX))
+                }
+                Kind::Gauge | Kind::Histogram => hostcalls::record_metric(id, sample.value),
             };
         }
     }

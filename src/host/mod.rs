@@ -3,37 +3,37 @@
 //! A panic would take down the VM of a whole worker and leave its waiting requests hanging. So every
 //! status of a host call is a value here, and every failure ends in a refusal.
 
-mod abi;
 mod crypto;
 pub mod exports;
+mod hostcalls;
 mod logger;
 mod metrics;
+mod properties;
 mod refused;
 mod root;
 mod store;
 mod stream;
-mod surroundings;
 #[cfg(feature = "trap-for-tests")]
 mod trap;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::answer::Denial;
-use crate::gate::{Allow, Gate, Outcome, Refusal, RouteCheck, State, StreamId};
+use crate::gate::{Allow, FilterState, Gate, Outcome, Rejection, RouteCheck, StreamId};
 use crate::reason::Reason;
 use crate::request::{Field, Request};
+use crate::response::ErrorResponse;
 use crate::time::Timestamp;
-use abi::Map;
+use hostcalls::Map;
+use properties::Current;
 use root::Plugin;
-use surroundings::Current;
 
 /// Any date before this project existed: a clock that says so is not set.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
 
 /// The host's clock, if it can be believed.
 fn clock() -> Option<Timestamp> {
-    abi::now().ok().filter(|now| *now >= EARLIEST)
+    hostcalls::now().ok().filter(|now| *now >= EARLIEST)
 }
 
 /// Fields that were taken away from a request, as they came.
@@ -78,13 +78,13 @@ fn handle(
     kept: &Kept,
     judge: impl FnOnce(&mut Gate, &Request<'_>, Timestamp) -> Outcome,
 ) -> Done {
-    let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
+    let pairs = hostcalls::pairs(Map::RequestHeaders).unwrap_or_default();
     let mut fields = pairs.fields();
     // More fields than the host can hand over come as none at all.
     let whole = count.is_none_or(|count| count == fields.len());
     fields.extend(kept.iter().map(|(name, value)| (&**name, &**value)));
-    let surroundings = Current::default();
-    let request = Request::new(&fields).within(&surroundings);
+    let properties = Current::default();
+    let request = Request::new(&fields).within(&properties);
     let whole = whole && !request.method().is_empty();
     let now = clock().filter(|_| whole);
     let Some(now) = now else {
@@ -98,10 +98,10 @@ fn handle(
     };
     match outcome {
         Outcome::Wait => hold(stream, plugin, &request, kept),
-        Outcome::Deny(Refusal { denial, state }) => {
+        Outcome::Deny(Rejection { response, state }) => {
             // The access log misses what cannot be written; the answer is the same.
             let _ = write_state(&state);
-            answer(&denial, request.is_grpc())
+            answer(&response, request.is_grpc())
         }
         Outcome::Allow(allow) => pass(allow, &request, per_route),
     }
@@ -111,7 +111,7 @@ fn handle(
 fn pass(allow: Allow, request: &Request<'_>, per_route: bool) -> Done {
     // Each change makes Envoy choose a route anew, perhaps one whose policies were not asked.
     let watched = per_route && allow.changes_fields() && (allow.spoofed || !allow.clear_route_cache);
-    let owner = watched.then(|| owner(request.surroundings().route_name()));
+    let owner = watched.then(|| owner(request.properties().route_name()));
     match change(&allow) {
         Ok(()) => Done::Passed(Passed { check: allow.route, owner }),
         Err(status) => {
@@ -132,7 +132,7 @@ fn hold(stream: StreamId, plugin: Option<&RefCell<Plugin>>, request: &Request<'_
     if names.is_empty() {
         return Done::Waiting(kept.clone());
     }
-    if let Err(status) = names.iter().try_for_each(|name| abi::remove(Map::RequestHeaders, name)) {
+    if let Err(status) = names.iter().try_for_each(|name| hostcalls::remove(Map::RequestHeaders, name)) {
         log::error!("the host refused to change the request ({status}); it is refused");
         gate.forget(stream);
         return answer(&overloaded(), request.is_grpc());
@@ -141,44 +141,44 @@ fn hold(stream: StreamId, plugin: Option<&RefCell<Plugin>>, request: &Request<'_
     Done::Waiting(taken.map(|(name, value)| (Box::from(*name), Box::from(*value))).collect())
 }
 
-fn overloaded() -> Denial {
-    Denial::new(Reason::Overloaded, "")
+fn overloaded() -> ErrorResponse {
+    ErrorResponse::new(Reason::Overloaded, "")
 }
 
-fn configuration_refused() -> Denial {
-    Denial::new(Reason::ConfigurationRefused, "")
+fn configuration_refused() -> ErrorResponse {
+    ErrorResponse::new(Reason::ConfigurationRefused, "")
 }
 
-fn change(allow: &Allow) -> Result<(), abi::Status> {
+fn change(allow: &Allow) -> Result<(), hostcalls::Status> {
     for name in &allow.remove {
-        abi::remove(Map::RequestHeaders, name)?;
+        hostcalls::remove(Map::RequestHeaders, name)?;
     }
     if let Some(cookie) = &allow.cookie {
-        abi::remove(Map::RequestHeaders, b"cookie")?;
+        hostcalls::remove(Map::RequestHeaders, b"cookie")?;
         if !cookie.is_empty() {
-            abi::add(Map::RequestHeaders, b"cookie", cookie)?;
+            hostcalls::add(Map::RequestHeaders, b"cookie", cookie)?;
         }
     }
     if let Some(target) = &allow.target {
-        abi::replace(Map::RequestHeaders, b":path", target)?;
+        hostcalls::replace(Map::RequestHeaders, b":path", target)?;
     }
     for (name, value) in allow.added() {
-        abi::add(Map::RequestHeaders, name.as_bytes(), value.as_bytes())?;
+        hostcalls::add(Map::RequestHeaders, name.as_bytes(), value.as_bytes())?;
     }
     if allow.clear_route_cache {
         // A host that lacks it chooses the route anew by itself, or not at all.
-        let _ = abi::call_foreign_function("clear_route_cache", b"");
+        let _ = hostcalls::call_foreign_function("clear_route_cache", b"");
     }
     write_state(&allow.state)
 }
 
-fn write_state(state: &State) -> Result<(), abi::Status> {
-    state.entries().try_for_each(|(entry, value)| abi::set_property(entry.key(), value.as_bytes()))
+fn write_state(state: &FilterState) -> Result<(), hostcalls::Status> {
+    state.entries().try_for_each(|(entry, value)| hostcalls::set_property(entry.key(), value.as_bytes()))
 }
 
-fn answer(denial: &Denial, grpc: bool) -> Done {
-    let reply = denial.reply(grpc);
-    if let Err(status) = abi::local_reply(&reply) {
+fn answer(response: &ErrorResponse, grpc: bool) -> Done {
+    let reply = response.reply(grpc);
+    if let Err(status) = hostcalls::local_reply(&reply) {
         // The stream stays paused: nothing passes, and Envoy's own timeout ends it.
         log::error!("the host refused a local reply ({status})");
     }
@@ -188,9 +188,9 @@ fn answer(denial: &Denial, grpc: bool) -> Done {
 /// Removes the trailers that only this filter may write; false where the host did not let us. `count`
 /// is how many trailers it says there are; `reserved` says nothing where that is not known.
 fn clean_trailers(count: usize, reserved: impl FnOnce(&[Field<'_>]) -> Option<Vec<Rc<[u8]>>>) -> bool {
-    let pairs = abi::pairs(Map::RequestTrailers).unwrap_or_default();
+    let pairs = hostcalls::pairs(Map::RequestTrailers).unwrap_or_default();
     let fields = pairs.fields();
     let clean =
-        |names: Vec<Rc<[u8]>>| names.iter().all(|name| abi::remove(Map::RequestTrailers, name).is_ok());
+        |names: Vec<Rc<[u8]>>| names.iter().all(|name| hostcalls::remove(Map::RequestTrailers, name).is_ok());
     fields.len() == count && reserved(&fields).is_some_and(clean)
 }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::abi::{self, Property};
+use super::hostcalls::{self, Property};
 use crate::config::Problem;
 
 /// Who answers for a configuration that cannot be used.
@@ -59,7 +59,7 @@ fn decide(vm_id: &str, word: Option<&str>) -> (OnRefusal, Option<Problem>) {
 
 /// A property of the plugin; empty where the host has none.
 fn text(name: &[u8]) -> String {
-    match abi::property(name) {
+    match hostcalls::property(name) {
         Property::Value(value) => String::from_utf8(value).unwrap_or_default(),
         Property::Absent | Property::Structure | Property::Failed => String::new(),
     }

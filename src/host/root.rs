@@ -6,18 +6,18 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::abi::{self, Buffer, Map};
+use super::hostcalls::{self, Buffer, Map};
 use super::metrics::Meter;
 use super::refused::{self, OnRefusal, PluginName};
 use super::{Done, clock, handle, stream};
 use crate::config::{Config, Problem};
-use crate::gate::{Effect, Gate, StreamId, Waited, World};
-use crate::keys::{Answer, FetchError, Query};
+use crate::fetch::{FetchError, HttpRequest, HttpResponse};
+use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
 use crate::metrics::Metrics;
 use crate::request::Request;
 use crate::revocation::ListId;
-use crate::rules::ProviderId;
 use crate::time::Timestamp;
+use crate::token::ProviderId;
 
 /// What the root context and its streams share.
 #[derive(Default)]
@@ -38,13 +38,13 @@ const IDLE: Duration = Duration::from_millis(200);
 impl Plugin {
     /// Sets how often the host calls `on_tick`.
     pub(super) fn tick_every(&mut self, period: Duration) {
-        if self.period != Some(period) && abi::set_tick_period(period).is_ok() {
+        if self.period != Some(period) && hostcalls::set_tick_period(period).is_ok() {
             self.period = Some(period);
         }
     }
 
     /// A request has begun to wait: the fetch that it waits for starts with the next tick.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn tick_soon(&mut self) {
         self.tick_every(BUSY);
     }
 }
@@ -72,7 +72,7 @@ impl Call {
         }
     }
 
-    fn answered(self, gate: &mut Gate, answer: Result<Answer, FetchError>, now: Timestamp) {
+    fn answered(self, gate: &mut Gate, answer: Result<HttpResponse, FetchError>, now: Timestamp) {
         match self {
             Self::Keys(provider) => gate.answered(provider, answer, now),
             Self::List(list) => gate.list_answered(list, answer, now),
@@ -88,7 +88,7 @@ pub(super) struct Root {
     /// What each call under way asks for, and the largest body that it may bring.
     calls: HashMap<u32, (Call, usize)>,
     /// Calls of the start that could not be sent yet.
-    unsent: Vec<(Call, Query)>,
+    unsent: Vec<(Call, HttpRequest)>,
     /// How many ticks the start still lasts.
     starting: u32,
     meter: Meter,
@@ -168,7 +168,7 @@ impl Root {
         self.carry_out(now);
     }
 
-    fn fetch(&mut self, ask: Call, query: &Query, now: Timestamp) {
+    fn fetch(&mut self, ask: Call, query: &HttpRequest, now: Timestamp) {
         // Whoever asks anew has given up what was asked before.
         self.unsent.retain(|(unsent, _)| *unsent != ask);
         let endpoint = &query.endpoint;
@@ -181,7 +181,7 @@ impl Root {
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
         headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
-        match abi::http_call(&endpoint.cluster, &headers, endpoint.timeout) {
+        match hostcalls::http_call(&endpoint.cluster, &headers, endpoint.timeout) {
             Ok(token) => {
                 self.calls.insert(token, (ask, query.max_bytes));
             }
@@ -197,27 +197,27 @@ impl Root {
 
     /// Decides a request that waited, in its own context.
     fn wake(&self, id: StreamId, waited: Waited) {
-        if abi::set_effective_context(id.0).is_err() {
+        if hostcalls::set_effective_context(id.0).is_err() {
             return; // Its client has gone.
         }
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
         let done = handle(id, Some(&self.plugin), None, &stream::kept(id), judge);
         let passes = matches!(done, Done::Passed(_));
         stream::woken(id, done);
-        if passes && abi::resume_request().is_err() {
+        if passes && hostcalls::resume_request().is_err() {
             log::error!("the host refused to resume a request");
         }
-        let _ = abi::set_effective_context(self.id);
+        let _ = hostcalls::set_effective_context(self.id);
     }
 }
 
 /// The answer to a call of `fields` header fields and a body of `size` bytes.
-fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchError> {
+fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, FetchError> {
     // A call that failed has no headers, and asking for one would be an error.
     if fields == 0 {
         return Err(FetchError::NoAnswer);
     }
-    let pairs = abi::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
+    let pairs = hostcalls::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
     let fields = pairs.fields();
     let text = |wanted: &str| {
         let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
@@ -226,10 +226,10 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<Answer, FetchEr
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => abi::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => hostcalls::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
-    Ok(Answer {
+    Ok(HttpResponse {
         status,
         cache_control: text("cache-control"),
         etag: text("etag"),
@@ -258,7 +258,7 @@ impl Root {
 
     /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
     pub(super) fn configure(&mut self, size: usize) -> bool {
-        let bytes = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
+        let bytes = hostcalls::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
         let plugin = PluginName::current();
         refused::came(plugin.clone(), self.id);
         self.name = plugin.clone();
@@ -360,11 +360,11 @@ fn gate_of(config: Config) -> Gate {
     log::info!("{UNSEEN}");
     let backend = super::crypto::backend();
     log::info!("{backend}");
-    let world = World {
+    let world = Environment {
         backend,
         store: super::store::store(),
         random: RandomState::new().build_hasher().finish(),
-        stopwatch: || abi::now().unwrap_or_default().as_nanos(),
+        stopwatch: || hostcalls::now().unwrap_or_default().as_nanos(),
     };
     // Without a time nothing can be judged; the first request and the first tick say so.
     Gate::new(config, world, clock().unwrap_or_default())

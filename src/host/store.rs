@@ -2,16 +2,16 @@
 
 use std::rc::Rc;
 
-use super::abi;
-use crate::keys::{Alone, Conflict, Stamp, Store};
+use super::hostcalls;
+use crate::fetch::{CasVersion, Conflict, InMemoryStore, Store};
 
 /// The store of this host; one of this instance alone where the host shares nothing.
 pub(super) fn store() -> Rc<dyn Store> {
-    match abi::shared_data("portcullis.probe") {
+    match hostcalls::shared_data("portcullis.probe") {
         Ok(_) => Rc::new(Shared),
         Err(_) => {
             log::info!("the host shares no data: each worker fetches keys for itself");
-            Rc::new(Alone::default())
+            Rc::new(InMemoryStore::default())
         }
     }
 }
@@ -23,17 +23,17 @@ struct Shared;
 const NEVER: u32 = u32::MAX;
 
 impl Store for Shared {
-    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)> {
-        let (value, cas) = abi::shared_data(key).ok()??;
-        Some((value, Stamp(cas)))
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
+        let (value, cas) = hostcalls::shared_data(key).ok()??;
+        Some((value, CasVersion(cas)))
     }
 
-    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict> {
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
         let cas = stamp.map_or(NEVER, |stamp| stamp.0);
-        abi::set_shared_data(key, value, cas).map_err(|_| Conflict)
+        hostcalls::set_shared_data(key, value, cas).map_err(|_| Conflict)
     }
 
     fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
-        abi::set_shared_data(key, value, 0).map_err(|_| Conflict)
+        hostcalls::set_shared_data(key, value, 0).map_err(|_| Conflict)
     }
 }

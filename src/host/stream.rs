@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use super::abi::{self, Map};
+use super::hostcalls::{self, Map};
+use super::properties::Current;
 use super::root::Plugin;
-use super::surroundings::Current;
 use super::{Done, Kept, Passed, answer, clean_trailers, clock, handle, overloaded, owner, write_state};
-use crate::answer::Denial;
-use crate::gate::{Decision, Gate, Outcome, Refusal, Served, State, StreamId};
-use crate::request::{Request, Surroundings as _};
+use crate::gate::{FilterState, Gate, Outcome, Rejection, Served, StreamId};
+use crate::request::{HostProperties as _, Request};
+use crate::response::ErrorResponse;
+use crate::upstream::Decision;
 
 /// What a root context shares with its requests, some of which may outlive it.
 pub(super) type Shared = Rc<RefCell<Plugin>>;
@@ -104,7 +105,7 @@ pub(super) fn headers(shared: Option<Shared>, id: StreamId, count: usize) -> boo
     let decide = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
     let done = handle(id, shared.as_deref(), Some(count), &Kept::default(), decide);
     if let (Done::Waiting(_), Some(plugin)) = (&done, &shared) {
-        plugin.borrow_mut().hurry();
+        plugin.borrow_mut().tick_soon();
     }
     let passes = matches!(done, Done::Passed(_));
     if let Some(shared) = shared {
@@ -133,7 +134,7 @@ pub(super) fn trailers(id: StreamId, count: usize) -> bool {
     let plugin = plugin_of(id);
     let cleaned = clean_trailers(count, |fields| {
         let plugin = plugin.as_ref()?.try_borrow().ok()?;
-        Some(plugin.gate.as_ref().map(|gate| gate.not_in_trailers().among(fields)).unwrap_or_default())
+        Some(plugin.gate.as_ref().map(|gate| gate.reserved_in_trailers().among(fields)).unwrap_or_default())
     });
     if cleaned {
         return may_go_on(id);
@@ -170,13 +171,13 @@ pub(super) fn answered(id: StreamId) -> bool {
             Served::AsJudged => return true,
             served => refusal(gate, served, &current),
         },
-        None => Some((overloaded(), State::default(), false)),
+        None => Some((overloaded(), FilterState::default(), false)),
     };
-    let Some((denial, state, grpc)) = served else { return true };
+    let Some((response, state, grpc)) = served else { return true };
     refused(id);
     // The access log misses what cannot be written; the answer is the same.
     let _ = write_state(&state);
-    answer(&denial, grpc);
+    answer(&response, grpc);
     false
 }
 
@@ -190,13 +191,13 @@ fn served(gate: &Gate, passed: &Passed, current: &Current) -> Served {
 
 /// What an answer is replaced by whose route asks for something else than was judged; nothing under a rule that only
 /// reports. The request's own fields are gone by now; of the answer's, the content type tells a call of gRPC.
-fn refusal(gate: &mut Gate, served: Served, current: &Current) -> Option<(Denial, State, bool)> {
-    let pairs = abi::pairs(Map::ResponseHeaders).unwrap_or_default();
+fn refusal(gate: &mut Gate, served: Served, current: &Current) -> Option<(ErrorResponse, FilterState, bool)> {
+    let pairs = hostcalls::pairs(Map::ResponseHeaders).unwrap_or_default();
     let mut fields = pairs.fields();
     fields.retain(|(name, _)| *name == b"content-type");
     let request = Request::new(&fields).within(current);
-    let Refusal { denial, state } = gate.note_served(served, &request, clock().unwrap_or_default())?;
-    Some((denial, state, request.is_grpc()))
+    let Rejection { response, state } = gate.note_served(served, &request, clock().unwrap_or_default())?;
+    Some((response, state, request.is_grpc()))
 }
 
 /// A request is over: nothing is decided about it any more. False where it was none.
@@ -212,11 +213,12 @@ pub(super) fn done(id: StreamId) -> bool {
 
 /// Without a configuration there is nothing to decide by.
 pub(super) fn no_gate(plugin: Option<&Plugin>) -> Outcome {
-    let denial = if plugin.is_some_and(|plugin| plugin.refused) {
+    let response = if plugin.is_some_and(|plugin| plugin.refused) {
         super::configuration_refused()
     } else {
         overloaded()
     };
-    let state = State { decision: Decision::Deny, reason: Some(denial.reason), ..State::default() };
-    Outcome::Deny(Refusal { denial, state })
+    let state =
+        FilterState { decision: Decision::Deny, reason: Some(response.reason), ..FilterState::default() };
+    Outcome::Deny(Rejection { response, state })
 }

@@ -1,13 +1,13 @@
 //! A trap on demand, for the tests of what comes after one. Only with the feature `trap-for-tests`.
 
-use super::abi::{self, Map};
+use super::hostcalls::{self, Map};
 
 /// The field by which a request asks for it.
 const TRIGGER: &str = "x-portcullis-trap-for-tests";
 
 /// Takes the VM down where the request of the current context says so.
 pub(super) fn if_asked() {
-    let pairs = abi::pairs(Map::RequestHeaders).unwrap_or_default();
+    let pairs = hostcalls::pairs(Map::RequestHeaders).unwrap_or_default();
     if pairs.fields().iter().any(|(name, _)| *name == TRIGGER.as_bytes()) {
         // Also what tells this module from the filter, by its bytes.
         log::warn!("a trap, because a request says {TRIGGER}");

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 pub(crate) use outline::SHORT;
-pub use outline::{Elements, Piece, Place, look_over};
+pub use outline::{Elements, JsonSpan, Piece, look_over};
 pub use text::Text;
 
-/// A JSON value. Members keep the order in which they were written.
+/// A JSON value. SetRequirement keep the order in which they were written.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Json {
     /// `null`

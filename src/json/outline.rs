@@ -18,14 +18,14 @@ pub struct Piece<'t>(&'t str);
 
 /// Where in a text that is looked over a name or a value is.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'t> {
+pub struct JsonSpan<'t> {
     text: &'t str,
     start: usize,
     end: usize,
     escapes: bool,
 }
 
-impl<'t> Place<'t> {
+impl<'t> JsonSpan<'t> {
     /// What is there.
     pub fn piece(self) -> Piece<'t> {
         Piece(self.text.get(self.start..self.end).unwrap_or_default())
@@ -40,7 +40,7 @@ impl<'t> Place<'t> {
 
 /// Looks over a text that must be one object and nothing else; `show` is told where the name and the value of each of
 /// its members are, in the order of the text. Whether it is one is known at the end only.
-pub fn look_over<'t>(text: &'t str, show: impl FnMut(Place<'t>, Place<'t>)) -> bool {
+pub fn look_over<'t>(text: &'t str, show: impl FnMut(JsonSpan<'t>, JsonSpan<'t>)) -> bool {
     let bytes = text.as_bytes();
     members(text, blank(bytes, 0), show).is_some_and(|end| blank(bytes, end) == bytes.len())
 }
@@ -162,7 +162,7 @@ impl<'t> Iterator for Elements<'t> {
 // What follows is given a place in a text and gives the place behind what it passed.
 
 /// Passes an object, each of whose members is shown.
-fn members<'t>(text: &'t str, at: usize, mut show: impl FnMut(Place<'t>, Place<'t>)) -> Option<usize> {
+fn members<'t>(text: &'t str, at: usize, mut show: impl FnMut(JsonSpan<'t>, JsonSpan<'t>)) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = blank(bytes, past(bytes, at, b'{')?);
     if bytes.get(at) == Some(&b'}') {
@@ -171,10 +171,10 @@ fn members<'t>(text: &'t str, at: usize, mut show: impl FnMut(Place<'t>, Place<'
     loop {
         let start = at;
         let (end, escapes) = quoted(bytes, past(bytes, at, b'"')?)?;
-        let name = Place { text, start, end, escapes };
+        let name = JsonSpan { text, start, end, escapes };
         let start = blank(bytes, past(bytes, blank(bytes, end), b':')?);
         let end = value(bytes, start, MAX_DEPTH.saturating_sub(1))?;
-        show(name, Place { text, start, end, escapes: true });
+        show(name, JsonSpan { text, start, end, escapes: true });
         at = blank(bytes, end);
         match bytes.get(at)? {
             b',' => at = blank(bytes, at.saturating_add(1)),
@@ -318,9 +318,9 @@ mod tests {
     use super::*;
 
     /// Names and values as the strict reader and as the first look have them.
-    type Members = Option<Vec<(String, String)>>;
+    type SetRequirement = Option<Vec<(String, String)>>;
 
-    fn both(text: &str) -> (Members, Members) {
+    fn both(text: &str) -> (SetRequirement, SetRequirement) {
         let strict = match parse(text.as_bytes()) {
             Ok(Json::Object(all)) => {
                 Some(all.iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect())

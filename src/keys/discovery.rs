@@ -1,6 +1,7 @@
 //! Metadata documents: OpenID Connect Discovery 1.0 section 3 and RFC 8414 section 2.
 
-use super::remote::{DocumentError, Endpoint};
+use super::remote::DocumentError;
+use crate::fetch::Endpoint;
 use crate::json::{self, Json};
 
 /// The key set that a document leads to. The clusters are the operator's: a document chooses between

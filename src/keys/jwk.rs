@@ -32,7 +32,7 @@ pub struct Accepted {
 
 /// Why a member of a key set is passed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Skip {
+pub enum JwkRejection {
     /// Not a JSON object
     NotAnObject,
     /// `kty` is missing, not a string, or of a kind that is not verified here
@@ -57,7 +57,7 @@ pub enum Skip {
     Key(KeyError),
 }
 
-impl Skip {
+impl JwkRejection {
     /// The reason in words for a log line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,29 +86,29 @@ impl Jwk {
     ///
     /// # Errors
     /// Why the member is not a key for us; the rest of the set is still good (RFC 7517 section 5).
-    pub fn parse(member: &Json, accepted: Accepted) -> Result<Self, Skip> {
-        let jwk = member.as_object().ok_or(Skip::NotAnObject)?;
-        let kty = jwk.get("kty").and_then(Json::as_str).ok_or(Skip::UnknownType)?;
+    pub fn parse(member: &Json, accepted: Accepted) -> Result<Self, JwkRejection> {
+        let jwk = member.as_object().ok_or(JwkRejection::NotAnObject)?;
+        let kty = jwk.get("kty").and_then(Json::as_str).ok_or(JwkRejection::UnknownType)?;
         if kty == "oct" && !accepted.symmetric {
-            return Err(Skip::Symmetric);
+            return Err(JwkRejection::Symmetric);
         }
         if PRIVATE.iter().any(|name| jwk.contains(name)) {
-            return Err(Skip::PrivateMaterial);
+            return Err(JwkRejection::PrivateMaterial);
         }
         let kid = match jwk.get("kid") {
             None => None,
             Some(Json::String(kid)) => Some(kid.to_string()),
-            Some(_) => return Err(Skip::BadKid),
+            Some(_) => return Err(JwkRejection::BadKid),
         };
         if !for_signatures(jwk, accepted) {
-            return Err(Skip::NotForSignatures);
+            return Err(JwkRejection::NotForSignatures);
         }
         let key = material(kty, jwk)?;
         let algorithm = match jwk.get("alg") {
             None => None,
             Some(alg) => match alg.as_str().and_then(Algorithm::from_name) {
                 Some(algorithm) if key.suits(algorithm) => Some(algorithm),
-                _ => return Err(Skip::OtherAlgorithm),
+                _ => return Err(JwkRejection::OtherAlgorithm),
             },
         };
         Ok(Self::new(kid, algorithm, key))
@@ -142,20 +142,23 @@ fn bytes_of(key: &Key) -> &[u8] {
     }
 }
 
-fn material(kty: &str, jwk: &Object) -> Result<Key, Skip> {
+fn material(kty: &str, jwk: &Object) -> Result<Key, JwkRejection> {
     match kty {
-        "RSA" => RsaKey::new(&integer(jwk, "n")?, &integer(jwk, "e")?).map(Key::Rsa).map_err(Skip::Key),
+        "RSA" => {
+            RsaKey::new(&integer(jwk, "n")?, &integer(jwk, "e")?).map(Key::Rsa).map_err(JwkRejection::Key)
+        }
         "EC" => {
-            let curve = jwk.get("crv").and_then(Json::as_str).ok_or(Skip::UnknownCurve)?;
-            let key = EcKey::new(curve, &bytes(jwk, "x")?, &bytes(jwk, "y")?).ok_or(Skip::UnknownCurve)?;
-            key.map(Key::Ec).map_err(Skip::Key)
+            let curve = jwk.get("crv").and_then(Json::as_str).ok_or(JwkRejection::UnknownCurve)?;
+            let key =
+                EcKey::new(curve, &bytes(jwk, "x")?, &bytes(jwk, "y")?).ok_or(JwkRejection::UnknownCurve)?;
+            key.map(Key::Ec).map_err(JwkRejection::Key)
         }
         "OKP" if jwk.get("crv").and_then(Json::as_str) == Some("Ed25519") => {
-            Ed25519Key::new(&bytes(jwk, "x")?).map(Key::Ed25519).map_err(Skip::Key)
+            Ed25519Key::new(&bytes(jwk, "x")?).map(Key::Ed25519).map_err(JwkRejection::Key)
         }
-        "OKP" => Err(Skip::UnknownCurve),
-        "oct" => Secret::new(&bytes(jwk, "k")?).map(Key::Secret).map_err(Skip::Key),
-        _ => Err(Skip::UnknownType),
+        "OKP" => Err(JwkRejection::UnknownCurve),
+        "oct" => Secret::new(&bytes(jwk, "k")?).map(Key::Secret).map_err(JwkRejection::Key),
+        _ => Err(JwkRejection::UnknownType),
     }
 }
 
@@ -168,15 +171,15 @@ fn for_signatures(jwk: &Object, accepted: Accepted) -> bool {
     use_fits && ops_fit
 }
 
-fn bytes(jwk: &Object, name: &str) -> Result<Vec<u8>, Skip> {
-    let text = jwk.get(name).and_then(Json::as_str).ok_or(Skip::BadMember)?;
-    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Skip::BadMember)
+fn bytes(jwk: &Object, name: &str) -> Result<Vec<u8>, JwkRejection> {
+    let text = jwk.get(name).and_then(Json::as_str).ok_or(JwkRejection::BadMember)?;
+    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| JwkRejection::BadMember)
 }
 
 /// Longest RSA modulus that is looked at, in bytes: past this the number is not even read.
 const MAX_INTEGER: usize = 1 << 14;
 
-fn integer(jwk: &Object, name: &str) -> Result<Vec<u8>, Skip> {
+fn integer(jwk: &Object, name: &str) -> Result<Vec<u8>, JwkRejection> {
     let bytes = bytes(jwk, name)?;
-    if bytes.len() > MAX_INTEGER { Err(Skip::Key(KeyError::TooLarge)) } else { Ok(bytes) }
+    if bytes.len() > MAX_INTEGER { Err(JwkRejection::Key(KeyError::TooLarge)) } else { Ok(bytes) }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::shared::{NOTES_SCHEMA, Shelf};
-use super::store::{Stamp, Store};
+use crate::fetch::{CasVersion, NOTES_SCHEMA, SharedSlot, Store};
 use crate::time::Timestamp;
 
 /// A key id, shortened to 96 bits.
@@ -64,7 +63,7 @@ pub(super) struct Kids {
     missing: Vec<Missing>,
     retired: Vec<Name>,
     /// The shared value that is contained in this.
-    stamp: Option<Stamp>,
+    stamp: Option<CasVersion>,
     /// There is something that the shared value lacks.
     is_ahead: bool,
     exchanged: Timestamp,
@@ -140,7 +139,7 @@ impl Kids {
 
     /// Takes in what the others know and tells them what they do not. Because of requests that happens at
     /// most every 20 ms, lest made-up key ids cost more than that; with each tick `always`.
-    pub(super) fn exchange(&mut self, shelf: &Shelf, store: &dyn Store, always: bool, now: Timestamp) {
+    pub(super) fn exchange(&mut self, shelf: &SharedSlot, store: &dyn Store, always: bool, now: Timestamp) {
         if !always && now >= self.exchanged && now.since(self.exchanged) < PAUSE {
             return;
         }

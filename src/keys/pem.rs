@@ -8,7 +8,7 @@ use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode as _, DecodePem as _};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
-use super::jwk::{Jwk, Skip};
+use super::jwk::{Jwk, JwkRejection};
 use crate::crypto::{EcKey, Ed25519Key, Key, RsaKey};
 use crate::json::Json;
 
@@ -22,30 +22,31 @@ const CURVES: &[(ObjectIdentifier, &str)] = &[
 ];
 
 /// Reads one member.
-pub(super) fn parse(kid: &str, pem: &Json) -> Result<Jwk, Skip> {
-    let pem = pem.as_str().ok_or(Skip::BadPem)?.trim();
+pub(super) fn parse(kid: &str, pem: &Json) -> Result<Jwk, JwkRejection> {
+    let pem = pem.as_str().ok_or(JwkRejection::BadPem)?.trim();
     let info = match Certificate::from_pem(pem) {
         Ok(certificate) => certificate.tbs_certificate().subject_public_key_info().clone(),
-        Err(_) => SubjectPublicKeyInfoOwned::from_pem(pem).map_err(|_| Skip::BadPem)?,
+        Err(_) => SubjectPublicKeyInfoOwned::from_pem(pem).map_err(|_| JwkRejection::BadPem)?,
     };
     Ok(Jwk::new(Some(kid.to_owned()), None, material(&info)?))
 }
 
-fn material(info: &SubjectPublicKeyInfoOwned) -> Result<Key, Skip> {
-    let bytes = info.subject_public_key.as_bytes().ok_or(Skip::BadPem)?;
+fn material(info: &SubjectPublicKeyInfoOwned) -> Result<Key, JwkRejection> {
+    let bytes = info.subject_public_key.as_bytes().ok_or(JwkRejection::BadPem)?;
     match info.algorithm.oid {
         RSA => {
-            let key = RsaPublicKey::<UintRef<'_>>::from_der(bytes).map_err(|_| Skip::BadPem)?;
+            let key = RsaPublicKey::<UintRef<'_>>::from_der(bytes).map_err(|_| JwkRejection::BadPem)?;
             let (modulus, exponent) = (key.modulus.as_bytes(), key.public_exponent.as_bytes());
-            RsaKey::new(modulus, exponent).map(Key::Rsa).map_err(Skip::Key)
+            RsaKey::new(modulus, exponent).map(Key::Rsa).map_err(JwkRejection::Key)
         }
         EC => {
-            let parameters = info.algorithm.parameters.as_ref().ok_or(Skip::UnknownCurve)?;
-            let oid: ObjectIdentifier = parameters.decode_as().map_err(|_| Skip::UnknownCurve)?;
-            let (_, curve) = CURVES.iter().find(|(known, _)| *known == oid).ok_or(Skip::UnknownCurve)?;
-            EcKey::from_point(curve, bytes).map(Key::Ec).map_err(Skip::Key)
+            let parameters = info.algorithm.parameters.as_ref().ok_or(JwkRejection::UnknownCurve)?;
+            let oid: ObjectIdentifier = parameters.decode_as().map_err(|_| JwkRejection::UnknownCurve)?;
+            let (_, curve) =
+                CURVES.iter().find(|(known, _)| *known == oid).ok_or(JwkRejection::UnknownCurve)?;
+            EcKey::from_point(curve, bytes).map(Key::Ec).map_err(JwkRejection::Key)
         }
-        ED25519 => Ed25519Key::new(bytes).map(Key::Ed25519).map_err(Skip::Key),
-        _ => Err(Skip::UnknownType),
+        ED25519 => Ed25519Key::new(bytes).map(Key::Ed25519).map_err(JwkRejection::Key),
+        _ => Err(JwkRejection::UnknownType),
     }
 }

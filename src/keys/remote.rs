@@ -1,9 +1,10 @@
-//! Where keys are fetched from, what is asked, and what may come back.
+//! Where keys are fetched from.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::set::{Format, SetError};
+use super::set::Format;
+use crate::fetch::{Endpoint, SecretValue};
 
 /// A remote key source as the operator configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,7 +12,7 @@ pub struct Remote {
     /// Where the key set, or the document that names it, is.
     pub origin: Origin,
     /// More fields for each request; values are credentials and never shown.
-    pub headers: Vec<(String, Hidden)>,
+    pub headers: Vec<(String, SecretValue)>,
     /// How long keys are fresh, where the answer does not say less.
     pub cache_duration: Duration,
     /// How long keys serve on past that while the source fails.
@@ -44,86 +45,6 @@ pub enum Origin {
     },
 }
 
-/// Something that can be asked over HTTP.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Endpoint {
-    /// `https` or `http`: what the URI says.
-    pub scheme: String,
-    /// The authority of the URI (RFC 3986 section 3.2): host, and port where it names one.
-    pub authority: String,
-    /// The path and query of the URI.
-    pub path: String,
-    /// The name of the Envoy cluster that the request goes to.
-    pub cluster: String,
-    /// How long an answer may take.
-    pub timeout: Duration,
-}
-
-/// A value that is never written to a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
-/// A GET to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Query {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// Fields beside the pseudo-header fields.
-    pub headers: Vec<(String, Hidden)>,
-    /// The largest body that is read, in bytes; a larger one is [`FetchError::TooLarge`].
-    pub max_bytes: usize,
-}
-
-/// What came back: a status, and of a 200 or 304 what matters.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Answer {
-    /// The HTTP status (RFC 9110 section 15); 0 where it was not a number.
-    pub status: u16,
-    /// `Cache-Control` (RFC 9111 section 5.2.2)
-    pub cache_control: Option<String>,
-    /// `ETag` (RFC 9110 section 8.8.3)
-    pub etag: Option<String>,
-    /// `Last-Modified` (RFC 9110 section 8.8.2)
-    pub last_modified: Option<String>,
-    /// `Retry-After` (RFC 9110 section 10.2.3)
-    pub retry_after: Option<String>,
-    /// The body of a 200.
-    pub body: Vec<u8>,
-}
-
-/// Why a fetch brought nothing that can be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FetchError {
-    /// The host did not take the request: the cluster is not known or has no healthy member
-    NotSent {
-        /// The cluster of the configuration
-        cluster: String,
-    },
-    /// No answer: the connection was reset, or the answer was larger than the host takes
-    NoAnswer,
-    /// An answer other than 200
-    Status(u16),
-    /// A body larger than `max_bytes`
-    TooLarge {
-        /// Its size in bytes
-        size: usize,
-        /// How large it may be
-        limit: usize,
-    },
-    /// A body that is not a usable key set
-    Set(SetError),
-    /// A body that is not a usable metadata document
-    Document(DocumentError),
-    /// A body that is not a usable revocation list; says why
-    List(String),
-}
-
 /// Why a metadata document does not lead to keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DocumentError {
@@ -137,51 +58,21 @@ pub enum DocumentError {
     OtherHost(String),
 }
 
-impl fmt::Display for FetchError {
+impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent { cluster } => {
-                write!(f, "the cluster {cluster:?} is unknown or has no healthy endpoint")
-            }
-            Self::NoAnswer => f.write_str("no complete answer"),
-            Self::Status(status @ 300..=399) => write!(f, "status {status}; redirects are not followed"),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::TooLarge { size, limit } => {
-                write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
-            }
-            Self::Set(error) => write!(f, "{error}"),
-            Self::List(error) => f.write_str(error),
-            Self::Document(DocumentError::Malformed) => {
-                f.write_str("the metadata document has no texts \"issuer\" and \"jwks_uri\"")
-            }
-            Self::Document(DocumentError::OtherIssuer) => {
+            Self::Malformed => f.write_str("the metadata document has no texts \"issuer\" and \"jwks_uri\""),
+            Self::OtherIssuer => {
                 f.write_str("the metadata document names another issuer than the configuration")
             }
-            Self::Document(DocumentError::BadUri) => f.write_str(
+            Self::BadUri => f.write_str(
                 "the jwks_uri of the metadata document is not an absolute URI of the same security",
             ),
-            Self::Document(DocumentError::OtherHost(host)) => write!(
+            Self::OtherHost(host) => write!(
                 f,
                 "the jwks_uri of the metadata document is on {host:?}; name that host and its cluster in discovery.jwks"
             ),
         }
-    }
-}
-
-impl Endpoint {
-    /// The parts of an absolute and plain http(s) URI (RFC 3986 section 3): scheme, authority, and
-    /// path with query. None for anything else, a user or a fragment among them.
-    pub fn split(uri: &str) -> Option<(String, String, String)> {
-        let (scheme, rest) = uri.split_once("://")?;
-        let scheme = scheme.to_ascii_lowercase();
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(end)?;
-        let sound = matches!(scheme.as_str(), "http" | "https")
-            && !authority.is_empty()
-            && !authority.contains('@')
-            && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
     }
 }
 

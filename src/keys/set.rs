@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::jwk::{Accepted, Jwk, Skip};
+use super::jwk::{Accepted, Jwk, JwkRejection};
 use super::pem;
 use crate::crypto::Algorithm;
 use crate::json::{self, Json};
@@ -11,7 +11,7 @@ use crate::json::{self, Json};
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Jwk>,
-    skipped: Vec<(usize, Skip)>,
+    skipped: Vec<(usize, JwkRejection)>,
     /// How many keys are tried for a token that names none of them.
     tried: usize,
 }
@@ -60,7 +60,7 @@ pub enum SetError {
         /// How many members there are
         count: usize,
         /// Why the first of them was passed over
-        first: Option<Skip>,
+        first: Option<JwkRejection>,
     },
 }
 
@@ -103,7 +103,7 @@ impl KeySet {
     pub fn from_json(json: &Json, reading: Reading) -> Result<Self, SetError> {
         let Reading { format, max_keys: limit, symmetric } = reading;
         let document = json.as_object().ok_or(SetError::NoKeys(format))?;
-        let read: Vec<Result<Jwk, Skip>> = if format == Format::PemMap {
+        let read: Vec<Result<Jwk, JwkRejection>> = if format == Format::PemMap {
             check_count(document.len(), limit)?;
             document.iter().map(|(kid, pem)| pem::parse(kid, pem)).collect()
         } else {
@@ -152,7 +152,7 @@ impl KeySet {
     }
 
     /// The members that were passed over: their place in the set, and why.
-    pub fn skipped(&self) -> &[(usize, Skip)] {
+    pub fn skipped(&self) -> &[(usize, JwkRejection)] {
         &self.skipped
     }
 

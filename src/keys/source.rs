@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use super::discovery::jwks_endpoint;
 use super::kids::{Kids, Name};
-use super::remote::{Answer, Endpoint, FetchError, Hidden, Origin, Query, Remote};
+use super::remote::{Origin, Remote};
 use super::set::{KeySet, Reading};
-use super::shared::{Copy, State};
-use super::store::{Stamp, Store};
-use super::turn::{Turn, within};
+use crate::fetch::{
+    CasVersion, Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, SecretValue, State, Store,
+    within,
+};
 use crate::time::Timestamp;
 
 /// Something that a source wants done or known.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum News {
+pub enum SourceEvent {
     /// Send this, and report with [`Source::answered`].
-    Ask(Query),
+    Ask(HttpRequest),
     /// A fetch ended, here or elsewhere in the proxy: whoever waited for it can be judged.
     Ended,
     /// This instance fetched the keys, or failed to.
@@ -71,7 +72,7 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Source {
     remote: Remote,
-    turn: Turn,
+    turn: FetchLease,
     keys: Option<Held>,
     looked: bool,
     /// What this instance asks for, while it is at it.
@@ -120,9 +121,9 @@ enum Asks {
 /// How often an unknown kid is reason enough to look at what the others have.
 const PEEK: Duration = Duration::from_millis(5);
 /// The shortest lifetime that an answer can ask for.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+const MIN_LIFE: Duration = Duration::from_secs(60);
 /// The longest pause between two tries that fail.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Fetches for unknown kids that may follow one another at once.
 const KID_BURST: u32 = 3;
 /// The same for kids that come again, beside it.
@@ -143,7 +144,7 @@ impl Source {
     /// A source of which nothing is known yet. `random` tells this instance from the others and
     /// spreads their refreshes; `secret` seals what is shared.
     pub fn new(remote: Remote, random: u64, secret: Option<&str>) -> Self {
-        let mut turn = Turn::new(&remote.identity(), random, secret);
+        let mut turn = FetchLease::new(&remote.identity(), random, secret);
         let refresh_at = turn.between(0.8, 0.9);
         Self {
             turn,
@@ -226,7 +227,7 @@ impl Source {
     fn due_at(&self, now: Timestamp) -> Timestamp {
         let refresh = self.keys.as_ref().map_or(Timestamp::default(), |held| {
             let life = held.life.mul_f64(self.refresh_at);
-            let life = if self.retired_seen { life.min(SHORTEST_LIFE) } else { life };
+            let life = if self.retired_seen { life.min(MIN_LIFE) } else { life };
             held.copy.fetched_at.plus(life)
         });
         let state = &self.turn.seen;
@@ -240,7 +241,7 @@ impl Source {
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
-    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         self.catch_up(store, now, &mut news);
         news
@@ -248,7 +249,7 @@ impl Source {
 
     /// Takes note of the time and of what the others did; starts a fetch where one is due and nobody
     /// else is at it.
-    pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+    pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         if self.turn.lease().is_some_and(|until| now >= until) {
             self.failed(store, FetchError::NoAnswer, None, now, &mut news);
@@ -271,7 +272,7 @@ impl Source {
                 if drawn.is_none() {
                     // Somebody else took the last one. Whoever waits is told that there is none.
                     self.wanted = None;
-                    news.push(News::Ended);
+                    news.push(SourceEvent::Ended);
                 }
                 drawn
             }
@@ -288,9 +289,9 @@ impl Source {
         &mut self,
         store: &dyn Store,
         state: State,
-        stamp: Option<Stamp>,
+        stamp: Option<CasVersion>,
         now: Timestamp,
-        news: &mut Vec<News>,
+        news: &mut Vec<SourceEvent>,
     ) {
         if !self.turn.start(store, state, stamp, self.remote.patience(), now) {
             return;
@@ -302,29 +303,29 @@ impl Source {
             Origin::Discovery { document, .. } => (Asks::Document, document.clone()),
         };
         self.asks = Some(asks);
-        news.push(News::Ask(self.query(endpoint)));
+        news.push(SourceEvent::Ask(self.query(endpoint)));
     }
 
-    fn query(&self, endpoint: Endpoint) -> Query {
+    fn query(&self, endpoint: Endpoint) -> HttpRequest {
         let mut headers = self.remote.headers.clone();
         let keys = self.asks == Some(Asks::Keys);
         if let Some(held) = self.keys.as_ref().filter(|_| keys) {
             let mut condition = |name: &str, value: &Option<String>| {
-                headers.extend(value.clone().map(|value| (name.to_owned(), Hidden(value))));
+                headers.extend(value.clone().map(|value| (name.to_owned(), SecretValue(value))));
             };
             condition("if-none-match", &held.copy.etag);
             condition("if-modified-since", &held.copy.last_modified);
         }
-        Query { endpoint, headers, max_bytes: self.remote.max_bytes }
+        HttpRequest { endpoint, headers, max_bytes: self.remote.max_bytes }
     }
 
     /// The answer to the last query of this instance, or why there is none.
     pub fn answered(
         &mut self,
         store: &dyn Store,
-        answer: Result<Answer, FetchError>,
+        answer: Result<HttpResponse, FetchError>,
         now: Timestamp,
-    ) -> Vec<News> {
+    ) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         let Some(asks) = self.asks else { return news };
         let hold = answer.as_ref().ok().and_then(|answer| answer.retry_after.as_deref()).and_then(seconds);
@@ -335,7 +336,7 @@ impl Source {
         match step {
             Ok(Step::Ask(endpoint)) => {
                 self.asks = Some(Asks::Keys);
-                news.push(News::Ask(self.query(endpoint)));
+                news.push(SourceEvent::Ask(self.query(endpoint)));
             }
             Ok(Step::Keep((copy, set))) => self.succeeded(store, copy, set, now, &mut news),
             Err(error) => {
@@ -347,7 +348,7 @@ impl Source {
         news
     }
 
-    fn document(&self, answer: &Answer) -> Result<Endpoint, FetchError> {
+    fn document(&self, answer: &HttpResponse) -> Result<Endpoint, FetchError> {
         let Origin::Discovery { document, issuers, elsewhere } = &self.remote.origin else {
             return Err(FetchError::NoAnswer);
         };
@@ -355,7 +356,8 @@ impl Source {
             return Err(FetchError::Status(answer.status));
         }
         self.check_size(&answer.body)?;
-        jwks_endpoint(&answer.body, document, issuers, elsewhere.as_ref()).map_err(FetchError::Document)
+        jwks_endpoint(&answer.body, document, issuers, elsewhere.as_ref())
+            .map_err(|error| FetchError::Unusable(error.to_string()))
     }
 
     fn check_size(&self, body: &[u8]) -> Result<(), FetchError> {
@@ -364,7 +366,7 @@ impl Source {
     }
 
     /// The answer as it is to be kept, and the keys in it.
-    fn copy_of(&self, answer: Answer, now: Timestamp) -> Result<(Copy, Rc<KeySet>), FetchError> {
+    fn copy_of(&self, answer: HttpResponse, now: Timestamp) -> Result<(Copy, Rc<KeySet>), FetchError> {
         let max_age = answer.cache_control.as_deref().and_then(max_age);
         // Never a number that was used before, even where the shared state was lost in between.
         let generation = self.turn.next_generation(now);
@@ -372,7 +374,7 @@ impl Source {
             (200, _) => {
                 self.check_size(&answer.body)?;
                 let set = self.read(&answer.body)?;
-                let Answer { etag, last_modified, body, .. } = answer;
+                let HttpResponse { etag, last_modified, body, .. } = answer;
                 Ok((Copy { generation, fetched_at: now, max_age, etag, last_modified, body }, Rc::new(set)))
             }
             // Not modified (RFC 9110 section 15.4.5): only where we asked whether it was.
@@ -389,7 +391,8 @@ impl Source {
         // Whoever can reach the endpoint can read it: no secret comes from there.
         let Remote { format, max_keys, tried_without_kid, .. } = self.remote;
         let set = KeySet::parse(body, Reading { format, max_keys, symmetric: false });
-        set.map(|set| set.trying_without_kid(tried_without_kid)).map_err(FetchError::Set)
+        set.map(|set| set.trying_without_kid(tried_without_kid))
+            .map_err(|error| FetchError::Unusable(error.to_string()))
     }
 
     /// Publishes new keys and takes them. The copy goes first: whoever sees the new generation finds it.
@@ -399,7 +402,7 @@ impl Source {
         copy: Copy,
         set: Rc<KeySet>,
         now: Timestamp,
-        news: &mut Vec<News>,
+        news: &mut Vec<SourceEvent>,
     ) {
         self.asks = None;
         self.hold(copy, set, now, log::Level::Info, news);
@@ -407,8 +410,8 @@ impl Source {
         if let Some(held) = &self.keys {
             self.turn.succeed(store, &held.copy);
         }
-        news.push(News::Tried(Ok(())));
-        news.push(News::Ended);
+        news.push(SourceEvent::Tried(Ok(())));
+        news.push(SourceEvent::Ended);
     }
 
     /// The next try comes after 1 s, 2 s, 4 s … up to a minute, give or take a fifth, or when the provider
@@ -419,16 +422,16 @@ impl Source {
         error: FetchError,
         hold: Option<Duration>,
         now: Timestamp,
-        news: &mut Vec<News>,
+        news: &mut Vec<SourceEvent>,
     ) {
         self.asks = None;
-        let pause = self.turn.fail(store, LONGEST_PAUSE, hold, now);
+        let pause = self.turn.fail(store, MAX_PAUSE, hold, now);
         let kept =
             if self.keys(now).is_some() { "the keys at hand stay in use" } else { "there are no keys" };
         let text = format!("fetching keys failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
-        news.push(News::Log(log::Level::Warn, text));
-        news.push(News::Tried(Err(())));
-        news.push(News::Ended);
+        news.push(SourceEvent::Log(log::Level::Warn, text));
+        news.push(SourceEvent::Tried(Err(())));
+        news.push(SourceEvent::Ended);
     }
 
     /// Reads the shared state, and takes over what changed in it.
@@ -436,8 +439,8 @@ impl Source {
         &mut self,
         store: &dyn Store,
         now: Timestamp,
-        news: &mut Vec<News>,
-    ) -> (State, Option<Stamp>) {
+        news: &mut Vec<SourceEvent>,
+    ) -> (State, Option<CasVersion>) {
         let (state, stamp) = self.turn.read(store);
         let state = self.sane(state, now);
         if state == self.turn.seen || self.turn.lease().is_some() {
@@ -462,7 +465,10 @@ impl Source {
             match self.read(&copy.body) {
                 Ok(set) => self.hold(copy, Rc::new(set), now, log::Level::Debug, news),
                 Err(error) => {
-                    news.push(News::Log(log::Level::Warn, format!("shared keys are not used: {error}")));
+                    news.push(SourceEvent::Log(
+                        log::Level::Warn,
+                        format!("shared keys are not used: {error}"),
+                    ));
                 }
             }
         }
@@ -470,7 +476,7 @@ impl Source {
         if ended {
             // Whoever asked for a fetch is judged by this one first, and asks again where it came too early.
             self.wanted = None;
-            news.push(News::Ended);
+            news.push(SourceEvent::Ended);
         }
         (state, stamp)
     }
@@ -486,7 +492,7 @@ impl Source {
     /// The shared state without what can only be damage, malice or a clock that was set back: nobody
     /// is kept from fetching for longer than this source itself could ask for.
     fn sane(&self, state: State, now: Timestamp) -> State {
-        let state = self.turn.sane(state, self.remote.patience(), LONGEST_PAUSE, now);
+        let state = self.turn.sane(state, self.remote.patience(), MAX_PAUSE, now);
         let (kids, reserve) = self.floors;
         let (_, each, burst) = self.level(Budget::Bucket, &state);
         let kids_full_at = within(state.kids_full_at.max(kids), each.saturating_mul(burst), now);
@@ -495,7 +501,14 @@ impl Source {
         State { kids_full_at, reserve_full_at, ..state }
     }
 
-    fn hold(&mut self, copy: Copy, set: Rc<KeySet>, now: Timestamp, level: log::Level, news: &mut Vec<News>) {
+    fn hold(
+        &mut self,
+        copy: Copy,
+        set: Rc<KeySet>,
+        now: Timestamp,
+        level: log::Level,
+        news: &mut Vec<SourceEvent>,
+    ) {
         let life = lifetime(self.remote.cache_duration, copy.max_age);
         let before = self.keys.replace(Held { set, copy, life });
         let Some(held) = &self.keys else { return };
@@ -506,22 +519,22 @@ impl Source {
         }
         let changed = before.as_ref().is_none_or(|before| !same_keys(&before.set, &held.set));
         if changed {
-            news.push(News::Changed);
+            news.push(SourceEvent::Changed);
             let text = describe(before.as_ref().map(|before| &*before.set), &held.set);
-            news.push(News::Log(level, text));
+            news.push(SourceEvent::Log(level, text));
             // Once for the proxy, like the line above.
             if let Some(text) = held.set.untried() {
                 let level = if level == log::Level::Info { log::Level::Warn } else { level };
-                news.push(News::Log(level, text));
+                news.push(SourceEvent::Log(level, text));
             }
         }
         if self.said > Age::Fresh && now < held.fresh_until() {
             self.said = Age::Fresh;
-            news.push(News::Log(level, "keys are fresh again".to_owned()));
+            news.push(SourceEvent::Log(level, "keys are fresh again".to_owned()));
         }
     }
 
-    fn note_staleness(&mut self, now: Timestamp, news: &mut Vec<News>) {
+    fn note_staleness(&mut self, now: Timestamp, news: &mut Vec<SourceEvent>) {
         let Some(held) = &self.keys else { return };
         let age = match self.keys(now) {
             None => Age::Expired,
@@ -535,11 +548,11 @@ impl Source {
         let since = now.since(held.copy.fetched_at).as_secs();
         let most = self.remote.stale_if_error.as_secs();
         news.push(match age {
-            Age::Expired => News::Log(
+            Age::Expired => SourceEvent::Log(
                 log::Level::Error,
                 format!("keys were last confirmed {since} s ago, too long to trust them; their tokens are answered with 503"),
             ),
-            _ => News::Log(
+            _ => SourceEvent::Log(
                 log::Level::Warn,
                 format!("keys were last confirmed {since} s ago and are past their life; they serve on for {most} s at the most"),
             ),
@@ -670,7 +683,7 @@ fn max_age(cache_control: &str) -> Option<u64> {
 
 /// `cache_duration`, lowered by `max-age` but not under a minute.
 fn lifetime(cache_duration: Duration, max_age: Option<u64>) -> Duration {
-    max_age.map_or(cache_duration, |age| Duration::from_secs(age).max(SHORTEST_LIFE).min(cache_duration))
+    max_age.map_or(cache_duration, |age| Duration::from_secs(age).max(MIN_LIFE).min(cache_duration))
 }
 
 fn fingerprints(set: &KeySet) -> BTreeSet<&[u8; 32]> {

@@ -1,7 +1,6 @@
 use super::super::set::Format;
-use super::super::shared::Shelf;
-use super::super::store::Alone;
 use super::*;
+use crate::fetch::{InMemoryStore, SharedSlot};
 
 const SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -43,27 +42,27 @@ fn source(random: u64) -> Source {
     Source::new(remote(Origin::Jwks(endpoint("/jwks"))), random, None)
 }
 
-fn answer(status: u16, body: &str) -> Result<Answer, FetchError> {
-    Ok(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() })
+fn answer(status: u16, body: &str) -> Result<HttpResponse, FetchError> {
+    Ok(HttpResponse { status, body: body.as_bytes().to_vec(), ..HttpResponse::default() })
 }
 
-fn asks(news: &[News]) -> Option<&Query> {
+fn asks(news: &[SourceEvent]) -> Option<&HttpRequest> {
     news.iter().find_map(|news| match news {
-        News::Ask(query) => Some(query),
+        SourceEvent::Ask(query) => Some(query),
         _ => None,
     })
 }
 
-fn log(news: &[News]) -> String {
+fn log(news: &[SourceEvent]) -> String {
     let lines = news.iter().filter_map(|news| match news {
-        News::Log(level, text) => Some(format!("{level} {text}")),
+        SourceEvent::Log(level, text) => Some(format!("{level} {text}")),
         _ => None,
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A source that was given keys at second 0.
-fn warm(store: &Alone, random: u64) -> Source {
+fn warm(store: &InMemoryStore, random: u64) -> Source {
     let mut source = source(random);
     assert!(asks(&source.tick(store, at(0))).is_some());
     source.answered(store, answer(200, SET), at(0));
@@ -73,7 +72,7 @@ fn warm(store: &Alone, random: u64) -> Source {
 
 #[test]
 fn keys_are_refreshed_before_they_end_and_outlive_an_outage_for_a_while() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = warm(&store, 7);
     assert!(asks(&source.tick(&store, at(479))).is_none());
     for second in 541..4300 {
@@ -86,7 +85,7 @@ fn keys_are_refreshed_before_they_end_and_outlive_an_outage_for_a_while() {
 
 #[test]
 fn what_becomes_of_the_keys_is_logged_once_each() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = source(7);
     source.tick(&store, at(0));
     assert_eq!(log(&source.answered(&store, answer(200, SET), at(0))), "INFO 1 keys");
@@ -124,11 +123,14 @@ fn a_bad_answer_never_replaces_good_keys() {
         (404, SET),
         (500, SET),
     ] {
-        let store = Alone::default();
+        let store = InMemoryStore::default();
         let mut source = warm(&store, 7);
         assert!(asks(&source.tick(&store, at(600))).is_some());
         let news = source.answered(&store, answer(status, text), at(600));
-        assert!(news.contains(&News::Ended) && !news.contains(&News::Changed), "{status} {text}");
+        assert!(
+            news.contains(&SourceEvent::Ended) && !news.contains(&SourceEvent::Changed),
+            "{status} {text}"
+        );
         assert!(log(&news).starts_with("WARN fetching keys failed"), "{status} {text}");
         assert!(source.keys(at(600)).unwrap().has_kid("a"));
     }
@@ -136,7 +138,7 @@ fn a_bad_answer_never_replaces_good_keys() {
 
 #[test]
 fn tries_come_ever_more_rarely_up_to_a_minute() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = source(7);
     let mut now = at(0);
     for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
@@ -152,7 +154,7 @@ fn tries_come_ever_more_rarely_up_to_a_minute() {
 
 #[test]
 fn one_of_many_fetches_and_the_others_take_over_what_it_got() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut sources: Vec<Source> = (1..=5).map(source).collect();
     let asked: Vec<usize> = (0..5).filter(|n| asks(&sources[*n].tick(&store, at(0))).is_some()).collect();
     assert_eq!(asked, [0]);
@@ -170,20 +172,20 @@ fn one_of_many_fetches_and_the_others_take_over_what_it_got() {
 
 #[test]
 fn the_others_learn_of_a_failure_and_wait_as_long() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let (mut one, mut two) = (source(1), source(2));
     one.tick(&store, at(0));
     two.tick(&store, at(0));
     assert!(two.expects_answer(at(0)));
     one.answered(&store, answer(500, ""), at(0));
-    assert!(two.tick(&store, at(0)).contains(&News::Ended));
+    assert!(two.tick(&store, at(0)).contains(&SourceEvent::Ended));
     assert!(!two.expects_answer(at(0)));
     assert_eq!(one.next_fetch_in(at(0)), two.next_fetch_in(at(0)));
 }
 
 #[test]
 fn a_lease_whose_holder_is_gone_ends() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let (mut one, mut two) = (source(1), source(2));
     assert!(asks(&one.tick(&store, at(0))).is_some());
     drop(one);
@@ -193,17 +195,17 @@ fn a_lease_whose_holder_is_gone_ends() {
 
 #[test]
 fn an_answer_that_is_lost_is_given_up() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = source(1);
     source.tick(&store, at(0));
-    assert!(!source.tick(&store, at(5)).contains(&News::Ended));
-    assert!(source.tick(&store, at(6)).contains(&News::Ended));
+    assert!(!source.tick(&store, at(5)).contains(&SourceEvent::Ended));
+    assert!(source.tick(&store, at(6)).contains(&SourceEvent::Ended));
     assert!(source.answered(&store, answer(200, SET), at(7)).is_empty(), "too late");
 }
 
 #[test]
 fn unknown_kids_cost_the_whole_proxy_three_fetches_and_then_one_a_cooldown() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut sources = [warm(&store, 1), source(2), source(3)];
     let mut fetches = 0;
     for n in 0..1200u64 {
@@ -224,7 +226,7 @@ fn unknown_kids_cost_the_whole_proxy_three_fetches_and_then_one_a_cooldown() {
 
 #[test]
 fn everyone_who_asks_at_once_waits_for_one_fetch() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = warm(&store, 1);
     for n in 0..100 {
         assert_eq!(source.unknown_kid(&store, &format!("k{n}"), true, at(1)), UnknownKid::Wait);
@@ -236,7 +238,7 @@ fn everyone_who_asks_at_once_waits_for_one_fetch() {
 
 #[test]
 fn a_kid_that_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = warm(&store, 1);
     let mut looks = Vec::new();
     for tenth in 0..1200 {
@@ -255,24 +257,24 @@ fn a_kid_that_was_looked_for_in_vain_is_not_looked_for_again_at_once() {
 
 #[test]
 fn a_set_that_did_not_change_is_asked_for_by_its_tag() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = source(1);
     let query = source.tick(&store, at(0));
     assert!(asks(&query).unwrap().headers.is_empty());
-    let tagged = Answer {
+    let tagged = HttpResponse {
         status: 200,
         etag: Some("\"1\"".to_owned()),
         last_modified: Some("yesterday".to_owned()),
         body: SET.as_bytes().to_vec(),
-        ..Answer::default()
+        ..HttpResponse::default()
     };
     source.answered(&store, Ok(tagged), at(0));
     let news = source.tick(&store, at(550));
     let headers = &asks(&news).unwrap().headers;
-    assert_eq!(headers[0], ("if-none-match".to_owned(), Hidden("\"1\"".to_owned())));
-    assert_eq!(headers[1], ("if-modified-since".to_owned(), Hidden("yesterday".to_owned())));
+    assert_eq!(headers[0], ("if-none-match".to_owned(), SecretValue("\"1\"".to_owned())));
+    assert_eq!(headers[1], ("if-modified-since".to_owned(), SecretValue("yesterday".to_owned())));
     let news = source.answered(&store, answer(304, ""), at(550));
-    assert!(!news.contains(&News::Changed));
+    assert!(!news.contains(&SourceEvent::Changed));
     assert!(source.keys(at(550 + 4199)).is_some() && source.keys(at(550 + 4200)).is_none());
 }
 
@@ -283,7 +285,7 @@ fn discovery_leads_to_the_keys_and_nowhere_else() {
         issuers: vec!["https://idp".to_owned()],
         elsewhere: None,
     };
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = Source::new(remote(origin), 1, None);
     let news = source.tick(&store, at(0));
     assert_eq!(asks(&news).unwrap().endpoint.path, "/.well-known/openid-configuration");
@@ -303,7 +305,7 @@ fn discovery_leads_to_the_keys_and_nowhere_else() {
 
 #[test]
 fn damage_and_lies_in_the_store_keep_nobody_from_its_keys() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let secret = Some("0123456789abcdef0123456789abcdef");
     let remote = remote(Origin::Jwks(endpoint("/jwks")));
     let mut honest = Source::new(remote.clone(), 1, secret);
@@ -327,7 +329,7 @@ fn damage_and_lies_in_the_store_keep_nobody_from_its_keys() {
 
 #[test]
 fn a_clock_that_was_set_back_stops_nobody() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = warm(&store, 1);
     let (mut fresh, before) = (Source::new(source.remote().clone(), 2, None), Timestamp::from_secs(900_000));
     source.tick(&store, at(550));
@@ -367,7 +369,7 @@ fn the_answer_may_shorten_the_life_of_keys_but_not_under_a_minute() {
 
 #[test]
 fn keys_at_hand_do_not_last_longer_for_a_clock_that_was_set_back() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut source = warm(&store, 1);
     source.still_missing(&store, "x", at(0), at(0));
     assert_eq!(source.unknown_kid(&store, "x", true, at(0)), UnknownKid::Missing);
@@ -386,7 +388,7 @@ fn keys_at_hand_do_not_last_longer_for_a_clock_that_was_set_back() {
 
 #[test]
 fn one_that_was_held_up_takes_over_what_another_fetched_meanwhile() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let (mut one, mut two) = (source(1), source(2));
     assert!(asks(&one.tick(&store, at(0))).is_some());
     // Its thread is stuck for longer than its lease.
@@ -399,12 +401,12 @@ fn one_that_was_held_up_takes_over_what_another_fetched_meanwhile() {
 
 #[test]
 fn a_set_that_was_fetched_after_the_shared_state_was_lost_is_seen_by_everyone() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut one = warm(&store, 1);
     let mut two = source(2);
     two.look(&store, at(0));
     // Somebody empties the value from which the instances know what there is.
-    store.put(&Shelf::new(&one.remote().identity(), None).state_name(), b"").unwrap();
+    store.put(&SharedSlot::new(&one.remote().identity(), None).state_name(), b"").unwrap();
     assert!(asks(&one.tick(&store, at(550))).is_some());
     one.answered(&store, answer(200, &SET.replace("\"a\"", "\"b\"")), at(550));
     two.tick(&store, at(550));
@@ -422,7 +424,7 @@ fn set_of(kids: &[&str]) -> String {
 }
 
 /// Instances of one proxy that have the keys of second 0.
-fn proxy(store: &Alone, count: u64, kids: &[&str]) -> Vec<Source> {
+fn proxy(store: &InMemoryStore, count: u64, kids: &[&str]) -> Vec<Source> {
     let mut all: Vec<Source> = (1..=count).map(source).collect();
     assert!(asks(&all[0].tick(store, at(0))).is_some());
     all[0].answered(store, answer(200, &set_of(kids)), at(0));
@@ -436,7 +438,7 @@ fn proxy(store: &Alone, count: u64, kids: &[&str]) -> Vec<Source> {
 #[test]
 fn a_kid_that_one_instance_looked_for_costs_the_others_nothing() {
     for count in [2, 4, 8] {
-        let store = Alone::default();
+        let store = InMemoryStore::default();
         let mut all = proxy(&store, count, &["a"]);
         let mut fetches = 0;
         // Once a second for half a minute, each time with the next instance.
@@ -471,7 +473,7 @@ fn a_kid_that_one_instance_looked_for_costs_the_others_nothing() {
 
 #[test]
 fn a_kid_whose_key_is_gone_is_looked_for_by_nobody_and_its_return_is_noticed_within_a_minute() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut all = proxy(&store, 4, &["a", "b"]);
     all[2].unknown_kid(&store, "x", true, at(10));
     assert!(asks(&all[2].tick(&store, at(10))).is_some());
@@ -496,7 +498,7 @@ fn a_kid_whose_key_is_gone_is_looked_for_by_nobody_and_its_return_is_noticed_wit
 
 #[test]
 fn the_reserve_serves_a_kid_that_comes_again_and_never_one_that_is_made_up_anew() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut all = proxy(&store, 2, &["a"]);
     let mut asked = Vec::new();
     for half in 0..240u64 {
@@ -529,7 +531,7 @@ fn the_reserve_serves_a_kid_that_comes_again_and_never_one_that_is_made_up_anew(
 fn whatever_kids_come_again_the_fetches_are_bounded() {
     for (kids, pause) in [(1u64, 100u64), (2, 100), (5, 100), (20, 100), (100, 100), (10_000, 10), (3, 1000)]
     {
-        let store = Alone::default();
+        let store = InMemoryStore::default();
         let mut all = proxy(&store, 4, &["a"]);
         let mut fetches = 0;
         let mut turn = 0u64;
@@ -554,7 +556,7 @@ fn whatever_kids_come_again_the_fetches_are_bounded() {
 
 #[test]
 fn while_the_provider_fails_an_unknown_kid_could_be_new_and_tries_cost_the_bucket_nothing() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let mut one = proxy(&store, 1, &["a"]).remove(0);
     assert_eq!(one.unknown_kid(&store, "new", true, at(10)), UnknownKid::Wait);
     let mut now = at(10);
@@ -585,7 +587,7 @@ fn while_the_provider_fails_an_unknown_kid_could_be_new_and_tries_cost_the_bucke
 fn what_was_sealed_earlier_takes_nothing_newers_place() {
     let secret = Some("0123456789abcdef0123456789abcdef");
     let remote = remote(Origin::Jwks(endpoint("/jwks")));
-    let shelf = Shelf::new(&remote.identity(), secret);
+    let shelf = SharedSlot::new(&remote.identity(), secret);
     let [state, copy, kids] = ["state", "keys", "notes"].map(|what| {
         let name = shelf.state_name();
         format!("{}.{what}", name.strip_suffix(".state").unwrap())
@@ -594,7 +596,7 @@ fn what_was_sealed_earlier_takes_nothing_newers_place() {
     for replayed in [vec![&state], vec![&copy], vec![&state, &copy], vec![&kids], vec![&state, &copy, &kids]]
     {
         for age in 1..=4usize {
-            let store = Alone::default();
+            let store = InMemoryStore::default();
             let mut all: Vec<Source> =
                 (1..=3).map(|random| Source::new(remote.clone(), random, secret)).collect();
             let mut before = Vec::new();
@@ -663,14 +665,15 @@ fn a_provider_that_says_when_to_come_again_is_heeded_within_bounds() {
         (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
     ] {
         for kept in [false, true] {
-            let store = Alone::default();
+            let store = InMemoryStore::default();
             let (mut one, mut two) = (source(1), source(2));
             if kept {
                 one = warm(&store, 1);
             }
             let now = at(if kept { 550 } else { 0 });
             assert!(asks(&one.tick(&store, now)).is_some());
-            let told = Answer { status, retry_after: header.map(str::to_owned), ..Answer::default() };
+            let told =
+                HttpResponse { status, retry_after: header.map(str::to_owned), ..HttpResponse::default() };
             one.answered(&store, Ok(told), now);
             two.tick(&store, now);
             for source in [&mut one, &mut two] {
@@ -687,7 +690,7 @@ fn a_provider_that_says_when_to_come_again_is_heeded_within_bounds() {
 
 #[test]
 fn a_source_without_keys_is_asked_again_for_a_request_at_most_every_five_seconds() {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let (mut one, mut two) = (source(1), source(2));
     let mut asked = Vec::new();
     for tenth in 0..1200u64 {

@@ -3,6 +3,7 @@
 
 mod authority;
 pub mod cookies;
+mod csrf;
 mod names;
 mod parameters;
 mod path;
@@ -12,6 +13,7 @@ mod readings;
 use std::fmt;
 
 pub use authority::Authority;
+pub use csrf::Csrf;
 pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, MAX_PARAMETER_READINGS, MAX_QUERY, ParameterReading};
 pub use path::{
@@ -24,7 +26,7 @@ pub use readings::{Held, RequestView};
 pub type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// What the host knows of a request besides its header fields. It is asked only where a rule needs it.
-pub trait Surroundings {
+pub trait HostProperties {
     /// Whether the connection that the request came over is TLS, on this hop.
     fn is_tls(&self) -> bool;
     /// The address of the client, as the proxy sees it.
@@ -48,11 +50,11 @@ pub enum Metadata {
     Unreadable,
 }
 
-/// Surroundings of which nothing is known: plaintext, and no metadata.
+/// HostProperties of which nothing is known: plaintext, and no metadata.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Nowhere;
+pub struct NoProperties;
 
-impl Surroundings for Nowhere {
+impl HostProperties for NoProperties {
     fn is_tls(&self) -> bool {
         false
     }
@@ -73,7 +75,7 @@ pub struct Request<'a> {
     method: &'a [u8],
     target: Option<&'a [u8]>,
     authority: Option<&'a [u8]>,
-    surroundings: &'a dyn Surroundings,
+    properties: &'a dyn HostProperties,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -88,7 +90,8 @@ impl<'a> Request<'a> {
     /// A request of these fields, pseudo-header fields (`:method`, `:path` …) among them, in the
     /// order in which they arrived.
     pub fn new(fields: &'a [Field<'a>]) -> Self {
-        let mut request = Self { fields, method: b"", target: None, authority: None, surroundings: &Nowhere };
+        let mut request =
+            Self { fields, method: b"", target: None, authority: None, properties: &NoProperties };
         let mut has_method = false;
         for (name, value) in fields.iter().filter(|(name, _)| name.first() == Some(&b':')) {
             match *name {
@@ -101,15 +104,15 @@ impl<'a> Request<'a> {
         request
     }
 
-    /// The same request in surroundings that can be asked.
+    /// The same request in properties that can be asked.
     #[must_use]
-    pub fn within(self, surroundings: &'a dyn Surroundings) -> Self {
-        Self { surroundings, ..self }
+    pub fn within(self, properties: &'a dyn HostProperties) -> Self {
+        Self { properties, ..self }
     }
 
     /// What the host knows besides.
-    pub fn surroundings(&self) -> &'a dyn Surroundings {
-        self.surroundings
+    pub fn properties(&self) -> &'a dyn HostProperties {
+        self.properties
     }
 
     /// All fields.

@@ -16,7 +16,7 @@ pub struct List {
 
 /// Whether a token stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum RevocationStatus {
     /// It does, as far as this source knows.
     Good,
     /// It was withdrawn; the entry that says so ends then.
@@ -26,7 +26,7 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl RevocationStatus {
     /// What two sources say together: a token that one of them withdrew is withdrawn, for as long as
     /// any of them says.
     #[must_use]
@@ -80,11 +80,11 @@ impl List {
     }
 
     /// What it says of a token, by entries that have not ended at `now`.
-    pub fn standing(&self, token: &Identity, now: Timestamp) -> Standing {
-        let mut standing = Standing::Good;
+    pub fn standing(&self, token: &Identity, now: Timestamp) -> RevocationStatus {
+        let mut standing = RevocationStatus::Good;
         for key in &token.own {
             if let Some(end) = self.page(*key).and_then(|page| page.entry(*key)) {
-                standing = standing.and(Standing::until(end, token, now));
+                standing = standing.and(RevocationStatus::until(end, token, now));
             }
         }
         for key in token.own.iter().chain(&token.wide) {
@@ -92,7 +92,7 @@ impl List {
                 let before = Timestamp::from_secs(before.into());
                 // Nobody knows when a token without `iat` was issued.
                 if token.issued.is_none_or(|issued| issued < before) {
-                    standing = standing.and(Standing::until(end, token, now));
+                    standing = standing.and(RevocationStatus::until(end, token, now));
                 }
             }
         }

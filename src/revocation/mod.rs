@@ -16,9 +16,9 @@ mod statuses;
 pub use document::{Document, ListError, MAX_ENTRIES};
 pub use identity::{Identity, Key, Kind};
 pub use index::Index;
-pub use list::{Draft, List, Standing};
+pub use list::{Draft, List, RevocationStatus};
 pub use page::{Digest, MAX_PAGES, Page, PageError};
-pub use poll::{News, Poll, Polled};
+pub use poll::{Poll, Polled, SourceEvent};
 pub use status::{Bits, Reference, StatusError, StatusList};
 pub use statuses::{NoList, StatusId, StatusSource, Statuses, Verify};
 

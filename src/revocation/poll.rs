@@ -13,7 +13,7 @@ use super::document::{Document, MAX_ENTRIES};
 use super::index::Index;
 use super::list::List;
 use super::page::{Digest, Page};
-use crate::keys::{Answer, Copy, Endpoint, FetchError, Hidden, Query, Store, Turn};
+use crate::fetch::{Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, SecretValue, Store};
 use crate::time::Timestamp;
 
 /// A polled list as the operator configured it.
@@ -24,7 +24,7 @@ pub struct Polled {
     /// Where the document is.
     pub endpoint: Endpoint,
     /// More fields for each request; values are credentials and never shown.
-    pub headers: Vec<(String, Hidden)>,
+    pub headers: Vec<(String, SecretValue)>,
     /// How often it is asked for.
     pub interval: Duration,
     /// What becomes of tokens while there is no list that can be trusted.
@@ -39,9 +39,9 @@ pub struct Polled {
 
 /// Something that a list wants done or known.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum News {
+pub enum SourceEvent {
     /// Send this, and report what came of it.
-    Ask(Query),
+    Ask(HttpRequest),
     /// A fetch ended, here or elsewhere in the proxy: whoever waited for it can be judged.
     Ended,
     /// This instance fetched the list, or failed to.
@@ -56,7 +56,7 @@ pub enum News {
 #[derive(Debug)]
 pub struct Poll {
     polled: Polled,
-    turn: Turn,
+    turn: FetchLease,
     held: Option<Held>,
     work: Option<Work>,
     taking: Option<Taking>,
@@ -110,7 +110,7 @@ impl Poll {
     /// seals what is shared.
     pub fn new(polled: Polled, random: u64, secret: Option<&str>) -> Self {
         Self {
-            turn: Turn::new(&polled.identity(), random, secret),
+            turn: FetchLease::new(&polled.identity(), random, secret),
             polled,
             held: None,
             work: None,
@@ -172,7 +172,7 @@ impl Poll {
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
-    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         let _ = self.turn.look(store, self.patience(), self.polled.interval, now);
         self.take_over(store, now, &mut news);
@@ -181,7 +181,7 @@ impl Poll {
 
     /// Takes note of the time and of what the others did; starts a fetch where one is due and nobody
     /// else is at it.
-    pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<News> {
+    pub fn tick(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         // Where the clock was set back, a list does not last longer for it.
         if let Some(held) = &mut self.held {
@@ -190,7 +190,7 @@ impl Poll {
         let look = self.turn.look(store, self.patience(), self.polled.interval, now);
         self.take_over(store, now, &mut news);
         if look.ended && self.taking.is_none() {
-            news.push(News::Ended);
+            news.push(SourceEvent::Ended);
         }
         self.looked = true;
         self.note_staleness(now, &mut news);
@@ -201,37 +201,37 @@ impl Poll {
             None if self.taking.is_some() => {}
             None if now >= self.due_at() && self.turn.take(store, &look, self.patience(), now) => {
                 self.work = Some(Work::Document);
-                news.push(News::Ask(self.query()));
+                news.push(SourceEvent::Ask(self.query()));
             }
             None => {}
         }
         news
     }
 
-    fn query(&self) -> Query {
+    fn query(&self) -> HttpRequest {
         let mut headers = self.polled.headers.clone();
         let held = self.held.as_ref().map(|held| &held.copy);
         let mut condition = |name: &str, value: Option<&String>| {
-            headers.extend(value.map(|value| (name.to_owned(), Hidden(value.clone()))));
+            headers.extend(value.map(|value| (name.to_owned(), SecretValue(value.clone()))));
         };
         condition("if-none-match", held.and_then(|copy| copy.etag.as_ref()));
         condition("if-modified-since", held.and_then(|copy| copy.last_modified.as_ref()));
-        Query { endpoint: self.polled.endpoint.clone(), headers, max_bytes: self.polled.max_bytes }
+        HttpRequest { endpoint: self.polled.endpoint.clone(), headers, max_bytes: self.polled.max_bytes }
     }
 
-    fn page_query(&self, digest: &Digest) -> Query {
+    fn page_query(&self, digest: &Digest) -> HttpRequest {
         let path = Index::page_path(&self.polled.endpoint.path, digest);
         let endpoint = Endpoint { path, ..self.polled.endpoint.clone() };
-        Query { endpoint, headers: self.polled.headers.clone(), max_bytes: self.polled.max_bytes }
+        HttpRequest { endpoint, headers: self.polled.headers.clone(), max_bytes: self.polled.max_bytes }
     }
 
     /// The answer to the last query of this instance, or why there is none.
     pub fn answered(
         &mut self,
         store: &dyn Store,
-        answer: Result<Answer, FetchError>,
+        answer: Result<HttpResponse, FetchError>,
         now: Timestamp,
-    ) -> Vec<News> {
+    ) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         let Some(work) = self.work.take() else { return news };
         let answer = answer.and_then(|answer| match answer.body.len() {
@@ -273,7 +273,7 @@ impl Poll {
                 Some(digest) if self.turn.renew(store, self.patience(), now) => {
                     let query = self.page_query(digest);
                     self.work = Some(Work::Pages(gathering));
-                    news.push(News::Ask(query));
+                    news.push(SourceEvent::Ask(query));
                 }
                 Some(_) => self.failed(store, &FetchError::NoAnswer, now, &mut news),
             },
@@ -296,9 +296,9 @@ impl Poll {
         pages.get(at).filter(|page| pages.len() == count && page.digest() == digest).cloned()
     }
 
-    fn document(&self, answer: Answer, now: Timestamp) -> Result<Step, FetchError> {
+    fn document(&self, answer: HttpResponse, now: Timestamp) -> Result<Step, FetchError> {
         let generation = self.turn.next_generation(now);
-        let Answer { status, etag, last_modified, body, .. } = answer;
+        let HttpResponse { status, etag, last_modified, body, .. } = answer;
         let asked =
             self.held.as_ref().filter(|held| held.copy.etag.is_some() || held.copy.last_modified.is_some());
         let document = self.hasher.hash_one(&body);
@@ -319,7 +319,7 @@ impl Poll {
             return Ok(Step::Hold(Held { list: Rc::clone(&held.list), copy, document: Some(document) }));
         }
         let read = Document::parse(&body, self.polled.issuer.as_deref(), MAX_ENTRIES);
-        match read.map_err(|error| FetchError::List(error.to_string()))? {
+        match read.map_err(|error| FetchError::Unusable(error.to_string()))? {
             Document::List(draft) => {
                 // Whatever has ended stays in: the clock may be ahead now and be set back later, and an
                 // unchanged document is not read again. Whether an entry has ended is asked of the clock
@@ -351,15 +351,15 @@ impl Poll {
     }
 
     /// Publishes what vouches for the pages of a list, which are there already, and takes it.
-    fn succeeded(&mut self, store: &dyn Store, held: Held, now: Timestamp, news: &mut Vec<News>) {
+    fn succeeded(&mut self, store: &dyn Store, held: Held, now: Timestamp, news: &mut Vec<SourceEvent>) {
         self.turn.succeed(store, &held.copy);
         self.hold(held, log::Level::Info, now, news);
-        news.push(News::Tried(Ok(())));
-        news.push(News::Ended);
+        news.push(SourceEvent::Tried(Ok(())));
+        news.push(SourceEvent::Ended);
     }
 
     /// The next try comes after 1 s, 2 s, 4 s … up to the interval, give or take a fifth.
-    fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
+    fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<SourceEvent>) {
         self.work = None;
         let pause = self.turn.fail(store, self.polled.interval, None, now);
         let kept = match self.fresh_until() {
@@ -367,29 +367,29 @@ impl Poll {
             _ => "there is no list that can be trusted",
         };
         let text = format!("fetching failed: {error}; {kept}; next try in {:.1} s", pause.as_secs_f64());
-        news.push(News::Log(log::Level::Warn, text));
-        news.push(News::Tried(Err(())));
-        news.push(News::Ended);
+        news.push(SourceEvent::Log(log::Level::Warn, text));
+        news.push(SourceEvent::Tried(Err(())));
+        news.push(SourceEvent::Ended);
     }
 
-    fn hold(&mut self, held: Held, level: log::Level, now: Timestamp, news: &mut Vec<News>) {
+    fn hold(&mut self, held: Held, level: log::Level, now: Timestamp, news: &mut Vec<SourceEvent>) {
         let before = self.held.replace(held);
         let Some(held) = &self.held else { return };
         let same = |before: &Held| before.copy.body == held.copy.body;
         if !before.as_ref().is_some_and(same) {
-            news.push(News::Changed);
+            news.push(SourceEvent::Changed);
             let count = held.list.len();
-            news.push(News::Log(level, format!("{count} entries and cut-offs")));
+            news.push(SourceEvent::Log(level, format!("{count} entries and cut-offs")));
         }
         if self.said_stale && self.fresh_until().is_some_and(|until| now < until) {
             self.said_stale = false;
-            news.push(News::Log(level, "the list can be trusted again".to_owned()));
+            news.push(SourceEvent::Log(level, "the list can be trusted again".to_owned()));
         }
     }
 
     /// Takes over the list of another instance, some of its pages at a time. Until it is whole the one at
     /// hand serves.
-    fn take_over(&mut self, store: &dyn Store, now: Timestamp, news: &mut Vec<News>) {
+    fn take_over(&mut self, store: &dyn Store, now: Timestamp, news: &mut Vec<SourceEvent>) {
         let generation = self.turn.generation();
         // Only what is newer: an earlier value can be put there again by whoever read it once.
         let is_news = self.turn.has_news() && generation != self.unreadable;
@@ -438,10 +438,10 @@ impl Poll {
         self.turn.took(generation);
         let list = Rc::new(List::new(taking.pages));
         self.hold(Held { list, copy: taking.copy, document: None }, log::Level::Debug, now, news);
-        news.push(News::Ended);
+        news.push(SourceEvent::Ended);
     }
 
-    fn note_staleness(&mut self, now: Timestamp, news: &mut Vec<News>) {
+    fn note_staleness(&mut self, now: Timestamp, news: &mut Vec<SourceEvent>) {
         let Some(until) = self.fresh_until().filter(|until| now >= *until && !self.said_stale) else {
             return;
         };
@@ -452,7 +452,7 @@ impl Poll {
             OnUnavailable::Allow => "tokens pass unless the old list names them",
         };
         let text = format!("the list was last confirmed {since} s ago, too long to trust it; {then}");
-        news.push(News::Log(log::Level::Error, text));
+        news.push(SourceEvent::Log(log::Level::Error, text));
     }
 }
 
@@ -465,12 +465,12 @@ enum Step {
 }
 
 /// Takes in the page that was asked for.
-fn page(mut gathering: Gathering, answer: Answer) -> Result<Step, FetchError> {
+fn page(mut gathering: Gathering, answer: HttpResponse) -> Result<Step, FetchError> {
     if answer.status != 200 {
         return Err(FetchError::Status(answer.status));
     }
     let (at, count) = (gathering.pages.len(), gathering.index.digests().len());
-    let wrong = |what: &str| FetchError::List(format!("page {at} of the revocation list {what}"));
+    let wrong = |what: &str| FetchError::Unusable(format!("page {at} of the revocation list {what}"));
     let page = Page::parse(answer.body, at, count).map_err(|_| wrong("is damaged"))?;
     if gathering.index.digests().get(at) != Some(page.digest()) {
         return Err(wrong("is not the one that the index names"));

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::OnUnavailable;
-use super::poll::News;
+use super::poll::SourceEvent;
 use super::status::{StatusError, StatusList};
-use crate::keys::{Answer, Copy, Endpoint, FetchError, Hidden, Query, Slots, Store, Turn};
-use crate::rules::ProviderId;
+use crate::fetch::{
+    Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, SecretValue, Slots, Store,
+};
 use crate::time::Timestamp;
+use crate::token::ProviderId;
 
 /// Where status lists may come from, as the operator configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +26,7 @@ pub struct StatusSource {
     /// Whose keys verify the lists; none: those of the token's provider.
     pub provider: Option<ProviderId>,
     /// More fields for each request; values are credentials and never shown.
-    pub headers: Vec<(String, Hidden)>,
+    pub headers: Vec<(String, SecretValue)>,
     /// What becomes of tokens while there is no list that can be trusted.
     pub on_unavailable: OnUnavailable,
     /// How long the last good list serves while the source fails; its `exp` ends it in any case.
@@ -65,7 +67,7 @@ impl StatusSource {
     /// `ttl`, or what stands for it: never so short that a list is asked for without end.
     fn life(&self, ttl: Option<u64>) -> Duration {
         let ttl = ttl.map_or(self.max_ttl, Duration::from_secs);
-        ttl.max(SHORTEST_TTL).min(self.max_ttl)
+        ttl.max(MIN_TTL).min(self.max_ttl)
     }
 }
 
@@ -99,7 +101,7 @@ struct Entry {
     /// What makes its answers what they are.
     identity: Vec<u8>,
     random: u64,
-    turn: Turn,
+    turn: FetchLease,
     /// Its place in the shared store, and when it was last known to be its own.
     slot: Option<String>,
     asked_for_slot: Timestamp,
@@ -125,9 +127,9 @@ const PLACED: Duration = Duration::from_secs(20);
 /// How often the places of forgotten lists are emptied.
 const SWEPT: Duration = Duration::from_secs(60);
 /// The shortest `ttl` that counts.
-const SHORTEST_TTL: Duration = Duration::from_secs(5);
+const MIN_TTL: Duration = Duration::from_secs(5);
 /// The longest pause between two tries that fail.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 const OLDER: &str = "its \"iat\" is before that of the list at hand";
 
@@ -189,7 +191,7 @@ impl Statuses {
             uri: uri.to_owned(),
             endpoint,
             // Until the next tick it has no place, and nothing is shared.
-            turn: Turn::in_slot("", &identity, random, self.secret.as_deref()),
+            turn: FetchLease::in_slot("", &identity, random, self.secret.as_deref()),
             identity,
             random,
             slot: None,
@@ -274,7 +276,12 @@ impl Statuses {
 
     /// Takes note of the time and of what the others did: starts the fetches that are due where nobody
     /// else is at them.
-    pub fn tick(&mut self, store: &dyn Store, verify: Verify<'_>, now: Timestamp) -> Vec<(StatusId, News)> {
+    pub fn tick(
+        &mut self,
+        store: &dyn Store,
+        verify: Verify<'_>,
+        now: Timestamp,
+    ) -> Vec<(StatusId, SourceEvent)> {
         let idle = |(id, entry): (&StatusId, &Entry)| {
             (now.since(entry.used) >= FORGOTTEN && entry.turn.lease().is_none()).then_some(*id)
         };
@@ -303,15 +310,15 @@ impl Statuses {
             if entry.slot.is_none() {
                 // Too many lists are in use at once: this one cannot be had for now.
                 if !std::mem::replace(&mut entry.looked, true) {
-                    all.push((id, News::Ended));
+                    all.push((id, SourceEvent::Ended));
                 }
                 continue;
             }
-            let look = entry.turn.look(store, source.timeout, LONGEST_PAUSE, now);
+            let look = entry.turn.look(store, source.timeout, MAX_PAUSE, now);
             let before = entry.seen;
             entry.take_over(store, verify, source, now, &mut news);
             if look.ended {
-                news.push(News::Ended);
+                news.push(SourceEvent::Ended);
             }
             entry.looked = true;
             match entry.turn.lease() {
@@ -321,7 +328,7 @@ impl Statuses {
                     && now >= due_at
                     && entry.turn.take(store, &look, source.timeout, now) =>
                 {
-                    news.push(News::Ask(entry.query(source)));
+                    news.push(SourceEvent::Ask(entry.query(source)));
                 }
                 None => {}
             }
@@ -335,10 +342,10 @@ impl Statuses {
         &mut self,
         id: StatusId,
         store: &dyn Store,
-        answer: Result<Answer, FetchError>,
+        answer: Result<HttpResponse, FetchError>,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<News> {
+    ) -> Vec<SourceEvent> {
         let mut news = Vec::new();
         let Some(entry) = self.lists.get_mut(&id) else { return news };
         let Some(source) = self.sources.get(entry.source) else { return news };
@@ -351,8 +358,8 @@ impl Statuses {
                 entry.turn.succeed(store, &held.copy);
                 entry.seen = entry.turn.generation();
                 entry.hold(held, &mut news);
-                news.push(News::Tried(Ok(())));
-                news.push(News::Ended);
+                news.push(SourceEvent::Tried(Ok(())));
+                news.push(SourceEvent::Ended);
             }
         }
         news
@@ -368,7 +375,7 @@ impl Entry {
     /// Finds its place in the shared store, or sees now and then whether that is still its own.
     fn settle(&mut self, slots: &Slots, store: &dyn Store, secret: Option<&str>, now: Timestamp) {
         self.asked_for_slot = self.asked_for_slot.min(now);
-        let pause = if self.slot.is_some() { PLACED } else { SHORTEST_TTL };
+        let pause = if self.slot.is_some() { PLACED } else { MIN_TTL };
         let is_first = self.asked_for_slot == Timestamp::default();
         if self.turn.lease().is_some() || (!is_first && now.since(self.asked_for_slot) < pause) {
             return;
@@ -377,28 +384,28 @@ impl Entry {
         let slot = slots.place(store, &self.identity, now.since(self.used) < IN_USE, now);
         if slot != self.slot {
             let place = slot.as_deref().unwrap_or_default();
-            self.turn = Turn::in_slot(place, &self.identity, self.random, secret);
+            self.turn = FetchLease::in_slot(place, &self.identity, self.random, secret);
             self.slot = slot;
         }
     }
 
-    fn query(&self, source: &StatusSource) -> Query {
+    fn query(&self, source: &StatusSource) -> HttpRequest {
         let mut headers = source.headers.clone();
         let held = self.held.as_ref().map(|held| &held.copy);
         if let Some(etag) = held.and_then(|copy| copy.etag.clone()) {
-            headers.push(("if-none-match".to_owned(), Hidden(etag)));
+            headers.push(("if-none-match".to_owned(), SecretValue(etag)));
         }
-        Query { endpoint: self.endpoint.clone(), headers, max_bytes: source.max_bytes }
+        HttpRequest { endpoint: self.endpoint.clone(), headers, max_bytes: source.max_bytes }
     }
 
     fn read(
         &self,
-        answer: Result<Answer, FetchError>,
+        answer: Result<HttpResponse, FetchError>,
         verify: Verify<'_>,
         source: &StatusSource,
         now: Timestamp,
     ) -> Result<Held, FetchError> {
-        let Answer { status, etag, body, .. } = answer?;
+        let HttpResponse { status, etag, body, .. } = answer?;
         let generation = self.turn.next_generation(now);
         let (size, limit) = (body.len(), source.max_bytes);
         match (status, &self.held) {
@@ -407,9 +414,9 @@ impl Entry {
                 let copy =
                     Copy { generation, fetched_at: now, max_age: None, etag, last_modified: None, body };
                 let list = verify(self.provider, &self.uri, &copy.body, source.max_list_bytes)
-                    .map_err(|error| FetchError::List(error.to_string()))?;
+                    .map_err(|error| FetchError::Unusable(error.to_string()))?;
                 if self.is_older(&list) {
-                    return Err(FetchError::List(OLDER.to_owned()));
+                    return Err(FetchError::Unusable(OLDER.to_owned()));
                 }
                 Ok(Held { list: Rc::new(list), copy })
             }
@@ -427,19 +434,19 @@ impl Entry {
         self.held.as_ref().is_some_and(|held| list.issued < held.list.issued)
     }
 
-    fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<News>) {
-        let pause = self.turn.fail(store, LONGEST_PAUSE, None, now);
+    fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<SourceEvent>) {
+        let pause = self.turn.fail(store, MAX_PAUSE, None, now);
         let text = format!("fetching failed: {error}; next try in {:.1} s", pause.as_secs_f64());
-        news.push(News::Log(log::Level::Warn, text));
-        news.push(News::Tried(Err(())));
-        news.push(News::Ended);
+        news.push(SourceEvent::Log(log::Level::Warn, text));
+        news.push(SourceEvent::Tried(Err(())));
+        news.push(SourceEvent::Ended);
     }
 
-    fn hold(&mut self, held: Held, news: &mut Vec<News>) {
+    fn hold(&mut self, held: Held, news: &mut Vec<SourceEvent>) {
         let same = self.held.as_ref().is_some_and(|before| before.list == held.list);
         self.held = Some(held);
         if !same {
-            news.push(News::Changed);
+            news.push(SourceEvent::Changed);
         }
     }
 
@@ -450,7 +457,7 @@ impl Entry {
         verify: Verify<'_>,
         source: &StatusSource,
         now: Timestamp,
-        news: &mut Vec<News>,
+        news: &mut Vec<SourceEvent>,
     ) {
         let generation = self.turn.generation();
         if self.turn.lease().is_some() || !self.turn.has_news() || generation == self.seen {
@@ -463,21 +470,21 @@ impl Entry {
             Ok(list) if self.is_older(&list) => {
                 self.seen = generation;
                 let text = format!("a shared status list is not used: {OLDER}");
-                news.push(News::Log(log::Level::Warn, text));
+                news.push(SourceEvent::Log(log::Level::Warn, text));
             }
             Ok(list) => {
                 self.seen = generation;
                 self.turn.took(generation);
                 let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
                 self.hold(Held { list: Rc::new(list), copy }, news);
-                news.push(News::Ended);
+                news.push(SourceEvent::Ended);
             }
             // The keys are on their way here too.
             Err(StatusError::NoKeys) => {}
             Err(error) => {
                 self.seen = generation;
                 let text = format!("a shared status list is not used: {error}");
-                news.push(News::Log(log::Level::Warn, text));
+                news.push(SourceEvent::Log(log::Level::Warn, text));
             }
         }
     }

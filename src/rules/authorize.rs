@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::conditions::{Condition, Place};
-use super::members::Members;
+use super::condition::{Condition, RequestValue};
+use super::set_requirement::SetRequirement;
 use crate::reason::Reason;
 use crate::token::Claims;
 
@@ -19,9 +19,9 @@ pub struct Authorize {
 #[derive(Clone, Debug, Default)]
 pub struct Clause {
     /// The scopes, among them those that a scope of the token stands for: `none_of` refuses these too.
-    pub scopes: Option<Members>,
+    pub scopes: Option<SetRequirement>,
     /// The roles.
-    pub roles: Option<Members>,
+    pub roles: Option<SetRequirement>,
     /// Conditions on claims, each of which is met.
     pub claims: Vec<Condition>,
     /// Clauses of which each is met.
@@ -119,7 +119,7 @@ impl Clause {
     }
 
     fn wanted<'c>(&'c self, scopes: &mut Vec<&'c str>) {
-        for scope in self.scopes.iter().flat_map(Members::wanted) {
+        for scope in self.scopes.iter().flat_map(SetRequirement::wanted) {
             if !scopes.contains(&scope) {
                 scopes.push(scope);
             }
@@ -128,7 +128,7 @@ impl Clause {
     }
 
     /// The places in the request with which claims are compared, here and inside.
-    pub fn places(&self) -> Vec<&Place> {
+    pub fn places(&self) -> Vec<&RequestValue> {
         let own = self.claims.iter().filter_map(Condition::place);
         let inner = self.all.iter().chain(&self.any).chain(self.not.as_deref()).flat_map(Self::places);
         own.chain(inner).collect()
@@ -138,7 +138,7 @@ impl Clause {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Said;
-    use super::super::{Scalar, Test};
+    use super::super::{ClaimOperator, Scalar};
     use super::*;
     use crate::json::{self, Json};
     use crate::token::{ClaimPath, Grants, RoleClaim, RoleFormat, ScopeHierarchy};
@@ -158,33 +158,33 @@ mod tests {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn any_of(text: &str) -> Option<Members> {
-        Some(Members { any_of: list(text), ..Members::default() })
+    fn any_of(text: &str) -> Option<SetRequirement> {
+        Some(SetRequirement { any_of: list(text), ..SetRequirement::default() })
     }
 
-    fn all_of(text: &str) -> Option<Members> {
-        Some(Members { all_of: list(text), ..Members::default() })
+    fn all_of(text: &str) -> Option<SetRequirement> {
+        Some(SetRequirement { all_of: list(text), ..SetRequirement::default() })
     }
 
-    fn none_of(text: &str) -> Option<Members> {
-        Some(Members { none_of: list(text), ..Members::default() })
+    fn none_of(text: &str) -> Option<SetRequirement> {
+        Some(SetRequirement { none_of: list(text), ..SetRequirement::default() })
     }
 
-    fn scopes(scopes: Option<Members>) -> Clause {
+    fn scopes(scopes: Option<SetRequirement>) -> Clause {
         Clause { scopes, ..Clause::default() }
     }
 
-    fn roles(roles: Option<Members>) -> Clause {
+    fn roles(roles: Option<SetRequirement>) -> Clause {
         Clause { roles, ..Clause::default() }
     }
 
-    fn claim(name: &str, test: Test) -> Clause {
+    fn claim(name: &str, test: ClaimOperator) -> Clause {
         let condition = Condition { claim: ClaimPath::parse(name), test };
         Clause { claims: vec![condition], ..Clause::default() }
     }
 
     fn is(name: &str, value: &str) -> Clause {
-        claim(name, Test::Equals(Scalar::Text(value.to_owned())))
+        claim(name, ClaimOperator::Equals(Scalar::Text(value.to_owned())))
     }
 
     fn all(all: &[Clause]) -> Clause {
@@ -241,7 +241,7 @@ mod tests {
             (not(is("x", "1")), r#"{"x":null}"#, ""),
             (not(is("x", "1")), r#"{"x":["1"]}"#, ""),
             (not(is("x", "1")), r#"{"x":"1"}"#, CLAIM),
-            (all(&[not(is("x", "1")), claim("x", Test::Present(true))]), "{}", CLAIM),
+            (all(&[not(is("x", "1")), claim("x", ClaimOperator::Present(true))]), "{}", CLAIM),
         ] {
             assert_eq!(outcome(clause.clone(), token), expected, "{clause:?} and {token}");
         }
@@ -289,7 +289,7 @@ mod tests {
     fn c18_a_name_with_dots_is_not_taken_for_a_path() {
         let path = |names: &[&str]| ClaimPath::of(names.iter().map(|name| (*name).to_owned()).collect());
         let at = |claim: ClaimPath| {
-            let condition = Condition { claim, test: Test::Equals(Scalar::Text("x".to_owned())) };
+            let condition = Condition { claim, test: ClaimOperator::Equals(Scalar::Text("x".to_owned())) };
             Clause { claims: vec![condition], ..Clause::default() }
         };
         for (claim, token, passes) in [
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn an_outcome_depends_on_the_request_where_a_condition_does_however_deep() {
-        let bound = || claim("x", Test::EqualsRequest(Place::Path("t".to_owned())));
+        let bound = || claim("x", ClaimOperator::EqualsRequest(RequestValue::Path("t".to_owned())));
         for (clause, expected) in [
             (is("x", "1"), false),
             (bound(), true),

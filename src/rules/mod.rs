@@ -1,12 +1,12 @@
 //! Which rule a request meets, and what that rule asks for.
 
 mod authorize;
-mod conditions;
+mod condition;
 mod host;
 mod index;
 mod matcher;
-mod members;
 mod requirement;
+mod set_requirement;
 mod template;
 mod uri_template;
 
@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use authorize::{Authorize, Bindings, Clause};
-pub use conditions::{Condition, Place, Scalar, Test};
+pub use condition::{ClaimOperator, Condition, RequestValue, Scalar};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
-pub use members::Members;
 pub use requirement::{Demand, Requirement};
+pub use set_requirement::SetRequirement;
 pub use template::{Template, TemplateError};
 pub use uri_template::UriTemplate;
 
@@ -27,10 +27,6 @@ use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use crate::text::Effort;
 use index::{First, Index, Rank};
-
-/// The index of a provider in the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ProviderId(pub usize);
 
 /// The place of a rule in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -152,11 +148,11 @@ impl Rules {
                 }
             }
             all.by_name.entry(rule.name.as_str().into()).or_insert(at);
-            let binds = |place: fn(&Place) -> bool| rule.places().any(place);
+            let binds = |place: fn(&RequestValue) -> bool| rule.places().any(place);
             all.policies.push(Policy {
                 ambiguous_paths: policy,
-                binds_path: binds(|place| matches!(place, Place::Path(_))),
-                binds_host: binds(|place| *place == Place::Host),
+                binds_path: binds(|place| matches!(place, RequestValue::Path(_))),
+                binds_host: binds(|place| *place == RequestValue::Host),
             });
             all.list.push(Rc::new(rule));
         }
@@ -299,24 +295,24 @@ impl Rules {
 
 impl Rule {
     /// The parts of a request with which its claims are compared.
-    fn places(&self) -> impl Iterator<Item = &Place> {
+    fn places(&self) -> impl Iterator<Item = &RequestValue> {
         self.authorize.iter().flat_map(|authorize| authorize.clause().places())
     }
 
     fn looks_at_hosts(&self) -> bool {
         let named = self.matches.headers.iter().any(|header| matches!(&*header.name, "host" | ":authority"));
-        !self.matches.hosts.is_empty() || named || self.places().any(|place| *place == Place::Host)
+        !self.matches.hosts.is_empty() || named || self.places().any(|place| *place == RequestValue::Host)
     }
 
     /// Whether the path variables that its claims are compared with have one value.
     fn binds_one_path(&self, view: &RequestView<'_>) -> bool {
         self.places().all(|place| match place {
-            Place::Path(name) => {
+            RequestValue::Path(name) => {
                 let mut values = view.path().iter().map(|reading| self.matches.variable(name, &reading.text));
                 let first = values.next();
                 values.all(|value| Some(value) == first)
             }
-            Place::Header(_) | Place::Host => true,
+            RequestValue::Header(_) | RequestValue::Host => true,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Which tokens a rule asks for: the requirements of `jwt_authn`.
 
-use super::ProviderId;
+use crate::token::ProviderId;
 
 /// What a request must carry to be authenticated. "Missing" means no token at all: a token that is
 /// there and bad fails, but for [`Self::AllowMissingOrFailed`].

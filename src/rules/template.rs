@@ -9,20 +9,20 @@ use crate::request::{Ambiguous, canonical};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     segments: Vec<Segment>,
-    rest: Option<Place>,
+    rest: Option<SegmentVariable>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Segment {
     Literal(String),
-    One(Place),
+    One(SegmentVariable),
 }
 
 /// The most segments that a template has.
 const MAX_SEGMENTS: usize = 128;
 
 /// The name that a place binds, where it has one.
-pub(super) type Place = Option<String>;
+pub(super) type SegmentVariable = Option<String>;
 
 /// Why a text is not a template.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -211,7 +211,7 @@ impl Template {
 
 /// The operator that a segment is, if it is one: the name that it binds, and whether it takes the
 /// rest of the path.
-fn operator(segment: &str) -> Result<Option<(Place, bool)>, TemplateError> {
+fn operator(segment: &str) -> Result<Option<(SegmentVariable, bool)>, TemplateError> {
     let partial = || TemplateError::PartialSegment(segment.to_owned());
     match segment {
         "*" => return Ok(Some((None, false))),

@@ -11,7 +11,7 @@ use super::claims::Registered;
 use super::reading::Outline;
 use super::{Claims, Header, Policy, header};
 use crate::crypto::Backend;
-use crate::json::{self, Json, Place, Text};
+use crate::json::{self, Json, JsonSpan, Text};
 use crate::keys::Jwk;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -73,7 +73,7 @@ impl<'t> Jws<'t> {
         let header = match header::known(head) {
             Some(header) => header,
             // What is too long is not even decoded.
-            None if head.len() > MOST_HEAD => return Err(Reason::TokenMalformed),
+            None if head.len() > MAX_HEADER_TEXT => return Err(Reason::TokenMalformed),
             None => Rc::new(Header::parse(&decode(head)?)?),
         };
         Ok(Self { header, head, payload, signing_input, signature: decode(signature)? })
@@ -144,7 +144,7 @@ impl<'t> Unverified<'t> {
     pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
         let text = shared_text(jws.payload)?;
         let (mut outline, mut malformed) = (Outline::default(), false);
-        let show = |name: Place<'_>, value: Place<'_>| match name.plain() {
+        let show = |name: JsonSpan<'_>, value: JsonSpan<'_>| match name.plain() {
             // It is decoded with all others, once the signature holds.
             None => outline.miss(),
             Some(plain) if policy.wanted.contains(plain) => {
@@ -225,10 +225,10 @@ thread_local! {
 }
 
 /// The longest header in base64: four characters for three bytes.
-const MOST_HEAD: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
+const MAX_HEADER_TEXT: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
 
 /// The largest room that is kept.
-const MOST_ROOM: usize = 64 * 1024;
+const MAX_BUFFER_KEPT: usize = 64 * 1024;
 
 /// A part of a token that is text.
 fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
@@ -240,7 +240,7 @@ fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
             _ => Err(Reason::TokenMalformed),
         };
         room.clear();
-        room.shrink_to(MOST_ROOM);
+        room.shrink_to(MAX_BUFFER_KEPT);
         text
     })
 }

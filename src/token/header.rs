@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::crypto::Algorithm;
-use crate::json::{self, Json, Piece, Place, SHORT};
+use crate::json::{self, Json, JsonSpan, Piece, SHORT};
 use crate::reason::Reason;
 
 /// What a token's header says. `jwk`, `jku`, `x5u`, `x5c` and `x5t` are never looked at: a token does
@@ -33,7 +33,7 @@ struct Seen<'t> {
 const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
 
 impl<'t> Seen<'t> {
-    fn add(&mut self, name: &[u8], value: Place<'t>) {
+    fn add(&mut self, name: &[u8], value: JsonSpan<'t>) {
         for (own, place) in NAMES.iter().zip(&mut self.members) {
             if own.as_bytes() == name {
                 self.twice |= place.replace(value.piece()).is_some();

@@ -16,11 +16,11 @@ pub enum Issuer {
 pub struct IssuerTemplate {
     /// The text before the first place, then each place and the text after it.
     start: String,
-    places: Vec<Place>,
+    places: Vec<Placeholder>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Place {
+struct Placeholder {
     claim: String,
     /// The values that the claim may have; none: every value.
     allowed: Option<Vec<String>>,
@@ -70,7 +70,11 @@ impl IssuerTemplate {
         let mut places = Vec::new();
         while let Some((claim, tail)) = rest.split_once('}') {
             let (then, next) = tail.split_once('{').unwrap_or((tail, ""));
-            places.push(Place { claim: claim.to_owned(), allowed: allowed(claim), then: then.to_owned() });
+            places.push(Placeholder {
+                claim: claim.to_owned(),
+                allowed: allowed(claim),
+                then: then.to_owned(),
+            });
             rest = next;
         }
         Self { start: start.to_owned(), places }

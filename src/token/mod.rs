@@ -26,3 +26,7 @@ pub use issuer::{Issuer, IssuerTemplate};
 pub use location::{Credential, Found, HeaderPlace, Location, find, is_token_byte};
 pub use path::ClaimPath;
 pub use policy::{AudienceMatch, Policy, TokenTypes, Wanted};
+
+/// The index of a provider in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProviderId(pub usize);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use harness::idp::{b64, jwks};
 use harness::{Alg, Key};
 use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, World};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
 use portcullis::reason::Reason;
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
@@ -93,7 +93,7 @@ pub fn doors() -> Vec<Door> {
 impl Door {
     /// A gate with this configuration.
     pub fn gate(&self) -> Gate {
-        Gate::new(self.config.clone(), World::alone(1), Timestamp::from_secs(NOW))
+        Gate::new(self.config.clone(), Environment::alone(1), Timestamp::from_secs(NOW))
     }
 }
 
@@ -367,7 +367,7 @@ pub fn decide(gate: &mut Gate, fields: &[(String, String)]) -> Option<Reason> {
     while gate.next_effect().is_some() {}
     match outcome {
         Outcome::Allow(_) => None,
-        Outcome::Deny(refusal) => Some(refusal.denial.reason),
+        Outcome::Deny(refusal) => Some(refusal.response.reason),
         Outcome::Wait => panic!("there is nothing to wait for"),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, b64};
-use portcullis::keys::{Answer, FetchError, Query};
+use portcullis::fetch::{FetchError, HttpRequest, HttpResponse};
 use serde_json::json;
 
 use crate::chance::Chance;
@@ -140,11 +140,15 @@ impl Provider {
 
     /// What it answers to a query that reaches it now, as the host hands it over; with the meaning where the answer
     /// is a good key set. None: nothing before the host's patience ends.
-    pub(crate) fn answer(&self, query: &Query) -> Option<(Result<Answer, FetchError>, Option<Meaning>)> {
+    pub(crate) fn answer(
+        &self,
+        query: &HttpRequest,
+    ) -> Option<(Result<HttpResponse, FetchError>, Option<Meaning>)> {
         let document = query.endpoint.path.starts_with("/.well-known");
-        let status = |status| (Ok(Answer { status, ..Answer::default() }), None);
-        let body =
-            |text: String| (Ok(Answer { status: 200, body: text.into_bytes(), ..Answer::default() }), None);
+        let status = |status| (Ok(HttpResponse { status, ..HttpResponse::default() }), None);
+        let body = |text: String| {
+            (Ok(HttpResponse { status: 200, body: text.into_bytes(), ..HttpResponse::default() }), None)
+        };
         Some(match self.mood {
             Mood::Hung => return None,
             Mood::Well | Mood::Slow if document => body(metadata(ISSUER)),
@@ -156,7 +160,7 @@ impl Provider {
             Mood::Status(302) => {
                 // With keys in it, which nobody may take.
                 let (answer, _) = self.keys(query);
-                (answer.map(|answer| Answer { status: 302, ..answer }), None)
+                (answer.map(|answer| HttpResponse { status: 302, ..answer }), None)
             }
             Mood::Status(304) if query.headers.iter().any(|(name, _)| name == "if-none-match") => status(500),
             Mood::Status(code) => status(code),
@@ -172,14 +176,18 @@ impl Provider {
         })
     }
 
-    fn keys(&self, query: &Query) -> (Result<Answer, FetchError>, Option<Meaning>) {
+    fn keys(&self, query: &HttpRequest) -> (Result<HttpResponse, FetchError>, Option<Meaning>) {
         let number = self.listings.len();
         let tag = format!("\"{number}\"");
         let known = query.headers.iter().any(|(name, value)| name == "if-none-match" && value.0 == tag);
         let listing = self.listing().clone();
         let cache_control = self.max_age.map(|age| format!("public, max-age={age}"));
-        let mut answer =
-            Answer { status: 200, cache_control, etag: self.tags.then_some(tag), ..Answer::default() };
+        let mut answer = HttpResponse {
+            status: 200,
+            cache_control,
+            etag: self.tags.then_some(tag),
+            ..HttpResponse::default()
+        };
         let inherits = known && self.max_age.is_none();
         if known {
             answer.status = 304;

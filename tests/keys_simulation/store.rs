@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use portcullis::keys::{Conflict, Stamp, Store};
+use portcullis::fetch::{CasVersion, Conflict, Store};
 
 use crate::world::World;
 
@@ -62,7 +62,7 @@ impl View {
 }
 
 impl Store for View {
-    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)> {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
         self.others_may_act();
         let current = self.shared.values.borrow().get(key).cloned();
         let seen = match &self.frozen {
@@ -77,12 +77,12 @@ impl Store for View {
                 frozen.get(key).cloned().or(current)
             }
         };
-        seen.map(|(value, number)| (value, Stamp(number)))
+        seen.map(|(value, number)| (value, CasVersion(number)))
     }
 
-    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict> {
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
         self.others_may_act();
-        let held = self.shared.values.borrow().get(key).map(|(_, number)| Stamp(*number));
+        let held = self.shared.values.borrow().get(key).map(|(_, number)| CasVersion(*number));
         // A key that was never set takes every stamp: there is no way to create one atomically.
         if held.is_some() && held != stamp {
             return Err(Conflict);

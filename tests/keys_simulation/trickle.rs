@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, b64};
 use portcullis::config::Config;
-use portcullis::gate::{Effect, Gate, Outcome, StreamId, World};
-use portcullis::keys::{Alone, Answer, Store};
+use portcullis::fetch::{HttpResponse, InMemoryStore, Store};
+use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId};
 use portcullis::request::Request;
-use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
+use portcullis::token::ProviderId;
 use serde_json::json;
 
 use crate::chance::Chance;
@@ -172,14 +172,14 @@ impl Run {
             "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
         })
         .to_string();
-        let shared: Rc<dyn Store> = Rc::new(Alone::default());
+        let shared: Rc<dyn Store> = Rc::new(InMemoryStore::default());
         for _ in 0..workers {
             let store: Rc<dyn Store> = match self.sabotage {
-                Sabotage::SharesNothing => Rc::new(Alone::default()),
+                Sabotage::SharesNothing => Rc::new(InMemoryStore::default()),
                 _ => Rc::clone(&shared),
             };
             let config = Config::parse(config.as_bytes(), &|_| None).expect("a sound configuration");
-            let world = World { store, ..World::alone(self.chance.number()) };
+            let world = Environment { store, ..Environment::alone(self.chance.number()) };
             self.gates.push(Gate::new(config, world, self.now));
         }
     }
@@ -264,7 +264,8 @@ impl Run {
                 true => idp::jwks([&wallet()[FIRST].0]),
                 false => idp::jwks(listed),
             };
-            let answer = Answer { status: 200, body: body.to_string().into_bytes(), ..Answer::default() };
+            let answer =
+                HttpResponse { status: 200, body: body.to_string().into_bytes(), ..HttpResponse::default() };
             self.gates[worker].answered(provider, Ok(answer), self.now);
             self.work(worker);
         }
@@ -323,7 +324,7 @@ impl Run {
         let said = match &outcome {
             Outcome::Allow(_) => "passes",
             Outcome::Wait => "waits",
-            Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+            Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         };
         *self.answers.entry(said).or_default() += 1;
         let Some(at) = whose else {
@@ -338,7 +339,7 @@ impl Run {
             }
             Outcome::Allow(_) => self.honest[at].since = Timestamp::from_nanos(u64::MAX),
             Outcome::Deny(refusal) => {
-                let headers = refusal.denial.reply(false).headers;
+                let headers = refusal.response.reply(false).headers;
                 let after = headers.iter().find(|(name, _)| *name == "retry-after");
                 match after.and_then(|(_, value)| value.parse().ok()) {
                     Some(after) if said == "keys_unavailable" => {

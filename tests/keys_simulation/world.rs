@@ -7,11 +7,11 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use portcullis::config::Config;
-use portcullis::gate::{Effect, Gate, Outcome, StreamId, Waited, World as Surroundings};
-use portcullis::keys::{Answer, FetchError, Query};
+use portcullis::fetch::{FetchError, HttpRequest, HttpResponse};
+use portcullis::gate::{Effect, Environment as Surroundings, Gate, Outcome, StreamId, Waited};
 use portcullis::request::Request;
-use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
+use portcullis::token::ProviderId;
 
 use crate::chance::Chance;
 use crate::oracle::{Broken, Counts, Promise};
@@ -55,11 +55,11 @@ struct Instance {
 struct Call {
     instance: usize,
     provider: ProviderId,
-    query: Query,
+    query: HttpRequest,
     sent: Timestamp,
     /// When the provider has nothing to do with it any more.
     ends: Timestamp,
-    answer: Option<(Result<Answer, FetchError>, Option<Meaning>)>,
+    answer: Option<(Result<HttpResponse, FetchError>, Option<Meaning>)>,
 }
 
 /// A key set that an instance was given.
@@ -459,7 +459,7 @@ impl World {
 
     // Fetches.
 
-    fn send(self: &Rc<Self>, instance: usize, provider: ProviderId, query: Query) {
+    fn send(self: &Rc<Self>, instance: usize, provider: ProviderId, query: HttpRequest) {
         let now = self.now.get();
         let mut inner = self.inner.borrow_mut();
         let other = inner.calls.values().find(|call| call.ends > now).map(|call| call.instance);
@@ -510,7 +510,7 @@ impl World {
         } else {
             counts.timeouts += 1;
             // What the host makes of a timeout.
-            call.answer = Some((Ok(Answer { status: 504, ..Answer::default() }), None));
+            call.answer = Some((Ok(HttpResponse { status: 504, ..HttpResponse::default() }), None));
             if provider.mood != Mood::Slow && chance.once_in(10) {
                 counts.lost_answers += 1;
                 return;
@@ -661,7 +661,7 @@ impl World {
                 }
             }
             Outcome::Deny(refusal) => {
-                let needless = match refusal.denial.reason.as_str() {
+                let needless = match refusal.response.reason.as_str() {
                     "keys_unavailable" => {
                         counts.refused_without_keys += 1;
                         // A key that is not at hand could be new.
@@ -680,7 +680,7 @@ impl World {
             }
         };
         let outcome = match &outcome {
-            Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+            Outcome::Deny(refusal) => refusal.response.reason.as_str(),
             _ => "passes",
         };
         let sets: Vec<_> = match broken {

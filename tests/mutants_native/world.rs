@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use harness::{Alg, Key};
 use portcullis::config::{Config, Keys, Provider};
 use portcullis::crypto::{Backend, Hash, HostCrypto, HostFailed};
-use portcullis::gate::{Gate, World as Around};
+use portcullis::gate::{Environment as Around, Gate};
 use serde_json::{Value, json};
 
 use crate::verifier::{Demands, Published};

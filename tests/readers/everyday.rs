@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::{Envoy, Idp, Listener, Request, Response, Upstream, Wasm};
 use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, World};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -176,7 +176,7 @@ fn everyday_requests_pass_natively() {
     let config = Config::parse(text.as_bytes(), &|_| None).unwrap_or_else(|problems| panic!("{problems:?}"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let now = Timestamp::from_secs(now);
-    let mut gate = Gate::new(config, World::alone(1), now);
+    let mut gate = Gate::new(config, Environment::alone(1), now);
     let table = table(10_000, &token(&idp));
     assert!(table.len() >= 60, "{} rows", table.len());
     let mut refused = Vec::new();

@@ -1,7 +1,8 @@
 //! `jwks_cases.jsonl`: key sets, each with whether it is one and how many of its keys are for us.
 
 use portcullis::config::Keys;
-use portcullis::keys::{Alone, Answer, FetchError, Format, KeySet, News, Reading, SetError, Skip, Source};
+use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore};
+use portcullis::keys::{Format, JwkRejection, KeySet, Reading, SetError, Source, SourceEvent};
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ const WITHOUT_USE: &str = "the SPIFFE text asks for \"use\", and the sets of its
 /// Rows judged otherwise than they say, and why ours is right.
 const DIFFERS: &[(&str, SetError, &str)] = &[(
     "jwks/josekit.test.jwks",
-    SetError::NoneUsable { count: 2, first: Some(Skip::PrivateMaterial) },
+    SetError::NoneUsable { count: 2, first: Some(JwkRejection::PrivateMaterial) },
     "both keys are private ones: RFC 7517 section 9.2, \"private and symmetric keys MUST be protected from \
      disclosure\"; who reads this set can sign with them, as crafted/jwks.private-rsa says too",
 )];
@@ -51,13 +52,13 @@ fn source() -> Source {
 /// What becomes of an answer with this body, when a fetch is due: how many keys there are then, or what
 /// the log says.
 fn arrives(source: &mut Source, text: &str, at: u64) -> Result<usize, String> {
-    let store = Alone::default();
+    let store = InMemoryStore::default();
     let now = Timestamp::from_secs(at);
     source.tick(&store, now);
-    let answer = Answer { status: 200, body: text.as_bytes().to_vec(), ..Answer::default() };
+    let answer = HttpResponse { status: 200, body: text.as_bytes().to_vec(), ..HttpResponse::default() };
     let news = source.answered(&store, Ok(answer), now);
     let failed = news.iter().find_map(|news| match news {
-        News::Log(log::Level::Warn, text) => Some(text.clone()),
+        SourceEvent::Log(log::Level::Warn, text) => Some(text.clone()),
         _ => None,
     });
     match failed {
@@ -175,7 +176,7 @@ pub(crate) fn j5_a_set_is_bounded_in_bytes_keys_and_depth() {
     let expected = FetchError::TooLarge { size, limit: 262_144 }.to_string();
     assert!(said(arrives(&mut source, &large, 1)).contains(&expected));
     let many = format!(r#"{{"keys":[{}]}}"#, vec!["{}"; 501].join(","));
-    let too_many = FetchError::Set(SetError::TooMany { count: 501, limit: 500 });
+    let too_many = FetchError::Unusable(SetError::TooMany { count: 501, limit: 500 }.to_string());
     assert!(said(arrives(&mut source, &many, 100)).contains(&too_many.to_string()));
     for (at, open, close) in [(200, "[", "]"), (300, "{\"a\":", "}")] {
         let deep = format!(r#"{{"keys":{}1{}}}"#, open.repeat(20_000), close.repeat(20_000));
@@ -189,25 +190,25 @@ pub(crate) fn j5_a_set_is_bounded_in_bytes_keys_and_depth() {
 pub(crate) fn j6_to_j9_one_bad_key_does_not_spoil_the_set() {
     let good = r#"{"kty":"EC","crv":"P-256","kid":"good","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
     let with = |more: &str| good.replace(r#""kid":"good""#, &format!(r#""kid":"bad",{more}"#));
-    let cases: &[(&str, String, Skip)] = &[
-        ("J6", "1".to_owned(), Skip::NotAnObject),
-        ("J6", "{}".to_owned(), Skip::UnknownType),
-        ("J6", r#"{"kty":"AKP","alg":"ML-DSA-65","pub":"AA"}"#.to_owned(), Skip::UnknownType),
-        ("J6", r#"{"kty":"OKP","crv":"X25519","x":"AA"}"#.to_owned(), Skip::UnknownCurve),
-        ("J6", r#"{"kty":"RSA","n":"AQAB","e":1}"#.to_owned(), Skip::BadMember),
-        ("J6", with(r#""alg":"ES384""#), Skip::OtherAlgorithm),
-        ("J7", with(r#""use":"enc""#), Skip::NotForSignatures),
-        ("J7", with(r#""use":"Sig""#), Skip::NotForSignatures),
-        ("J7", with(r#""use":null"#), Skip::NotForSignatures),
-        ("J7", with(r#""use":"jwt-svid""#), Skip::NotForSignatures),
-        ("J7", with(r#""key_ops":["sign","encrypt"]"#), Skip::NotForSignatures),
-        ("J7", with(r#""key_ops":"verify""#), Skip::NotForSignatures),
+    let cases: &[(&str, String, JwkRejection)] = &[
+        ("J6", "1".to_owned(), JwkRejection::NotAnObject),
+        ("J6", "{}".to_owned(), JwkRejection::UnknownType),
+        ("J6", r#"{"kty":"AKP","alg":"ML-DSA-65","pub":"AA"}"#.to_owned(), JwkRejection::UnknownType),
+        ("J6", r#"{"kty":"OKP","crv":"X25519","x":"AA"}"#.to_owned(), JwkRejection::UnknownCurve),
+        ("J6", r#"{"kty":"RSA","n":"AQAB","e":1}"#.to_owned(), JwkRejection::BadMember),
+        ("J6", with(r#""alg":"ES384""#), JwkRejection::OtherAlgorithm),
+        ("J7", with(r#""use":"enc""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":"Sig""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":null"#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":"jwt-svid""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""key_ops":["sign","encrypt"]"#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""key_ops":"verify""#), JwkRejection::NotForSignatures),
         (
             "J8",
             r#"{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}"#.to_owned(),
-            Skip::Symmetric,
+            JwkRejection::Symmetric,
         ),
-        ("J9", with(r#""d":"AA""#), Skip::PrivateMaterial),
+        ("J9", with(r#""d":"AA""#), JwkRejection::PrivateMaterial),
     ];
     for (row, bad, expected) in cases {
         let text = format!(r#"{{"keys":[{bad},{good}]}}"#);
@@ -234,7 +235,7 @@ pub(crate) fn j16_a_map_of_pem_texts_is_read_only_where_it_is_asked_for() {
     let set = parse(&text, Format::PemMap, LIMIT).expect("a PEM map");
     assert_eq!(set.keys().len(), 1);
     assert!(set.has_kid("kid-1"));
-    assert_eq!(set.skipped(), [(1, Skip::BadPem)]);
+    assert_eq!(set.skipped(), [(1, JwkRejection::BadPem)]);
     for format in [Format::Auto, Format::Jwks, Format::Spiffe] {
         assert_eq!(parse(&text, format, LIMIT).err(), Some(SetError::NoKeys(format)));
     }

@@ -8,7 +8,7 @@ use harness::idp::{b64, flip_bit};
 use portcullis::config::{Keys, Provider};
 use portcullis::crypto::KeyError;
 use portcullis::json::Json;
-use portcullis::keys::Skip;
+use portcullis::keys::JwkRejection;
 use portcullis::reason::Reason;
 use portcullis::token::{Claims, Jws};
 use serde_json::{Value, json};
@@ -294,7 +294,7 @@ pub(crate) fn the_tokens_of_a_real_server_are_judged_right_through_a_rotation() 
     // octet string MUST be the full size of a coordinate". The key is passed over, the others serve.
     let set = judge::document(&folder.join("jwks.json"));
     let skipped = judge::remote(&set).expect("a key set").skipped().to_vec();
-    assert_eq!(skipped, [(4, Skip::Key(KeyError::WrongLength))]);
+    assert_eq!(skipped, [(4, JwkRejection::Key(KeyError::WrongLength))]);
     let mut mended = set.clone();
     let y = text(&set["keys"][4], "y");
     mended["keys"][4]["y"] =

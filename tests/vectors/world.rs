@@ -2,11 +2,11 @@
 
 use harness::idp::{Alg, Key, jwks};
 use portcullis::config::Config;
-use portcullis::gate::{Allow, Effect, Gate, Outcome, StreamId, World};
-use portcullis::keys::Answer;
+use portcullis::fetch::HttpResponse;
+use portcullis::gate::{Allow, Effect, Environment, Gate, Outcome, StreamId};
 use portcullis::request::Request;
-use portcullis::rules::ProviderId;
 use portcullis::time::Timestamp;
+use portcullis::token::ProviderId;
 use serde_json::{Value, json};
 
 use crate::host::backends;
@@ -102,7 +102,7 @@ impl Gates {
         let text = config.to_string();
         let gates = backends().map(|(_, backend)| {
             let config = Config::parse(text.as_bytes(), &|_| None);
-            let world = World { backend, ..World::alone(1) };
+            let world = Environment { backend, ..Environment::alone(1) };
             let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
             Gate::new(config, world, Timestamp::from_secs(NOW))
         });
@@ -118,7 +118,7 @@ impl Gates {
         let [portable, host] = self.outcomes(path, token, now).map(|outcome| match outcome {
             Outcome::Allow(_) => "allow",
             Outcome::Wait => "wait",
-            Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+            Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         });
         assert_eq!(portable, host, "{token}: the backends disagree (portable, host)");
         portable
@@ -153,7 +153,11 @@ impl Gates {
             let now = Timestamp::from_secs(now);
             let body = keys.to_string().into_bytes();
             gate.tick(now);
-            gate.answered(ProviderId(0), Ok(Answer { status: 200, body, ..Answer::default() }), now);
+            gate.answered(
+                ProviderId(0),
+                Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }),
+                now,
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a list may look like.
 
 use portcullis::config::Config;
-use portcullis::revocation::{Document, Identity, Key, Kind, MAX_ENTRIES, Standing};
+use portcullis::revocation::{Document, Identity, Key, Kind, MAX_ENTRIES, RevocationStatus};
 use portcullis::time::Timestamp;
 use serde_json::json;
 
@@ -171,8 +171,9 @@ fn what_two_entries_say_of_a_token_holds_until_the_later_ends() {
     ];
     for (claims, end) in cases {
         let standing = list.standing(&identity(claims.clone()), Timestamp::from_secs(1));
-        let expected =
-            end.map_or(Standing::Good, |end| Standing::Revoked { until: Some(Timestamp::from_secs(end)) });
+        let expected = end.map_or(RevocationStatus::Good, |end| RevocationStatus::Revoked {
+            until: Some(Timestamp::from_secs(end)),
+        });
         assert_eq!(standing, expected, "{claims}");
     }
 }

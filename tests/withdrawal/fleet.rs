@@ -7,8 +7,8 @@ use std::time::Duration;
 use harness::idp::{Alg, Key, jwks};
 use portcullis::config::Config;
 use portcullis::crypto::Backend;
-use portcullis::gate::{Effect, Gate, Outcome, StreamId, Waited, World};
-use portcullis::keys::{Alone, Answer, FetchError, Store};
+use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore, Store};
+use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub(crate) struct Fleet {
     texts: BTreeMap<u32, (String, String)>,
     stream: u32,
     text: String,
-    pub(crate) store: Rc<Alone>,
+    pub(crate) store: Rc<InMemoryStore>,
 }
 
 pub(crate) fn key() -> Key {
@@ -124,7 +124,7 @@ impl Fleet {
         let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
         let random = 0x1234_5678_9abc_def1u64.wrapping_mul(self.gates.len() as u64 + 1);
         let store: Rc<dyn Store> = Rc::clone(&self.store) as Rc<dyn Store>;
-        let world = World { backend: Backend::portable(), store, ..World::alone(random) };
+        let world = Environment { backend: Backend::portable(), store, ..Environment::alone(random) };
         self.gates.push(Gate::new(config, world, self.now));
     }
 
@@ -167,7 +167,7 @@ impl Fleet {
                     let Some(Served::Plain(body)) = self.served.get(&query.endpoint.path) else {
                         panic!("no keys at {}", query.endpoint.path)
                     };
-                    let answer = Answer { status: 200, body: body.clone(), ..Answer::default() };
+                    let answer = HttpResponse { status: 200, body: body.clone(), ..HttpResponse::default() };
                     self.gates[at].answered(provider, Ok(answer), self.now);
                 }
                 Effect::FetchList { list, query } => {
@@ -175,18 +175,20 @@ impl Fleet {
                     let condition = query.headers.iter().find(|(name, _)| name == "if-none-match");
                     let condition = condition.map(|(_, value)| value.0.clone());
                     let answer = match self.served.get(&query.endpoint.path) {
-                        None => Ok(Answer { status: 404, ..Answer::default() }),
+                        None => Ok(HttpResponse { status: 404, ..HttpResponse::default() }),
                         Some(Served::Hang) => continue,
                         Some(Served::Fails(error)) => Err(error.clone()),
-                        Some(Served::Status(status)) => Ok(Answer { status: *status, ..Answer::default() }),
+                        Some(Served::Status(status)) => {
+                            Ok(HttpResponse { status: *status, ..HttpResponse::default() })
+                        }
                         Some(Served::Plain(body)) => {
-                            Ok(Answer { status: 200, body: body.clone(), ..Answer::default() })
+                            Ok(HttpResponse { status: 200, body: body.clone(), ..HttpResponse::default() })
                         }
                         Some(Served::Well(body)) => {
                             let etag = Some(format!("\"{}\"", harness::idp::b64(body)));
                             let known = condition.is_some() && condition == etag;
                             let (status, body) = if known { (304, Vec::new()) } else { (200, body.clone()) };
-                            Ok(Answer { status, etag, body, ..Answer::default() })
+                            Ok(HttpResponse { status, etag, body, ..HttpResponse::default() })
                         }
                     };
                     self.gates[at].list_answered(list, answer, self.now);
@@ -213,7 +215,7 @@ impl Fleet {
         match self.outcome(at, stream, waited, path, token) {
             Outcome::Wait => "wait",
             Outcome::Allow(_) => "allow",
-            Outcome::Deny(refusal) => refusal.denial.reason.as_str(),
+            Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         }
     }
 
@@ -257,10 +259,10 @@ impl Fleet {
     }
 
     /// The refusal of one worker, in full.
-    pub(crate) fn refusal(&mut self, at: usize, token: &str) -> portcullis::answer::Reply {
+    pub(crate) fn refusal(&mut self, at: usize, token: &str) -> portcullis::response::LocalReply {
         self.stream += 1;
         match self.outcome(at, StreamId(self.stream), None, "/", token) {
-            Outcome::Deny(refusal) => refusal.denial.reply(false),
+            Outcome::Deny(refusal) => refusal.response.reply(false),
             other => panic!("{other:?}"),
         }
     }

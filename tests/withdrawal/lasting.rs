@@ -299,7 +299,7 @@ fn numbered(fleet: &mut Fleet, number: usize, bits: u8) -> String {
 
 /// The names in the shared store, and how many bytes their values have.
 fn shared(fleet: &Fleet) -> (usize, usize) {
-    use portcullis::keys::Store;
+    use portcullis::fetch::Store;
     let names = fleet.store.names();
     let size = |name: &String| fleet.store.get(name).map_or(0, |(value, _)| value.len());
     (names.len(), names.iter().filter(|name| !name.ends_with(".notes")).map(size).sum())

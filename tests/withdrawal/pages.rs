@@ -153,7 +153,7 @@ fn every_number_of_entries_is_found_again_on_its_pages() {
 
 #[test]
 fn a_page_that_somebody_else_put_into_the_shared_store_is_not_taken_over() {
-    use portcullis::keys::Store as _;
+    use portcullis::fetch::Store as _;
     let mut fleet = Fleet::start(1, &config(polled(json!({}))));
     fleet.paged(&list(names(100), 1000));
     fleet.seconds(1);

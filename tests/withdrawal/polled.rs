@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::keys::FetchError;
+use portcullis::fetch::FetchError;
 use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
@@ -336,7 +336,7 @@ fn whoever_loses_its_turn_does_not_stop_the_others() {
 
 #[test]
 fn shared_values_that_were_tampered_with_are_not_believed() {
-    use portcullis::keys::Store as _;
+    use portcullis::fetch::Store as _;
     let mut fleet = Fleet::start(1, &config(polled(json!({ "issuer": ISSUER }))));
     fleet.list(&json!({ "version": 1, "entries": [{ "jti": "a", "until": START + 1000 }] }));
     fleet.seconds(1);

@@ -5,7 +5,7 @@ use std::fs;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::idp::{Alg, Key, jwks};
-use portcullis::keys::FetchError;
+use portcullis::fetch::FetchError;
 use portcullis::revocation::{Bits, StatusError};
 use serde_json::{Value, json};
 

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use portcullis::config::Config;
-use portcullis::gate::{Entry, Gate, Outcome, StreamId, World};
-use portcullis::request::{Metadata, Request, Surroundings};
+use portcullis::gate::{Environment, Gate, Outcome, StreamId};
+use portcullis::request::{HostProperties, Metadata, Request};
 use portcullis::time::Timestamp;
+use portcullis::upstream::FilterStateField;
 use serde_json::Value;
 
 use super::head::Head;
@@ -39,7 +40,7 @@ pub struct Filter {
 /// A route with a rule in its metadata.
 struct Route<'r>(Option<&'r str>);
 
-impl Surroundings for Route<'_> {
+impl HostProperties for Route<'_> {
     fn is_tls(&self) -> bool {
         false
     }
@@ -65,7 +66,7 @@ impl Filter {
         let now = Timestamp::from_secs(now);
         let text = set.to_json(keys).to_string();
         let config = Config::parse(text.as_bytes(), &|_| None).map_err(|problems| format!("{problems:?}"))?;
-        Ok(Self { gate: Gate::new(config, World::alone(1), now), now })
+        Ok(Self { gate: Gate::new(config, Environment::alone(1), now), now })
     }
 }
 
@@ -78,7 +79,7 @@ impl Judge for Filter {
         while self.gate.next_effect().is_some() {}
         let Outcome::Allow(allow) = outcome else { return None };
         let state = |entry| allow.state.get(entry);
-        let rule = state(Entry::Rule).and_then(|name| name.strip_prefix('r')?.parse().ok());
+        let rule = state(FilterStateField::Rule).and_then(|name| name.strip_prefix('r')?.parse().ok());
         let is_gone = |name: &str| {
             allow.remove.iter().any(|gone: &Rc<[u8]>| name.as_bytes().eq_ignore_ascii_case(gone))
         };
@@ -95,8 +96,8 @@ impl Judge for Filter {
         }
         Some(Passed {
             rule,
-            only_reported: state(Entry::Decision) == Some("would_deny"),
-            subject: state(Entry::Subject).map(str::to_owned),
+            only_reported: state(FilterStateField::Decision) == Some("would_deny"),
+            subject: state(FilterStateField::Subject).map(str::to_owned),
             forwarded,
         })
     }

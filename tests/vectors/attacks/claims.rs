@@ -1,7 +1,7 @@
 //! What a token claims: the rows C.
 
 use harness::idp::{Alg, Key};
-use portcullis::gate::Entry;
+use portcullis::upstream::FilterStateField;
 use serde_json::{Value, json};
 
 use crate::world::{Gates, ISSUER, NOW, claims, headed, is_refused, key, raw, token, trusting, usual, with};
@@ -456,7 +456,7 @@ pub(crate) fn c17_c18_the_issuer_goes_with_the_subject_and_names_are_taken_whole
     assert_eq!(pairs, expected);
     let allow = gates.allowed(&token(&key(), json!({ "iss": "https://other.example" })));
     assert!(allow.added().any(|header| header == ("x-iss", "https://other.example")));
-    for (entry, value) in [(Entry::Provider, "p"), (Entry::Subject, "alice")] {
+    for (entry, value) in [(FilterStateField::Provider, "p"), (FilterStateField::Subject, "alice")] {
         assert_eq!(allow.state.get(entry), Some(value));
     }
 }

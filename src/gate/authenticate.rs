@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 
+use super::cache::TokenCache;
+use super::cached_token::CachedToken;
 use super::revocations::{Asked, Passed, Revocations};
-use super::verdict::Verdict;
-use super::verdicts::Verdicts;
 use super::waiting::{Awaited, Waited};
 use crate::config::{Config, Keys, Provider, RequireTls};
 use crate::crypto::Backend;
-use crate::keys::{KeySet, Source, Store, UnknownKid};
+use crate::fetch::Store;
+use crate::keys::{KeySet, Source, UnknownKid};
 use crate::metrics::{Event, Metrics};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::rules::{Demand, ProviderId, Requirement};
+use crate::rules::{Demand, Requirement};
 use crate::time::Timestamp;
-use crate::token::{Credential, Found, Jws, Unverified, find};
+use crate::token::{Credential, Found, Jws, ProviderId, Unverified, find};
 
 /// A token that holds, and whose it is.
 #[derive(Debug)]
@@ -22,14 +23,14 @@ pub struct Accepted {
     /// Whose it is
     pub provider: Rc<Provider>,
     /// What was found
-    pub verdict: Rc<Verdict>,
+    pub verdict: Rc<CachedToken>,
     /// Whether it tells the upstream who calls. A token that nobody asked for beside another does not: what two issuers
     /// say of two subjects is no identity.
     pub(super) speaks: bool,
 }
 
 /// What was said of a provider's token.
-type Said = (ProviderId, Result<Rc<Verdict>, Lack>);
+type Said = (ProviderId, Result<Rc<CachedToken>, Lack>);
 
 /// Why a requirement is not met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,13 +65,13 @@ impl Lack {
 }
 
 /// One request before the tokens' judges.
-pub(super) struct Judge<'g, 'r> {
+pub(super) struct Authenticator<'g, 'r> {
     pub(super) config: &'g Config,
     pub(super) backend: &'g Backend,
     /// What the instances of the proxy share.
     pub(super) store: &'g dyn Store,
     pub(super) sources: &'g mut [Option<Source>],
-    pub(super) verdicts: &'g mut [Verdicts],
+    pub(super) verdicts: &'g mut [TokenCache],
     /// What says whether tokens were withdrawn, where the rule heeds it.
     pub(super) revocations: Option<&'g mut Revocations>,
     pub(super) request: &'g Request<'r>,
@@ -84,14 +85,14 @@ pub(super) struct Judge<'g, 'r> {
     /// Whether a provider may be asked more than once.
     pub(super) remembers: bool,
     /// What each provider said that was asked before.
-    pub(super) known: Vec<(ProviderId, Result<Rc<Verdict>, Why>)>,
+    pub(super) known: Vec<(ProviderId, Result<Rc<CachedToken>, Why>)>,
     /// Why the first token did not hold that was there and did not.
     pub(super) failed: Option<Reason>,
     pub(super) metrics: &'g mut Metrics,
     pub(super) stopwatch: fn() -> u64,
 }
 
-impl<'g, 'r> Judge<'g, 'r> {
+impl<'g, 'r> Authenticator<'g, 'r> {
     /// Judges what a requirement asks for. `beside` are the demands of the alternatives that it stands among, which
     /// say whose tokens a part looks at that allows them to be missing; without any it looks at all providers'.
     pub(super) fn meet(
@@ -227,7 +228,7 @@ impl<'g, 'r> Judge<'g, 'r> {
     }
 
     /// The verdict on the provider's token.
-    fn ask(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<Verdict>, Lack> {
+    fn ask(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<CachedToken>, Lack> {
         let said = self.verdict(id, audiences);
         if let Err(Why::Deny(reason)) = said
             && reason != Reason::TokenMissing
@@ -237,7 +238,7 @@ impl<'g, 'r> Judge<'g, 'r> {
         said.map_err(|why| Lack { provider: id, why })
     }
 
-    fn verdict(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<Verdict>, Why> {
+    fn verdict(&mut self, id: ProviderId, audiences: Option<&[String]>) -> Result<Rc<CachedToken>, Why> {
         let config = self.config;
         let provider = config.provider(id).ok_or(Why::Deny(Reason::TokenMissing))?;
         let known = self.known.iter().find(|(own, _)| *own == id).map(|(_, said)| said.clone());
@@ -276,7 +277,7 @@ impl<'g, 'r> Judge<'g, 'r> {
         id: ProviderId,
         provider: &Provider,
         audiences: Option<&[String]>,
-    ) -> Result<Rc<Verdict>, Why> {
+    ) -> Result<Rc<CachedToken>, Why> {
         let policy = &provider.policy;
         let credential = match find(&provider.locations, self.request) {
             Found::One(credential) => credential,
@@ -297,7 +298,7 @@ impl<'g, 'r> Judge<'g, 'r> {
             return Err(Why::Deny(Reason::TokenTooLarge));
         }
         if let Some(known) = self.verdicts.get_mut(id.0).and_then(|verdicts| verdicts.get(credential)) {
-            // Verdicts under a key that was withdrawn went with it; here all keys may have grown too old.
+            // TokenCache under a key that was withdrawn went with it; here all keys may have grown too old.
             let now = self.now;
             if self.source(id).is_none_or(|source| source.keys(now).is_some()) {
                 policy.check_time(known.claims(), now).map_err(Why::Deny)?;
@@ -324,7 +325,7 @@ impl<'g, 'r> Judge<'g, 'r> {
             self.metrics.verified((self.stopwatch)().saturating_sub(began));
         }
         let token = token.and_then(|token| token.read(policy, audiences, self.now)).map_err(Why::Deny)?;
-        let verdict = Rc::new(Verdict::new(token, provider));
+        let verdict = Rc::new(CachedToken::new(token, provider));
         for _ in 0..verdict.left_out() {
             self.metrics.happened(id, Event::ClaimLeftOut);
         }
@@ -338,7 +339,7 @@ impl<'g, 'r> Judge<'g, 'r> {
     fn is_secure(&self) -> bool {
         match self.config.require_tls {
             RequireTls::None => true,
-            RequireTls::Connection => self.request.surroundings().is_tls(),
+            RequireTls::Connection => self.request.properties().is_tls(),
             RequireTls::ForwardedProto => {
                 let mut protos = self.request.all("x-forwarded-proto");
                 protos.next().is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))

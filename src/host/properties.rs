@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use super::abi::{self, Pairs, Property};
-use crate::request::{Metadata, Surroundings};
+use super::hostcalls::{self, Pairs, Property};
+use crate::request::{HostProperties, Metadata};
 
 /// The current request's.
 #[derive(Default)]
@@ -15,21 +15,21 @@ pub(super) struct Current {
 
 const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
 
-impl Surroundings for Current {
+impl HostProperties for Current {
     /// By the version of TLS, which says nothing of hops before this one.
     fn is_tls(&self) -> bool {
-        matches!(abi::property(b"connection\0tls_version"), Property::Value(version) if !version.is_empty())
+        matches!(hostcalls::property(b"connection\0tls_version"), Property::Value(version) if !version.is_empty())
     }
 
     fn client_address(&self) -> Option<String> {
-        match abi::property(b"source\0address") {
+        match hostcalls::property(b"source\0address") {
             Property::Value(address) => String::from_utf8(address).ok(),
             Property::Absent | Property::Structure | Property::Failed => None,
         }
     }
 
     fn route_name(&self) -> Option<String> {
-        match abi::property(b"xds\0route_name") {
+        match hostcalls::property(b"xds\0route_name") {
             Property::Value(name) => String::from_utf8(name).ok(),
             Property::Absent | Property::Structure | Property::Failed => None,
         }
@@ -37,7 +37,7 @@ impl Surroundings for Current {
 
     fn route_metadata(&self, key: &str) -> Metadata {
         let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
-            let found = !matches!(abi::property(METADATA), Property::Absent);
+            let found = !matches!(hostcalls::property(METADATA), Property::Absent);
             self.has_metadata.set(Some(found));
             found
         });
@@ -45,7 +45,7 @@ impl Surroundings for Current {
             return Metadata::Absent;
         }
         let path = [METADATA, b"\0", key.as_bytes()].concat();
-        match abi::property(&path) {
+        match hostcalls::property(&path) {
             Property::Absent => Metadata::Absent,
             Property::Value(value) => texts(value),
             Property::Structure | Property::Failed => Metadata::Unreadable,

@@ -3,7 +3,7 @@
 /// The names that a token must and must not hold; every list that is not empty counts. Names are compared
 /// whole and to the letter (RFC 6749 section 3.3).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Members {
+pub struct SetRequirement {
     /// It holds each of these.
     pub all_of: Vec<String>,
     /// It holds at least one of these.
@@ -12,7 +12,7 @@ pub struct Members {
     pub none_of: Vec<String>,
 }
 
-impl Members {
+impl SetRequirement {
     /// Whether a token satisfies this of which `holds` says what it holds.
     pub fn satisfied_by(&self, holds: impl Fn(&str) -> bool) -> bool {
         let holds = |name: &String| holds(name);
@@ -51,7 +51,7 @@ mod tests {
             ("admin", "", "", "administrator read", false),
             ("admin", "", "", "ADMIN", false),
         ] {
-            let members = Members { all_of: list(all), any_of: list(any), none_of: list(none) };
+            let members = SetRequirement { all_of: list(all), any_of: list(any), none_of: list(none) };
             let held = list(held);
             let satisfied = members.satisfied_by(|name| held.iter().any(|own| own == name));
             assert_eq!(satisfied, expected, "{members:?} with {held:?}");

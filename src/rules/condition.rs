@@ -19,12 +19,12 @@ pub struct Condition {
     /// The claim.
     pub claim: ClaimPath,
     /// What it must be.
-    pub test: Test,
+    pub test: ClaimOperator,
 }
 
 /// What a claim must be.
 #[derive(Clone, Debug)]
-pub enum Test {
+pub enum ClaimOperator {
     /// This very value.
     Equals(Scalar),
     /// One of these, or a list that holds one of these.
@@ -46,13 +46,13 @@ pub enum Test {
         most: Option<Number>,
     },
     /// What the request says in this place.
-    EqualsRequest(Place),
+    EqualsRequest(RequestValue),
 }
 
 /// A place in a request with which a claim is compared. A text must be the same to the letter; a whole
 /// number is compared as it is written in decimal. What is empty is the same as nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum RequestValue {
     /// The value of a variable of the rule's path template, decoded.
     Path(String),
     /// The header field of this name, in lower case.
@@ -98,36 +98,40 @@ impl Condition {
     pub fn holds(&self, claims: &Object, request: &dyn Bindings) -> bool {
         let value = match self.claim.find(claims) {
             None | Some(Json::Null) => {
-                return matches!(self.test, Test::Present(false) | Test::NoneOf(_));
+                return matches!(self.test, ClaimOperator::Present(false) | ClaimOperator::NoneOf(_));
             }
             Some(value) => value,
         };
         match &self.test {
-            Test::Present(present) => *present,
-            Test::Equals(own) => own.is(value),
-            Test::AnyOf(list) => elements(value).iter().any(|value| list.iter().any(|own| own.is(value))),
-            Test::AllOf(list) => list.iter().all(|own| elements(value).iter().any(|value| own.is(value))),
-            Test::NoneOf(list) => {
+            ClaimOperator::Present(present) => *present,
+            ClaimOperator::Equals(own) => own.is(value),
+            ClaimOperator::AnyOf(list) => {
+                elements(value).iter().any(|value| list.iter().any(|own| own.is(value)))
+            }
+            ClaimOperator::AllOf(list) => {
+                list.iter().all(|own| elements(value).iter().any(|value| own.is(value)))
+            }
+            ClaimOperator::NoneOf(list) => {
                 let comparable =
                     |value: &Json| !matches!(value, Json::Null | Json::Array(_) | Json::Object(_));
                 let differs = |value: &Json| !list.iter().any(|own| own.is(value));
                 elements(value).iter().all(|value| comparable(value) && differs(value))
             }
-            Test::Matches(regex) => value.as_str().is_some_and(|text| regex.holds(text)),
-            Test::Between { least, most } => {
+            ClaimOperator::Matches(regex) => value.as_str().is_some_and(|text| regex.holds(text)),
+            ClaimOperator::Between { least, most } => {
                 let Json::Number(number) = value else { return false };
                 least.is_none_or(|least| number.compare(least) != Ordering::Less)
                     && most.is_none_or(|most| number.compare(most) != Ordering::Greater)
             }
-            Test::EqualsRequest(place) => {
+            ClaimOperator::EqualsRequest(place) => {
                 let said = match place {
-                    Place::Path(name) => request.path_variable(name),
-                    Place::Header(name) => request.header(name),
-                    Place::Host => request.host(),
+                    RequestValue::Path(name) => request.path_variable(name),
+                    RequestValue::Header(name) => request.header(name),
+                    RequestValue::Host => request.host(),
                 };
                 let same = |said: &str, claim: &str| match place {
-                    Place::Host => said.eq_ignore_ascii_case(claim),
-                    Place::Path(_) | Place::Header(_) => said == claim,
+                    RequestValue::Host => said.eq_ignore_ascii_case(claim),
+                    RequestValue::Path(_) | RequestValue::Header(_) => said == claim,
                 };
                 said.filter(|said| !said.is_empty())
                     .zip(text(value))
@@ -137,9 +141,9 @@ impl Condition {
     }
 
     /// The place in the request with which the claim is compared, if it is.
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&RequestValue> {
         match &self.test {
-            Test::EqualsRequest(place) => Some(place),
+            ClaimOperator::EqualsRequest(place) => Some(place),
             _ => None,
         }
     }
@@ -177,7 +181,7 @@ mod tests {
         "object":{"a":1,"b.c":{"d":"x"},"l":["p","q"]},"a.b":"literal","a":{"b":"nested"},
         "https://e.example/roles":["admin"],"host":"Shop.Example"}"#;
 
-    fn holds(claim: &str, test: Test) -> bool {
+    fn holds(claim: &str, test: ClaimOperator) -> bool {
         let claims = json::parse(CLAIMS.as_bytes()).unwrap();
         let request = Said {
             path: &[("tenant", "acme"), ("id", "1"), ("rest", ""), ("minus", "-3"), ("float", "1.5")],
@@ -233,7 +237,11 @@ mod tests {
             ("/a/b", r#""nested""#, true),
         ] {
             let value = scalars(value).remove(0);
-            assert_eq!(holds(claim, Test::Equals(value.clone())), expected, "{claim} equals {value:?}");
+            assert_eq!(
+                holds(claim, ClaimOperator::Equals(value.clone())),
+                expected,
+                "{claim} equals {value:?}"
+            );
         }
     }
 
@@ -265,9 +273,9 @@ mod tests {
             ("text.deeper", r#""acme""#, false, false, true),
         ] {
             let got = [
-                holds(claim, Test::AnyOf(scalars(values))),
-                holds(claim, Test::AllOf(scalars(values))),
-                holds(claim, Test::NoneOf(scalars(values))),
+                holds(claim, ClaimOperator::AnyOf(scalars(values))),
+                holds(claim, ClaimOperator::AllOf(scalars(values))),
+                holds(claim, ClaimOperator::NoneOf(scalars(values))),
             ];
             assert_eq!(got, [any, all, none], "{claim} and {values}: any_of, all_of, none_of");
         }
@@ -289,8 +297,8 @@ mod tests {
             ("text.x", false),
             ("__proto__", false),
         ] {
-            assert_eq!(holds(claim, Test::Present(true)), there, "{claim}");
-            assert_eq!(holds(claim, Test::Present(false)), !there, "{claim}");
+            assert_eq!(holds(claim, ClaimOperator::Present(true)), there, "{claim}");
+            assert_eq!(holds(claim, ClaimOperator::Present(false)), !there, "{claim}");
         }
     }
 
@@ -307,7 +315,7 @@ mod tests {
             ("nothing", ".*", false),
             ("absent", ".*", false),
         ] {
-            let test = Test::Matches(TextMatch::regex(expression).unwrap());
+            let test = ClaimOperator::Matches(TextMatch::regex(expression).unwrap());
             assert_eq!(holds(claim, test), expected, "{claim} matches {expression}");
         }
     }
@@ -334,15 +342,15 @@ mod tests {
             ("absent", None, Some(9), false),
         ] {
             let bound = |bound: Option<u64>| bound.map(Number::Unsigned);
-            let test = Test::Between { least: bound(least), most: bound(most) };
+            let test = ClaimOperator::Between { least: bound(least), most: bound(most) };
             assert_eq!(holds(claim, test), expected, "{claim} from {least:?} to {most:?}");
         }
     }
 
     #[test]
     fn a_claim_is_bound_to_what_the_request_says() {
-        let path = |name: &str| Place::Path(name.to_owned());
-        let header = |name: &str| Place::Header(name.to_owned());
+        let path = |name: &str| RequestValue::Path(name.to_owned());
+        let header = |name: &str| RequestValue::Header(name.to_owned());
         for (claim, place, expected) in [
             ("text", path("tenant"), true),
             ("text", path("id"), false),
@@ -364,16 +372,19 @@ mod tests {
             ("yes", header("x-yes"), false),
             ("text", header("x-absent"), false),
             ("absent", header("x-absent"), false),
-            ("host", Place::Host, true),
-            ("text", Place::Host, false),
-            ("absent", Place::Host, false),
+            ("host", RequestValue::Host, true),
+            ("text", RequestValue::Host, false),
+            ("absent", RequestValue::Host, false),
         ] {
-            let test = Test::EqualsRequest(place.clone());
+            let test = ClaimOperator::EqualsRequest(place.clone());
             assert_eq!(holds(claim, test), expected, "{claim} and {place:?}");
         }
         let nowhere = Said { path: &[], headers: &[], host: None };
         let claims = json::parse(CLAIMS.as_bytes()).unwrap();
-        let condition = Condition { claim: ClaimPath::parse("host"), test: Test::EqualsRequest(Place::Host) };
+        let condition = Condition {
+            claim: ClaimPath::parse("host"),
+            test: ClaimOperator::EqualsRequest(RequestValue::Host),
+        };
         assert!(!condition.holds(claims.as_object().unwrap(), &nowhere));
     }
 
@@ -381,19 +392,19 @@ mod tests {
     fn a_missing_claim_meets_nothing_but_its_absence() {
         for claim in ["absent", "nothing", "object.x", "a.b.c"] {
             for (test, expected) in [
-                (Test::Equals(Scalar::Bool(false)), false),
-                (Test::AnyOf(scalars("false,0,\"\"")), false),
-                (Test::AllOf(scalars("false")), false),
-                (Test::NoneOf(scalars("true")), true),
-                (Test::Present(true), false),
-                (Test::Present(false), true),
-                (Test::Matches(TextMatch::regex(".*").unwrap()), false),
-                (Test::Between { least: Some(Number::Unsigned(0)), most: None }, false),
-                (Test::Between { least: None, most: Some(Number::Unsigned(0)) }, false),
-                (Test::EqualsRequest(Place::Path("tenant".to_owned())), false),
-                (Test::EqualsRequest(Place::Path("rest".to_owned())), false),
-                (Test::EqualsRequest(Place::Header("x-empty".to_owned())), false),
-                (Test::EqualsRequest(Place::Host), false),
+                (ClaimOperator::Equals(Scalar::Bool(false)), false),
+                (ClaimOperator::AnyOf(scalars("false,0,\"\"")), false),
+                (ClaimOperator::AllOf(scalars("false")), false),
+                (ClaimOperator::NoneOf(scalars("true")), true),
+                (ClaimOperator::Present(true), false),
+                (ClaimOperator::Present(false), true),
+                (ClaimOperator::Matches(TextMatch::regex(".*").unwrap()), false),
+                (ClaimOperator::Between { least: Some(Number::Unsigned(0)), most: None }, false),
+                (ClaimOperator::Between { least: None, most: Some(Number::Unsigned(0)) }, false),
+                (ClaimOperator::EqualsRequest(RequestValue::Path("tenant".to_owned())), false),
+                (ClaimOperator::EqualsRequest(RequestValue::Path("rest".to_owned())), false),
+                (ClaimOperator::EqualsRequest(RequestValue::Header("x-empty".to_owned())), false),
+                (ClaimOperator::EqualsRequest(RequestValue::Host), false),
             ] {
                 let what = format!("{claim} {test:?}");
                 assert_eq!(holds(claim, test), expected, "{what}");

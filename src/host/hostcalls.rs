@@ -7,8 +7,8 @@ use std::fmt;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use crate::answer::Reply;
 use crate::request::Field;
+use crate::response::LocalReply;
 use crate::time::Timestamp;
 
 /// A status other than success.
@@ -316,7 +316,7 @@ pub(super) fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Durati
 }
 
 /// Answers the request of the current context.
-pub(super) fn local_reply(reply: &Reply) -> Result<(), Status> {
+pub(super) fn local_reply(reply: &LocalReply) -> Result<(), Status> {
     let headers = serialize(reply.headers.iter().map(|(name, value)| (*name, &**value)));
     // SAFETY: as above.
     check(unsafe {

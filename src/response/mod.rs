@@ -10,7 +10,7 @@ use crate::reason::Reason;
 
 /// A refusal, before it is put into words.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Denial {
+pub struct ErrorResponse {
     /// Why.
     pub reason: Reason,
     /// Whether the token's signature held, so that its sender may know the reason.
@@ -50,7 +50,7 @@ pub enum Body {
 
 /// A local reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reply {
+pub struct LocalReply {
     /// The HTTP status.
     pub status: u16,
     /// The header fields, in order.
@@ -63,7 +63,7 @@ pub struct Reply {
     pub details: String,
 }
 
-impl Denial {
+impl ErrorResponse {
     /// The refusal of a request for a reason that has no challenge with a scope.
     pub fn new(reason: Reason, realm: &str) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Denial {
     }
 
     /// The reply to a client; `grpc` where it speaks gRPC.
-    pub fn reply(&self, grpc: bool) -> Reply {
+    pub fn reply(&self, grpc: bool) -> LocalReply {
         let status = self.status.unwrap_or_else(|| status(self.reason));
         let told = self.told();
         let (title, detail) = words(told);
@@ -105,7 +105,7 @@ impl Denial {
             }
         };
         let details = ["portcullis_", self.reason.as_str()].concat();
-        Reply { status, headers, body, grpc_status: grpc.then(|| grpc_status(status)), details }
+        LocalReply { status, headers, body, grpc_status: grpc.then(|| grpc_status(status)), details }
     }
 
     /// The reason as the client may know it.
@@ -278,7 +278,7 @@ fn push_escaped(out: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    fn header<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
+    fn header<'r>(reply: &'r LocalReply, name: &str) -> Option<&'r str> {
         reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
     }
 
@@ -339,8 +339,12 @@ mod tests {
             (RouteUnmatched, false, None, 403, None, "route_unmatched"),
             (KeysUnavailable, false, None, 503, None, "keys_unavailable"),
         ] {
-            let denial = Denial { verified, scope: scope.map(str::to_owned), ..Denial::new(reason, "corp") };
-            let reply = denial.reply(false);
+            let response = ErrorResponse {
+                verified,
+                scope: scope.map(str::to_owned),
+                ..ErrorResponse::new(reason, "corp")
+            };
+            let reply = response.reply(false);
             assert_eq!(reply.status, status, "{reason:?}");
             let expected = challenge.map(|rest| format!("{realm}{rest}"));
             assert_eq!(header(&reply, "www-authenticate"), expected.as_deref(), "{reason:?}");
@@ -364,8 +368,8 @@ mod tests {
 
     #[test]
     fn the_body_is_json_and_nothing_breaks_out_of_the_challenge() {
-        let denial = Denial::new(Reason::TokenMissing, "a\"b\\c\r\nd");
-        let reply = denial.reply(false);
+        let response = ErrorResponse::new(Reason::TokenMissing, "a\"b\\c\r\nd");
+        let reply = response.reply(false);
         assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"a\\\"b\\\\cd\""));
         let body = crate::json::parse(reply.body.as_bytes()).unwrap();
         assert_eq!(body.as_object().unwrap().get("status").map(ToString::to_string).as_deref(), Some("401"));
@@ -383,7 +387,7 @@ mod tests {
             (Reason::ConfigurationRefused, 14),
             (Reason::KeysUnavailable, 14),
         ] {
-            let reply = Denial::new(reason, "r").reply(true);
+            let reply = ErrorResponse::new(reason, "r").reply(true);
             assert_eq!(reply.grpc_status, Some(status));
             assert!(!reply.body.contains('{'));
         }

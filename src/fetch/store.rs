@@ -7,13 +7,13 @@ use std::collections::HashMap;
 /// whenever the value does. Others may write there too: nothing in it is to be believed unchecked.
 pub trait Store {
     /// The value of a key and its stamp.
-    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)>;
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)>;
 
     /// Sets a key if it still has this stamp, or, with no stamp, if it was never set.
     ///
     /// # Errors
     /// Somebody else was faster, or the store cannot be written.
-    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict>;
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict>;
 
     /// Sets a key, whatever it holds.
     ///
@@ -24,7 +24,7 @@ pub trait Store {
 
 /// Tells one value of a key from the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp(pub u32);
+pub struct CasVersion(pub u32);
 
 /// A value could not be set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,23 +32,23 @@ pub struct Conflict;
 
 /// A store of one instance alone, for hosts that share nothing.
 #[derive(Debug, Default)]
-pub struct Alone {
-    values: RefCell<HashMap<String, (Vec<u8>, Stamp)>>,
+pub struct InMemoryStore {
+    values: RefCell<HashMap<String, (Vec<u8>, CasVersion)>>,
 }
 
-impl Alone {
+impl InMemoryStore {
     /// The keys that were ever set, for tests and tools.
     pub fn names(&self) -> Vec<String> {
         self.values.borrow().keys().cloned().collect()
     }
 }
 
-impl Store for Alone {
-    fn get(&self, key: &str) -> Option<(Vec<u8>, Stamp)> {
+impl Store for InMemoryStore {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
         self.values.borrow().get(key).cloned()
     }
 
-    fn replace(&self, key: &str, value: &[u8], stamp: Option<Stamp>) -> Result<(), Conflict> {
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
         let held = self.values.borrow().get(key).map(|(_, stamp)| *stamp);
         if held == stamp { self.put(key, value) } else { Err(Conflict) }
     }
@@ -56,7 +56,7 @@ impl Store for Alone {
     fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
         let mut values = self.values.borrow_mut();
         let next = values.get(key).map_or(1, |(_, stamp)| stamp.0.wrapping_add(1));
-        values.insert(key.to_owned(), (value.to_vec(), Stamp(next)));
+        values.insert(key.to_owned(), (value.to_vec(), CasVersion(next)));
         Ok(())
     }
 }

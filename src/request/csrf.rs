@@ -1,6 +1,6 @@
 //! Whether a request whose token a browser added by itself comes from the site's own pages.
 
-use crate::request::Request;
+use super::Request;
 
 /// What is asked of requests with a token in a cookie. A browser sends cookies with requests that
 /// another site's page makes; what it also sends tells them apart.

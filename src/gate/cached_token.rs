@@ -12,7 +12,7 @@ use crate::token::{Claims, Verified};
 
 /// A token that held, with what follows from it: made once, used with every request that brings it.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct CachedToken {
     token: Verified,
     /// Whether it was made for the audiences of its provider.
     own_audience: bool,
@@ -47,9 +47,9 @@ pub(super) fn could_end_a_line(c: char) -> bool {
 }
 
 /// How many rules' outcomes are remembered.
-const MOST_OUTCOMES: usize = 16;
+const MAX_OUTCOMES: usize = 16;
 
-impl Verdict {
+impl CachedToken {
     pub(super) fn new(token: Verified, provider: &Provider) -> Self {
         let own_audience = provider.policy.check_audience(token.claims(), &provider.policy.audiences).is_ok();
         let written = provider.outputs.headers(&token);
@@ -159,7 +159,7 @@ impl Verdict {
         }
         let outcome = decide();
         let mut outcomes = self.outcomes.borrow_mut();
-        if outcomes.len() < MOST_OUTCOMES {
+        if outcomes.len() < MAX_OUTCOMES {
             outcomes.push((rule, outcome));
         }
         outcome

@@ -3,6 +3,10 @@
 //! What the filter writes, nobody else may: a header that a client sent under such a name is removed
 //! from every request, in every spelling that a server could fold into it.
 
+mod filter_state;
+
+pub use filter_state::{Decision, FilterStateField, FilterStateFields};
+
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -14,7 +18,7 @@ use crate::token::{ClaimPath, Verified};
 
 /// What a provider's tokens tell the upstream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Outputs {
+pub struct IdentityHeaders {
     /// The header for the whole claims set, in base64url.
     pub payload_header: Option<String>,
     /// Whether that is filled up with `=`.
@@ -38,7 +42,7 @@ pub struct ClaimHeader {
 
 /// The headers for a token.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Written<'o> {
+pub struct RenderedHeaders<'o> {
     /// Each a name and a value.
     pub headers: Vec<(&'o str, String)>,
     /// How many claims are there and cannot be header values.
@@ -67,7 +71,7 @@ pub const MAX_VALUE: usize = 8192;
 /// more.
 pub const MAX_FIELDS: usize = 64;
 
-impl Outputs {
+impl IdentityHeaders {
     /// The names that are written.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let claims = self.claims.iter().map(|claim| claim.header.as_str());
@@ -75,8 +79,8 @@ impl Outputs {
     }
 
     /// The headers for a token. A claim that is absent, or that cannot be a header value, has none.
-    pub fn headers<'o>(&'o self, token: &Verified) -> Written<'o> {
-        let mut written = Written::default();
+    pub fn headers<'o>(&'o self, token: &Verified) -> RenderedHeaders<'o> {
+        let mut written = RenderedHeaders::default();
         if let Some(name) = &self.payload_header {
             let mut payload = token.payload();
             while self.pad_payload && !payload.len().is_multiple_of(4) {

@@ -11,40 +11,40 @@
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-use super::store::{Conflict, Stamp, Store};
+use super::store::{CasVersion, Conflict, Store};
 use crate::time::Timestamp;
 
 /// Bumped whenever the layout or meaning of a shared value changes.
 const SCHEMA: u8 = 2;
 /// The first byte of notes.
-pub(super) const NOTES_SCHEMA: u8 = SCHEMA;
+pub(crate) const NOTES_SCHEMA: u8 = SCHEMA;
 const MAC_SIZE: usize = 32;
 
 /// Who fetches and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Counts the answers that were good; the number of the [`Copy`] that goes with this state.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// Counts the fetches that ended, well or not.
-    pub(super) attempts: u64,
+    pub(crate) attempts: u64,
     /// Which instance fetches.
-    pub(super) owner: u64,
+    pub(crate) owner: u64,
     /// Until when it alone may.
-    pub(super) lease_until: Timestamp,
+    pub(crate) lease_until: Timestamp,
     /// When it began.
-    pub(super) started: Timestamp,
+    pub(crate) started: Timestamp,
     /// When the last fetch that was good began.
-    pub(super) looked: Timestamp,
+    pub(crate) looked: Timestamp,
     /// Nobody starts a fetch before this: the last one failed.
-    pub(super) not_before: Timestamp,
+    pub(crate) not_before: Timestamp,
     /// How many fetches failed in a row.
-    pub(super) failures: u64,
+    pub(crate) failures: u64,
     /// Nobody starts a fetch before this: the provider asked for it.
-    pub(super) hold_until: Timestamp,
+    pub(crate) hold_until: Timestamp,
     /// When the bucket of fetches for unknown kids is full again.
-    pub(super) kids_full_at: Timestamp,
+    pub(crate) kids_full_at: Timestamp,
     /// When the reserve of fetches for unknown kids that come again is.
-    pub(super) reserve_full_at: Timestamp,
+    pub(crate) reserve_full_at: Timestamp,
 }
 
 /// An answer that was good.
@@ -66,7 +66,7 @@ pub(crate) struct Copy {
 
 /// The names of a source's values, and the seal on them.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(crate) struct SharedSlot {
     /// The name of the source, which every seal covers.
     label: String,
     state: String,
@@ -80,21 +80,21 @@ const STATE: &str = ".state";
 const COPY: &str = ".keys";
 const NOTES: &str = ".notes";
 
-impl Shelf {
+impl SharedSlot {
     /// The shelf of a source: `identity` is everything that makes its answers what they are, so that
     /// a new configuration finds the keys of an old one and no other source's.
-    pub(super) fn new(identity: &[u8], secret: Option<&str>) -> Self {
+    pub(crate) fn new(identity: &[u8], secret: Option<&str>) -> Self {
         let label = Self::label(identity);
         Self::at(&label.clone(), label, secret)
     }
 
     /// The same in a place that several sources use in turn: a value of another one is none of this.
-    pub(super) fn in_slot(slot: &str, identity: &[u8], secret: Option<&str>) -> Self {
+    pub(crate) fn in_slot(slot: &str, identity: &[u8], secret: Option<&str>) -> Self {
         Self::at(slot, Self::label(identity), secret)
     }
 
     /// The name of a source.
-    pub(super) fn label(identity: &[u8]) -> String {
+    pub(crate) fn label(identity: &[u8]) -> String {
         let digest = Sha256::digest(identity);
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("portcullis.{SCHEMA}.{name}")
@@ -112,7 +112,7 @@ impl Shelf {
 
     /// The state, and the stamp by which to replace it. What is missing or not ours is a state in
     /// which nothing has happened yet.
-    pub(super) fn state(&self, store: &dyn Store) -> (State, Option<Stamp>) {
+    pub(crate) fn state(&self, store: &dyn Store) -> (State, Option<CasVersion>) {
         match store.get(&self.state) {
             None => (State::default(), None),
             Some((bytes, stamp)) => {
@@ -122,43 +122,43 @@ impl Shelf {
         }
     }
 
-    pub(super) fn replace_state(
+    pub(crate) fn replace_state(
         &self,
         store: &dyn Store,
         state: &State,
-        stamp: Option<Stamp>,
+        stamp: Option<CasVersion>,
     ) -> Result<(), Conflict> {
         store.replace(&self.state, &self.seal(STATE, state.encode()), stamp)
     }
 
     /// The copy of this generation, if it is there and whole.
-    pub(super) fn copy(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
+    pub(crate) fn copy(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
         let (bytes, _) = store.get(&self.copy)?;
         let copy = Copy::decode(self.open(COPY, &bytes)?)?;
         (copy.generation == generation).then_some(copy)
     }
 
-    pub(super) fn put_copy(&self, store: &dyn Store, copy: &Copy) -> Result<(), Conflict> {
+    pub(crate) fn put_copy(&self, store: &dyn Store, copy: &Copy) -> Result<(), Conflict> {
         store.put(&self.copy, &self.seal(COPY, copy.encode()))
     }
 
     /// What is noted beside, where it is whole, and the stamp by which to replace it.
-    pub(super) fn notes(&self, store: &dyn Store) -> Option<(Option<Vec<u8>>, Stamp)> {
+    pub(crate) fn notes(&self, store: &dyn Store) -> Option<(Option<Vec<u8>>, CasVersion)> {
         let (bytes, stamp) = store.get(&self.notes)?;
         Some((self.open(NOTES, &bytes).map(<[u8]>::to_vec), stamp))
     }
 
-    pub(super) fn replace_notes(
+    pub(crate) fn replace_notes(
         &self,
         store: &dyn Store,
         bytes: Vec<u8>,
-        stamp: Option<Stamp>,
+        stamp: Option<CasVersion>,
     ) -> Result<(), Conflict> {
         store.replace(&self.notes, &self.seal(NOTES, bytes), stamp)
     }
 
     /// Empties what there is: a name cannot be taken back.
-    pub(super) fn clear(&self, store: &dyn Store) {
+    pub(crate) fn clear(&self, store: &dyn Store) {
         for name in [&self.state, &self.copy] {
             if store.get(name).is_some_and(|(bytes, _)| !bytes.is_empty()) {
                 let _ = store.put(name, b"");
@@ -168,12 +168,12 @@ impl Shelf {
 
     /// The name of the state, for tests that spoil it.
     #[cfg(test)]
-    pub(super) fn state_name(&self) -> String {
+    pub(crate) fn state_name(&self) -> String {
         self.state.clone()
     }
 
     /// The key of one more value, which the copy must vouch for: it has no seal of its own.
-    pub(super) fn part_key(&self, at: usize) -> String {
+    pub(crate) fn part_key(&self, at: usize) -> String {
         format!("{}.{at}", self.copy)
     }
 
@@ -285,7 +285,7 @@ impl<'b> Reader<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::Alone;
+    use super::super::store::InMemoryStore;
     use super::*;
 
     fn copy() -> Copy {
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn what_is_put_there_is_found_again() {
-        let store = Alone::default();
-        let shelf = Shelf::new(b"source", None);
+        let store = InMemoryStore::default();
+        let shelf = SharedSlot::new(b"source", None);
         assert_eq!(shelf.state(&store), (State::default(), None));
         let state =
             State { generation: 7, owner: 9, lease_until: Timestamp::from_secs(3), ..State::default() };
@@ -319,12 +319,12 @@ mod tests {
 
     #[test]
     fn another_source_another_secret_and_damage_are_seen() {
-        let store = Alone::default();
-        let ours = Shelf::new(b"source", Some("secret"));
+        let store = InMemoryStore::default();
+        let ours = SharedSlot::new(b"source", Some("secret"));
         ours.put_copy(&store, &copy()).unwrap();
         ours.replace_state(&store, &State { generation: 7, ..State::default() }, None).unwrap();
-        assert!(Shelf::new(b"other", Some("secret")).copy(&store, 7).is_none());
-        let forger = Shelf::new(b"source", None);
+        assert!(SharedSlot::new(b"other", Some("secret")).copy(&store, 7).is_none());
+        let forger = SharedSlot::new(b"source", None);
         assert!(forger.copy(&store, 7).is_none());
         assert_eq!(forger.state(&store).0, State::default());
         let (bytes, _) = store.get(&ours.copy).unwrap();

@@ -5,24 +5,24 @@
 
 use std::time::Duration;
 
-use super::shared::{Copy, Shelf, State};
-use super::store::{Stamp, Store};
+use super::shared::{Copy, SharedSlot, State};
+use super::store::{CasVersion, Store};
 use crate::time::Timestamp;
 
 /// Past its timeout, how long an answer may take to reach us before the fetch counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
 /// The least and the most that a provider's `Retry-After` counts for.
-const SHORTEST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(300);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    shelf: Shelf,
+pub(crate) struct FetchLease {
+    shelf: SharedSlot,
     /// This instance's number among those that share the store.
     id: u64,
     /// The shared state as it was last seen.
-    pub(super) seen: State,
+    pub(crate) seen: State,
     /// The number of the last answer that this instance published or took over from another. An earlier one
     /// was put there again by somebody who cannot make one.
     newest: u64,
@@ -35,24 +35,24 @@ pub(crate) struct Turn {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     state: State,
-    stamp: Option<Stamp>,
+    stamp: Option<CasVersion>,
     /// A fetch of another instance ended since the last look.
     pub(crate) ended: bool,
 }
 
-impl Turn {
+impl FetchLease {
     /// `identity` is everything that makes the source's answers what they are; `random` tells this
     /// instance from the others; `secret` seals what is shared.
     pub(crate) fn new(identity: &[u8], random: u64, secret: Option<&str>) -> Self {
-        Self::with(Shelf::new(identity, secret), random)
+        Self::with(SharedSlot::new(identity, secret), random)
     }
 
     /// The same in a place that several sources use in turn.
     pub(crate) fn in_slot(slot: &str, identity: &[u8], random: u64, secret: Option<&str>) -> Self {
-        Self::with(Shelf::in_slot(slot, identity, secret), random)
+        Self::with(SharedSlot::in_slot(slot, identity, secret), random)
     }
 
-    fn with(shelf: Shelf, random: u64) -> Self {
+    fn with(shelf: SharedSlot, random: u64) -> Self {
         Self {
             shelf,
             // 0 stands for nobody.
@@ -83,13 +83,13 @@ impl Turn {
     }
 
     /// The shared state as it is, and the stamp by which to replace it.
-    pub(super) fn read(&self, store: &dyn Store) -> (State, Option<Stamp>) {
+    pub(crate) fn read(&self, store: &dyn Store) -> (State, Option<CasVersion>) {
         self.shelf.state(store)
     }
 
     /// A shared state without what no source of this patience and these pauses could ask for. One from
     /// before the last answer that is known says nothing.
-    pub(super) fn sane(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+    pub(crate) fn sane(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
         if state.generation < self.newest {
             // With the number that is known, so that what comes of the next fetch is heeded.
             return State { generation: self.newest, ..State::default() };
@@ -98,7 +98,7 @@ impl Turn {
             lease_until: within(state.lease_until, patience.saturating_add(GRACE), now),
             looked: Some(state.looked).filter(|looked| *looked <= now).unwrap_or_default(),
             not_before: within(state.not_before, pause.mul_f64(1.2), now),
-            hold_until: within(state.hold_until, LONGEST_HOLD, now),
+            hold_until: within(state.hold_until, MAX_RETRY_AFTER, now),
             ..state
         }
     }
@@ -109,7 +109,7 @@ impl Turn {
     }
 
     /// Whether a shared state tells of one.
-    pub(super) fn is_news(&self, state: &State) -> bool {
+    pub(crate) fn is_news(&self, state: &State) -> bool {
         state.generation > self.newest
     }
 
@@ -119,12 +119,12 @@ impl Turn {
     }
 
     /// Where the source's values are.
-    pub(super) fn shelf(&self) -> &Shelf {
+    pub(crate) fn shelf(&self) -> &SharedSlot {
         &self.shelf
     }
 
     /// The next of this instance's own random numbers, between two bounds.
-    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         self.random.between(low, high)
     }
 
@@ -144,7 +144,7 @@ impl Turn {
     }
 
     /// The answer of this number, if it is there and whole.
-    pub(super) fn copy_of(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
+    pub(crate) fn copy_of(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
         self.shelf.copy(store, generation)
     }
 
@@ -180,11 +180,11 @@ impl Turn {
     }
 
     /// The same from a shared state that was read before.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         store: &dyn Store,
         state: State,
-        stamp: Option<Stamp>,
+        stamp: Option<CasVersion>,
         patience: Duration,
         now: Timestamp,
     ) -> bool {
@@ -250,7 +250,7 @@ impl Turn {
         let failures = self.seen.failures;
         let doubled = Duration::from_secs(1u64 << failures.min(6));
         let pause = doubled.min(longest).mul_f64(self.random.between(0.8, 1.2));
-        let hold = hold.map(|hold| hold.clamp(SHORTEST_HOLD, LONGEST_HOLD));
+        let hold = hold.map(|hold| hold.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
         let pause = hold.unwrap_or(pause);
         let not_before = now.plus(pause.min(longest));
         let hold_until = hold.map(|hold| now.plus(hold)).unwrap_or_default();
@@ -297,7 +297,7 @@ impl Turn {
 }
 
 /// A moment, unless it lies further ahead than a span: then it is damage, malice, or the clock was set back.
-pub(super) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Timestamp {
+pub(crate) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Timestamp {
     if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
 }
 

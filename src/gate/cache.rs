@@ -10,27 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use super::verdict::Verdict;
+use super::cached_token::CachedToken;
+use crate::config::CacheSize;
 use crate::keys::KeySet;
-
-/// How much a cache holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CacheSize {
-    /// How many tokens; 0 turns the cache off.
-    pub entries: usize,
-    /// The longest token that is kept, in bytes.
-    pub max_token: usize,
-}
-
-impl Default for CacheSize {
-    fn default() -> Self {
-        Self { entries: 1000, max_token: 4096 }
-    }
-}
 
 /// The verdicts of one provider's tokens.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(super) struct TokenCache {
     size: CacheSize,
     hasher: RandomState,
     /// The place of the token with this hash.
@@ -48,7 +34,7 @@ struct Slot {
     hash: u64,
     /// Its room is used again for the next token, unless that is much shorter.
     token: Vec<u8>,
-    verdict: Option<Rc<Verdict>>,
+    verdict: Option<Rc<CachedToken>>,
     /// The next more recently used slot.
     newer: usize,
     /// The next less recently used slot.
@@ -81,7 +67,7 @@ const NONE: usize = usize::MAX;
 /// any other.
 const HASHED: usize = 64;
 
-impl Verdicts {
+impl TokenCache {
     pub(super) fn new(size: CacheSize) -> Self {
         Self {
             size,
@@ -95,7 +81,7 @@ impl Verdicts {
     }
 
     /// The verdict on this very token, which becomes the most recently used.
-    pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<Verdict>> {
+    pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<CachedToken>> {
         let at = *self.places.get(&self.hash(token))?;
         let slot = self.slots.get(at).filter(|slot| same(&slot.token, token))?;
         let verdict = slot.verdict.clone();
@@ -107,7 +93,7 @@ impl Verdicts {
     }
 
     /// Keeps a verdict, in the place of the least recently used one where there is no room.
-    pub(super) fn insert(&mut self, token: &[u8], verdict: Rc<Verdict>) {
+    pub(super) fn insert(&mut self, token: &[u8], verdict: Rc<CachedToken>) {
         if self.size.entries == 0 || token.len() > self.size.max_token {
             return;
         }
@@ -222,7 +208,7 @@ mod tests {
         KeySet::parse(text.as_bytes(), reading).unwrap()
     }
 
-    fn verdict() -> Rc<Verdict> {
+    fn verdict() -> Rc<CachedToken> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
         let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
@@ -230,13 +216,13 @@ mod tests {
         let token = Unverified::parse(token.as_bytes(), &provider.policy).unwrap();
         let token = token.verify(&Backend::portable(), set("").keys().iter()).unwrap();
         let token = token.read(&provider.policy, &[], Timestamp::from_secs(1_300_000_000)).unwrap();
-        Rc::new(Verdict::new(token, provider))
+        Rc::new(CachedToken::new(token, provider))
     }
 
     #[test]
     fn it_holds_what_a_plain_list_of_the_most_recently_used_would() {
         let size = CacheSize { entries: 8, max_token: 100 };
-        let mut cache = Verdicts::new(size);
+        let mut cache = TokenCache::new(size);
         let mut model: VecDeque<u64> = VecDeque::new();
         let verdict = verdict();
         let mut random = 1u64;
@@ -267,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_gone_takes_its_verdicts_along() {
-        let mut cache = Verdicts::new(CacheSize::default());
+        let mut cache = TokenCache::new(CacheSize::default());
         cache.insert(b"a", verdict());
         cache.keep_keys(&set(""));
         assert!(cache.get(b"a").is_some());
@@ -294,7 +280,7 @@ mod tests {
 
     #[test]
     fn two_tokens_with_one_signature_share_no_verdict() {
-        let mut cache = Verdicts::new(CacheSize::default());
+        let mut cache = TokenCache::new(CacheSize::default());
         let (a, b) = (format!("a{}", "s".repeat(HASHED)), format!("b{}", "s".repeat(HASHED)));
         cache.insert(a.as_bytes(), verdict());
         assert!(cache.get(b.as_bytes()).is_none());
@@ -305,10 +291,10 @@ mod tests {
 
     #[test]
     fn large_tokens_are_not_kept_and_no_entries_means_no_cache() {
-        let mut cache = Verdicts::new(CacheSize { entries: 10, max_token: 3 });
+        let mut cache = TokenCache::new(CacheSize { entries: 10, max_token: 3 });
         cache.insert(b"1234", verdict());
         assert!(cache.get(b"1234").is_none());
-        let mut cache = Verdicts::new(CacheSize { entries: 0, max_token: 100 });
+        let mut cache = TokenCache::new(CacheSize { entries: 0, max_token: 100 });
         cache.insert(b"1", verdict());
         assert!(cache.get(b"1").is_none());
     }

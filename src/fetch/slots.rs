@@ -1,4 +1,4 @@
-//! Places in the shared store for sources that come and go: the host never forgets a name, so that a fixed
+//! TokenLocations in the shared store for sources that come and go: the host never forgets a name, so that a fixed
 //! number of them is used in turn.
 //!
 //! A directory says whose each place is and when that was last used. It changes hands by compare-and-swap,
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::shared::{NOTES_SCHEMA, Shelf};
-use super::store::{Stamp, Store};
+use super::shared::{NOTES_SCHEMA, SharedSlot};
+use super::store::{CasVersion, Store};
 use crate::time::Timestamp;
 
 /// How often it is noted that a place is in use.
@@ -22,19 +22,19 @@ const ENTRY: usize = NAME + 8;
 /// A fixed number of places.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    shelf: Shelf,
+    shelf: SharedSlot,
     label: String,
     count: usize,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct SlotEntry {
     /// Whose it is; all zero where it is nobody's.
     name: [u8; NAME],
     used: Timestamp,
 }
 
-impl Place {
+impl SlotEntry {
     fn idle(&self, now: Timestamp) -> Duration {
         now.since(self.used.min(now))
     }
@@ -43,7 +43,7 @@ impl Place {
 impl Slots {
     /// `identity` tells these places from others.
     pub(crate) fn new(identity: &[u8], count: usize, secret: Option<&str>) -> Self {
-        Self { shelf: Shelf::new(identity, secret), label: Shelf::label(identity), count }
+        Self { shelf: SharedSlot::new(identity, secret), label: SharedSlot::label(identity), count }
     }
 
     /// The place of a source. Where it has none, it gets one that is nobody's or was not used for long; a
@@ -67,7 +67,7 @@ impl Slots {
                 return Some(self.slot(at));
             }
             let taken = own.is_none();
-            *place = Place { name, used: now };
+            *place = SlotEntry { name, used: now };
             if self.write(store, &places, stamp) {
                 if taken {
                     self.clear(store, at);
@@ -81,18 +81,18 @@ impl Slots {
     /// Empties the places that nobody used for this long.
     pub(crate) fn sweep(&self, store: &dyn Store, idle: Duration, now: Timestamp) {
         let (mut places, stamp) = self.read(store);
-        let is_over = |place: &Place| place.name != [0; NAME] && place.idle(now) >= idle;
+        let is_over = |place: &SlotEntry| place.name != [0; NAME] && place.idle(now) >= idle;
         let over: Vec<usize> =
             places.iter().enumerate().filter(|(_, place)| is_over(place)).map(|(at, _)| at).collect();
         for place in places.iter_mut().filter(|place| is_over(place)) {
-            *place = Place::default();
+            *place = SlotEntry::default();
         }
         if !over.is_empty() && self.write(store, &places, stamp) {
             over.into_iter().for_each(|at| self.clear(store, at));
         }
     }
 
-    fn vacant(&self, places: &[Place], now: Timestamp) -> Option<usize> {
+    fn vacant(&self, places: &[SlotEntry], now: Timestamp) -> Option<usize> {
         let free = places.iter().position(|place| place.name == [0; NAME]);
         let oldest = places.iter().enumerate().max_by_key(|(_, place)| place.idle(now));
         free.or(oldest.filter(|(_, place)| place.idle(now) >= IDLE).map(|(at, _)| at))
@@ -103,12 +103,12 @@ impl Slots {
     }
 
     fn clear(&self, store: &dyn Store, at: usize) {
-        Shelf::in_slot(&self.slot(at), b"", None).clear(store);
+        SharedSlot::in_slot(&self.slot(at), b"", None).clear(store);
     }
 
     /// The directory; one in which nothing is anybody's where it is missing or damaged.
-    fn read(&self, store: &dyn Store) -> (Vec<Place>, Option<Stamp>) {
-        let mut places = vec![Place::default(); self.count];
+    fn read(&self, store: &dyn Store) -> (Vec<SlotEntry>, Option<CasVersion>) {
+        let mut places = vec![SlotEntry::default(); self.count];
         let shared = self.shelf.notes(store);
         let stamp = shared.as_ref().map(|(_, stamp)| *stamp);
         let bytes = shared.and_then(|(bytes, _)| bytes).unwrap_or_default();
@@ -116,13 +116,13 @@ impl Slots {
         for (place, entry) in places.iter_mut().zip(entries) {
             if let Some((name, used)) = entry.split_first_chunk::<NAME>() {
                 let used = used.first_chunk().copied().unwrap_or_default();
-                *place = Place { name: *name, used: Timestamp::from_nanos(u64::from_le_bytes(used)) };
+                *place = SlotEntry { name: *name, used: Timestamp::from_nanos(u64::from_le_bytes(used)) };
             }
         }
         (places, stamp)
     }
 
-    fn write(&self, store: &dyn Store, places: &[Place], stamp: Option<Stamp>) -> bool {
+    fn write(&self, store: &dyn Store, places: &[SlotEntry], stamp: Option<CasVersion>) -> bool {
         let mut bytes = vec![NOTES_SCHEMA];
         for place in places {
             bytes.extend(place.name);
