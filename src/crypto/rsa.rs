@@ -1,7 +1,7 @@
 //! RSA public keys, RSASSA-PKCS1-v1_5 and RSASSA-PSS (RFC 8017 sections 8.1.2 and 8.2.2).
 
 use ::rsa::pkcs8::EncodePublicKey as _;
-use ::rsa::{BoxedUint, Pkcs1v15Sign, Pss, RsaPublicKey};
+use ::rsa::{BoxedUint, Pkcs1v15Sign, Pss, PublicKey};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::{Algorithm, KeyError};
@@ -9,7 +9,7 @@ use super::{Algorithm, KeyError};
 /// An RSA public key of 2048 to 8192 bits with an odd exponent from 3 to 33 bits.
 #[derive(Clone, Debug)]
 pub struct RsaKey {
-    key: RsaPublicKey,
+    key: PublicKey,
     spki: Box<[u8]>,
     size: usize,
 }
@@ -39,7 +39,7 @@ impl RsaKey {
             return Err(KeyError::BadExponentOrModulus);
         }
         let number = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes);
-        let key = RsaPublicKey::new_with_size_limits(number(modulus), number(exponent), MIN_BITS..=MAX_BITS)
+        let key = PublicKey::new_with_size_limits(number(modulus), number(exponent), MIN_BITS..=MAX_BITS)
             .map_err(|_| KeyError::BadExponentOrModulus)?;
         let spki = key.to_public_key_der().map_err(|_| KeyError::BadExponentOrModulus)?;
         Ok(Self { key, spki: spki.as_bytes().into(), size: modulus.len() })

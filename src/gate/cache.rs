@@ -1,180 +1,120 @@
-//! The cache of verdicts: a token that was verified is not verified again.
+//! The cache of verified tokens: a token that was verified is not verified again.
 //!
-//! Bounded in number and in bytes; what was used least recently goes first. A look-up hashes the last
-//! bytes of the token, which are its signature's, with a secret key, and then compares the whole
-//! text: two tokens never share a verdict. Only tokens whose signature held get in, so nobody can
-//! fill the cache without being able to sign.
+//! Bounded in number and in bytes; the least recently used goes first. A look-up hashes the last bytes of the token,
+//! which are its signature's, with a secret key, and then compares the whole text: no two tokens share an entry. Only
+//! tokens whose signature is valid get in, so that nobody can fill the cache without being able to sign.
 
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+
+use lru::LruCache;
 
 use super::cached_token::CachedToken;
 use crate::config::CacheSize;
 use crate::keys::KeySet;
 
-/// The verdicts of one provider's tokens.
+/// The verified tokens of one provider.
 #[derive(Debug)]
 pub(super) struct TokenCache {
     size: CacheSize,
-    hasher: RandomState,
-    /// The place of the token with this hash.
-    places: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
-    slots: Vec<Slot>,
-    /// The most recently used slot.
-    newest: usize,
-    /// The least recently used slot.
-    oldest: usize,
-    free: Vec<usize>,
+    /// Without a bound of its own: one would set aside room for all of its entries at once.
+    tokens: LruCache<StoredText, Rc<CachedToken>, RandomState>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    hash: u64,
-    /// Its room is used again for the next token, unless that is much shorter.
-    token: Vec<u8>,
-    verdict: Option<Rc<CachedToken>>,
-    /// The next more recently used slot.
-    newer: usize,
-    /// The next less recently used slot.
-    older: usize,
-}
-
-/// The hasher of what is a hash with a secret key already.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// No slot.
-const NONE: usize = usize::MAX;
-/// How many bytes of a token are hashed: all of an Ed25519 or ES256 signature, and entropy enough of
-/// any other.
+/// How many bytes of a token are hashed: all of an Ed25519 or ES256 signature, and entropy enough of any other.
 const HASHED: usize = 64;
+
+/// The text of a token, stored or at hand.
+trait TokenText {
+    fn bytes(&self) -> &[u8];
+}
+
+/// The text of a token in the cache.
+#[derive(Clone, Debug)]
+struct StoredText(Rc<[u8]>);
+
+impl TokenText for StoredText {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TokenText for &[u8] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Hash for dyn TokenText + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let bytes = self.bytes();
+        let start = bytes.len().saturating_sub(HASHED);
+        state.write(bytes.get(start..).unwrap_or_default());
+    }
+}
+
+impl PartialEq for dyn TokenText + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        same(self.bytes(), other.bytes())
+    }
+}
+
+impl Eq for dyn TokenText + '_ {}
+
+impl<'t> Borrow<dyn TokenText + 't> for StoredText {
+    fn borrow(&self) -> &(dyn TokenText + 't) {
+        self
+    }
+}
+
+impl Hash for StoredText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let text: &dyn TokenText = self;
+        text.hash(state);
+    }
+}
+
+impl PartialEq for StoredText {
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.0, &other.0)
+    }
+}
+
+impl Eq for StoredText {}
 
 impl TokenCache {
     pub(super) fn new(size: CacheSize) -> Self {
-        Self {
-            size,
-            hasher: RandomState::new(),
-            places: HashMap::default(),
-            slots: Vec::new(),
-            newest: NONE,
-            oldest: NONE,
-            free: Vec::new(),
-        }
+        Self { size, tokens: LruCache::unbounded_with_hasher(RandomState::new()) }
     }
 
-    /// The verdict on this very token, which becomes the most recently used.
+    /// What is known of this very token, which becomes the most recently used.
     pub(super) fn get(&mut self, token: &[u8]) -> Option<Rc<CachedToken>> {
-        let at = *self.places.get(&self.hash(token))?;
-        let slot = self.slots.get(at).filter(|slot| same(&slot.token, token))?;
-        let verdict = slot.verdict.clone();
-        if self.newest != at {
-            self.unlink(at);
-            self.link(at);
-        }
-        verdict
+        let token: &dyn TokenText = &token;
+        self.tokens.get(token).cloned()
     }
 
-    /// Keeps a verdict, in the place of the least recently used one where there is no room.
-    pub(super) fn insert(&mut self, token: &[u8], verdict: Rc<CachedToken>) {
+    /// Keeps a verified token, in the place of the least recently used one where there is no room.
+    pub(super) fn insert(&mut self, token: &[u8], verified: Rc<CachedToken>) {
         if self.size.entries == 0 || token.len() > self.size.max_token {
             return;
         }
-        let hash = self.hash(token);
-        if let Some(at) = self.places.get(&hash).copied() {
-            self.remove_at(at);
+        self.tokens.put(StoredText(Rc::from(token)), verified);
+        while self.tokens.len() > self.size.entries {
+            self.tokens.pop_lru();
         }
-        while self.places.len() >= self.size.entries && self.oldest != NONE {
-            self.remove_at(self.oldest);
-        }
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None => {
-                self.slots.push(Slot { hash, token: Vec::new(), verdict: None, newer: NONE, older: NONE });
-                self.slots.len().saturating_sub(1)
-            }
-        };
-        if let Some(slot) = self.slots.get_mut(at) {
-            if slot.token.capacity() / 2 > token.len() {
-                slot.token = Vec::new();
-            }
-            slot.token.clear();
-            slot.token.reserve_exact(token.len());
-            slot.token.extend_from_slice(token);
-            (slot.hash, slot.verdict) = (hash, Some(verdict));
-        }
-        self.places.insert(hash, at);
-        self.link(at);
     }
 
     /// Forgets every token that was verified with a key that is not in this set.
     pub(super) fn keep_keys(&mut self, set: &KeySet) {
         let keys: HashSet<&[u8; 32]> = set.keys().iter().map(|key| &key.fingerprint).collect();
-        let gone = |slot: &Slot| slot.verdict.as_ref().is_some_and(|verdict| !keys.contains(verdict.key()));
-        let gone: Vec<usize> =
-            self.slots.iter().enumerate().filter(|(_, slot)| gone(slot)).map(|(at, _)| at).collect();
-        for at in gone {
-            self.remove_at(at);
-            if let Some(slot) = self.slots.get_mut(at) {
-                slot.token = Vec::new();
-            }
+        let gone = self.tokens.iter().filter(|(_, verified)| !keys.contains(verified.key()));
+        let gone: Vec<StoredText> = gone.map(|(text, _)| text.clone()).collect();
+        for text in gone {
+            self.tokens.pop(&text);
         }
-    }
-
-    fn hash(&self, token: &[u8]) -> u64 {
-        let start = token.len().saturating_sub(HASHED);
-        self.hasher.hash_one(token.get(start..).unwrap_or_default())
-    }
-
-    fn remove_at(&mut self, at: usize) {
-        self.unlink(at);
-        if let Some(slot) = self.slots.get_mut(at) {
-            self.places.remove(&slot.hash);
-            slot.token.clear();
-            slot.verdict = None;
-            self.free.push(at);
-        }
-    }
-
-    fn unlink(&mut self, at: usize) {
-        let Some((newer, older)) = self.slots.get(at).map(|slot| (slot.newer, slot.older)) else { return };
-        match self.slots.get_mut(newer) {
-            Some(slot) => slot.older = older,
-            None => self.newest = older,
-        }
-        match self.slots.get_mut(older) {
-            Some(slot) => slot.newer = newer,
-            None => self.oldest = newer,
-        }
-    }
-
-    fn link(&mut self, at: usize) {
-        let next = self.newest;
-        if let Some(slot) = self.slots.get_mut(at) {
-            (slot.newer, slot.older) = (NONE, next);
-        }
-        match self.slots.get_mut(next) {
-            Some(slot) => slot.newer = at,
-            None => self.oldest = at,
-        }
-        self.newest = at;
     }
 }
 
@@ -208,7 +148,7 @@ mod tests {
         KeySet::parse(text.as_bytes(), reading).unwrap()
     }
 
-    fn verdict() -> Rc<CachedToken> {
+    fn verified() -> Rc<CachedToken> {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
         let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
@@ -224,7 +164,7 @@ mod tests {
         let size = CacheSize { entries: 8, max_token: 100 };
         let mut cache = TokenCache::new(size);
         let mut model: VecDeque<u64> = VecDeque::new();
-        let verdict = verdict();
+        let verified = verified();
         let mut random = 1u64;
         for _ in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -233,7 +173,7 @@ mod tests {
             let known = model.iter().position(|k| *k == key);
             match action {
                 0..=3 => {
-                    cache.insert(token.as_bytes(), Rc::clone(&verdict));
+                    cache.insert(token.as_bytes(), Rc::clone(&verified));
                     known.map(|at| model.remove(at));
                     model.push_front(key);
                     model.truncate(8);
@@ -246,21 +186,20 @@ mod tests {
                     }
                 }
             }
-            assert_eq!(cache.places.len(), model.len());
-            assert!(cache.slots.len() <= 8);
+            assert_eq!(cache.tokens.len(), model.len());
         }
     }
 
     #[test]
-    fn a_key_that_is_gone_takes_its_verdicts_along() {
+    fn a_key_that_is_gone_takes_its_tokens_along() {
         let mut cache = TokenCache::new(CacheSize::default());
-        cache.insert(b"a", verdict());
+        cache.insert(b"a", verified());
         cache.keep_keys(&set(""));
         assert!(cache.get(b"a").is_some());
         cache.keep_keys(&set("\"kid\":\"other\","));
         assert!(cache.get(b"a").is_none());
-        assert!(cache.places.is_empty());
-        cache.insert(b"b", verdict());
+        assert!(cache.tokens.is_empty());
+        cache.insert(b"b", verified());
         assert!(cache.get(b"b").is_some());
     }
 
@@ -279,23 +218,23 @@ mod tests {
     }
 
     #[test]
-    fn two_tokens_with_one_signature_share_no_verdict() {
+    fn two_tokens_with_one_signature_share_no_verified() {
         let mut cache = TokenCache::new(CacheSize::default());
         let (a, b) = (format!("a{}", "s".repeat(HASHED)), format!("b{}", "s".repeat(HASHED)));
-        cache.insert(a.as_bytes(), verdict());
+        cache.insert(a.as_bytes(), verified());
         assert!(cache.get(b.as_bytes()).is_none());
         assert!(cache.get(a.as_bytes()).is_some());
-        cache.insert(b.as_bytes(), verdict());
+        cache.insert(b.as_bytes(), verified());
         assert!(cache.get(b.as_bytes()).is_some());
     }
 
     #[test]
     fn large_tokens_are_not_kept_and_no_entries_means_no_cache() {
         let mut cache = TokenCache::new(CacheSize { entries: 10, max_token: 3 });
-        cache.insert(b"1234", verdict());
+        cache.insert(b"1234", verified());
         assert!(cache.get(b"1234").is_none());
         let mut cache = TokenCache::new(CacheSize { entries: 0, max_token: 100 });
-        cache.insert(b"1", verdict());
+        cache.insert(b"1", verified());
         assert!(cache.get(b"1").is_none());
     }
 }

@@ -55,13 +55,11 @@ impl Index {
 
 /// A digest in hexadecimal.
 fn hex(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    base16ct::lower::encode_string(digest)
 }
 
 fn unhex(text: &str) -> Option<Digest> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some((digit(*high)? << 4) | digit(*low)?)).collect();
-    bytes?.try_into().ok().filter(|_| rest.is_empty())
+    let mut digest = Digest::default();
+    let length = base16ct::mixed::decode(text, &mut digest).ok()?.len();
+    (length == digest.len()).then_some(digest)
 }
