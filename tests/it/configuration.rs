@@ -250,7 +250,7 @@ fn full(idp: &Idp) -> Value {
             "clock_skew_seconds": 0,
             "require_expiration": false,
             "remote_jwks": {
-                "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "5s" },
+                "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "20s" },
                 "cache_duration": "300s",
             },
             "from_headers": [{ "name": "Authorization", "value_prefix": "Bearer " }],

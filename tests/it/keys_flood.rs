@@ -22,7 +22,7 @@ const COOLDOWN: Duration = Duration::from_secs(2);
 fn a_hundred_thousand_made_up_kids_cost_the_provider_one_fetch_a_cooldown() {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let remote = json!({
-        "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "10s" },
+        "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "60s" },
         "cache_duration": "86400s",
         "unknown_kid_cooldown": format!("{}s", COOLDOWN.as_secs()),
     });

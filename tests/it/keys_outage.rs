@@ -34,6 +34,11 @@ impl Kind {
         matches!(self.fault, Fault::At(Endpoint::Discovery, _))
     }
 
+    /// It never answers.
+    fn silent(&self) -> bool {
+        matches!(self.fault, Fault::At(_, Behaviour::Hang))
+    }
+
     /// It answers in time: this is no failure.
     fn only_slow(&self) -> bool {
         self.cause.is_empty()
@@ -100,7 +105,9 @@ impl Matrix {
             builder = builder.idp(kind.name, idp);
             let discovery = format!("{}/.well-known/openid-configuration", idp.url());
             let uri = if kind.discovered() { discovery } else { idp.jwks_uri() };
-            let http_uri = json!({ "uri": uri, "cluster": kind.name, "timeout": "1s" });
+            // Who says nothing is given up soon; nobody else is too slow, whatever else the machine does.
+            let timeout = if kind.silent() { "2s" } else { "60s" };
+            let http_uri = json!({ "uri": uri, "cluster": kind.name, "timeout": timeout });
             let source = with(source.clone(), json!({ "http_uri": http_uri }));
             let mut provider = provider(idp);
             let name = if kind.discovered() { "discovery" } else { "remote_jwks" };

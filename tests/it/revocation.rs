@@ -185,7 +185,7 @@ const SKEW: i64 = 60;
 fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {
     let mut stage = Stage::start(json!({}));
     let token = stage.idp.token(json!({ "jti": "paused" }));
-    let list = json!({ "version": 1, "entries": [{ "issuer": stage.idp.issuer(), "jti": "paused", "until": now() + 4 - SKEW }] });
+    let list = json!({ "version": 1, "entries": [{ "issuer": stage.idp.issuer(), "jti": "paused", "until": now() + 6 - SKEW }] });
     stage.lists.publish(document(&list));
     stage.until_refused(&token, "paused");
     stage.is_refused(&token, 401, "revoked");
@@ -319,7 +319,7 @@ fn under_load_a_withdrawal_acts_and_no_other_request_fails() {
 fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_on() {
     let (idp, upstream, documents) = (common::idp(), Upstream::start(), Documents::start());
     let pages = serve_pages(&documents, idp.issuer(), 60_000);
-    let uri = json!({ "uri": documents.uri("/index.json"), "cluster": "lists", "timeout": "5s" });
+    let uri = json!({ "uri": documents.uri("/index.json"), "cluster": "lists", "timeout": "20s" });
     let revocation = json!({ "lists": [{ "http_uri": uri, "poll_interval": "1s" }] });
     let rules = json!([{ "match": { "prefix": "/" }, "requires": corp() }]);
     let config = with(config(local_provider(&idp), rules), json!({ "revocation": revocation }));
@@ -361,7 +361,7 @@ fn a_status_list_withdraws_its_tokens_on_both_workers() {
     };
     let mut stage = Stage::start_with(
         |lists| lists.publish(None),
-        |lists| json!({ "status_lists": [{ "uri_prefix": format!("{}/", lists.url()), "cluster": "lists", "timeout": "2s", "max_ttl": "5s" }] }),
+        |lists| json!({ "status_lists": [{ "uri_prefix": format!("{}/", lists.url()), "cluster": "lists", "timeout": "20s", "max_ttl": "5s" }] }),
     );
     let uri = stage.lists.jwks_uri();
     let status = |at: u64| json!({ "status": { "status_list": { "idx": at, "uri": uri } } });

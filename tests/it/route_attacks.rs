@@ -53,7 +53,7 @@ fn gateways() -> &'static [Gateway; 2] {
                     { "match": { "prefix": "/x/socket" }, "route": short },
                     { "match": { "prefix": "/x/redirected" }, "route": redirected },
                     { "match": { "prefix": "/kept/redirected" }, "route": redirected },
-                    { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "10s" } },
+                    { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "60s" } },
                 ]);
                 let builder = builder.cluster("redirecting", Cluster::new(redirecting));
                 builder.cluster("socket", Cluster::new(socket)).main(|listener| {

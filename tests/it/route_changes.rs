@@ -72,7 +72,7 @@ fn header_mutation(mutation: Value) -> Value {
 
 fn ext_authz(clear: bool) -> Value {
     let service = json!({
-        "server_uri": { "uri": "http://authz.test", "cluster": "authz", "timeout": "5s" },
+        "server_uri": { "uri": "http://authz.test", "cluster": "authz", "timeout": "60s" },
         "authorization_response": { "allowed_upstream_headers": { "patterns": [{ "exact": "x-beta" }] } },
     });
     typed(
@@ -311,7 +311,7 @@ fn routes(mover: &Mover, change: &dyn Fn(usize, &mut Value)) -> Value {
             let mut route = json!({
                 "name": format!("{name}-{at}"),
                 "match": matches,
-                "route": { "cluster": "upstream", "timeout": "10s" },
+                "route": { "cluster": "upstream", "timeout": "60s" },
                 "response_headers_to_add": [{ "header": { "key": "x-served", "value": name } }],
             });
             let says: Value = serde_json::from_str(says).expect("JSON");
@@ -592,7 +592,7 @@ fn upgrades_calls_and_answers_of_envoys_own_are_held_to_it_too() {
         route["match"] = json!({ "prefix": prefix });
         route
     };
-    let to = |cluster: &str| json!({ "route": { "cluster": cluster, "timeout": "10s" } });
+    let to = |cluster: &str| json!({ "route": { "cluster": cluster, "timeout": "60s" } });
     let direct =
         |body: &str| json!({ "direct_response": { "status": 200, "body": { "inline_string": body } } });
     let routes = json!([
@@ -717,7 +717,7 @@ fn of_policy(name: &str, rule: usize, mut matches: Value) -> Value {
     json!({
         "name": format!("httproute/shop/{name}/rule/{rule}/match/0/shop_example"),
         "match": matches,
-        "route": { "cluster": "upstream", "timeout": "10s" },
+        "route": { "cluster": "upstream", "timeout": "60s" },
         "response_headers_to_add": [{ "header": { "key": "x-served", "value": format!("{name}-{rule}") } }],
         "typed_per_filter_config": { format!("envoy.filters.http.wasm/envoyextensionpolicy/shop/{name}/wasm/0"): {
             "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {},

@@ -16,15 +16,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use harness::envoy::EnvoyBuilder;
 use harness::idp::b64;
 use harness::{Alg, Envoy, Idp, Key, Response, Upstream, Wasm};
 use serde_json::{Value, json};
 
-/// The deadline of every wait. Reached only when something is broken.
-pub const SOON: Duration = Duration::from_secs(30);
+pub use harness::SOON;
 
 /// The audience of the tokens. The word stands nowhere else, so that an answer that tells it is found out.
 pub const AUDIENCE: &str = "warehouse-gateway";

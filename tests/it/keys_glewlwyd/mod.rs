@@ -54,7 +54,7 @@ fn gateway(server: &Glewlwyd, upstream: &Upstream) -> Envoy {
             "audiences": [RESOURCE],
             "token_types": ["at+jwt"],
             "discovery": {
-                "http_uri": { "uri": uri, "cluster": "glewlwyd", "timeout": "5s" },
+                "http_uri": { "uri": uri, "cluster": "glewlwyd", "timeout": "20s" },
                 "cache_duration": "2s",
                 "unknown_kid_cooldown": "1s",
             },

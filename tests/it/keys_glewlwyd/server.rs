@@ -1,20 +1,18 @@
 //! A glewlwyd on loopback, from Debian's packages `glewlwyd` and `rnbyc`: started, set up over its own API, stopped.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use harness::{Request, Response, wait::poll};
+use harness::{Port, Request, Response, SOON, wait::poll};
 use serde_json::{Value, json};
 
 const TABLES: &str = "/usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz";
 const MODULES: &str = "/usr/lib/glewlwyd";
 const SECRET: &str = "a secret of thirty-two characters";
-const PATIENCE: Duration = Duration::from_secs(20);
 /// What its tokens are for.
 pub(crate) const RESOURCE: &str = "https://orders.example.com/";
 
@@ -22,7 +20,7 @@ pub(crate) const RESOURCE: &str = "https://orders.example.com/";
 pub(crate) struct Glewlwyd {
     child: Child,
     folder: PathBuf,
-    addr: SocketAddr,
+    port: Port,
     session: String,
     /// Its private keys; the first is the one that it signs with.
     keys: Vec<Value>,
@@ -47,21 +45,21 @@ impl Glewlwyd {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("none")).expect("a folder");
         // Its name is its address, so that it has to know its port before it starts.
-        let addr = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let child = launch(&folder, addr);
-        let mut server = Self { child, folder, addr, session: String::new(), keys };
-        let up = poll(PATIENCE, || Request::get("/api/").try_send(addr).ok());
-        assert!(up.is_some(), "glewlwyd does not answer at {addr}:\n{}", server.log());
+        let port = Port::reserve();
+        let child = launch(&folder, port.addr());
+        let mut server = Self { child, folder, port, session: String::new(), keys };
+        let up = poll(SOON, || Request::get("/api/").try_send(server.addr()).ok());
+        assert!(up.is_some(), "glewlwyd does not answer at {}:\n{}", server.addr(), server.log());
         server.set_up();
         server
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+        self.port.addr()
     }
 
     pub(crate) fn issuer(&self) -> String {
-        format!("http://{}/api/oidc", self.addr)
+        format!("http://{}/api/oidc", self.addr())
     }
 
     /// A token of the client that signs with this key; no client is named: the one that signs with the first.
@@ -78,7 +76,7 @@ impl Glewlwyd {
 
     /// What it publishes.
     pub(crate) fn published(&self) -> Vec<String> {
-        let set = Request::get("/api/oidc/jwks").send(self.addr).json();
+        let set = Request::get("/api/oidc/jwks").send(self.addr()).json();
         let keys = set["keys"].as_array().expect("a key set");
         keys.iter().map(|key| key["kid"].as_str().unwrap_or_default().to_owned()).collect()
     }
@@ -209,7 +207,7 @@ impl Glewlwyd {
     }
 
     fn checked(&self, request: &Request) -> Response {
-        let response = request.send(self.addr);
+        let response = request.send(self.addr());
         let (text, log) = (response.text(), self.log());
         assert_eq!(response.status, 200, "{request:?}: {text}\nits log:\n{log}");
         response

@@ -2,12 +2,11 @@
 //! names are spelled.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::envoy::spawn;
-use harness::{Cluster, Envoy, Request, Wasm, eventually, skip};
+use harness::{Cluster, Envoy, Port, Request, Wasm, eventually, skip};
 use serde_json::{Value, json};
 
 use crate::common::{SOON, corp, idp, local_provider, with};
@@ -58,9 +57,8 @@ fn a_program_in_php_reads_the_token_that_was_judged() {
     let www = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("readers-php-{}", std::process::id()));
     fs::create_dir_all(&www).expect("a folder");
     fs::write(www.join("index.php"), include_str!("servers/token.php")).expect("a file");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = free.local_addr().expect("an address");
-    drop(free);
+    let port = Port::reserve();
+    let addr = port.addr();
     let mut command = Command::new("php");
     command.args(["-S", &addr.to_string(), "-t"]).arg(&www);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use harness::envoy::spawn;
-use harness::{Cluster, Envoy, Idp, Listener, Request, Wasm};
+use harness::{Cluster, Envoy, Idp, Listener, Port, Request, Wasm};
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
@@ -28,7 +28,7 @@ pub static STAGE: OnceLock<Stage> = OnceLock::new();
 pub struct Stage {
     pub envoy: Envoy,
     pub token: String,
-    servers: BTreeMap<Kind, (SocketAddr, Mutex<Child>)>,
+    servers: BTreeMap<Kind, (Port, Mutex<Child>)>,
     listeners: Vec<Setting>,
     folder: PathBuf,
     _idp: Idp,
@@ -55,24 +55,24 @@ impl Stage {
         let folder = folder();
         let www = write_content(&folder);
         let installed = Kind::ALL.into_iter().filter(|kind| kind.is_installed().is_ok());
-        let servers: BTreeMap<Kind, (SocketAddr, Mutex<Child>)> = installed
+        let servers: BTreeMap<Kind, (Port, Mutex<Child>)> = installed
             .map(|kind| {
-                let (addr, child) = start(kind, &folder, &www);
-                (kind, (addr, Mutex::new(child)))
+                let (port, child) = start(kind, &folder, &www);
+                (kind, (port, Mutex::new(child)))
             })
             .collect();
         let idp = idp();
         let mut builder =
             Envoy::builder().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
-        for (kind, (addr, _)) in &servers {
-            builder = builder.cluster(kind.name(), Cluster::new(*addr));
+        for (kind, (port, _)) in &servers {
+            builder = builder.cluster(kind.name(), Cluster::new(port.addr()));
         }
         let mut listeners = Vec::new();
         for (rules, policy, normalized) in settings() {
             let name = format!("{rules}-{policy}-{}", if normalized { "normalized" } else { "as-it-comes" });
             let mut filter = config(local_provider(&idp), rules_of(rules));
             filter["ambiguous_paths"] = json!(policy);
-            let route = json!([{ "match": { "prefix": "/" }, "route": { "cluster_header": "x-server", "timeout": "10s" } }]);
+            let route = json!([{ "match": { "prefix": "/" }, "route": { "cluster_header": "x-server", "timeout": "60s" } }]);
             let listener = Listener::new(&name).filter(Wasm::portcullis(filter)).routes(route);
             builder = builder
                 .listener(listener.normalize_path(normalized).merge_slashes(normalized).without_access_log());
@@ -90,16 +90,17 @@ impl Stage {
 
     /// Waits until a server serves, and tells where.
     pub fn wait_for(&self, kind: Kind) -> SocketAddr {
-        let (addr, child) = &self.servers[&kind];
+        let (port, child) = &self.servers[&kind];
+        let addr = port.addr();
         let log = || fs::read_to_string(self.folder.join(kind.name()).join("log")).unwrap_or_default();
-        harness::eventually(&format!("{kind:?} to serve"), Duration::from_secs(60), || {
+        harness::eventually(&format!("{kind:?} to serve"), harness::SOON, || {
             let ended = child.lock().expect("a child").try_wait().ok().flatten();
             assert!(ended.is_none(), "{kind:?} has ended: {ended:?}\n{}", log());
             let answer =
-                Request::get("/public/x").host("www.example").timeout(Duration::from_secs(5)).try_send(*addr);
+                Request::get("/public/x").host("www.example").timeout(Duration::from_secs(5)).try_send(addr);
             answer.ok().filter(|answer| answer.text().contains(PUBLIC))
         });
-        *addr
+        addr
     }
 }
 
@@ -138,14 +139,12 @@ pub fn corpus() -> RuleSet {
     set
 }
 
-fn start(kind: Kind, folder: &Path, www: &Path) -> (SocketAddr, Child) {
+fn start(kind: Kind, folder: &Path, www: &Path) -> (Port, Child) {
     let own = folder.join(kind.name());
     fs::create_dir_all(&own).expect("a folder for a server");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = free.local_addr().expect("an address");
-    drop(free);
+    let port = Port::reserve();
     let log = fs::File::create(own.join("log")).expect("a server's log");
-    let mut command = kind.command(&own, www, addr);
+    let mut command = kind.command(&own, www, port.addr());
     command.current_dir(&own).stdout(log.try_clone().expect("a file")).stderr(log);
     let started = match kind {
         Kind::Apache => command.spawn(),
@@ -155,7 +154,7 @@ fn start(kind: Kind, folder: &Path, www: &Path) -> (SocketAddr, Child) {
         }
     };
     let child = started.unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"));
-    (addr, child)
+    (port, child)
 }
 
 /// A folder of this process. Those of processes that have ended are removed.
