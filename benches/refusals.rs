@@ -3,12 +3,12 @@
 //! memory, which is the same in every run; of time it only says so.
 //!
 //! Then it searches for the dearest unsigned request of each size, under one provider and under five, and fails where one
-//! costs more than twice its twin: the same request with a malformed token of the same length. `tests/common/dearest.rs`
+//! costs more than twice its twin: the same request with a malformed token of the same length. `tests/it/common/dearest.rs`
 //! says what is tried.
 //!
 //! `make bench-micro`, or `cargo bench --bench refusals`; `benches/parse.rs` has the times in detail.
 
-#[path = "../tests/common/dearest.rs"]
+#[path = "../tests/it/common/dearest.rs"]
 mod dearest;
 mod tokens;
 

@@ -4,9 +4,9 @@
 //!
 //! `make bench-flood`, after the flood of made-up key ids.
 
-#[path = "../tests/common/beside.rs"]
+#[path = "../tests/it/common/beside.rs"]
 mod beside;
-#[path = "../tests/common/dearest.rs"]
+#[path = "../tests/it/common/dearest.rs"]
 mod dearest;
 
 use std::process::ExitCode;

@@ -1,11 +1,11 @@
-//! Any rules and any requests out of the grammar of `tests/readers`: whatever passes is a request of the rule under
+//! Any rules and any requests out of the grammar of `tests/it/readers`: whatever passes is a request of the rule under
 //! which it passed, for every reader.
 //!
 //! The bytes are choices: first those of a configuration, then those of one request after another.
 
 #![no_main]
 
-#[path = "../../tests/readers/model/mod.rs"]
+#[path = "../../tests/it/readers/model/mod.rs"]
 mod model;
 
 use std::sync::OnceLock;

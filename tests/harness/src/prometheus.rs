@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::client::Request;
 use crate::envoy::{Scratch, spawn};
+use crate::port::Port;
 use crate::vectors::workspace;
-use crate::wait::poll;
+use crate::wait::{SOON, poll};
 
 /// Where Prometheus and its promtool are.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Tools {
 /// A running Prometheus that scrapes every second. It stops when it is dropped.
 pub struct Prometheus {
     child: Child,
-    addr: SocketAddr,
+    port: Port,
     folder: Scratch,
 }
 
@@ -72,31 +73,28 @@ impl Prometheus {
         let file = folder.path().join("prometheus.yaml");
         fs::write(&file, config.to_string()).expect("its configuration is written");
         let log = folder.path().join("prometheus.log");
-        // It does not tell which port it took, so a free one is found first; somebody may be faster.
-        for _ in 0..5 {
-            let addr = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
-            let mut command = Command::new(&tools.prometheus);
-            command
-                .arg(format!("--config.file={}", file.display()))
-                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-                .arg(format!("--web.listen-address={addr}"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(File::create(&log).expect("its log"));
-            let mut child = spawn(command).expect("prometheus starts");
-            let ready = poll(Duration::from_secs(60), || {
-                if !matches!(child.try_wait(), Ok(None)) {
-                    return Some(false);
-                }
-                let request = Request::get("/-/ready").timeout(Duration::from_secs(1));
-                (request.try_send(addr).ok()?.status == 200).then_some(true)
-            });
-            if ready == Some(true) {
-                return Self { child, addr, folder };
+        let port = Port::reserve();
+        let mut command = Command::new(&tools.prometheus);
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={}", port.addr()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("its log"));
+        let mut child = spawn(command).expect("prometheus starts");
+        let ready = poll(SOON, || {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return Some(false);
             }
-            let _ = child.kill();
-            let _ = child.wait();
+            let request = Request::get("/-/ready").timeout(Duration::from_secs(1));
+            (request.try_send(port.addr()).ok()?.status == 200).then_some(true)
+        });
+        if ready == Some(true) {
+            return Self { child, port, folder };
         }
+        let _ = child.kill();
+        let _ = child.wait();
         panic!("prometheus does not start:\n{}", fs::read_to_string(&log).unwrap_or_default());
     }
 
@@ -120,7 +118,8 @@ impl Prometheus {
     }
 
     fn ask(&self, path: &str) -> Result<Value, String> {
-        let answer = Request::get(path).try_send(self.addr).map_err(|error| format!("{path}: {error}"))?;
+        let answer =
+            Request::get(path).try_send(self.port.addr()).map_err(|error| format!("{path}: {error}"))?;
         let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         if parsed["status"] == "success" {
             Ok(parsed["data"].clone())

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use harness::idp::flip_bit;
-use harness::{Cluster, Envoy, Filter, Idp, Listener, PluginConfig, Request, Upstream, Wasm, get};
+use harness::{Cluster, Envoy, Filter, Idp, Listener, PluginConfig, Request, SOON, Upstream, Wasm, get};
 use serde_json::json;
-
-const SOON: Duration = Duration::from_secs(5);
 
 /// Envoy's own filter with one provider, whose keys are fetched.
 fn jwt_authn(idp: &Idp) -> Filter {

@@ -147,10 +147,8 @@ fn the_program_can_be_told_over_http() {
     assert_eq!(tell(json!({ "mode": "well" })), 200);
     assert_eq!(tell(json!({ "mode": "dance" })), 400);
     assert_eq!(tell(json!({ "mode": "refuse", "seconds": 0.3 })), 202);
-    harness::eventually("a refused connection", Duration::from_secs(5), || {
-        fetch(&idp).is_err().then_some(())
-    });
-    harness::eventually("the provider to come back", Duration::from_secs(5), || fetch(&idp).ok());
+    harness::eventually("a refused connection", harness::SOON, || fetch(&idp).is_err().then_some(()));
+    harness::eventually("the provider to come back", harness::SOON, || fetch(&idp).ok());
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The Envoy that is measured, and the requests that it gets.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -14,6 +13,7 @@ use super::portable;
 use crate::client::Request;
 use crate::envoy::{Cluster, Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
+use crate::port::Port;
 use crate::vectors::workspace;
 
 const ISSUER: &str = "https://idp.example/";
@@ -27,6 +27,8 @@ pub(super) struct Stage {
     pub(super) processor: Processor,
     /// The provider's keys.
     keys: Vec<Key>,
+    /// Where the service listens that `ext_authz` asks.
+    _port: Option<Port>,
 }
 
 impl Stage {
@@ -63,16 +65,17 @@ impl Stage {
             .concurrency(workers)
             .main(|_| spread(listener(&Variant::None, &keys)))
             .patch(|bootstrap| bootstrap["stats_flush_interval"] = json!("60s"));
+        let mut port = None;
         for variant in distinct.into_iter().filter(|variant| **variant != Variant::None) {
             if *variant == Variant::ExtAuthz {
-                let addr = free().map_err(|error| format!("no free port: {error}"))?;
+                let addr = port.get_or_insert_with(Port::reserve).addr();
                 builder = builder.cluster(SERVICE, Cluster::new(addr)).listener(bare(SERVICE).listen(addr));
             }
             builder = builder.listener(spread(listener(variant, &keys)));
         }
         let envoy = builder.start().map_err(|error| error.to_string())?;
         let processor = Processor::of(envoy.pid())?;
-        Ok(Self { envoy, processor, keys })
+        Ok(Self { envoy, processor, keys, _port: port })
     }
 
     /// The requests of a round.
@@ -161,11 +164,6 @@ fn module(variant: &Variant) -> Option<PathBuf> {
         Variant::Module { path, .. } => Some(path.clone()),
         _ => Some(portcullis_module()),
     }
-}
-
-/// A loopback address that nothing listens at.
-fn free() -> std::io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// A listener that answers by itself.

@@ -13,8 +13,10 @@ pub use http1::Connection;
 pub use request::Request;
 pub use response::Response;
 
+use crate::wait::SOON;
+
 /// How long a request may take when nothing else is said.
-pub const TIMEOUT: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = SOON;
 
 /// `GET path`.
 ///

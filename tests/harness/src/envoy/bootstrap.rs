@@ -11,6 +11,7 @@ use super::filter::Filter;
 use super::{Envoy, StartError};
 use crate::idp::Idp;
 use crate::upstream::Upstream;
+use crate::wait::SOON;
 
 /// The name of the listener that a builder has from the start.
 pub const MAIN: &str = "main";
@@ -182,7 +183,7 @@ impl Listener {
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
         }));
         let routes = self.routes.clone().unwrap_or_else(
-            || json!([{ "match": { "prefix": "/" }, "route": { "cluster": UPSTREAM, "timeout": "10s" } }]),
+            || json!([{ "match": { "prefix": "/" }, "route": { "cluster": UPSTREAM, "timeout": "60s" } }]),
         );
         let route_config = self.route_config.clone().unwrap_or_else(|| {
             json!({ "name": "routes", "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] })
@@ -281,7 +282,7 @@ impl EnvoyBuilder {
             component_log_level: "wasm:debug".to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            start_timeout: Duration::from_secs(60),
+            start_timeout: SOON,
             patch: None,
         }
     }

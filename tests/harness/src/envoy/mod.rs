@@ -4,6 +4,7 @@ mod bootstrap;
 mod filter;
 mod find;
 mod process;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ pub use process::spawn;
 
 use crate::client::{Request, Response};
 use crate::wait::poll;
+use turn::Turn;
 
 /// How much of the log a failure shows.
 const TAIL: usize = 40;
@@ -83,6 +85,7 @@ impl Envoy {
         let folder =
             scratch().map_err(|error| StartError::new(format!("no folder for its files: {error}")))?;
         let bootstrap = builder.bootstrap(&folder.join("access.log"));
+        let turn = Turn::wait().map_err(|error| StartError::new(format!("no turn to start: {error}")))?;
         let started = Self::spawn(&builder, &binary, &folder, &bootstrap);
         let (mut child, log) = match started {
             Ok(started) => started,
@@ -108,6 +111,7 @@ impl Envoy {
             let log = fs::read(&log).unwrap_or_default();
             StartError { message, exit, log: String::from_utf8_lossy(&log).into_owned() }
         };
+        drop(turn);
         let admin = match ready {
             Some(Ok(admin)) => admin,
             Some(Err((message, exit))) => {

@@ -90,11 +90,10 @@ impl Behaviour {
             Self::Truncated => halve(good(), None).await,
             Self::Reset => halve(good(), Some(fuse.clone())).await,
             Self::Huge(bytes) => {
-                let mut body = String::with_capacity(bytes + 32);
-                body.push_str("{\"keys\":[],\"padding\":\"");
-                body.extend(std::iter::repeat_n('x', bytes.saturating_sub(body.len() + 2)));
-                body.push_str("\"}");
-                respond(200, &[("content-type", "application/json")], body)
+                let mut response =
+                    respond(200, &[(CONTENT_TYPE.as_str(), "application/json")], Body::empty());
+                *response.body_mut() = Body::new(Huge::new(bytes));
+                response
             }
             Self::Custom { status, headers, body } => {
                 let headers: Vec<_> =
@@ -116,6 +115,52 @@ pub(super) fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bod
         *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
+}
+
+/// A JSON document of some bytes, made while it is sent: made at once it would keep every other server of this process
+/// waiting, for seconds where it is large.
+struct Huge {
+    next: Bytes,
+    padding: usize,
+}
+
+impl Huge {
+    const BEGIN: &[u8] = b"{\"keys\":[],\"padding\":\"";
+    const PADDING: &[u8] = &[b'x'; 64 << 10];
+    const END: &[u8] = b"\"}";
+
+    fn new(bytes: usize) -> Self {
+        let padding = bytes.saturating_sub(Self::BEGIN.len() + Self::END.len());
+        Self { next: Bytes::from_static(Self::BEGIN), padding }
+    }
+}
+
+impl http_body::Body for Huge {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let part = std::mem::take(&mut self.next);
+        if part.is_empty() {
+            return Poll::Ready(None);
+        }
+        let more = self.padding.min(Self::PADDING.len());
+        self.padding -= more;
+        if more > 0 {
+            self.next = Bytes::from_static(&Self::PADDING[..more]);
+        } else if part != Self::END {
+            self.next = Bytes::from_static(Self::END);
+        }
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let end = if self.next.is_empty() || self.next == Self::END { 0 } else { Self::END.len() };
+        http_body::SizeHint::with_exact((self.next.len() + self.padding + end) as u64)
+    }
 }
 
 async fn halve(good: Response, fuse: Option<Fuse>) -> Response {

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Map, Value, json};
+use tokio::task::block_in_place;
 use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
@@ -184,7 +185,7 @@ async fn token(
     body: Bytes,
 ) -> Response {
     let behaviour = app.idp.meet(Endpoint::Token);
-    behaviour.apply(|| issue(&app.idp, &headers, &body), &fuse).await
+    behaviour.apply(|| block_in_place(|| issue(&app.idp, &headers, &body)), &fuse).await
 }
 
 fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
@@ -250,7 +251,7 @@ fn parameters(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, St
 async fn rotate(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
     let retire = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .any(|(name, value)| name == "retire" && value == "true");
-    app.idp.rotate(!retire);
+    block_in_place(|| app.idp.rotate(!retire));
     let published: Vec<_> = app.idp.lock().keys.iter().map(|key| key.kid().to_owned()).collect();
     json_response(200, &json!({ "signing": published.first(), "published": published }))
 }

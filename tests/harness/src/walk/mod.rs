@@ -21,14 +21,14 @@ pub use stage::Stage;
 use step::Step;
 
 use crate::client::{Connection, Request, Response};
-use crate::wait::poll;
+use crate::wait::{SOON, poll};
 
 /// How long gateway and identity provider may take until they answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = SOON;
 
 /// How long a gateway may take until it refuses a token that was withdrawn: the `poll_interval`, a second, and what a busy
 /// machine adds.
-const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+const REVOKED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Looks up what the access log says of a step, by the value of its `x-walk-step` header.
 pub type AccessLog<'a> = dyn Fn(&str) -> Option<Value> + 'a;

@@ -1,11 +1,10 @@
 //! One step: what is sent, what should come back, and why.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use super::{Paint, Walker};
 use crate::client::{Request, Response};
-use crate::wait::poll;
+use crate::wait::{SOON, poll};
 
 /// A further demand on the answer: what is wrong with it, if anything.
 type Demand = Box<dyn Fn(&Response) -> Result<(), String>>;
@@ -161,8 +160,8 @@ impl Step {
     fn look_up(&self, mark: &str, walker: &Walker<'_>) -> Option<String> {
         let access_log = walker.target.access_log?;
         self.logged?;
-        let line = poll(Duration::from_secs(5), || access_log(mark));
-        let Some(line) = line else { return Some("nothing within five seconds".to_owned()) };
+        let line = poll(SOON, || access_log(mark));
+        let Some(line) = line else { return Some("nothing in the access log".to_owned()) };
         let details = line["details"].as_str().unwrap_or("no details");
         Some(details.strip_prefix("portcullis_").unwrap_or(details).to_owned())
     }

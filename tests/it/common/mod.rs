@@ -1,0 +1,296 @@
+//! What the integration tests share: a gateway on a real Envoy, a key endpoint that waits for its cue, and readings
+//! of an answer.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod allocations;
+pub mod beside;
+pub mod challenge;
+pub mod crd;
+pub mod dearest;
+pub mod native;
+pub mod pages;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use harness::envoy::EnvoyBuilder;
+use harness::idp::b64;
+use harness::{Alg, Envoy, Idp, Key, Response, Upstream, Wasm};
+use serde_json::{Value, json};
+
+pub use harness::SOON;
+
+/// The audience of the tokens. The word stands nowhere else, so that an answer that tells it is found out.
+pub const AUDIENCE: &str = "warehouse-gateway";
+
+/// An Envoy with the filter between an identity provider and an upstream.
+pub struct Gateway {
+    pub idp: Idp,
+    pub upstream: Upstream,
+    pub envoy: Envoy,
+}
+
+impl Gateway {
+    /// Starts all three; `config` is the filter's configuration.
+    #[track_caller]
+    pub fn start(config: impl FnOnce(&Idp) -> Value) -> Self {
+        Self::start_with(config, |builder| builder)
+    }
+
+    /// The same with an Envoy that is changed first.
+    #[track_caller]
+    pub fn start_with(
+        config: impl FnOnce(&Idp) -> Value,
+        change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> Self {
+        let (idp, upstream) = (idp(), Upstream::start());
+        let builder =
+            Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(Wasm::portcullis(config(&idp)));
+        match change(builder).start() {
+            Ok(envoy) => Self { idp, upstream, envoy },
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.envoy.addr()
+    }
+
+    /// What the access log says of the request with this path.
+    #[track_caller]
+    pub fn logged(&self, path: &str) -> Value {
+        self.envoy.logged(path, SOON)
+    }
+
+    /// Nothing trapped, nothing was reloaded, Envoy is there.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        assert_sound(&self.envoy);
+    }
+}
+
+/// Nothing trapped, no VM was lost, no log tells a token, and the process is there.
+#[track_caller]
+pub fn assert_sound(envoy: &Envoy) {
+    assert!(envoy.is_running(), "Envoy has ended");
+    for line in envoy.access_log() {
+        let details = line["details"].as_str().unwrap_or_default();
+        assert!(!details.contains("wasm_fail_stream"), "the module trapped: {line}");
+    }
+    // Envoy's own statistics of its virtual machines; the filter's own begin with `wasmcustom`.
+    for (name, value) in envoy.stats_matching(r"vm_reload|^wasm\..*fail") {
+        assert_eq!(value, 0, "{name}");
+    }
+    let log = envoy.log();
+    for sign in ["panicked", "RuntimeError", "wasm critical", "In-VM backtrace"] {
+        assert!(!log.contains(sign), "{sign:?} in Envoy's log:\n{log}");
+    }
+    let told = envoy.tokens_told();
+    assert!(told.is_empty(), "a token is to be read in {}", told.join("\n"));
+}
+
+/// An identity provider with an RS256 and an ES256 key, which are made once in a process.
+pub fn idp() -> Idp {
+    let keys = [Key::cached(Alg::RS256, "rsa-1"), Key::cached(Alg::ES256, "ec-1")];
+    Idp::builder().audience(AUDIENCE).keys(keys).start().expect("the identity provider starts")
+}
+
+/// A provider whose keys come from the identity provider through the cluster `idp`.
+pub fn provider(idp: &Idp) -> Value {
+    json!({
+        "issuer": idp.issuer(),
+        "audiences": [idp.audience()],
+        "remote_jwks": { "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "20s" } },
+    })
+}
+
+/// A provider whose keys stand in the configuration.
+pub fn local_provider(idp: &Idp) -> Value {
+    json!({
+        "issuer": idp.issuer(),
+        "audiences": [idp.audience()],
+        "local_jwks": { "inline": idp.jwks() },
+    })
+}
+
+/// One provider, `corp`, and these rules.
+pub fn config(corp: Value, rules: Value) -> Value {
+    json!({ "providers": { "corp": corp }, "rules": rules })
+}
+
+/// `object` with the members of `more` on top.
+#[track_caller]
+pub fn with(mut object: Value, more: Value) -> Value {
+    let Value::Object(members) = more else { panic!("an object, not {more}") };
+    for (name, value) in members {
+        object[name] = value;
+    }
+    object
+}
+
+/// The requirement of a token of `corp`.
+pub fn corp() -> Value {
+    json!({ "provider_name": "corp" })
+}
+
+/// A challenge taken apart: `None` where there is none, else its parameters.
+#[track_caller]
+pub fn challenge(response: &Response) -> Option<BTreeMap<String, String>> {
+    let fields = response.headers_named("www-authenticate");
+    assert!(fields.len() <= 1, "several challenges: {fields:?}");
+    match challenge::bearer(fields.first()?) {
+        Ok(parameters) => Some(parameters),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The answer is a problem document of this status, and tells this reason.
+#[track_caller]
+pub fn assert_problem(what: &str, response: &Response, status: u16, reason: &str) {
+    assert_eq!(response.status, status, "{what}: {}", response.text());
+    assert_eq!(response.header("content-type").as_deref(), Some("application/problem+json"), "{what}");
+    let problem = response.json();
+    let mut members: Vec<&str> =
+        problem.as_object().expect("a JSON object").keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["detail", "reason", "status", "title", "type"], "{what}");
+    for text in ["type", "title", "detail"] {
+        assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{what}: {text} in {problem}");
+    }
+    assert_eq!((&problem["status"], &problem["reason"]), (&json!(status), &json!(reason)), "{what}");
+}
+
+/// The seconds in `Retry-After`.
+#[track_caller]
+pub fn retry_after(response: &Response) -> u64 {
+    let Some(field) = response.header("retry-after") else { panic!("no Retry-After: {response:?}") };
+    match field.parse() {
+        Ok(seconds) => seconds,
+        Err(error) => panic!("Retry-After {field:?}: {error}"),
+    }
+}
+
+/// A token of the three parts.
+pub fn joined(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>, signature: impl AsRef<[u8]>) -> String {
+    format!("{}.{}.{}", b64(header), b64(payload), b64(signature))
+}
+
+/// The parts of a token, decoded.
+pub fn parts(token: &str) -> [Vec<u8>; 3] {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    let parts: Vec<Vec<u8>> =
+        token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url")).collect();
+    parts.try_into().expect("three parts")
+}
+
+/// A key endpoint that takes requests and answers none of them before it is told to.
+pub struct HeldKeys {
+    addr: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl HeldKeys {
+    /// Will answer with this key set.
+    pub fn start(jwks: &Value) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let (asked, open) = (Arc::new(AtomicUsize::new(0)), Arc::new((Mutex::new(false), Condvar::new())));
+        let (counter, gate, body) = (asked.clone(), open.clone(), jwks.to_string());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (counter, gate, body) = (counter.clone(), gate.clone(), body.clone());
+                thread::spawn(move || hold(stream, &counter, &gate, &body));
+            }
+        });
+        Self { addr, asked, open }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn uri(&self) -> String {
+        format!("http://{}/jwks.json", self.addr)
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Answers everyone, from now on.
+    pub fn release(&self) {
+        let (open, changed) = &*self.open;
+        *open.lock().expect("the state of the gate") = true;
+        changed.notify_all();
+    }
+}
+
+fn hold(mut stream: TcpStream, counter: &AtomicUsize, gate: &(Mutex<bool>, Condvar), body: &str) {
+    let mut request = Vec::new();
+    loop {
+        let mut part = [0; 4096];
+        match stream.read(&mut part) {
+            Ok(length) if length > 0 => request.extend_from_slice(&part[..length]),
+            _ => return,
+        }
+        while let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            request.drain(..end + 4);
+            counter.fetch_add(1, Ordering::AcqRel);
+            let (open, changed) = gate;
+            let held = changed.wait_while(open.lock().expect("the state of the gate"), |open| !*open);
+            drop(held.expect("the state of the gate"));
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A pseudo-random sequence that a seed repeats (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number under `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound.max(1)).expect("64 bits");
+        usize::try_from(self.next() % bound).expect("64 bits")
+    }
+
+    /// One of these.
+    pub fn pick<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+        choices[self.below(choices.len())]
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        u8::try_from(self.next() & 0xff).expect("eight bits")
+    }
+}
+
+/// A token whose key id no key has: 401 where it was looked for in vain, 503 with `Retry-After` where it could be new and
+/// no fetch may start yet.
+pub fn assert_missing_kid(what: &str, response: &Response) {
+    if response.status == 401 {
+        return assert_problem(what, response, 401, "token_rejected");
+    }
+    assert_problem(what, response, 503, "keys_unavailable");
+    assert!((1..=72).contains(&retry_after(response)), "{what}: {response:?}");
+}

@@ -1,0 +1,217 @@
+//! What the pages say is there, is there: the tests that docs/security.md names, the files that a link leads to, the
+//! metrics that docs/operations.md lists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use harness::{Envoy, Request, Upstream, Wasm, workspace};
+use serde_json::{Value, json};
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every file of this kind below a folder.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten()
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The names of the tests in these files, and of the functions in the table `ROWS` of a test that runs each of them.
+fn tests_in(files: &[PathBuf]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files {
+        let text = read(file);
+        let rows = text.split("\nconst ROWS:").nth(1).and_then(|rest| rest.split("\n];").next());
+        names.extend(
+            rows.into_iter()
+                .flat_map(str::lines)
+                .filter_map(|line| Some(line.trim().strip_suffix("),")?.rsplit_once(' ')?.1.to_owned())),
+        );
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let line = ["pub(super) ", "pub(crate) ", "pub "]
+                .iter()
+                .find_map(|it| line.strip_prefix(it))
+                .unwrap_or(line);
+            match line.strip_prefix("fn ") {
+                _ if line == "#[test]" => is_test = true,
+                Some(rest) if is_test => {
+                    names.extend(rest.split('(').next().map(str::to_owned));
+                    is_test = false;
+                }
+                _ if line.starts_with("#[") || line.starts_with("//") => {}
+                _ => is_test = false,
+            }
+        }
+    }
+    names
+}
+
+/// The files of a module of the integration tests, or of a test program that stands alone.
+fn module(name: &str) -> Vec<PathBuf> {
+    let tests = workspace().join("tests");
+    let file = tests.join("it").join(format!("{name}.rs"));
+    let folders = [tests.join("it").join(name), tests.join(name)];
+    if file.is_file() {
+        return vec![file];
+    }
+    folders.iter().find(|folder| folder.is_dir()).map_or_else(Vec::new, |folder| files(folder, "rs"))
+}
+
+/// The words between single backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn each_threat_names_tests_that_exist() {
+    let root = workspace();
+    let page = read(&root.join("docs/security.md"));
+    let table = page.split("## Threats").nth(1).expect("the threat table");
+    let mut named = 0;
+    let mut rows = 0;
+    for row in table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| threat") && !line.starts_with("| ---"))
+    {
+        rows += 1;
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+        let tests: Vec<&str> = quoted(held_by);
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (program, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no file"));
+            let places = if program.ends_with(".rs") { vec![root.join(program)] } else { module(program) };
+            assert!(tests_in(&places).contains(name), "{test} is no test");
+            named += 1;
+        }
+    }
+    assert!(rows >= 40 && named >= rows, "{rows} rows, {named} tests");
+}
+
+#[test]
+fn each_attack_that_is_tried_is_in_the_table() {
+    let root = workspace();
+    let page = read(&root.join("docs/security.md"));
+    let table: BTreeSet<&str> =
+        quoted(page.split("## Threats").nth(1).expect("the threat table")).into_iter().collect();
+    for (program, letter, count) in [("attacks", 'h', 18), ("route_attacks", 'p', 21)] {
+        let is_attack = |name: &String| {
+            let number = name.strip_prefix(letter).and_then(|rest| rest.split('_').next());
+            number.is_some_and(|number| number.parse::<u8>().is_ok())
+        };
+        let mut attacks = tests_in(&module(program));
+        attacks.retain(is_attack);
+        assert!(attacks.len() >= count, "{program}: {attacks:?}");
+        for attack in attacks {
+            let name = format!("{program}::{attack}");
+            assert!(table.contains(name.as_str()), "{name} is not in docs/security.md");
+        }
+    }
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let root = workspace();
+    let mut pages = files(&root.join("docs"), "md");
+    pages.extend(files(&root.join("envoy"), "md"));
+    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    let mut links = 0;
+    for page in pages {
+        let text = read(&page);
+        // What stands in a block of code is no link.
+        let prose: String = text.split("```").step_by(2).collect();
+        for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let found =
+                if file.is_empty() { page.clone() } else { page.parent().expect("a folder").join(file) };
+            assert!(found.exists(), "{} links to {target}", page.display());
+            if !anchor.is_empty() {
+                let headings = read(&found);
+                let slugs: Vec<String> =
+                    headings.lines().filter(|line| line.starts_with('#')).map(slug).collect();
+                assert!(
+                    slugs.iter().any(|slug| slug == anchor),
+                    "{}: no heading for {target} among {slugs:?}",
+                    page.display()
+                );
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 30, "{links} links");
+}
+
+#[test]
+fn the_bound_on_long_lived_streams_is_one_that_envoy_takes() {
+    let page = read(&workspace().join("docs/operations.md"));
+    let section = page.split("## Long-lived streams").nth(1).expect("the section");
+    let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let block: Value = serde_norway::from_str(block).expect("YAML");
+    let options = block["common_http_protocol_options"].clone();
+    let mut route = block["routes"][0].clone();
+    route["match"] = json!({ "prefix": "/" });
+    route["route"]["cluster"] = json!("upstream");
+    assert!(options["max_stream_duration"].is_string(), "{block}");
+    assert!(route["route"]["max_stream_duration"].is_object(), "{block}");
+    let upstream = Upstream::start();
+    let envoy = Envoy::builder()
+        .upstream(&upstream)
+        .filter(Wasm::portcullis(json!({ "providers": {}, "rules": [{ "match": { "prefix": "/" } }] })))
+        .main(|listener| listener.hcm("common_http_protocol_options", options).routes(json!([route])))
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(Request::get("/").send(envoy.addr()).status, 200);
+}
+
+/// The anchor that a heading gets.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn each_metric_that_the_filter_can_write_is_in_the_operators_page_and_no_other() {
+    let root = workspace();
+    let page = read(&root.join("docs/operations.md"));
+    let listed: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `portcullis_"))
+        .flat_map(|line| quoted(line.split(" | ").next().unwrap_or_default()))
+        .filter_map(|name| name.strip_prefix("portcullis_"))
+        .collect();
+    let source = [read(&root.join("src/metrics.rs")), read(&root.join("src/gate/mod.rs"))].concat();
+    let source = source.split("#[cfg(test)]").next().expect("a beginning").to_owned()
+        + read(&root.join("src/gate/mod.rs")).as_str();
+    let mut written = BTreeSet::new();
+    for rest in source.split("portcullis.").skip(1) {
+        written.extend(rest.split(['.', '"']).next().filter(|name| !name.contains('{')));
+    }
+    for rest in source.split("gauge(").skip(1) {
+        written.extend(rest.split('"').nth(1).filter(|_| !rest.starts_with("&self")));
+    }
+    let events =
+        source.split("const EVENTS").nth(1).and_then(|rest| rest.split("];").next()).expect("the events");
+    written.extend(events.split("(Event::").skip(1).filter_map(|rest| rest.split('"').nth(1)));
+    assert_eq!(listed, written);
+}

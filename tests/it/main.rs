@@ -1,0 +1,53 @@
+//! The integration tests: a module for each promise to the user. What they share is in [`common`].
+//!
+//! `cargo test --test it readings::` runs one module. Tests that measure what the machine does, and so must not run
+//! beside others, are in `tests/alone`.
+
+mod common;
+
+mod answers;
+mod attacks;
+mod audit;
+mod authorize;
+mod authorize_properties;
+mod bounded;
+mod configuration;
+mod documents;
+mod filter_state;
+mod hostile_claims;
+mod identity;
+mod keys;
+mod keys_flood;
+mod keys_glewlwyd;
+mod keys_outage;
+mod keys_rotation;
+mod keys_shared;
+mod keys_trap;
+mod keys_update;
+mod manifests;
+mod matching;
+mod memory;
+mod metrics;
+mod mutants;
+mod mutants_native;
+mod native_differential;
+mod native_requirements;
+mod pages;
+mod places;
+mod plain_envoy;
+mod properties;
+mod providers;
+mod readers;
+mod readings;
+mod refused_configuration;
+mod requirements;
+mod revocation;
+mod route_attacks;
+mod route_changes;
+mod rules;
+mod side_by_side;
+mod token_readings;
+mod vectors;
+mod verdicts;
+mod waiting_body;
+mod withdrawal;

@@ -1,0 +1,247 @@
+//! `jwks_cases.jsonl`: key sets, each with whether it is one and how many of its keys are for us.
+
+use portcullis::config::Keys;
+use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore};
+use portcullis::keys::{Format, JwkRejection, KeySet, Reading, SetError, Source, SourceEvent};
+use portcullis::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::vectors::judge::{self, text};
+
+/// Rows whose count can be argued: how they are read, how many keys count here, and why.
+const PINNED: &[(&str, Format, usize, usize, &str)] = &[
+    ("jwks/go-spiffe.jwks_missing_kid", Format::Spiffe, LIMIT, 2, WITHOUT_USE),
+    ("jwks/go-spiffe.jwks_valid_1", Format::Spiffe, LIMIT, 1, WITHOUT_USE),
+    ("jwks/go-spiffe.jwks_valid_2", Format::Spiffe, LIMIT, 2, WITHOUT_USE),
+    ("jwks/crafted.many", Format::Auto, LIMIT, 0, "a thousand keys are more than max_keys, 500 by default"),
+    ("jwks/crafted.many", Format::Auto, 1000, 1000, "max_keys may be raised"),
+    (
+        "jwks/crafted.kid-number",
+        Format::Auto,
+        LIMIT,
+        0,
+        "RFC 7517 section 4.5: \"the kid value is a case-sensitive string\"; a key that says it wrongly is no key",
+    ),
+];
+
+const LIMIT: usize = KeySet::MAX_KEYS;
+const WITHOUT_USE: &str = "the SPIFFE text asks for \"use\", and the sets of its own Go library have none: a key \
+     without counts as one for tokens, while one of another use, such as x509-svid, never does";
+
+/// Rows judged otherwise than they say, and why ours is right.
+const DIFFERS: &[(&str, SetError, &str)] = &[(
+    "jwks/josekit.test.jwks",
+    SetError::NoneUsable { count: 2, first: Some(JwkRejection::PrivateMaterial) },
+    "both keys are private ones: RFC 7517 section 9.2, \"private and symmetric keys MUST be protected from \
+     disclosure\"; who reads this set can sign with them, as crafted/jwks.private-rsa says too",
+)];
+
+fn parse(text: &str, format: Format, max_keys: usize) -> Result<KeySet, SetError> {
+    KeySet::parse(text.as_bytes(), Reading { format, max_keys, symmetric: true })
+}
+
+/// A source as the configuration makes it, with every limit at its default.
+fn source() -> Source {
+    let fields = json!({ "remote_jwks": { "http_uri": { "uri": "https://idp.example/k", "cluster": "c" } } });
+    match &judge::provider(&fields).keys {
+        Keys::Remote(remote) => Source::new((**remote).clone(), 1, None),
+        Keys::Local(_) => panic!("not a remote source"),
+    }
+}
+
+/// What becomes of an answer with this body, when a fetch is due: how many keys there are then, or what
+/// the log says.
+fn arrives(source: &mut Source, text: &str, at: u64) -> Result<usize, String> {
+    let store = InMemoryStore::default();
+    let now = Timestamp::from_secs(at);
+    source.tick(&store, now);
+    let answer = HttpResponse { status: 200, body: text.as_bytes().to_vec(), ..HttpResponse::default() };
+    let news = source.answered(&store, Ok(answer), now);
+    let failed = news.iter().find_map(|news| match news {
+        SourceEvent::Log(log::Level::Warn, text) => Some(text.clone()),
+        _ => None,
+    });
+    match failed {
+        Some(text) => Err(text),
+        None => Ok(source.keys(now).map_or(0, |set| set.keys().len())),
+    }
+}
+
+#[test]
+pub(crate) fn every_key_set_is_read_as_it_says() {
+    let Some(folder) = judge::shared("vectors", "every_key_set_is_read_as_it_says") else { return };
+    let rows = judge::rows(&folder.join("jwks_cases.jsonl"));
+    let (mut judged, mut pinned, mut differs) = (0, 0, 0);
+    let mut complaints = Vec::new();
+    let mut check = |holds: bool, complaint: String| {
+        if !holds {
+            complaints.push(complaint);
+        }
+    };
+    for row in &rows {
+        let (id, body) = (text(row, "id"), text(row, "text"));
+        if row.get("ambiguous").is_some() {
+            pinned += 1;
+            let pins: Vec<_> = PINNED.iter().filter(|(own, ..)| *own == id).collect();
+            check(!pins.is_empty(), format!("{id}: ambiguous and not pinned"));
+            for (_, format, max_keys, usable, why) in pins {
+                let got = parse(body, *format, *max_keys);
+                let count = got.as_ref().map_or(0, |set| set.keys().len());
+                check(count == *usable, format!("{id}: expected {usable} keys ({why}), got {got:?}"));
+            }
+            continue;
+        }
+        if let Some((_, expected, why)) = DIFFERS.iter().find(|(own, ..)| *own == id) {
+            differs += 1;
+            let got = parse(body, Format::Auto, LIMIT).map(drop);
+            check(got.as_ref() == Err(expected), format!("{id}: expected {expected:?} ({why}), got {got:?}"));
+            continue;
+        }
+        judged += 1;
+        // As it is fetched: the number of bytes counts, and a secret does not.
+        let fetched = arrives(&mut source(), body, 1);
+        let accept = row["accept"].as_bool();
+        if fetched.as_ref().is_err_and(|text| text.contains("more than max_bytes")) {
+            check(accept == Some(false), format!("{id}: expected {accept:?}, got {fetched:?}"));
+            continue;
+        }
+        let usable = row["usable"].as_u64().and_then(|usable| usize::try_from(usable).ok());
+        let got = parse(body, Format::Auto, LIMIT);
+        // "Accepted" without a usable key is what we call NoneUsable: nothing can be verified with it,
+        // and so it does not replace a set that is in use (RFC 7517 section 5 asks for no more).
+        let (is_set, count) = match &got {
+            Ok(set) => (true, set.keys().len()),
+            Err(SetError::NoneUsable { .. }) => (true, 0),
+            Err(_) => (false, 0),
+        };
+        check(
+            accept == Some(is_set) && usable == Some(count),
+            format!("{id}: expected accept {accept:?} with {usable:?} keys, got {got:?}"),
+        );
+        let secret = got.as_ref().is_ok_and(|set| {
+            set.keys().iter().any(|key| matches!(key.key, portcullis::crypto::Key::Secret(_)))
+        });
+        check(
+            fetched.is_ok() == (count > 0 && !secret),
+            format!("{id}: {count} keys, of them secret: {secret}; fetched: {fetched:?}"),
+        );
+    }
+    println!(
+        "jwks_cases.jsonl: {} rows; {judged} judged, {pinned} ambiguous and pinned, {differs} differ",
+        rows.len()
+    );
+    judge::settle(&complaints);
+    assert_eq!((judged, pinned, differs), (19, 5, DIFFERS.len()));
+    assert_eq!(judged + pinned + differs, rows.len());
+}
+
+/// J4: what is no key set never replaces one.
+#[test]
+pub(crate) fn j4_a_page_an_error_or_an_empty_set_leaves_the_keys_as_they_were() {
+    const GOOD: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"good","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    let mut source = source();
+    assert_eq!(arrives(&mut source, GOOD, 1), Ok(1));
+    // Past the refresh, and then past the longest pause after a failure each time.
+    let mut at = 600;
+    let truncated = &GOOD[..GOOD.len() - 2];
+    let jsonp = format!("callback({GOOD})");
+    for text in [
+        "<!DOCTYPE html><html><body>login</body></html>",
+        &jsonp,
+        r#"{"error":"server_error"}"#,
+        r#"{"keys":[]}"#,
+        r#"{"keys":{}}"#,
+        r#"{"keys":[{"kty":"EC"}]}"#,
+        truncated,
+        "",
+        "null",
+    ] {
+        at += 73;
+        assert!(
+            arrives(&mut source, text, at).is_err_and(|said| said.contains("fetching keys failed")),
+            "{text}"
+        );
+        let now = Timestamp::from_secs(at);
+        assert!(source.keys(now).is_some_and(|set| set.has_kid("good")), "{text}");
+    }
+}
+
+/// J5: the bytes, the keys and the depth of a set are bounded.
+#[test]
+pub(crate) fn j5_a_set_is_bounded_in_bytes_keys_and_depth() {
+    let mut source = source();
+    let large = format!(r#"{{"keys":[],"x":"{}"}}"#, "a".repeat(262_144));
+    let size = large.len();
+    let said = |result: Result<usize, String>| result.expect_err("refused");
+    let expected = FetchError::TooLarge { size, limit: 262_144 }.to_string();
+    assert!(said(arrives(&mut source, &large, 1)).contains(&expected));
+    let many = format!(r#"{{"keys":[{}]}}"#, vec!["{}"; 501].join(","));
+    let too_many = FetchError::Unusable(SetError::TooMany { count: 501, limit: 500 }.to_string());
+    assert!(said(arrives(&mut source, &many, 100)).contains(&too_many.to_string()));
+    for (at, open, close) in [(200, "[", "]"), (300, "{\"a\":", "}")] {
+        let deep = format!(r#"{{"keys":{}1{}}}"#, open.repeat(20_000), close.repeat(20_000));
+        assert!(said(arrives(&mut source, &deep, at)).contains("not a key set: nested deeper"), "{open}");
+    }
+    assert!(source.keys(Timestamp::from_secs(1)).is_none());
+}
+
+/// J6 to J9: each key is judged alone; what is not for us, or dangerous, is passed over.
+#[test]
+pub(crate) fn j6_to_j9_one_bad_key_does_not_spoil_the_set() {
+    let good = r#"{"kty":"EC","crv":"P-256","kid":"good","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    let with = |more: &str| good.replace(r#""kid":"good""#, &format!(r#""kid":"bad",{more}"#));
+    let cases: &[(&str, String, JwkRejection)] = &[
+        ("J6", "1".to_owned(), JwkRejection::NotAnObject),
+        ("J6", "{}".to_owned(), JwkRejection::UnknownType),
+        ("J6", r#"{"kty":"AKP","alg":"ML-DSA-65","pub":"AA"}"#.to_owned(), JwkRejection::UnknownType),
+        ("J6", r#"{"kty":"OKP","crv":"X25519","x":"AA"}"#.to_owned(), JwkRejection::UnknownCurve),
+        ("J6", r#"{"kty":"RSA","n":"AQAB","e":1}"#.to_owned(), JwkRejection::BadMember),
+        ("J6", with(r#""alg":"ES384""#), JwkRejection::OtherAlgorithm),
+        ("J7", with(r#""use":"enc""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":"Sig""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":null"#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""use":"jwt-svid""#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""key_ops":["sign","encrypt"]"#), JwkRejection::NotForSignatures),
+        ("J7", with(r#""key_ops":"verify""#), JwkRejection::NotForSignatures),
+        (
+            "J8",
+            r#"{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}"#.to_owned(),
+            JwkRejection::Symmetric,
+        ),
+        ("J9", with(r#""d":"AA""#), JwkRejection::PrivateMaterial),
+    ];
+    for (row, bad, expected) in cases {
+        let text = format!(r#"{{"keys":[{bad},{good}]}}"#);
+        let reading = Reading { format: Format::Auto, max_keys: 2, symmetric: false };
+        let set =
+            KeySet::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{row} {bad}: {error}"));
+        assert_eq!(set.skipped(), [(0, *expected)], "{row} {bad}");
+        assert!(set.has_kid("good") && set.keys().len() == 1, "{row} {bad}");
+    }
+}
+
+/// J10: whatever is no 200 is a failure; there is nothing that a redirect could lead to.
+#[test]
+pub(crate) fn j10_a_redirect_is_a_failure() {
+    assert!(FetchError::Status(302).to_string().contains("redirects are not followed"));
+}
+
+/// J16: certificates and public keys in PEM are read where the format says so, and nowhere else.
+#[test]
+pub(crate) fn j16_a_map_of_pem_texts_is_read_only_where_it_is_asked_for() {
+    let key = harness::Key::cached(harness::Alg::ES256, "kid-1");
+    let map: Value = json!({ "kid-1": key.public_pem(), "other": "no PEM" });
+    let text = map.to_string();
+    let set = parse(&text, Format::PemMap, LIMIT).expect("a PEM map");
+    assert_eq!(set.keys().len(), 1);
+    assert!(set.has_kid("kid-1"));
+    assert_eq!(set.skipped(), [(1, JwkRejection::BadPem)]);
+    for format in [Format::Auto, Format::Jwks, Format::Spiffe] {
+        assert_eq!(parse(&text, format, LIMIT).err(), Some(SetError::NoKeys(format)));
+    }
+    let jwks = json!({ "keys": [key.public_jwk()] }).to_string();
+    assert!(parse(&jwks, Format::PemMap, LIMIT).is_err(), "a key set is no PEM map");
+    // Private keys and secrets never pass for a public one.
+    let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    assert!(parse(&json!({ "k": private }).to_string(), Format::PemMap, LIMIT).is_err());
+}

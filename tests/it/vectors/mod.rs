@@ -1,0 +1,12 @@
+//! The judgement on tokens, key sets and signatures, held against published vectors, against tokens as
+//! identity providers make them, and against every attack of the project's list.
+
+mod attacks;
+mod cases;
+mod host;
+mod judge;
+mod key_sets;
+mod providers;
+mod published;
+mod world;
+mod wycheproof;
