@@ -28,15 +28,61 @@ impl fmt::Debug for SecretValue {
     }
 }
 
-/// A GET to be sent.
+/// A request method (RFC 9110 section 9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HttpMethod {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+}
+
+impl HttpMethod {
+    /// The method as it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// A request to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpRequest {
+    /// The method.
+    pub method: HttpMethod,
     /// Where to.
     pub endpoint: Endpoint,
-    /// Fields beside the pseudo-header fields.
+    /// All fields but the pseudo-header fields and `user-agent`.
     pub headers: Vec<(String, SecretValue)>,
+    /// The content; empty for a GET.
+    pub body: Vec<u8>,
     /// The largest body that is read, in bytes; a larger one is [`FetchError::TooLarge`].
     pub max_bytes: usize,
+}
+
+impl HttpRequest {
+    /// A GET for a document of these media types, with the fields that the operator configured.
+    pub fn get(
+        endpoint: Endpoint,
+        accept: &str,
+        headers: &[(String, SecretValue)],
+        max_bytes: usize,
+    ) -> Self {
+        let accept = ("accept".to_owned(), SecretValue(accept.to_owned()));
+        let headers = std::iter::once(accept).chain(headers.iter().cloned()).collect();
+        Self { method: HttpMethod::Get, endpoint, headers, body: Vec::new(), max_bytes }
+    }
+
+    /// Asks only for what differs from the answer that had these validators (RFC 9110 sections 13.1.2 and 13.1.3).
+    #[must_use]
+    pub fn unless_same(mut self, etag: Option<&str>, last_modified: Option<&str>) -> Self {
+        for (name, value) in [("if-none-match", etag), ("if-modified-since", last_modified)] {
+            self.headers.extend(value.map(|value| (name.to_owned(), SecretValue(value.to_owned()))));
+        }
+        self
+    }
 }
 
 /// What came back: a status, and of a 200 or 304 what matters.

@@ -2,14 +2,15 @@
 
 use std::rc::Rc;
 
+use super::background::KeySource;
 use super::cache::TokenCache;
 use super::cached_token::CachedToken;
 use super::revocations::{Asked, Passed, Revocations};
-use super::waiting::{Awaited, Waited};
+use super::waiting::Waited;
 use crate::config::{Config, Keys, Provider, RequireTls};
 use crate::crypto::Backend;
-use crate::fetch::Store;
-use crate::keys::{KeySet, Source, UnknownKid};
+use crate::fetch::{LookupId, Store};
+use crate::keys::{KeySet, UnknownKid};
 use crate::metrics::{Event, Metrics};
 use crate::reason::Reason;
 use crate::request::Request;
@@ -44,7 +45,7 @@ pub(super) struct Lack {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
     /// This is on its way.
-    Wait(Awaited),
+    Wait(LookupId),
     /// It will not be there.
     Deny(Reason),
 }
@@ -70,7 +71,7 @@ pub(super) struct Authenticator<'g, 'r> {
     pub(super) backend: &'g Backend,
     /// What the instances of the proxy share.
     pub(super) store: &'g dyn Store,
-    pub(super) sources: &'g mut [Option<Source>],
+    pub(super) sources: &'g mut [Option<KeySource>],
     pub(super) verdicts: &'g mut [TokenCache],
     /// What says whether tokens were withdrawn, where the rule heeds it.
     pub(super) revocations: Option<&'g mut Revocations>,
@@ -300,10 +301,12 @@ impl<'g, 'r> Authenticator<'g, 'r> {
         if let Some(known) = self.verdicts.get_mut(id.0).and_then(|verdicts| verdicts.get(credential)) {
             // TokenCache under a key that was withdrawn went with it; here all keys may have grown too old.
             let now = self.now;
-            if self.source(id).is_none_or(|source| source.keys(now).is_some()) {
+            if self.key_source(id).is_none_or(|own| own.source.keys(now).is_some()) {
                 policy.check_time(known.claims(), now).map_err(Why::Deny)?;
-                // Who waited for a list was judged before that, and counted then.
-                if !self.waited.is_some_and(|waited| matches!(waited.awaited, Awaited::List(_))) {
+                // A request that waited for anything but keys was judged before that, and counted then.
+                let waited_for_keys =
+                    |waited: Waited| self.sources.iter().flatten().any(|own| own.lookup == waited.lookup);
+                if self.waited.is_none_or(waited_for_keys) {
                     self.metrics.happened(id, Event::CacheHit);
                 }
                 return Ok(known);
@@ -348,7 +351,7 @@ impl<'g, 'r> Authenticator<'g, 'r> {
         }
     }
 
-    fn source(&mut self, id: ProviderId) -> Option<&mut Source> {
+    fn key_source(&mut self, id: ProviderId) -> Option<&mut KeySource> {
         self.sources.get_mut(id.0)?.as_mut()
     }
 
@@ -363,15 +366,15 @@ impl<'g, 'r> Authenticator<'g, 'r> {
             return Ok(Rc::clone(set));
         }
         let (now, waited, patient, store) = (self.now, self.waited, self.patient, self.store);
-        let source = self.source(id).ok_or(Why::Deny(Reason::KeysUnavailable))?;
+        let KeySource { lookup, source } = self.key_source(id).ok_or(Why::Deny(Reason::KeysUnavailable))?;
+        let lookup = *lookup;
         let in_time = waited.is_none_or(|waited| now < waited.deadline);
         let Some(keys) = source.keys(now).map(Rc::clone) else {
             // Whoever waited for these keys was woken because their fetch ended, without keys.
-            let awaited = Awaited::Keys(id);
-            let first = waited.is_none_or(|waited| waited.awaited != awaited);
+            let first = waited.is_none_or(|waited| waited.lookup != lookup);
             source.need(now);
             let wait = patient && first && in_time && source.expects_answer(now);
-            return Err(if wait { Why::Wait(awaited) } else { Why::Deny(Reason::KeysUnavailable) });
+            return Err(if wait { Why::Wait(lookup) } else { Why::Deny(Reason::KeysUnavailable) });
         };
         let header = token.header();
         let Some(kid) = header.kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
@@ -390,7 +393,7 @@ impl<'g, 'r> Authenticator<'g, 'r> {
         };
         match said {
             UnknownKid::Missing => Ok(keys),
-            UnknownKid::Wait if in_time && patient => Err(Why::Wait(Awaited::Keys(id))),
+            UnknownKid::Wait if in_time && patient => Err(Why::Wait(lookup)),
             // A rule that only reports tells what there is.
             UnknownKid::Wait if !patient => Ok(keys),
             // A key that names no kid may be the one.

@@ -6,6 +6,7 @@
 mod audit;
 
 mod authenticate;
+mod background;
 mod cache;
 mod cached_token;
 mod notes;
@@ -16,23 +17,19 @@ mod route;
 mod waiting;
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
 
-use crate::config::{Config, Keys, Provider, Unmatched};
+use crate::config::{Config, Provider, Unmatched};
 use crate::crypto::Backend;
-use crate::fetch::{FetchError, HttpRequest, HttpResponse, InMemoryStore, Store};
-use crate::keys::{Remote, Source, SourceEvent, Status};
-use crate::metrics::{Event, Metrics, Sample};
+use crate::fetch::{HttpRequest, InMemoryStore, LookupId, LookupIds, Store};
+use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::request::{Held, HostProperties, Request, RequestView, same_header};
 use crate::response::ErrorResponse;
-use crate::revocation::{self, ListId, StatusError, StatusList};
 use crate::rules::{Authorize, Bindings, Mode, Requirement, Rule, RuleMatch, Rules};
 use crate::time::Timestamp;
-use crate::token::{Jws, Location, ProviderId};
+use crate::token::{Location, ProviderId};
 use crate::upstream::Decision;
 use crate::upstream::Reserved;
 
@@ -42,6 +39,7 @@ pub use audit::MAX_TEXT;
 pub use authenticate::Accepted;
 use authenticate::{Authenticator, Lack, Why};
 
+use background::KeySource;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
 use notes::Limiter;
@@ -51,7 +49,7 @@ use revocations::Revocations;
 use route::RouteMetadata;
 pub use route::{RouteCheck, Served};
 use waiting::Waiting;
-pub use waiting::{Awaited, MAX_WAITING, Waited};
+pub use waiting::{MAX_WAITING, Waited};
 
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -60,20 +58,12 @@ pub struct StreamId(pub u32);
 /// Something to be done outside.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Send a request for keys, and report what came of it with [`Gate::answered`].
+    /// Send a request, and report what came of it with [`Gate::fetched`].
     Fetch {
-        /// For which provider
-        provider: ProviderId,
-        /// What to ask
-        query: HttpRequest,
-    },
-    /// Send a request for a list of withdrawn tokens, and report what came of it with
-    /// [`Gate::list_answered`].
-    FetchList {
-        /// Which list
-        list: ListId,
-        /// What to ask
-        query: HttpRequest,
+        /// What is fetched
+        lookup: LookupId,
+        /// What to send
+        request: HttpRequest,
     },
     /// Ask about this waiting request again with [`Gate::resume`].
     Wake(StreamId, Waited),
@@ -116,7 +106,7 @@ pub struct Gate {
     backend: Backend,
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
-    sources: Vec<Option<Source>>,
+    sources: Vec<Option<KeySource>>,
     /// The verdicts on each provider's tokens.
     verdicts: Vec<TokenCache>,
     revocations: Revocations,
@@ -135,20 +125,8 @@ impl Gate {
     /// store.
     pub fn new(config: Config, world: Environment, now: Timestamp) -> Self {
         let Environment { backend, store, random, stopwatch } = world;
-        let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
-        let sources = config
-            .providers
-            .iter()
-            .zip(0u64..)
-            .map(|(provider, at)| match &provider.keys {
-                Keys::Local(_) => None,
-                Keys::Remote(remote) => {
-                    // Far apart, so that no two sources of two instances have one number.
-                    let random = random.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                    Some(Source::new(Remote::clone(remote), random, secret))
-                }
-            })
-            .collect();
+        let lookups = LookupIds::default();
+        let sources = background::key_sources(&config, &lookups, random);
         let written = || config.providers.iter().flat_map(|provider| provider.outputs.names());
         let read = config.providers.iter().flat_map(|provider| &provider.locations);
         let read = read.filter_map(|place| match place {
@@ -161,7 +139,7 @@ impl Gate {
         let verdicts = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
         let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = Audit::new(&config.audit, random);
-        let revocations = Revocations::new(&config, random);
+        let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
             metrics: Metrics::new(&config),
             gauged: Timestamp::default(),
@@ -180,10 +158,7 @@ impl Gate {
             route_notes: Limiter::new(1),
             effects: VecDeque::new(),
         };
-        for at in 0..gate.sources.len() {
-            gate.with_source(ProviderId(at), |source, store| source.look(store, now));
-        }
-        gate.with_revocations(now, |revocations, store, _| revocations.look(store, now));
+        gate.look(now);
         gate
     }
 
@@ -201,11 +176,6 @@ impl Gate {
     /// tokens are read from.
     pub fn reserved_in_trailers(&self) -> &Reserved {
         &self.reserved_in_trailers
-    }
-
-    /// What an operator may want to see of a provider's key source, where it has one.
-    pub fn status(&self, provider: ProviderId, now: Timestamp) -> Option<Status> {
-        Some(self.sources.get(provider.0)?.as_ref()?.status(now))
     }
 
     /// Decides a request that has just arrived.
@@ -274,197 +244,6 @@ impl Gate {
         }
         let response = ErrorResponse { status: Some(403), ..self.response(reason, None) };
         (served == Served::Otherwise).then_some(Rejection { response, state })
-    }
-
-    /// What was counted since the last time, and every ten seconds how the keys are.
-    pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
-        let mut samples = self.metrics.take();
-        if now.since(self.gauged) >= Duration::from_secs(10) {
-            self.gauged = now;
-            for id in (0..self.sources.len()).map(ProviderId) {
-                let Some(status) = self.status(id, now) else { continue };
-                let keys = u64::try_from(status.keys).unwrap_or(u64::MAX);
-                samples.push(self.metrics.gauge(id, "keys", keys));
-                let Some(last) = status.last_success else { continue };
-                samples.push(self.metrics.gauge(id, "keys_last_success_seconds", last.as_secs()));
-                samples.push(self.metrics.gauge(id, "keys_age_seconds", now.since(last).as_secs()));
-                samples.push(self.metrics.gauge(id, "keys_stale", u64::from(status.stale)));
-            }
-            let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-            for (at, list) in self.revocations.lists().iter().enumerate() {
-                let entries = list.list().map_or(0, |list| list.len());
-                samples.push(self.metrics.list_gauge(at, "revocation_entries", number(entries)));
-                let stale = list.fresh_until().is_none_or(|until| now >= until);
-                samples.push(self.metrics.list_gauge(at, "revocation_stale", u64::from(stale)));
-                let Some(last) = list.last_success() else { continue };
-                samples.push(self.metrics.list_gauge(
-                    at,
-                    "revocation_age_seconds",
-                    now.since(last).as_secs(),
-                ));
-            }
-        }
-        samples
-    }
-
-    /// Forgets a request: its client has gone.
-    pub fn forget(&mut self, stream: StreamId) {
-        self.waiting.remove(stream);
-    }
-
-    /// Takes note of the time: starts the fetches that are due, takes over what others fetched, and
-    /// wakes whoever waited too long.
-    pub fn tick(&mut self, now: Timestamp) {
-        for at in 0..self.sources.len() {
-            self.with_source(ProviderId(at), |source, store| source.tick(store, now));
-        }
-        self.with_revocations(now, |revocations, store, verify| revocations.tick(store, verify, now));
-        let expired = self.waiting.expired(now);
-        self.wake(expired);
-    }
-
-    /// An [`Effect::Fetch`] ended, well or not.
-    pub fn answered(
-        &mut self,
-        provider: ProviderId,
-        answer: Result<HttpResponse, FetchError>,
-        now: Timestamp,
-    ) {
-        self.with_source(provider, |source, store| source.answered(store, answer, now));
-    }
-
-    /// An [`Effect::FetchList`] ended, well or not.
-    pub fn list_answered(&mut self, list: ListId, answer: Result<HttpResponse, FetchError>, now: Timestamp) {
-        self.with_revocations(now, |revocations, store, verify| {
-            revocations.answered(list, store, answer, verify, now)
-        });
-    }
-
-    /// How many tokens passed although nobody knew whether they were withdrawn, because of an
-    /// `on_unavailable` that says so.
-    pub fn unchecked(&self) -> u64 {
-        self.revocations.unchecked()
-    }
-
-    /// The lists of withdrawn tokens that are polled.
-    pub fn revocation_lists(&self) -> &[revocation::Poll] {
-        self.revocations.lists()
-    }
-
-    fn with_revocations(
-        &mut self,
-        now: Timestamp,
-        act: impl FnOnce(
-            &mut Revocations,
-            &dyn Store,
-            revocation::Verify<'_>,
-        ) -> Vec<(ListId, revocation::SourceEvent)>,
-    ) {
-        if self.config.revocation.is_off() {
-            return;
-        }
-        let missing_kids: RefCell<Vec<(ProviderId, String)>> = RefCell::default();
-        let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
-            let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
-            let keys = match &provider.keys {
-                Keys::Local(set) => Some(set),
-                Keys::Remote(_) => {
-                    self.sources.get(id.0).and_then(Option::as_ref).and_then(|source| source.keys(now))
-                }
-            };
-            let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
-            let list = StatusList::verify(token, uri, trust, most, now);
-            if list == Err(StatusError::Token(Reason::KeyNotFound))
-                && let Ok(jws) = Jws::parse(token.trim_ascii())
-                && let Some(kid) = &jws.header().kid
-            {
-                missing_kids.borrow_mut().push((id, kid.clone()));
-            }
-            list
-        };
-        for (list, news) in act(&mut self.revocations, &*self.store, &verify) {
-            match news {
-                revocation::SourceEvent::Ask(query) => {
-                    self.effects.push_back(Effect::FetchList { list, query })
-                }
-                revocation::SourceEvent::Log(level, text) => {
-                    let name = self.revocations.name(list);
-                    self.effects.push_back(Effect::Log(level, format!("{name}: {text}")));
-                }
-                revocation::SourceEvent::Ended => {
-                    let released = self.waiting.released(Awaited::List(list));
-                    self.effects
-                        .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
-                }
-                revocation::SourceEvent::Tried(outcome) => {
-                    if let Some(at) = self.revocations.place(list) {
-                        self.metrics.list_fetched(at, outcome);
-                    }
-                }
-                revocation::SourceEvent::Changed => self.revocations.changed(),
-            }
-        }
-        // A list under a new key is a reason to look for the key, like a token.
-        for (id, kid) in missing_kids.into_inner() {
-            if let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
-                source.unknown_kid(&*self.store, &kid, true, now);
-            }
-        }
-    }
-
-    fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<SourceEvent>) {
-        let Some(source) = self.sources.get_mut(id.0).and_then(Option::as_mut) else { return };
-        let name = self.config.provider(id).map_or("", |provider| &provider.name);
-        for news in act(source, &*self.store) {
-            match news {
-                SourceEvent::Ask(query) => self.effects.push_back(Effect::Fetch { provider: id, query }),
-                SourceEvent::Log(level, text) => {
-                    self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
-                }
-                SourceEvent::Ended => {
-                    let released = self.waiting.released(Awaited::Keys(id));
-                    self.effects
-                        .extend(released.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
-                }
-                SourceEvent::Tried(outcome) => {
-                    let event = if outcome.is_ok() { Event::Fetched } else { Event::FetchFailed };
-                    self.metrics.happened(id, event);
-                }
-                // A key that is no longer listed was withdrawn, and so was every verdict under it.
-                SourceEvent::Changed => {
-                    if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
-                        verdicts.keep_keys(set);
-                    }
-                }
-            }
-        }
-    }
-
-    fn wake(&mut self, streams: Vec<(StreamId, Waited)>) {
-        self.effects.extend(streams.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
-    }
-
-    /// Wakes everyone who waits, because this gate ends.
-    pub fn release_all(&mut self) {
-        // Their time is up, so that none of them begins to wait again.
-        let all = self.waiting.all().into_iter();
-        let all = all.map(|(stream, waited)| (stream, Waited { deadline: Timestamp::default(), ..waited }));
-        self.wake(all.collect());
-    }
-
-    /// Whether any request waits.
-    pub fn is_waited_for(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Whether it wants to be ticked often: somebody waits, or a list is being taken over.
-    pub fn is_busy(&self) -> bool {
-        self.is_waited_for() || self.revocations.is_busy()
-    }
-
-    /// The next thing to be done outside.
-    pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
     }
 
     fn judge(
@@ -575,10 +354,10 @@ impl Gate {
         };
         let mut accepted = match met {
             Ok(accepted) => accepted,
-            Err(Lack { provider, why: Why::Wait(awaited) }) => {
+            Err(Lack { provider, why: Why::Wait(lookup) }) => {
                 let patience = plan.map(|plan| plan.patience).unwrap_or_default();
                 let waited = Waited {
-                    awaited,
+                    lookup,
                     since: waited.map_or(now, |waited| waited.since),
                     deadline: waited.map_or(now.plus(patience), |waited| waited.deadline),
                 };
@@ -660,13 +439,6 @@ impl Gate {
             (None, None) => "",
         };
         ErrorResponse { style: self.config.style, ..ErrorResponse::new(reason, realm) }
-    }
-
-    /// In how many seconds a request without keys may be tried again.
-    fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
-        let source = self.sources.get(id.0)?.as_ref()?;
-        let wait = source.retry_in(now);
-        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
     }
 
     /// Refuses a request; under a rule that only reports, says so and lets it pass as it came, but for

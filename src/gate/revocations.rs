@@ -8,13 +8,11 @@ use super::Timestamp;
 use super::authenticate::Why;
 use super::cached_token::{CachedToken, Checked};
 use super::notes::Limiter;
-use super::waiting::{Awaited, Waited};
+use super::waiting::Waited;
 use crate::config::Config;
-use crate::fetch::{FetchError, HttpResponse, Store};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
 use crate::reason::Reason;
-use crate::revocation::{
-    List, ListId, NoList, OnUnavailable, Poll, RevocationStatus, SourceEvent, Statuses, Verify,
-};
+use crate::revocation::{List, NoList, OnUnavailable, Poll, RevocationStatus, SourceEvent, Statuses, Verify};
 use crate::token::ProviderId;
 
 /// The sources of one gate.
@@ -22,6 +20,8 @@ use crate::token::ProviderId;
 pub(super) struct Revocations {
     inline: Option<Rc<List>>,
     lists: Vec<Poll>,
+    /// The number of each of them.
+    lookups: Vec<LookupId>,
     statuses: Statuses,
     /// The largest clock skew of all providers: a token lives for that much longer than its `exp`, and an
     /// entry must outlive it.
@@ -62,7 +62,7 @@ const STILL_NAMED: Duration = Duration::from_secs(60);
 const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
 
 impl Revocations {
-    pub(super) fn new(config: &Config, random: u64) -> Self {
+    pub(super) fn new(config: &Config, lookups: &LookupIds, random: u64) -> Self {
         let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
         // Far apart from each other, and from the sources of keys.
         let numbers = (1u64..).map(|at| random.wrapping_sub(at.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
@@ -70,7 +70,8 @@ impl Revocations {
         Self {
             inline: config.revocation.inline.clone(),
             lists: lists.map(|(polled, random)| Poll::new(polled.clone(), random, secret)).collect(),
-            statuses: Statuses::new(config.revocation.status_lists.clone(), !random, secret),
+            lookups: config.revocation.lists.iter().map(|_| lookups.next()).collect(),
+            statuses: Statuses::new(config.revocation.status_lists.clone(), lookups.clone(), !random, secret),
             skew: config
                 .providers
                 .iter()
@@ -105,9 +106,9 @@ impl Revocations {
         self.lists.iter().any(Poll::is_busy)
     }
 
-    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(ListId, SourceEvent)> {
-        let all = self.lists.iter_mut().enumerate().flat_map(|(at, list)| named(at, list.look(store, now)));
-        all.collect()
+    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
+        let lists = self.lookups.iter().zip(&mut self.lists);
+        lists.flat_map(|(lookup, list)| named(*lookup, list.look(store, now))).collect()
     }
 
     pub(super) fn tick(
@@ -115,37 +116,40 @@ impl Revocations {
         store: &dyn Store,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<(ListId, SourceEvent)> {
+    ) -> Vec<(LookupId, SourceEvent)> {
         // Where the clock was set back, what is remembered would last longer than its lists.
         if now < self.latest {
             self.changed();
         }
         self.latest = now;
-        let lists = self.lists.iter_mut().enumerate();
-        let mut all: Vec<_> = lists.flat_map(|(at, list)| named(at, list.tick(store, now))).collect();
-        let statuses = self.statuses.tick(store, verify, now).into_iter();
-        all.extend(statuses.map(|(id, news)| (ListId::Status(id), news)));
+        let lists = self.lookups.iter().zip(&mut self.lists);
+        let mut all: Vec<_> =
+            lists.flat_map(|(lookup, list)| named(*lookup, list.tick(store, now))).collect();
+        all.extend(self.statuses.tick(store, verify, now));
         all
     }
 
-    pub(super) fn answered(
+    pub(super) fn fetched(
         &mut self,
-        from: ListId,
+        lookup: LookupId,
         store: &dyn Store,
         answer: Result<HttpResponse, FetchError>,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<(ListId, SourceEvent)> {
-        match from {
-            ListId::Polled(at) => {
-                self.lists.get_mut(at).map(|list| named(at, list.answered(store, answer, now)))
-            }
-            ListId::Status(id) => {
-                let news = self.statuses.answered(id, store, answer, verify, now);
-                Some(news.into_iter().map(|news| (from, news)).collect())
-            }
-        }
-        .unwrap_or_default()
+    ) -> Vec<(LookupId, SourceEvent)> {
+        let polled = self.polled(lookup).and_then(|at| self.lists.get_mut(at));
+        named(
+            lookup,
+            match polled {
+                Some(list) => list.answered(store, answer, now),
+                None => self.statuses.answered(lookup, store, answer, verify, now),
+            },
+        )
+    }
+
+    /// The place of a polled list in the configuration.
+    fn polled(&self, lookup: LookupId) -> Option<usize> {
+        self.lookups.iter().position(|own| *own == lookup)
     }
 
     /// A source says something new.
@@ -154,22 +158,17 @@ impl Revocations {
     }
 
     /// What the log calls a list.
-    pub(super) fn name(&self, id: ListId) -> String {
-        match id {
-            ListId::Polled(at) => {
-                let name = self.lists.get(at).map_or("", |list| &list.polled().name);
-                format!("revocation list {name:?}")
-            }
-            ListId::Status(id) => format!("status list {:?}", self.statuses.uri(id)),
+    pub(super) fn name(&self, lookup: LookupId) -> String {
+        match self.polled(lookup).and_then(|at| self.lists.get(at)) {
+            Some(list) => format!("revocation list {:?}", list.polled().name),
+            None => format!("status list {:?}", self.statuses.uri(lookup)),
         }
     }
 
     /// The place of a source among all: the polled lists, then the places of status lists.
-    pub(super) fn place(&self, id: ListId) -> Option<usize> {
-        match id {
-            ListId::Polled(at) => Some(at),
-            ListId::Status(id) => self.lists.len().checked_add(self.statuses.place(id)?),
-        }
+    pub(super) fn place(&self, lookup: LookupId) -> Option<usize> {
+        let status = || self.lists.len().checked_add(self.statuses.place(lookup)?);
+        self.polled(lookup).or_else(status)
     }
 
     /// In how many seconds a request may be tried again for which a list was missing.
@@ -217,18 +216,18 @@ impl Revocations {
         let mut until = NEVER;
         let mut unchecked = None;
         let mut missing = None;
-        for (at, list) in self.lists.iter().enumerate() {
+        for (lookup, list) in self.lookups.iter().zip(&self.lists) {
             match list.fresh_until().filter(|fresh_until| now < *fresh_until) {
                 Some(fresh_until) => until = until.min(fresh_until),
                 None if list.polled().on_unavailable == OnUnavailable::Allow => {
                     // Only the very first answer is worth the wait.
                     if !list.was_tried() {
-                        asked.wait(ListId::Polled(at), list.expects_answer(now))?;
+                        asked.wait(*lookup, list.expects_answer(now))?;
                     }
-                    unchecked = Some(self.name(ListId::Polled(at)));
+                    unchecked = Some(self.name(*lookup));
                 }
                 None => {
-                    asked.wait(ListId::Polled(at), list.expects_answer(now))?;
+                    asked.wait(*lookup, list.expects_answer(now))?;
                     missing = Some(Reason::RevocationUnavailable);
                 }
             }
@@ -297,7 +296,7 @@ impl Revocations {
         }
         let on_unavailable = self.statuses.source(id).map(|source| source.on_unavailable).unwrap_or_default();
         if on_unavailable == OnUnavailable::Deny || !self.statuses.was_tried(id) {
-            asked.wait(ListId::Status(id), self.statuses.expects_answer(id, now))?;
+            asked.wait(id, self.statuses.expects_answer(id, now))?;
         }
         Ok(Status::Missing(on_unavailable))
     }
@@ -317,15 +316,14 @@ enum Status {
 impl Asked {
     /// Lets the request wait for a list that is on its way. Whoever waited for it was woken because its
     /// fetch ended.
-    fn wait(&self, id: ListId, expected: bool) -> Result<(), Why> {
-        let awaited = Awaited::List(id);
+    fn wait(&self, lookup: LookupId, expected: bool) -> Result<(), Why> {
         let wait = self.patient
             && expected
-            && self.waited.is_none_or(|waited| waited.awaited != awaited && self.now < waited.deadline);
-        if wait { Err(Why::Wait(awaited)) } else { Ok(()) }
+            && self.waited.is_none_or(|waited| waited.lookup != lookup && self.now < waited.deadline);
+        if wait { Err(Why::Wait(lookup)) } else { Ok(()) }
     }
 }
 
-fn named(at: usize, news: Vec<SourceEvent>) -> Vec<(ListId, SourceEvent)> {
-    news.into_iter().map(|news| (ListId::Polled(at), news)).collect()
+fn named(lookup: LookupId, news: Vec<SourceEvent>) -> Vec<(LookupId, SourceEvent)> {
+    news.into_iter().map(|news| (lookup, news)).collect()
 }

@@ -3,27 +3,17 @@
 use std::collections::HashMap;
 
 use super::StreamId;
-use crate::revocation::ListId;
+use crate::fetch::LookupId;
 use crate::time::Timestamp;
-use crate::token::ProviderId;
 
 /// How many requests may wait in one worker.
 pub const MAX_WAITING: usize = 1024;
 
-/// What a request can wait for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Awaited {
-    /// The keys of a provider
-    Keys(ProviderId),
-    /// A list of withdrawn tokens
-    List(ListId),
-}
-
 /// How long a request has waited and may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Waited {
-    /// For what.
-    pub awaited: Awaited,
+    /// What it waits for.
+    pub lookup: LookupId,
     /// When it began to wait, for whatever.
     pub since: Timestamp,
     /// When it is judged by what is there.
@@ -47,9 +37,9 @@ impl Waiting {
         self.0.remove(&stream);
     }
 
-    /// Takes out whoever waits for this, first come first.
-    pub(super) fn released(&mut self, awaited: Awaited) -> Vec<(StreamId, Waited)> {
-        self.take(|waited| waited.awaited == awaited)
+    /// Takes out the requests that wait for this, first come first.
+    pub(super) fn released(&mut self, lookup: LookupId) -> Vec<(StreamId, Waited)> {
+        self.take(|waited| waited.lookup == lookup)
     }
 
     /// Takes out whoever has waited until its deadline.

@@ -292,20 +292,25 @@ pub(super) fn resume_request() -> Result<(), Status> {
 }
 
 /// Sends a request without a body to a cluster; gives the number under which its answer comes.
-pub(super) fn http_call(cluster: &str, headers: &[(&str, &str)], timeout: Duration) -> Result<u32, Status> {
+pub(super) fn http_call(
+    cluster: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, Status> {
     let headers = serialize(headers.iter().copied());
     let trailers = serialize([].into_iter());
     let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     let mut token = 0;
-    // SAFETY: the host reads live slices (of no body), and writes a number to a live variable.
+    // SAFETY: the host reads live slices, and writes a number to a live variable.
     check(unsafe {
         proxy_http_call(
             cluster.as_ptr(),
             cluster.len(),
             headers.as_ptr(),
             headers.len(),
-            null_mut(),
-            0,
+            body.as_ptr(),
+            body.len(),
             trailers.as_ptr(),
             trailers.len(),
             millis,

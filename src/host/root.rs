@@ -11,13 +11,11 @@ use super::metrics::Meter;
 use super::refused::{self, OnRefusal, PluginName};
 use super::{Done, clock, handle, stream};
 use crate::config::{Config, Problem};
-use crate::fetch::{FetchError, HttpRequest, HttpResponse};
+use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
 use crate::metrics::Metrics;
 use crate::request::Request;
-use crate::revocation::ListId;
 use crate::time::Timestamp;
-use crate::token::ProviderId;
 
 /// What the root context and its streams share.
 #[derive(Default)]
@@ -53,42 +51,15 @@ impl Plugin {
 /// resolved the names of its clusters. While a call is kept, a tick comes every [`BUSY`].
 const STARTING: u32 = 100;
 
-/// What a call asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
-    /// The keys of a provider
-    Keys(ProviderId),
-    /// A list of withdrawn tokens
-    List(ListId),
-}
-
-impl Call {
-    /// The media types that are of use.
-    fn accept(self) -> &'static str {
-        match self {
-            Self::Keys(_) => "application/jwk-set+json, application/json",
-            Self::List(ListId::Polled(_)) => "application/json, application/octet-stream",
-            Self::List(ListId::Status(_)) => "application/statuslist+jwt",
-        }
-    }
-
-    fn answered(self, gate: &mut Gate, answer: Result<HttpResponse, FetchError>, now: Timestamp) {
-        match self {
-            Self::Keys(provider) => gate.answered(provider, answer, now),
-            Self::List(list) => gate.list_answered(list, answer, now),
-        }
-    }
-}
-
 /// The root context.
 pub(super) struct Root {
     id: u32,
     name: PluginName,
     plugin: Rc<RefCell<Plugin>>,
-    /// What each call under way asks for, and the largest body that it may bring.
-    calls: HashMap<u32, (Call, usize)>,
+    /// What each call under way is for, and the largest body that it may bring.
+    calls: HashMap<u32, (LookupId, usize)>,
     /// Calls of the start that could not be sent yet.
-    unsent: Vec<(Call, HttpRequest)>,
+    unsent: Vec<(LookupId, HttpRequest)>,
     /// How many ticks the start still lasts.
     starting: u32,
     meter: Meter,
@@ -135,8 +106,7 @@ impl Root {
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
                 Effect::Wake(stream, waited) => self.wake(stream, waited),
-                Effect::Fetch { provider, query } => self.fetch(Call::Keys(provider), &query, now),
-                Effect::FetchList { list, query } => self.fetch(Call::List(list), &query, now),
+                Effect::Fetch { lookup, request } => self.fetch(lookup, request, now),
             }
         }
     }
@@ -162,34 +132,33 @@ impl Root {
         }
         // Without a time they stay for the next tick.
         let Some(now) = clock() else { return };
-        for (ask, query) in std::mem::take(&mut self.unsent) {
-            self.fetch(ask, &query, now);
+        for (lookup, request) in std::mem::take(&mut self.unsent) {
+            self.fetch(lookup, request, now);
         }
         self.carry_out(now);
     }
 
-    fn fetch(&mut self, ask: Call, query: &HttpRequest, now: Timestamp) {
-        // Whoever asks anew has given up what was asked before.
-        self.unsent.retain(|(unsent, _)| *unsent != ask);
-        let endpoint = &query.endpoint;
+    fn fetch(&mut self, lookup: LookupId, request: HttpRequest, now: Timestamp) {
+        // A new request for it gives up the earlier one.
+        self.unsent.retain(|(unsent, _)| *unsent != lookup);
+        let endpoint = &request.endpoint;
         let mut headers = vec![
-            (":method", "GET"),
+            (":method", request.method.as_str()),
             (":scheme", endpoint.scheme.as_str()),
             (":authority", endpoint.authority.as_str()),
             (":path", endpoint.path.as_str()),
-            ("accept", ask.accept()),
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
-        headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
-        match hostcalls::http_call(&endpoint.cluster, &headers, endpoint.timeout) {
+        headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
+        match hostcalls::http_call(&endpoint.cluster, &headers, &request.body, endpoint.timeout) {
             Ok(token) => {
-                self.calls.insert(token, (ask, query.max_bytes));
+                self.calls.insert(token, (lookup, request.max_bytes));
             }
-            Err(_) if self.starting > 0 => self.unsent.push((ask, query.clone())),
+            Err(_) if self.starting > 0 => self.unsent.push((lookup, request)),
             Err(_) => {
                 if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
-                    let error = FetchError::NotSent { cluster: endpoint.cluster.clone() };
-                    ask.answered(gate, Err(error), now);
+                    let error = FetchError::NotSent { cluster: request.endpoint.cluster };
+                    gate.fetched(lookup, Err(error), now);
                 }
             }
         }
@@ -211,8 +180,8 @@ impl Root {
     }
 }
 
-/// The answer to a call of `fields` header fields and a body of `size` bytes.
-fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, FetchError> {
+/// The response to a call, of `fields` header fields and a body of `size` bytes.
+fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, FetchError> {
     // A call that failed has no headers, and asking for one would be an error.
     if fields == 0 {
         return Err(FetchError::NoAnswer);
@@ -242,9 +211,9 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, F
 impl Root {
     /// A call ended.
     pub(super) fn answered(&mut self, token: u32, fields: usize, size: usize) {
-        let Some((call, limit)) = self.calls.remove(&token) else { return };
-        let answer = answer_of(fields, size, limit);
-        self.run(|gate, now| call.answered(gate, answer, now));
+        let Some((lookup, limit)) = self.calls.remove(&token) else { return };
+        let response = response(fields, size, limit);
+        self.run(|gate, now| gate.fetched(lookup, response, now));
     }
 
     /// The configuration is going: nobody is left waiting for it.

@@ -13,8 +13,7 @@ use super::kids::{Kids, Name};
 use super::remote::{Origin, Remote};
 use super::set::{KeySet, Reading};
 use crate::fetch::{
-    CasVersion, Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, SecretValue, State, Store,
-    within,
+    CasVersion, Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, State, Store, within,
 };
 use crate::time::Timestamp;
 
@@ -118,6 +117,8 @@ enum Asks {
     Keys,
 }
 
+/// The media types of key sets (RFC 7517 section 8.5) and metadata documents.
+const ACCEPT: &str = "application/jwk-set+json, application/json";
 /// How often an unknown kid is reason enough to look at what the others have.
 const PEEK: Duration = Duration::from_millis(5);
 /// The shortest lifetime that an answer can ask for.
@@ -307,16 +308,13 @@ impl Source {
     }
 
     fn query(&self, endpoint: Endpoint) -> HttpRequest {
-        let mut headers = self.remote.headers.clone();
-        let keys = self.asks == Some(Asks::Keys);
-        if let Some(held) = self.keys.as_ref().filter(|_| keys) {
-            let mut condition = |name: &str, value: &Option<String>| {
-                headers.extend(value.clone().map(|value| (name.to_owned(), SecretValue(value))));
-            };
-            condition("if-none-match", &held.copy.etag);
-            condition("if-modified-since", &held.copy.last_modified);
+        let request = HttpRequest::get(endpoint, ACCEPT, &self.remote.headers, self.remote.max_bytes);
+        match self.keys.as_ref().filter(|_| self.asks == Some(Asks::Keys)) {
+            Some(Held { copy, .. }) => {
+                request.unless_same(copy.etag.as_deref(), copy.last_modified.as_deref())
+            }
+            None => request,
         }
-        HttpRequest { endpoint, headers, max_bytes: self.remote.max_bytes }
     }
 
     /// The answer to the last query of this instance, or why there is none.

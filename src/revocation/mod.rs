@@ -20,16 +20,7 @@ pub use list::{Draft, List, RevocationStatus};
 pub use page::{Digest, MAX_PAGES, Page, PageError};
 pub use poll::{Poll, Polled, SourceEvent};
 pub use status::{Bits, Reference, StatusError, StatusList};
-pub use statuses::{NoList, StatusId, StatusSource, Statuses, Verify};
-
-/// One of a gate's lists that are fetched.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum ListId {
-    /// The polled list at this place of the configuration
-    Polled(usize),
-    /// A list to which tokens refer
-    Status(StatusId),
-}
+pub use statuses::{NoList, StatusSource, Statuses, Verify};
 
 /// What becomes of a token whose standing cannot be known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

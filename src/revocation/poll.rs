@@ -100,6 +100,8 @@ struct Taking {
     pages: Vec<Rc<Page>>,
 }
 
+/// The media types of a document and of a page.
+const ACCEPT: &str = "application/json, application/octet-stream";
 /// How many entries a page of a JSON list has on average.
 const PAGE: usize = 4096;
 /// How many bytes of pages are taken over at a time, so that no request waits for long.
@@ -209,20 +211,22 @@ impl Poll {
     }
 
     fn query(&self) -> HttpRequest {
-        let mut headers = self.polled.headers.clone();
-        let held = self.held.as_ref().map(|held| &held.copy);
-        let mut condition = |name: &str, value: Option<&String>| {
-            headers.extend(value.map(|value| (name.to_owned(), SecretValue(value.clone()))));
-        };
-        condition("if-none-match", held.and_then(|copy| copy.etag.as_ref()));
-        condition("if-modified-since", held.and_then(|copy| copy.last_modified.as_ref()));
-        HttpRequest { endpoint: self.polled.endpoint.clone(), headers, max_bytes: self.polled.max_bytes }
+        let request = self.get(self.polled.endpoint.clone());
+        match &self.held {
+            Some(Held { copy, .. }) => {
+                request.unless_same(copy.etag.as_deref(), copy.last_modified.as_deref())
+            }
+            None => request,
+        }
+    }
+
+    fn get(&self, endpoint: Endpoint) -> HttpRequest {
+        HttpRequest::get(endpoint, ACCEPT, &self.polled.headers, self.polled.max_bytes)
     }
 
     fn page_query(&self, digest: &Digest) -> HttpRequest {
         let path = Index::page_path(&self.polled.endpoint.path, digest);
-        let endpoint = Endpoint { path, ..self.polled.endpoint.clone() };
-        HttpRequest { endpoint, headers: self.polled.headers.clone(), max_bytes: self.polled.max_bytes }
+        self.get(Endpoint { path, ..self.polled.endpoint.clone() })
     }
 
     /// The answer to the last query of this instance, or why there is none.

@@ -9,7 +9,8 @@ use super::OnUnavailable;
 use super::poll::SourceEvent;
 use super::status::{StatusError, StatusList};
 use crate::fetch::{
-    Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, SecretValue, Slots, Store,
+    Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, LookupId, LookupIds, SecretValue,
+    Slots, Store,
 };
 use crate::time::Timestamp;
 use crate::token::ProviderId;
@@ -71,10 +72,6 @@ impl StatusSource {
     }
 }
 
-/// One of the lists.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct StatusId(u64);
-
 /// Verifies a list of a provider that came from this URI and unpacks to this many bytes at most.
 pub type Verify<'v> = &'v dyn Fn(ProviderId, &str, &[u8], usize) -> Result<StatusList, StatusError>;
 
@@ -87,9 +84,11 @@ pub struct Statuses {
     swept: Timestamp,
     random: u64,
     secret: Option<String>,
-    ids: HashMap<(ProviderId, String), StatusId>,
-    lists: BTreeMap<StatusId, Entry>,
-    next: u64,
+    ids: HashMap<(ProviderId, String), LookupId>,
+    lists: BTreeMap<LookupId, Entry>,
+    lookups: LookupIds,
+    /// How many lists there ever were.
+    made: u64,
 }
 
 #[derive(Debug)]
@@ -118,6 +117,8 @@ struct Held {
     copy: Copy,
 }
 
+/// The media type of a list (section 5.1 of the draft).
+const ACCEPT: &str = "application/statuslist+jwt";
 /// A list that no token named for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 /// A list that a token named so lately is not given up for another.
@@ -144,7 +145,7 @@ pub enum NoList {
 
 impl Statuses {
     /// The lists of these sources, none of them known yet.
-    pub fn new(sources: Vec<StatusSource>, random: u64, secret: Option<&str>) -> Self {
+    pub fn new(sources: Vec<StatusSource>, lookups: LookupIds, random: u64, secret: Option<&str>) -> Self {
         let slots = sources.iter().map(|source| source.slots(secret)).collect();
         Self {
             sources,
@@ -154,7 +155,8 @@ impl Statuses {
             secret: secret.map(str::to_owned),
             ids: HashMap::new(),
             lists: BTreeMap::new(),
-            next: 0,
+            lookups,
+            made: 0,
         }
     }
 
@@ -168,7 +170,7 @@ impl Statuses {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&mut self, provider: ProviderId, uri: &str, now: Timestamp) -> Result<StatusId, NoList> {
+    pub fn find(&mut self, provider: ProviderId, uri: &str, now: Timestamp) -> Result<LookupId, NoList> {
         let found = self.sources.iter().enumerate().find_map(|(at, source)| {
             source.endpoint(uri).map(|endpoint| (at, source.provider.unwrap_or(provider), endpoint))
         });
@@ -181,10 +183,10 @@ impl Statuses {
             return Ok(*id);
         }
         self.make_room(source, now)?;
-        let id = StatusId(self.next);
-        self.next = self.next.wrapping_add(1);
+        let id = self.lookups.next();
+        self.made = self.made.wrapping_add(1);
         let identity = format!("status list\n{}\n{uri}\n{}", provider.0, endpoint.cluster).into_bytes();
-        let random = self.random.wrapping_add(self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = self.random.wrapping_add(self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let entry = Entry {
             source,
             provider,
@@ -218,13 +220,13 @@ impl Statuses {
         Ok(())
     }
 
-    fn forget(&mut self, id: StatusId) {
+    fn forget(&mut self, id: LookupId) {
         self.lists.remove(&id);
         self.ids.retain(|_, own| *own != id);
     }
 
     /// A list, and until when it can be trusted; none where it cannot.
-    pub fn list(&self, id: StatusId, now: Timestamp) -> Option<(&StatusList, Timestamp)> {
+    pub fn list(&self, id: LookupId, now: Timestamp) -> Option<(&StatusList, Timestamp)> {
         let entry = self.lists.get(&id)?;
         let held = entry.held.as_ref()?;
         let source = self.sources.get(entry.source)?;
@@ -234,17 +236,17 @@ impl Statuses {
     }
 
     /// The status at a place of the list at hand, however old that is.
-    pub fn last_known(&self, id: StatusId, at: u64) -> Option<u8> {
+    pub fn last_known(&self, id: LookupId, at: u64) -> Option<u8> {
         self.lists.get(&id)?.held.as_ref()?.list.bits.get(at)
     }
 
     /// The source of a list.
-    pub fn source(&self, id: StatusId) -> Option<&StatusSource> {
+    pub fn source(&self, id: LookupId) -> Option<&StatusSource> {
         self.sources.get(self.lists.get(&id)?.source)
     }
 
     /// The place of a list's source among the sources.
-    pub fn place(&self, id: StatusId) -> Option<usize> {
+    pub fn place(&self, id: LookupId) -> Option<usize> {
         Some(self.lists.get(&id)?.source)
     }
 
@@ -254,7 +256,7 @@ impl Statuses {
     }
 
     /// Whether an answer is under way, here or elsewhere, or about to be asked for.
-    pub fn expects_answer(&self, id: StatusId, now: Timestamp) -> bool {
+    pub fn expects_answer(&self, id: LookupId, now: Timestamp) -> bool {
         self.lists.get(&id).is_some_and(|entry| {
             let may_ask = entry.slot.is_some() && now >= self.due_at(entry);
             !entry.looked || entry.turn.is_busy(now) || may_ask
@@ -262,7 +264,7 @@ impl Statuses {
     }
 
     /// Whether a fetch of it has ended, well or not.
-    pub fn was_tried(&self, id: StatusId) -> bool {
+    pub fn was_tried(&self, id: LookupId) -> bool {
         self.lists.get(&id).is_some_and(|entry| entry.turn.was_tried())
     }
 
@@ -281,18 +283,18 @@ impl Statuses {
         store: &dyn Store,
         verify: Verify<'_>,
         now: Timestamp,
-    ) -> Vec<(StatusId, SourceEvent)> {
-        let idle = |(id, entry): (&StatusId, &Entry)| {
+    ) -> Vec<(LookupId, SourceEvent)> {
+        let idle = |(id, entry): (&LookupId, &Entry)| {
             (now.since(entry.used) >= FORGOTTEN && entry.turn.lease().is_none()).then_some(*id)
         };
-        let forgotten: Vec<StatusId> = self.lists.iter().filter_map(idle).collect();
+        let forgotten: Vec<LookupId> = self.lists.iter().filter_map(idle).collect();
         forgotten.into_iter().for_each(|id| self.forget(id));
         self.swept = self.swept.min(now);
         if now.since(self.swept) >= SWEPT {
             self.swept = now;
             self.slots.iter().for_each(|slots| slots.sweep(store, FORGOTTEN, now));
         }
-        let ids: Vec<StatusId> = self.lists.keys().copied().collect();
+        let ids: Vec<LookupId> = self.lists.keys().copied().collect();
         let mut all = Vec::new();
         for id in ids {
             let Some(due_at) = self.lists.get(&id).map(|entry| self.due_at(entry)) else { continue };
@@ -340,7 +342,7 @@ impl Statuses {
     /// The answer to the last query for a list, or why there is none.
     pub fn answered(
         &mut self,
-        id: StatusId,
+        id: LookupId,
         store: &dyn Store,
         answer: Result<HttpResponse, FetchError>,
         verify: Verify<'_>,
@@ -366,7 +368,7 @@ impl Statuses {
     }
 
     /// The URI of a list, for the log.
-    pub fn uri(&self, id: StatusId) -> &str {
+    pub fn uri(&self, id: LookupId) -> &str {
         self.lists.get(&id).map_or("", |entry| &entry.uri)
     }
 }
@@ -390,12 +392,11 @@ impl Entry {
     }
 
     fn query(&self, source: &StatusSource) -> HttpRequest {
-        let mut headers = source.headers.clone();
-        let held = self.held.as_ref().map(|held| &held.copy);
-        if let Some(etag) = held.and_then(|copy| copy.etag.clone()) {
-            headers.push(("if-none-match".to_owned(), SecretValue(etag)));
+        let request = HttpRequest::get(self.endpoint.clone(), ACCEPT, &source.headers, source.max_bytes);
+        match &self.held {
+            Some(Held { copy, .. }) => request.unless_same(copy.etag.as_deref(), None),
+            None => request,
         }
-        HttpRequest { endpoint: self.endpoint.clone(), headers, max_bytes: source.max_bytes }
     }
 
     fn read(

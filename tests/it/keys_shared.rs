@@ -57,17 +57,12 @@ fn tick(gate: &mut Gate, keys: &[&Key], now: Timestamp) -> (usize, usize) {
     gate.tick(now);
     while let Some(effect) = gate.next_effect() {
         match effect {
-            Effect::Fetch { .. } => {
+            Effect::Fetch { lookup, .. } => {
                 fetches += 1;
                 let body = jwks(keys.iter().copied()).to_string().into_bytes();
-                gate.answered(
-                    ProviderId(0),
-                    Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }),
-                    now,
-                );
+                gate.fetched(lookup, Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }), now);
             }
             Effect::Wake(..) => woken += 1,
-            Effect::FetchList { .. } => panic!("no list is configured"),
             Effect::Log(..) => {}
         }
     }
@@ -150,13 +145,13 @@ fn said_of(token: &str, members: &[Value], tried: Option<usize>) -> (String, Str
         gate.tick(now);
         while let Some(effect) = gate.next_effect() {
             match effect {
-                Effect::Fetch { provider, .. } => {
+                Effect::Fetch { lookup, .. } => {
                     let answer = HttpResponse {
                         status: 200,
                         body: set.clone().into_bytes(),
                         ..HttpResponse::default()
                     };
-                    gate.answered(provider, Ok(answer), now);
+                    gate.fetched(lookup, Ok(answer), now);
                 }
                 Effect::Log(level, text) => log.push_str(&format!("{level} {text}\n")),
                 _ => {}
@@ -169,13 +164,13 @@ fn said_of(token: &str, members: &[Value], tried: Option<usize>) -> (String, Str
             gate.tick(now);
             while let Some(effect) = gate.next_effect() {
                 match effect {
-                    Effect::Fetch { provider, .. } => {
+                    Effect::Fetch { lookup, .. } => {
                         let answer = HttpResponse {
                             status: 200,
                             body: set.clone().into_bytes(),
                             ..HttpResponse::default()
                         };
-                        gate.answered(provider, Ok(answer), now);
+                        gate.fetched(lookup, Ok(answer), now);
                     }
                     Effect::Wake(stream, waited) => outcome = resumed(&mut gate, stream, waited, token, now),
                     _ => {}

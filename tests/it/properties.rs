@@ -832,9 +832,9 @@ proptest! {
             for gate in &mut gates {
                 gate.tick(now);
                 while let Some(effect) = gate.next_effect() {
-                    if let Effect::Fetch { provider, .. } = effect {
+                    if let Effect::Fetch { lookup, .. } = effect {
                         let body = body.clone().into_bytes();
-                        gate.answered(provider, Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }), now);
+                        gate.fetched(lookup, Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }), now);
                     }
                 }
                 let token: &String = token.get(&tokens);

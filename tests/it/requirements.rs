@@ -9,8 +9,8 @@ use std::time::Duration;
 use harness::idp::{flip_bit, jwks, now};
 use harness::{Alg, Key, TokenBuilder};
 use portcullis::config::Config;
-use portcullis::fetch::{FetchError, HttpResponse};
-use portcullis::gate::{Allow, Awaited, Effect, Environment, Gate, Outcome, StreamId, Waited};
+use portcullis::fetch::{FetchError, HttpResponse, LookupId};
+use portcullis::gate::{Allow, Effect, Environment, Gate, Outcome, StreamId, Waited};
 use portcullis::request::{HostProperties, Metadata, Request};
 use portcullis::time::Timestamp;
 use portcullis::token::ProviderId;
@@ -154,13 +154,18 @@ impl Desk {
         let (mut fetches, mut woken) = (Vec::new(), Vec::new());
         while let Some(effect) = self.gate.next_effect() {
             match effect {
-                Effect::Fetch { provider, .. } => fetches.push(provider),
+                Effect::Fetch { lookup, .. } => fetches.push(self.provider_of(lookup)),
                 Effect::Wake(stream, waited) => woken.push((stream, waited)),
-                Effect::FetchList { .. } => panic!("no list is configured"),
                 Effect::Log(..) => {}
             }
         }
         (fetches, woken)
+    }
+
+    /// Whose keys these are.
+    fn provider_of(&self, lookup: LookupId) -> ProviderId {
+        let ids = (0..self.gate.config().providers.len()).map(ProviderId);
+        ids.into_iter().find(|id| self.gate.keys_lookup(*id) == Some(lookup)).expect("keys of a provider")
     }
 
     /// A provider answers with its keys, or fails; who waited for it is woken.
@@ -173,7 +178,8 @@ impl Desk {
             }),
             None => Err(FetchError::Status(500)),
         };
-        self.gate.answered(id, answer, self.now);
+        let lookup = self.gate.keys_lookup(id).expect("a remote source");
+        self.gate.fetched(lookup, answer, self.now);
         self.due().1
     }
 
@@ -942,7 +948,7 @@ fn providers_that_may_each_be_meant_are_waited_for_one_after_the_other() {
             let woken = desk.answer(id, Some(&key(name)));
             assert_eq!(woken.len(), usize::from(last != holder), "{holder}: {name}");
             for woken in woken {
-                assert_eq!(woken.1.awaited, Awaited::Keys(id));
+                assert_eq!(desk.provider_of(woken.1.lookup), id);
                 last = told(&desk.resume(&fields, woken));
                 waited += u32::from(last == "wait");
             }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, b64};
 use portcullis::config::Config;
-use portcullis::fetch::{HttpResponse, InMemoryStore, Store};
+use portcullis::fetch::{HttpResponse, InMemoryStore, LookupId, Store};
 use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId};
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
-use portcullis::token::ProviderId;
 use serde_json::json;
 
 use crate::chance::Chance;
@@ -100,7 +99,7 @@ struct Run {
     now: Timestamp,
     listed: Vec<usize>,
     listed_since: Timestamp,
-    calls: Vec<(usize, ProviderId, Timestamp)>,
+    calls: Vec<(usize, LookupId, Timestamp)>,
     fetches: u64,
     stream: u32,
     /// Who waits: the worker, the token, and whose it is.
@@ -256,7 +255,7 @@ impl Run {
     /// What the provider is asked for is answered after a while, with what it listed when it was asked.
     fn deliver(&mut self) {
         let due: Vec<_> = self.calls.extract_if(.., |(_, _, at)| *at <= self.now).collect();
-        for (worker, provider, _) in due {
+        for (worker, lookup, _) in due {
             let late = self.now < self.listed_since;
             let listed: Vec<&Key> =
                 self.listed.iter().skip(usize::from(late)).map(|key| &wallet()[*key].0).collect();
@@ -266,7 +265,7 @@ impl Run {
             };
             let answer =
                 HttpResponse { status: 200, body: body.to_string().into_bytes(), ..HttpResponse::default() };
-            self.gates[worker].answered(provider, Ok(answer), self.now);
+            self.gates[worker].fetched(lookup, Ok(answer), self.now);
             self.work(worker);
         }
     }
@@ -287,11 +286,10 @@ impl Run {
         while let Some(effect) = self.gates[worker].next_effect() {
             match effect {
                 Effect::Log(..) => {}
-                Effect::FetchList { .. } => panic!("no list is configured"),
-                Effect::Fetch { provider, .. } => {
+                Effect::Fetch { lookup, .. } => {
                     self.fetches += 1;
                     let span = self.chance.between(Duration::from_millis(5), Duration::from_millis(300));
-                    self.calls.push((worker, provider, self.now.plus(span)));
+                    self.calls.push((worker, lookup, self.now.plus(span)));
                 }
                 Effect::Wake(stream, waited) => {
                     if self.sabotage == Sabotage::WakesNobody {

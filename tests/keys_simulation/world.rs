@@ -7,11 +7,10 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use portcullis::config::Config;
-use portcullis::fetch::{FetchError, HttpRequest, HttpResponse};
+use portcullis::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use portcullis::gate::{Effect, Environment as Surroundings, Gate, Outcome, StreamId, Waited};
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
-use portcullis::token::ProviderId;
 
 use crate::chance::Chance;
 use crate::oracle::{Broken, Counts, Promise};
@@ -54,7 +53,7 @@ struct Instance {
 /// A query under way.
 struct Call {
     instance: usize,
-    provider: ProviderId,
+    lookup: LookupId,
     query: HttpRequest,
     sent: Timestamp,
     /// When the provider has nothing to do with it any more.
@@ -378,8 +377,7 @@ impl World {
         while let Some(Some(effect)) = self.with_gate(instance, Gate::next_effect) {
             match effect {
                 Effect::Log(level, text) => self.say(|| format!("instance {instance}: {level} {text}")),
-                Effect::Fetch { provider, query } => self.send(instance, provider, query),
-                Effect::FetchList { .. } => panic!("no list is configured"),
+                Effect::Fetch { lookup, request } => self.send(instance, lookup, request),
                 Effect::Wake(stream, waited) => self.wake(instance, stream, waited),
             }
         }
@@ -459,7 +457,7 @@ impl World {
 
     // Fetches.
 
-    fn send(self: &Rc<Self>, instance: usize, provider: ProviderId, query: HttpRequest) {
+    fn send(self: &Rc<Self>, instance: usize, lookup: LookupId, query: HttpRequest) {
         let now = self.now.get();
         let mut inner = self.inner.borrow_mut();
         let other = inner.calls.values().find(|call| call.ends > now).map(|call| call.instance);
@@ -467,7 +465,7 @@ impl World {
             inner.counts.not_sent += 1;
             drop(inner);
             let error = FetchError::NotSent { cluster: query.endpoint.cluster.clone() };
-            self.with_gate(instance, |gate| gate.answered(provider, Err(error), now));
+            self.with_gate(instance, |gate| gate.fetched(lookup, Err(error), now));
             return; // The caller carries out what follows.
         }
         inner.counts.fetches += 1;
@@ -480,7 +478,7 @@ impl World {
         let number = inner.number;
         let ends = now.plus(query.endpoint.timeout);
         self.say(|| format!("instance {instance} asks for {}", query.endpoint.path));
-        inner.calls.insert(number, Call { instance, provider, query, sent: now, ends, answer: None });
+        inner.calls.insert(number, Call { instance, lookup, query, sent: now, ends, answer: None });
         drop(inner);
         if let Some(other) = other
             && !self.plan.vandals
@@ -537,7 +535,7 @@ impl World {
         }
         let status = answer.as_ref().ok().map(|answer| answer.status);
         self.say(|| format!("instance {}: answer {status:?}, {meaning:?}", call.instance));
-        if self.with_gate(call.instance, |gate| gate.answered(call.provider, answer, now)).is_none() {
+        if self.with_gate(call.instance, |gate| gate.fetched(call.lookup, answer, now)).is_none() {
             return; // It is gone.
         }
         let mut inner = self.inner.borrow_mut();

@@ -153,8 +153,8 @@ impl Gates {
             let now = Timestamp::from_secs(now);
             let body = keys.to_string().into_bytes();
             gate.tick(now);
-            gate.answered(
-                ProviderId(0),
+            gate.fetched(
+                gate.keys_lookup(ProviderId(0)).expect("a remote source"),
                 Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }),
                 now,
             );
@@ -168,7 +168,7 @@ impl Gates {
         let (mut fetches, mut log) = (0, Vec::new());
         while let Some(effect) = gate.next_effect() {
             match effect {
-                Effect::Fetch { .. } | Effect::FetchList { .. } => fetches += 1,
+                Effect::Fetch { .. } => fetches += 1,
                 Effect::Log(_, text) => log.push(text),
                 Effect::Wake(..) => {}
             }

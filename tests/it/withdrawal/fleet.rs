@@ -162,19 +162,11 @@ impl Fleet {
         while let Some(effect) = self.gates[at].next_effect() {
             match effect {
                 Effect::Log(_, text) => self.log.push(text),
-                Effect::Fetch { provider, query } => {
-                    self.asked.push(query.endpoint.path.clone());
-                    let Some(Served::Plain(body)) = self.served.get(&query.endpoint.path) else {
-                        panic!("no keys at {}", query.endpoint.path)
-                    };
-                    let answer = HttpResponse { status: 200, body: body.clone(), ..HttpResponse::default() };
-                    self.gates[at].answered(provider, Ok(answer), self.now);
-                }
-                Effect::FetchList { list, query } => {
-                    self.asked.push(query.endpoint.path.clone());
-                    let condition = query.headers.iter().find(|(name, _)| name == "if-none-match");
+                Effect::Fetch { lookup, request } => {
+                    self.asked.push(request.endpoint.path.clone());
+                    let condition = request.headers.iter().find(|(name, _)| name == "if-none-match");
                     let condition = condition.map(|(_, value)| value.0.clone());
-                    let answer = match self.served.get(&query.endpoint.path) {
+                    let answer = match self.served.get(&request.endpoint.path) {
                         None => Ok(HttpResponse { status: 404, ..HttpResponse::default() }),
                         Some(Served::Hang) => continue,
                         Some(Served::Fails(error)) => Err(error.clone()),
@@ -191,7 +183,7 @@ impl Fleet {
                             Ok(HttpResponse { status, etag, body, ..HttpResponse::default() })
                         }
                     };
-                    self.gates[at].list_answered(list, answer, self.now);
+                    self.gates[at].fetched(lookup, answer, self.now);
                 }
                 Effect::Wake(stream, waited) => {
                     let (path, token) = self.texts[&stream.0].clone();

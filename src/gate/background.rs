@@ -1,0 +1,262 @@
+//! What a gate does beside requests: keys and lists are fetched and taken over, requests that wait are woken, counts are
+//! handed out.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::revocations::Revocations;
+use super::waiting::Waited;
+use super::{Effect, Gate, StreamId};
+use crate::config::{Config, Keys};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
+use crate::keys::{Remote, Source, SourceEvent, Status};
+use crate::metrics::{Event, Sample};
+use crate::reason::Reason;
+use crate::revocation::{self, StatusError, StatusList};
+use crate::time::Timestamp;
+use crate::token::{Jws, ProviderId};
+
+/// The remote keys of a provider.
+pub(super) struct KeySource {
+    /// What requests wait for that need them.
+    pub(super) lookup: LookupId,
+    pub(super) source: Source,
+}
+
+/// The key sources of the providers, by provider; none for one whose keys are in the configuration.
+pub(super) fn key_sources(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Option<KeySource>> {
+    let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
+    let sources = config.providers.iter().zip(0u64..).map(|(provider, at)| match &provider.keys {
+        Keys::Local(_) => None,
+        Keys::Remote(remote) => {
+            // Far apart, so that no two sources of two instances have one number.
+            let random = random.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let source = Source::new(Remote::clone(remote), random, secret);
+            Some(KeySource { lookup: lookups.next(), source })
+        }
+    });
+    sources.collect()
+}
+
+impl Gate {
+    /// Takes over what other instances of the proxy have put into the store.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        for at in 0..self.sources.len() {
+            self.with_source(ProviderId(at), |source, store| source.look(store, now));
+        }
+        self.with_revocations(now, |revocations, store, _| revocations.look(store, now));
+    }
+
+    /// Takes note of the time: starts the fetches that are due, takes over what other instances fetched, and
+    /// wakes the requests that waited too long.
+    pub fn tick(&mut self, now: Timestamp) {
+        for at in 0..self.sources.len() {
+            self.with_source(ProviderId(at), |source, store| source.tick(store, now));
+        }
+        self.with_revocations(now, |revocations, store, verify| revocations.tick(store, verify, now));
+        let expired = self.waiting.expired(now);
+        self.wake(expired);
+    }
+
+    /// An [`Effect::Fetch`] ended, well or not.
+    pub fn fetched(&mut self, lookup: LookupId, response: Result<HttpResponse, FetchError>, now: Timestamp) {
+        let is_own = |own: &Option<KeySource>| own.as_ref().is_some_and(|own| own.lookup == lookup);
+        match self.sources.iter().position(is_own) {
+            Some(at) => {
+                self.with_source(ProviderId(at), |source, store| source.answered(store, response, now));
+            }
+            None => self.with_revocations(now, |revocations, store, verify| {
+                revocations.fetched(lookup, store, response, verify, now)
+            }),
+        }
+    }
+
+    /// What requests wait for that need the keys of this provider; none where they are in the configuration.
+    pub fn keys_lookup(&self, provider: ProviderId) -> Option<LookupId> {
+        Some(self.sources.get(provider.0)?.as_ref()?.lookup)
+    }
+
+    /// What an operator may want to see of a provider's key source, where it has one.
+    pub fn status(&self, provider: ProviderId, now: Timestamp) -> Option<Status> {
+        Some(self.sources.get(provider.0)?.as_ref()?.source.status(now))
+    }
+
+    /// The revocation lists that are polled.
+    pub fn revocation_lists(&self) -> &[revocation::Poll] {
+        self.revocations.lists()
+    }
+
+    /// How many tokens passed although it could not be known whether they were revoked, because of an
+    /// `on_unavailable` that says so.
+    pub fn unchecked(&self) -> u64 {
+        self.revocations.unchecked()
+    }
+
+    /// In how many seconds a request without keys may be tried again.
+    pub(super) fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
+        let wait = self.sources.get(id.0)?.as_ref()?.source.retry_in(now);
+        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
+    }
+
+    /// What was counted since the last time, and every ten seconds how the keys and lists are.
+    pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
+        let mut samples = self.metrics.take();
+        if now.since(self.gauged) >= GAUGES_EVERY {
+            self.gauged = now;
+            self.key_gauges(now, &mut samples);
+            self.list_gauges(now, &mut samples);
+        }
+        samples
+    }
+
+    fn key_gauges(&self, now: Timestamp, samples: &mut Vec<Sample>) {
+        for id in (0..self.sources.len()).map(ProviderId) {
+            let Some(status) = self.status(id, now) else { continue };
+            samples.push(self.metrics.gauge(id, "keys", number(status.keys)));
+            let Some(last) = status.last_success else { continue };
+            samples.push(self.metrics.gauge(id, "keys_last_success_seconds", last.as_secs()));
+            samples.push(self.metrics.gauge(id, "keys_age_seconds", now.since(last).as_secs()));
+            samples.push(self.metrics.gauge(id, "keys_stale", u64::from(status.stale)));
+        }
+    }
+
+    fn list_gauges(&self, now: Timestamp, samples: &mut Vec<Sample>) {
+        for (at, list) in self.revocations.lists().iter().enumerate() {
+            let entries = list.list().map_or(0, |list| list.len());
+            samples.push(self.metrics.list_gauge(at, "revocation_entries", number(entries)));
+            let stale = list.fresh_until().is_none_or(|until| now >= until);
+            samples.push(self.metrics.list_gauge(at, "revocation_stale", u64::from(stale)));
+            let Some(last) = list.last_success() else { continue };
+            let age = now.since(last).as_secs();
+            samples.push(self.metrics.list_gauge(at, "revocation_age_seconds", age));
+        }
+    }
+
+    /// Forgets a request: its client has gone.
+    pub fn forget(&mut self, stream: StreamId) {
+        self.waiting.remove(stream);
+    }
+
+    /// Wakes every request that waits, because this gate ends.
+    pub fn release_all(&mut self) {
+        // Their time is up, so that none of them begins to wait again.
+        let all = self.waiting.all().into_iter();
+        let all = all.map(|(stream, waited)| (stream, Waited { deadline: Timestamp::default(), ..waited }));
+        self.wake(all.collect());
+    }
+
+    /// Whether any request waits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether it wants to be ticked often: a request waits, or a list is being taken over.
+    pub fn is_busy(&self) -> bool {
+        self.is_waited_for() || self.revocations.is_busy()
+    }
+
+    /// The next thing to be done outside.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    fn wake(&mut self, streams: Vec<(StreamId, Waited)>) {
+        self.effects.extend(streams.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
+    }
+
+    fn with_source(&mut self, id: ProviderId, act: impl FnOnce(&mut Source, &dyn Store) -> Vec<SourceEvent>) {
+        let Some(own) = self.sources.get_mut(id.0).and_then(Option::as_mut) else { return };
+        let KeySource { lookup, source } = own;
+        let lookup = *lookup;
+        let name = self.config.provider(id).map_or("", |provider| &provider.name);
+        for event in act(source, &*self.store) {
+            match event {
+                SourceEvent::Ask(request) => self.effects.push_back(Effect::Fetch { lookup, request }),
+                SourceEvent::Log(level, text) => {
+                    self.effects.push_back(Effect::Log(level, format!("provider {name:?}: {text}")));
+                }
+                SourceEvent::Ended => {
+                    let released = self.waiting.released(lookup).into_iter();
+                    self.effects.extend(released.map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                SourceEvent::Tried(outcome) => {
+                    let event = if outcome.is_ok() { Event::Fetched } else { Event::FetchFailed };
+                    self.metrics.happened(id, event);
+                }
+                // A key that is no longer listed was revoked, and so was every token that was verified by it.
+                SourceEvent::Changed => {
+                    if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
+                        verdicts.keep_keys(set);
+                    }
+                }
+            }
+        }
+    }
+
+    fn with_revocations(
+        &mut self,
+        now: Timestamp,
+        act: impl FnOnce(
+            &mut Revocations,
+            &dyn Store,
+            revocation::Verify<'_>,
+        ) -> Vec<(LookupId, revocation::SourceEvent)>,
+    ) {
+        if self.config.revocation.is_off() {
+            return;
+        }
+        let missing_kids: RefCell<Vec<(ProviderId, String)>> = RefCell::default();
+        let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
+            let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
+            let keys = match &provider.keys {
+                Keys::Local(set) => Some(set),
+                Keys::Remote(_) => {
+                    self.sources.get(id.0).and_then(Option::as_ref).and_then(|own| own.source.keys(now))
+                }
+            };
+            let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
+            let list = StatusList::verify(token, uri, trust, most, now);
+            if list == Err(StatusError::Token(Reason::KeyNotFound))
+                && let Ok(jws) = Jws::parse(token.trim_ascii())
+                && let Some(kid) = &jws.header().kid
+            {
+                missing_kids.borrow_mut().push((id, kid.clone()));
+            }
+            list
+        };
+        for (lookup, event) in act(&mut self.revocations, &*self.store, &verify) {
+            match event {
+                revocation::SourceEvent::Ask(request) => {
+                    self.effects.push_back(Effect::Fetch { lookup, request })
+                }
+                revocation::SourceEvent::Log(level, text) => {
+                    let name = self.revocations.name(lookup);
+                    self.effects.push_back(Effect::Log(level, format!("{name}: {text}")));
+                }
+                revocation::SourceEvent::Ended => {
+                    let released = self.waiting.released(lookup).into_iter();
+                    self.effects.extend(released.map(|(stream, waited)| Effect::Wake(stream, waited)));
+                }
+                revocation::SourceEvent::Tried(outcome) => {
+                    if let Some(at) = self.revocations.place(lookup) {
+                        self.metrics.list_fetched(at, outcome);
+                    }
+                }
+                revocation::SourceEvent::Changed => self.revocations.changed(),
+            }
+        }
+        // A list under a new key is a reason to look for the key, like a token.
+        for (id, kid) in missing_kids.into_inner() {
+            if let Some(own) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
+                own.source.unknown_kid(&*self.store, &kid, true, now);
+            }
+        }
+    }
+}
+
+/// How often it is reported how keys and lists are.
+const GAUGES_EVERY: Duration = Duration::from_secs(10);
+
+fn number(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
