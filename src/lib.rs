@@ -29,7 +29,9 @@
         clippy::todo,
         clippy::indexing_slicing,
         clippy::string_slice,
-        clippy::arithmetic_side_effects
+        clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
+        clippy::too_many_lines
     )
 )]
 

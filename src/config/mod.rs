@@ -36,10 +36,10 @@ use crate::response::{Body, Style};
 use crate::fetch::SecretValue;
 use crate::json::Json;
 use crate::request::same_header;
-use crate::rules::{RequestValue, Rule, Rules};
+use crate::rules::{AmbiguousPaths, RequestValue, Rule, Rules};
 use crate::token::ProviderId;
 use crate::upstream::{FilterStateField, FilterStateFields};
-use fields::Item;
+use fields::{Fields, Item};
 use problem::Report;
 use values::secret;
 
@@ -136,17 +136,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         names.insert(name, id);
         list.push(provider::read(id, name, &item, environment).map(Rc::new));
     }
-    let rules = fields.required("rules", "without rules nothing is protected");
-    let rules = rules.and_then(|item| item.list()).unwrap_or_default();
-    let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, &names));
-    let named = named.unwrap_or_default();
-    let ambiguous_paths = rule::ambiguous_paths(&mut fields).unwrap_or_default();
-    let public = fields.choice(
-        "public_rules",
-        &[("implicit", rule::PublicRules::Implicit), ("explicit", rule::PublicRules::Explicit)],
-        rule::PublicRules::Implicit,
-    );
-    let rules = rule::read_all(&rules, &names, &named, ambiguous_paths, public);
+    let (rules, ambiguous_paths) = rules(&mut fields, &names);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
@@ -161,24 +151,9 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let refuses_spoofed_headers =
         fields.choice("spoofed_headers", &[("strip", false), ("reject", true)], false);
     let route_rules = fields.bool("route_rules", true);
-    let require_tls = fields.choice(
-        "require_tls",
-        &[
-            ("none", RequireTls::None),
-            ("connection", RequireTls::Connection),
-            ("forwarded_proto", RequireTls::ForwardedProto),
-        ],
-        RequireTls::None,
-    );
+    let require_tls = require_tls(&mut fields);
     let realm = fields.get("realm").and_then(|item| realm(&item));
-    let style = Style {
-        body: fields.choice(
-            "error_body",
-            &[("problem", Body::Problem), ("text", Body::Text), ("none", Body::None)],
-            Body::Problem,
-        ),
-        stripped: fields.bool("strip_failure_response", false),
-    };
+    let style = style(&mut fields);
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
@@ -187,22 +162,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     ]);
     fields.finish();
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
-    for provider in &providers {
-        let read = |name: &&str| {
-            providers
-                .iter()
-                .flat_map(|other| &other.locations)
-                .filter_map(|place| place.header_name())
-                .any(|place| same_header(place.as_bytes(), name.as_bytes()))
-        };
-        if let Some(name) = provider.outputs.names().find(read) {
-            let path = fields::join("providers", &provider.name);
-            report.error(
-                &path,
-                format!("writes the header {name:?}, from which tokens are read, or which servers take for such a one; choose another"),
-            );
-        }
-    }
+    refuse_own_token_headers(&providers, report);
     refuse_bindings_to_own_headers(&rules, &providers, report);
     Some(Config {
         providers,
@@ -220,6 +180,65 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         revocation,
         warnings: Vec::new(),
     })
+}
+
+/// `rules` with all that says how they are read: `requirement_map`, `ambiguous_paths`, `public_rules`.
+fn rules(fields: &mut Fields<'_>, providers: &requirement::Providers<'_>) -> (Vec<Rule>, AmbiguousPaths) {
+    let rules = fields.required("rules", "without rules nothing is protected");
+    let rules = rules.and_then(|item| item.list()).unwrap_or_default();
+    let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, providers));
+    let ambiguous_paths = rule::ambiguous_paths(fields).unwrap_or_default();
+    let public = fields.choice(
+        "public_rules",
+        &[("implicit", rule::PublicRules::Implicit), ("explicit", rule::PublicRules::Explicit)],
+        rule::PublicRules::Implicit,
+    );
+    let named = named.unwrap_or_default();
+    (rule::read_all(&rules, providers, &named, ambiguous_paths, public), ambiguous_paths)
+}
+
+fn require_tls(fields: &mut Fields<'_>) -> RequireTls {
+    fields.choice(
+        "require_tls",
+        &[
+            ("none", RequireTls::None),
+            ("connection", RequireTls::Connection),
+            ("forwarded_proto", RequireTls::ForwardedProto),
+        ],
+        RequireTls::None,
+    )
+}
+
+/// The form of error responses.
+fn style(fields: &mut Fields<'_>) -> Style {
+    Style {
+        body: fields.choice(
+            "error_body",
+            &[("problem", Body::Problem), ("text", Body::Text), ("none", Body::None)],
+            Body::Problem,
+        ),
+        stripped: fields.bool("strip_failure_response", false),
+    }
+}
+
+/// A header that tokens are read from is not written: what is written there would be judged.
+fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
+    for provider in providers {
+        let read = |name: &&str| {
+            providers
+                .iter()
+                .flat_map(|other| &other.locations)
+                .filter_map(|place| place.header_name())
+                .any(|place| same_header(place.as_bytes(), name.as_bytes()))
+        };
+        if let Some(name) = provider.outputs.names().find(read) {
+            let path = fields::join("providers", &provider.name);
+            report.error(
+                &path,
+                format!("writes the header {name:?}, from which tokens are read, or which servers take for such a one; choose another"),
+            );
+        }
+    }
 }
 
 /// A realm is a quoted string in a header (RFC 9110 section 11.5).

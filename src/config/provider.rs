@@ -162,19 +162,7 @@ fn reject_bound(fields: &mut Fields<'_>) -> bool {
 /// `issuer`: a text, a template, or a list of both; `issuer_claims` and `any_tenant` say what may
 /// stand in a template.
 fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
-    let claims: Vec<(String, Vec<String>)> = fields
-        .get("issuer_claims")
-        .and_then(|item| item.entries())
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|(claim, values)| {
-            let texts = values.texts()?;
-            if texts.is_empty() {
-                values.error("must name at least one value");
-            }
-            Some((claim.to_owned(), texts))
-        })
-        .collect();
+    let claims = issuer_claims(fields);
     let any_tenant = fields.bool("any_tenant", false);
     let Some(item) = fields.get("issuer") else {
         fields.report.warning(
@@ -211,6 +199,25 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
             None => item.error("has a brace without its pair or without a claim's name in it"),
         }
     }
+    check_templates(fields, &claims, any_tenant, &used);
+    issuers
+}
+
+/// `issuer_claims`: the values that a claim may have in a template, by its name.
+fn issuer_claims(fields: &mut Fields<'_>) -> Vec<(String, Vec<String>)> {
+    let entries = fields.get("issuer_claims").and_then(|item| item.entries()).unwrap_or_default();
+    let texts = entries.into_iter().filter_map(|(claim, values)| {
+        let texts = values.texts()?;
+        if texts.is_empty() {
+            values.error("must name at least one value");
+        }
+        Some((claim.to_owned(), texts))
+    });
+    texts.collect()
+}
+
+/// Reports what belongs to a template and has none; `used` are the claims of all templates.
+fn check_templates(fields: &Fields<'_>, claims: &[(String, Vec<String>)], any_tenant: bool, used: &[&str]) {
     if any_tenant && !used.is_empty() {
         fields.report.warning(
             &fields.path,
@@ -224,7 +231,6 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
     if any_tenant && used.is_empty() {
         fields.report.error(&join(&fields.path, "any_tenant"), "no issuer is a template; remove it");
     }
-    issuers
 }
 
 fn token_types(item: &Item<'_>) -> Option<TokenTypes> {

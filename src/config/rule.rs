@@ -100,14 +100,7 @@ fn read(
 ) -> Option<Rule> {
     let mut fields = item.fields()?;
     let ambiguous_paths = ambiguous_paths(&mut fields);
-    let name = fields.get("name").and_then(|item| {
-        let name = item.text()?;
-        let sound = name.len() <= 128 && !name.chars().any(char::is_control);
-        if !sound {
-            item.error("a rule's name has at most 128 bytes and no control characters");
-        }
-        sound.then(|| name.to_owned())
-    });
+    let name = fields.get("name").and_then(|item| rule_name(&item));
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
         .and_then(|item| matching::read(&item, ambiguous_paths.unwrap_or(otherwise)));
@@ -152,6 +145,16 @@ fn read(
         ambiguous_paths,
         ignores_revocation,
     })
+}
+
+/// The name of a rule, which stands in log lines and labels of metrics.
+fn rule_name(item: &Item<'_>) -> Option<String> {
+    let name = item.text()?;
+    let is_sound = name.len() <= 128 && !name.chars().any(char::is_control);
+    if !is_sound {
+        item.error("a rule's name has at most 128 bytes and no control characters");
+    }
+    is_sound.then(|| name.to_owned())
 }
 
 /// `public` says the same as the rest of the rule, and under `public_rules: explicit` an open rule says it.

@@ -4,6 +4,7 @@
 mod authority;
 pub mod cookies;
 mod csrf;
+mod escapes;
 mod names;
 mod parameters;
 mod path;

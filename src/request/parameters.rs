@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{names, path};
+use super::{escapes, names, path};
 
 /// One reading of a parameter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +28,7 @@ impl Decoding {
     /// A text as this program sees it; decoded, what cannot stand in a query is written as an escape.
     pub fn apply<'t>(self, text: &'t str) -> Cow<'t, str> {
         match self {
-            Self::None => path::upper_escapes(text),
+            Self::None => escapes::upper_escapes(text),
             Self::Percent if text.bytes().all(path::is_plain_byte) => Cow::Borrowed(text),
             Self::Percent => Cow::Owned(path::decoded(text, 1)),
             Self::Form => match text.contains('+') {

@@ -67,9 +67,7 @@ fn each_refusal_has_its_status_and_challenge() {
             true,
             None,
             401,
-            Some(
-                ", error=\"invalid_token\", error_description=\"The token was made for another service.\"",
-            ),
+            Some(", error=\"invalid_token\", error_description=\"The token was made for another service.\""),
             "audience_mismatch",
         ),
         (
@@ -80,14 +78,7 @@ fn each_refusal_has_its_status_and_challenge() {
             Some(", error=\"insufficient_scope\", scope=\"a b\""),
             "scope_insufficient",
         ),
-        (
-            ScopeInsufficient,
-            true,
-            None,
-            403,
-            Some(", error=\"insufficient_scope\""),
-            "scope_insufficient",
-        ),
+        (ScopeInsufficient, true, None, 403, Some(", error=\"insufficient_scope\""), "scope_insufficient"),
         (ClaimMismatch, true, None, 403, Some(""), "claim_mismatch"),
         (TokenMultiple, false, None, 400, Some(", error=\"invalid_request\""), "token_multiple"),
         (PathAmbiguous, false, None, 400, None, "path_ambiguous"),
@@ -96,11 +87,8 @@ fn each_refusal_has_its_status_and_challenge() {
         (RouteUnmatched, false, None, 403, None, "route_unmatched"),
         (KeysUnavailable, false, None, 503, None, "keys_unavailable"),
     ] {
-        let response = ErrorResponse {
-            verified,
-            scope: scope.map(str::to_owned),
-            ..ErrorResponse::new(reason, "corp")
-        };
+        let response =
+            ErrorResponse { verified, scope: scope.map(str::to_owned), ..ErrorResponse::new(reason, "corp") };
         let reply = response.reply(false);
         assert_eq!(reply.status, status, "{reason:?}");
         let expected = challenge.map(|rest| format!("{realm}{rest}"));

@@ -121,7 +121,9 @@ impl Clause {
             let (first, others) = self.any.split_first()?;
             let words = first.unmet(claims, request)?;
             let none = !others.iter().any(|clause| clause.check(claims, request).is_ok());
-            none.then(|| if others.is_empty() { words } else { words + "; nor is another clause of \"any\" met" })
+            none.then(|| {
+                if others.is_empty() { words } else { words + "; nor is another clause of \"any\" met" }
+            })
         };
         let not = || {
             let clause = self.not.as_ref().filter(|clause| clause.check(claims, request).is_ok())?;

@@ -61,7 +61,8 @@ impl<'t> Jws<'t> {
     /// [`Reason::TokenMalformed`], [`Reason::TokenEncrypted`] for a JWE, [`Reason::CriticalHeader`],
     /// [`Reason::AlgorithmNotAllowed`] for an algorithm that is not known.
     pub fn parse(token: &'t [u8]) -> Result<Self, Rejected> {
-        let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed.because("it is not UTF-8"))?;
+        let token =
+            std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed.because("it is not UTF-8"))?;
         let parts = token
             .rsplit_once('.')
             .and_then(|(input, signature)| Some((input, input.split_once('.')?, signature)));

@@ -205,21 +205,21 @@ impl Policy {
     /// The subject itself is never named: the operator may have hidden it.
     fn check_subject(&self, subject: Option<&str>) -> Result<(), Rejected> {
         match &self.subjects {
-            Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => {
-                Err(Reason::SubjectMismatch.with(Detail::NotAccepted {
+            Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => Err(Reason::SubjectMismatch
+                .with(Detail::NotAccepted {
                     what: "claim \"sub\"".to_owned(),
                     found: subject.map(|_| "another".to_owned()),
                     accepted: subjects.to_string(),
-                }))
-            }
+                })),
             _ => Ok(()),
         }
     }
 
     fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Rejected> {
         if self.reject_bound && claims.claim("cnf").is_some() {
-            return Err(Reason::TokenBound
-                .because("it has the claim \"cnf\", and sender_constrained is \"reject\""));
+            return Err(
+                Reason::TokenBound.because("it has the claim \"cnf\", and sender_constrained is \"reject\"")
+            );
         }
         Ok(())
     }
@@ -288,7 +288,8 @@ impl Policy {
         if audiences.is_empty() {
             return Ok(());
         }
-        let mut present = self.audience_claims.iter().filter_map(|path| Some((path, path.find(claims.all())?)));
+        let mut present =
+            self.audience_claims.iter().filter_map(|path| Some((path, path.find(claims.all())?)));
         let Some((path, claim)) = present.next() else { return Err(self.no_audience(audiences)) };
         let is_accepted = match claim {
             Json::String(one) => self.is_one_of(one, audiences),
@@ -310,7 +311,8 @@ impl Policy {
         if is_accepted {
             return Ok(());
         }
-        let found = claim.as_str().into_iter().chain(claim.as_array().into_iter().flatten().filter_map(Json::as_str));
+        let found =
+            claim.as_str().into_iter().chain(claim.as_array().into_iter().flatten().filter_map(Json::as_str));
         Err(audience_mismatch(&path, Some(excerpts(found)), audiences))
     }
 
@@ -377,11 +379,14 @@ impl Policy {
         let skew = ("clock_skew_seconds", self.clock_skew);
         match expires {
             None if self.require_expiration => {
-                return Err(Reason::ExpirationMissing
-                    .because("claim \"exp\" is absent; require_expiration needs it"));
+                return Err(
+                    Reason::ExpirationMissing.because("claim \"exp\" is absent; require_expiration needs it")
+                );
             }
             None if self.max_lifetime.is_some() => {
-                return Err(Reason::ExpirationMissing.because("claim \"exp\" is absent; max_lifetime needs it"));
+                return Err(
+                    Reason::ExpirationMissing.because("claim \"exp\" is absent; max_lifetime needs it")
+                );
             }
             // `exp` 0 has passed however large the skew and wrong the clock.
             Some(exp) if now >= exp.plus(self.clock_skew) || exp == Timestamp::default() => {
@@ -407,9 +412,7 @@ impl Policy {
             (Some(iat), Some(limit)) if now.since(iat) > limit => {
                 Err(date(Reason::TooOld, ("iat", iat), ("max_age", limit), now))
             }
-            (None, Some(_)) => {
-                Err(Reason::ClaimMissing.because("claim \"iat\" is absent; max_age needs it"))
-            }
+            (None, Some(_)) => Err(Reason::ClaimMissing.because("claim \"iat\" is absent; max_age needs it")),
             _ => Ok(()),
         }
     }

@@ -6,6 +6,7 @@
 mod common;
 
 mod answers;
+mod architecture;
 mod attacks;
 mod audit;
 mod authorize;
