@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
+.PHONY: help run check test test-busy test-matrix bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -19,7 +19,8 @@ help: ## list the targets
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
-	@echo "  ARGS='--test gate'      make test: only these, as cargo test takes it"
+	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
+	@echo "  PORTCULLIS_RUNNER=cargo make test: with cargo test, also where cargo-nextest is there"
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
@@ -36,6 +37,11 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 	@echo "==> 3/3 the walk"
 	@$(HARNESS) --quiet --bin walk
 
+check: ## what a change breaks first: formatting, clippy, unit and component tests, a short simulation; no Envoy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-200} $(PYTHON) -B scripts/test --package portcullis --lib --test component --test keys_simulation
+
 test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
 	@$(HARNESS) --bin envoy-path
@@ -43,6 +49,9 @@ test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
+
+test-busy: wasm wasm-for-tests ## the tests three times in a row, beside four busy loops: none may fail for want of time
+	@$(PYTHON) -B scripts/test-busy $(ARGS)
 
 test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supported version of it
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)

@@ -101,6 +101,36 @@ class Count(unittest.TestCase):
             counted.own(report, code)
             self.assertEqual((counted.passed, counted.failed, len(counted.ignored)), expected)
 
+    def test_a_test_may_call_itself_by_the_end_of_its_name(self):
+        for name, whole in (("all", "vectors::all"), ("vectors::all", "vectors::all"), ("nowhere", "nowhere")):
+            self.assertEqual(tally().whole(name), whole)
+        counted = tally()
+        self.assertEqual(counted.skipped([("all", "no Envoy")], NOWHERE)[1], ("vectors::all", "no Envoy"))
+        self.assertEqual(counted.passed, 3)
+
+    def test_what_nextest_reports_is_counted_like_what_cargo_test_prints(self):
+        report = """<testsuites><testsuite name="portcullis::it">
+            <testcase name="gate::rotation"><failure/></testcase>
+            <testcase name="vectors::all"/><testcase name="gate::cold_start"/>
+        </testsuite></testsuites>"""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "junit.xml"
+            path.write_text(report, encoding="utf-8")
+            counted = script.Tally()
+            counted.nextest(path, 100)
+            self.assertEqual((counted.passed, counted.failed), (2, 1))
+            self.assertEqual(counted.failures, ["gate::rotation"])
+            self.assertEqual(counted.skipped([("all", "no Envoy")], NOWHERE), [("vectors::all", "no Envoy")])
+            self.assertEqual(counted.passed, 1)
+            for code, failed in ((0, 0), (101, 1)):
+                path.write_text("<testsuites/>", encoding="utf-8")
+                counted = script.Tally()
+                counted.nextest(path, code)
+                self.assertEqual((counted.passed, counted.failed), (0, failed))
+            counted = script.Tally()
+            counted.nextest(Path(folder) / "none.xml", 101)
+            self.assertEqual(counted.failed, 1)
+
     def test_the_skip_file_is_read(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "skips"

@@ -22,16 +22,23 @@ pub const PUBLIC: &str = "for-everybody";
 /// What is served under `/admin`; also a part of the names of its files, so that a list of them is found out too.
 pub const GUARDED: &str = "guarded-content-4f1d";
 
-/// One stage for all tests. What it has started ends with this process, however that ends.
+/// One stage for all tests of a process. What it has started ends with this process, however that ends.
 pub static STAGE: OnceLock<Stage> = OnceLock::new();
 
 pub struct Stage {
     pub envoy: Envoy,
     pub token: String,
-    servers: BTreeMap<Kind, (Port, Mutex<Child>)>,
+    servers: BTreeMap<Kind, Server>,
     listeners: Vec<Setting>,
     folder: PathBuf,
+    www: PathBuf,
     _idp: Idp,
+}
+
+/// A server that is installed: where it listens, and its process once a test asks for it.
+struct Server {
+    port: Port,
+    child: Mutex<Option<Child>>,
 }
 
 /// Whether guarded content must never come.
@@ -50,22 +57,19 @@ pub struct Setting {
 }
 
 impl Stage {
-    /// Starts everything that is installed.
+    /// Starts Envoy before everything that is installed.
     pub fn start() -> Self {
         let folder = folder();
         let www = write_content(&folder);
         let installed = Kind::ALL.into_iter().filter(|kind| kind.is_installed().is_ok());
-        let servers: BTreeMap<Kind, (Port, Mutex<Child>)> = installed
-            .map(|kind| {
-                let (port, child) = start(kind, &folder, &www);
-                (kind, (port, Mutex::new(child)))
-            })
+        let servers: BTreeMap<Kind, Server> = installed
+            .map(|kind| (kind, Server { port: Port::reserve(), child: Mutex::new(None) }))
             .collect();
         let idp = idp();
         let mut builder =
             Envoy::builder().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
-        for (kind, (port, _)) in &servers {
-            builder = builder.cluster(kind.name(), Cluster::new(port.addr()));
+        for (kind, server) in &servers {
+            builder = builder.cluster(kind.name(), Cluster::new(server.port.addr()));
         }
         let mut listeners = Vec::new();
         for (rules, policy, normalized) in settings() {
@@ -81,20 +85,22 @@ impl Stage {
         }
         let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
         let token = idp.token(json!({}));
-        Self { envoy, token, servers, listeners, folder, _idp: idp }
+        Self { envoy, token, servers, listeners, folder, www, _idp: idp }
     }
 
     pub fn listeners(&self) -> &[Setting] {
         &self.listeners
     }
 
-    /// Waits until a server serves, and tells where.
+    /// Starts a server, waits until it serves, and tells where.
     pub fn wait_for(&self, kind: Kind) -> SocketAddr {
-        let (port, child) = &self.servers[&kind];
-        let addr = port.addr();
+        let server = &self.servers[&kind];
+        let addr = server.port.addr();
+        let mut child = server.child.lock().expect("a child");
+        let child = child.get_or_insert_with(|| start(kind, &self.folder, &self.www, addr));
         let log = || fs::read_to_string(self.folder.join(kind.name()).join("log")).unwrap_or_default();
         harness::eventually(&format!("{kind:?} to serve"), harness::SOON, || {
-            let ended = child.lock().expect("a child").try_wait().ok().flatten();
+            let ended = child.try_wait().ok().flatten();
             assert!(ended.is_none(), "{kind:?} has ended: {ended:?}\n{}", log());
             let answer =
                 Request::get("/public/x").host("www.example").timeout(Duration::from_secs(5)).try_send(addr);
@@ -139,12 +145,11 @@ pub fn corpus() -> RuleSet {
     set
 }
 
-fn start(kind: Kind, folder: &Path, www: &Path) -> (Port, Child) {
+fn start(kind: Kind, folder: &Path, www: &Path, addr: SocketAddr) -> Child {
     let own = folder.join(kind.name());
     fs::create_dir_all(&own).expect("a folder for a server");
-    let port = Port::reserve();
     let log = fs::File::create(own.join("log")).expect("a server's log");
-    let mut command = kind.command(&own, www, port.addr());
+    let mut command = kind.command(&own, www, addr);
     command.current_dir(&own).stdout(log.try_clone().expect("a file")).stderr(log);
     let started = match kind {
         Kind::Apache => command.spawn(),
@@ -153,8 +158,7 @@ fn start(kind: Kind, folder: &Path, www: &Path) -> (Port, Child) {
             spawn(command)
         }
     };
-    let child = started.unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"));
-    (port, child)
+    started.unwrap_or_else(|error| panic!("{kind:?} does not start: {error}"))
 }
 
 /// A folder of this process. Those of processes that have ended are removed.
