@@ -1,164 +1,246 @@
-//! Why a request was refused: one closed list with one stable name each.
+//! Why a request is rejected: one closed list of reasons, with one row for each, and the context of a single
+//! rejection, which only the operator sees.
 
-/// The reason of a refusal. Its name is what the log, the metrics, the filter state and the response
-/// code details show; names never change.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Reason {
+mod context;
+
+pub use context::{Context, Detail, MAX_EXCERPT, Rejected, excerpt, excerpts};
+
+/// How a refusal is answered, as HTTP and as gRPC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResponseStatus {
+    /// 400 and `INVALID_ARGUMENT`
+    BadRequest,
+    /// 401 and `UNAUTHENTICATED`
+    Unauthorized,
+    /// 403 and `PERMISSION_DENIED`
+    Forbidden,
+    /// 503 and `UNAVAILABLE`
+    Unavailable,
+}
+
+impl ResponseStatus {
+    /// The HTTP status code (RFC 9110 section 15).
+    pub const fn http(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// The gRPC status code.
+    pub const fn grpc(self) -> i32 {
+        match self {
+            Self::BadRequest => 3,
+            Self::Unauthorized => 16,
+            Self::Forbidden => 7,
+            Self::Unavailable => 14,
+        }
+    }
+}
+
+/// What the client may know of a reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disclosure {
+    /// The reason itself.
+    Always,
+    /// The reason once the token's signature was verified, and until then no more than [`TOKEN_REJECTED`].
+    Verified,
+}
+
+/// The challenge of a refusal (RFC 6750 section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Challenge {
+    /// None.
+    None,
+    /// The realm alone.
+    Realm,
+    /// The realm, and the scopes to ask for.
+    Scope,
+    /// `error="invalid_request"`
+    InvalidRequest,
+    /// `error="invalid_token"`, with the detail as its description
+    InvalidToken,
+    /// `error="insufficient_scope"`, and the scopes to ask for
+    InsufficientScope,
+}
+
+/// All that is fixed about a reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReasonRow {
+    /// Its stable name.
+    pub name: &'static str,
+    /// How it is answered.
+    pub status: ResponseStatus,
+    /// What the client may know of it.
+    pub disclosure: Disclosure,
+    /// The challenge that goes with it.
+    pub challenge: Challenge,
+    /// The title of its problem document.
+    pub title: &'static str,
+    /// The detail of its problem document. No quote, backslash or non-ASCII is in it, so that it can go into a
+    /// challenge as it is.
+    pub detail: &'static str,
+}
+
+/// What a client is told of a reason that it may not know: not which issuer, audience or key was expected.
+pub const TOKEN_REJECTED: ReasonRow = ReasonRow {
+    name: "token_rejected",
+    status: ResponseStatus::Unauthorized,
+    disclosure: Disclosure::Always,
+    challenge: Challenge::InvalidToken,
+    title: "Token rejected",
+    detail: "The token is not accepted.",
+};
+
+/// Declares [`Reason`], one row for each: its documentation, the variant, and the fields of [`ReasonRow`] in order.
+macro_rules! reasons {
+    ($($(#[$about:meta])+ $reason:ident:
+        $name:literal, $status:ident, $disclosure:ident, $challenge:ident, $title:literal, $detail:literal;)+) => {
+        /// The reason of a refusal. Its name is what the log, the metrics, the filter state and the response
+        /// code details show; names never change.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Reason {
+            $($(#[$about])+ $reason,)+
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &[Self] = &[$(Self::$reason,)+];
+
+            /// What is fixed about it.
+            pub const fn row(self) -> &'static ReasonRow {
+                match self {
+                    $(Self::$reason => &ReasonRow {
+                        name: $name,
+                        status: ResponseStatus::$status,
+                        disclosure: Disclosure::$disclosure,
+                        challenge: Challenge::$challenge,
+                        title: $title,
+                        detail: $detail,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The rule asks for a token and the request carries none.
-    TokenMissing,
+    TokenMissing: "token_missing", Unauthorized, Always, Scope,
+        "Token missing", "This request needs a bearer token.";
     /// More than one credential, or a repeated field that carries one (RFC 6750 section 2).
-    TokenMultiple,
+    TokenMultiple: "token_multiple", BadRequest, Always, InvalidRequest,
+        "More than one token", "Send one token, in one place.";
     /// The token is longer than `max_token_size`.
-    TokenTooLarge,
+    TokenTooLarge: "token_too_large", Unauthorized, Always, InvalidToken,
+        "Token too large", "The token is longer than is accepted.";
     /// Not a compact JWS of a JSON header and a JSON claims set (RFC 7515 section 7.1, RFC 7519 section 7.2).
-    TokenMalformed,
-    /// A JWE (RFC 7516); this gate holds no decryption keys.
-    TokenEncrypted,
-    /// Bound to a key (`cnf`, RFC 7800) that the sender has not proven to hold.
-    TokenBound,
+    TokenMalformed: "token_malformed", Unauthorized, Always, InvalidToken,
+        "Token malformed", "The token is not a signed JWT in compact form.";
+    /// A JWE (RFC 7516); this gate has no decryption keys.
+    TokenEncrypted: "token_encrypted", Unauthorized, Always, InvalidToken,
+        "Token encrypted", "Encrypted tokens are not accepted.";
+    /// Bound to a key (`cnf`, RFC 7800) whose possession the sender has not proven.
+    TokenBound: "token_bound", Unauthorized, Verified, InvalidToken,
+        "Token bound to a key", "The token is bound to a key whose possession was not shown.";
     /// `typ` is none of `token_types` (RFC 8725 section 3.11).
-    TypeNotAllowed,
+    TypeNotAllowed: "type_not_allowed", Unauthorized, Verified, InvalidToken,
+        "Token type not allowed", "Tokens of this type are not accepted.";
     /// `alg` is none of `algorithms` (RFC 8725 section 3.1).
-    AlgorithmNotAllowed,
+    AlgorithmNotAllowed: "algorithm_not_allowed", Unauthorized, Verified, InvalidToken,
+        "Algorithm not allowed", "The signature algorithm is not accepted.";
     /// `crit` or `b64` is present; no extension is understood (RFC 7515 section 4.1.11, RFC 7797).
-    CriticalHeader,
+    CriticalHeader: "critical_header", Unauthorized, Verified, InvalidToken,
+        "Critical header", "The token needs an extension that is not supported.";
     /// No key of the provider fits `kid` and `alg`.
-    KeyNotFound,
+    KeyNotFound: "key_not_found", Unauthorized, Verified, InvalidToken,
+        "Key not found", "No key fits the token.";
     /// The provider's keys could not be fetched, or are too old to trust.
-    KeysUnavailable,
-    /// The signature does not hold under any fitting key.
-    SignatureInvalid,
-    /// `iss` is no provider's that the rule accepts.
-    IssuerUnknown,
-    /// `aud` holds none of the accepted audiences (RFC 7519 section 4.1.3).
-    AudienceMismatch,
+    KeysUnavailable: "keys_unavailable", Unavailable, Always, None,
+        "Keys unavailable", "The keys to check the token are not available. Try again later.";
+    /// The signature is not valid under any fitting key.
+    SignatureInvalid: "signature_invalid", Unauthorized, Verified, InvalidToken,
+        "Signature invalid", "The signature does not hold.";
+    /// `iss` is no issuer of a provider that the rule accepts.
+    IssuerUnknown: "issuer_unknown", Unauthorized, Verified, InvalidToken,
+        "Issuer unknown", "The issuer is not accepted.";
+    /// `aud` has none of the accepted audiences (RFC 7519 section 4.1.3).
+    AudienceMismatch: "audience_mismatch", Unauthorized, Verified, InvalidToken,
+        "Audience mismatch", "The token was made for another service.";
     /// `sub` does not match `subjects`.
-    SubjectMismatch,
+    SubjectMismatch: "subject_mismatch", Unauthorized, Verified, InvalidToken,
+        "Subject not accepted", "The subject is not accepted.";
     /// `exp` has passed (RFC 7519 section 4.1.4).
-    Expired,
+    Expired: "expired", Unauthorized, Always, InvalidToken,
+        "Token expired", "The token has expired.";
     /// `nbf` has not come (RFC 7519 section 4.1.5).
-    NotYetValid,
-    /// `iat` lies in the future.
-    IssuedInFuture,
+    NotYetValid: "not_yet_valid", Unauthorized, Always, InvalidToken,
+        "Token not yet valid", "The token is not valid yet.";
+    /// `iat` is in the future.
+    IssuedInFuture: "issued_in_future", Unauthorized, Verified, InvalidToken,
+        "Token from the future", "The token says it will be issued later than now.";
     /// `exp` is absent and required.
-    ExpirationMissing,
+    ExpirationMissing: "expiration_missing", Unauthorized, Verified, InvalidToken,
+        "Expiration missing", "The token never expires.";
     /// More of the token's life is left than `max_lifetime` allows.
-    LifetimeExceeded,
+    LifetimeExceeded: "lifetime_exceeded", Unauthorized, Verified, InvalidToken,
+        "Lifetime too long", "The token is valid for longer than is accepted.";
     /// `iat` is longer ago than `max_age` allows.
-    TooOld,
+    TooOld: "too_old", Unauthorized, Verified, InvalidToken,
+        "Token too old", "The token was issued too long ago.";
     /// A claim that is required is absent.
-    ClaimMissing,
+    ClaimMissing: "claim_missing", Unauthorized, Verified, InvalidToken,
+        "Claim missing", "The token lacks a claim that is needed.";
     /// A registered claim has a wrong type or value (RFC 7519 section 4.1).
-    ClaimInvalid,
-    /// The rule's scopes are not held (RFC 6750 section 3.1, `insufficient_scope`).
-    ScopeInsufficient,
-    /// The rule's roles are not held.
-    RoleInsufficient,
+    ClaimInvalid: "claim_invalid", Unauthorized, Verified, InvalidToken,
+        "Claim invalid", "A claim of the token is malformed.";
+    /// The token does not grant the rule's scopes (RFC 6750 section 3.1, `insufficient_scope`).
+    ScopeInsufficient: "scope_insufficient", Forbidden, Verified, InsufficientScope,
+        "Scope insufficient", "The token does not grant the scopes that this request needs.";
+    /// The token does not grant the rule's roles.
+    RoleInsufficient: "role_insufficient", Forbidden, Verified, Realm,
+        "Role insufficient", "The token does not grant a role that this request needs.";
     /// A claim condition of the rule is not met.
-    ClaimMismatch,
+    ClaimMismatch: "claim_mismatch", Forbidden, Verified, Realm,
+        "Not allowed", "The token does not allow this request.";
     /// No rule matches and `unmatched` is `deny`.
-    RouteUnmatched,
+    RouteUnmatched: "route_unmatched", Forbidden, Always, None,
+        "Not allowed", "No rule allows this request.";
     /// The path could be read in two ways.
-    PathAmbiguous,
+    PathAmbiguous: "path_ambiguous", BadRequest, Always, None,
+        "Path ambiguous", "The path can be read in more than one way.";
     /// The host, a header, a query parameter or a cookie could be read in two ways.
-    RequestAmbiguous,
+    RequestAmbiguous: "request_ambiguous", BadRequest, Always, None,
+        "Request ambiguous", "The request can be read in more than one way.";
     /// The token came over plaintext and `require_tls` forbids that.
-    TransportInsecure,
+    TransportInsecure: "transport_insecure", Forbidden, Always, None,
+        "Transport insecure", "Tokens are accepted over TLS only.";
     /// An unsafe request with a cookie token from another site.
-    CsrfSuspected,
-    /// Too many requests wait, or the host failed us.
-    Overloaded,
+    CsrfSuspected: "csrf_suspected", Forbidden, Always, None,
+        "Request from another site", "This request must come from the same site.";
+    /// Too many requests wait, or a host call failed.
+    Overloaded: "overloaded", Unavailable, Always, None,
+        "Overloaded", "Too many requests are waiting. Try again later.";
     /// The configuration of the gate was refused, and there is no earlier one.
-    ConfigurationRefused,
-    /// The token was withdrawn.
-    Revoked,
-    /// Whether the token was withdrawn cannot be known.
-    RevocationUnavailable,
+    ConfigurationRefused: "configuration_refused", Unavailable, Always, None,
+        "Not configured", "The gate has no valid configuration. Try again later.";
+    /// The token was revoked.
+    Revoked: "revoked", Unauthorized, Verified, InvalidToken,
+        "Token revoked", "The token was withdrawn.";
+    /// Whether the token was revoked cannot be known.
+    RevocationUnavailable: "revocation_unavailable", Unavailable, Verified, None,
+        "Status unavailable", "Whether the token was withdrawn cannot be told. Try again later.";
     /// A one-time token came a second time.
-    Replayed,
+    Replayed: "replayed", Unauthorized, Verified, InvalidToken,
+        "Token replayed", "The token can be used once only.";
 }
 
 impl Reason {
-    /// Every reason there is.
-    pub const ALL: &[Self] = &[
-        Self::TokenMissing,
-        Self::TokenMultiple,
-        Self::TokenTooLarge,
-        Self::TokenMalformed,
-        Self::TokenEncrypted,
-        Self::TokenBound,
-        Self::TypeNotAllowed,
-        Self::AlgorithmNotAllowed,
-        Self::CriticalHeader,
-        Self::KeyNotFound,
-        Self::KeysUnavailable,
-        Self::SignatureInvalid,
-        Self::IssuerUnknown,
-        Self::AudienceMismatch,
-        Self::SubjectMismatch,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::IssuedInFuture,
-        Self::ExpirationMissing,
-        Self::LifetimeExceeded,
-        Self::TooOld,
-        Self::ClaimMissing,
-        Self::ClaimInvalid,
-        Self::ScopeInsufficient,
-        Self::RoleInsufficient,
-        Self::ClaimMismatch,
-        Self::RouteUnmatched,
-        Self::PathAmbiguous,
-        Self::RequestAmbiguous,
-        Self::TransportInsecure,
-        Self::CsrfSuspected,
-        Self::Overloaded,
-        Self::ConfigurationRefused,
-        Self::Revoked,
-        Self::RevocationUnavailable,
-        Self::Replayed,
-    ];
-
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenMissing => "token_missing",
-            Self::TokenMultiple => "token_multiple",
-            Self::TokenTooLarge => "token_too_large",
-            Self::TokenMalformed => "token_malformed",
-            Self::TokenEncrypted => "token_encrypted",
-            Self::TokenBound => "token_bound",
-            Self::TypeNotAllowed => "type_not_allowed",
-            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
-            Self::CriticalHeader => "critical_header",
-            Self::KeyNotFound => "key_not_found",
-            Self::KeysUnavailable => "keys_unavailable",
-            Self::SignatureInvalid => "signature_invalid",
-            Self::IssuerUnknown => "issuer_unknown",
-            Self::AudienceMismatch => "audience_mismatch",
-            Self::SubjectMismatch => "subject_mismatch",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::IssuedInFuture => "issued_in_future",
-            Self::ExpirationMissing => "expiration_missing",
-            Self::LifetimeExceeded => "lifetime_exceeded",
-            Self::TooOld => "too_old",
-            Self::ClaimMissing => "claim_missing",
-            Self::ClaimInvalid => "claim_invalid",
-            Self::ScopeInsufficient => "scope_insufficient",
-            Self::RoleInsufficient => "role_insufficient",
-            Self::ClaimMismatch => "claim_mismatch",
-            Self::RouteUnmatched => "route_unmatched",
-            Self::PathAmbiguous => "path_ambiguous",
-            Self::RequestAmbiguous => "request_ambiguous",
-            Self::TransportInsecure => "transport_insecure",
-            Self::CsrfSuspected => "csrf_suspected",
-            Self::Overloaded => "overloaded",
-            Self::ConfigurationRefused => "configuration_refused",
-            Self::Revoked => "revoked",
-            Self::RevocationUnavailable => "revocation_unavailable",
-            Self::Replayed => "replayed",
-        }
+        self.row().name
     }
 }
 
@@ -167,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_stands_in_the_list_at_its_own_place() {
+    fn each_is_in_the_list_at_its_own_place() {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, at, "{reason:?}");
         }
@@ -181,5 +263,15 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
         assert_eq!(names.len(), 36);
+    }
+
+    #[test]
+    fn every_reason_has_words_that_can_go_into_a_challenge() {
+        for row in Reason::ALL.iter().map(|reason| reason.row()).chain([&TOKEN_REJECTED]) {
+            for text in [row.title, row.detail] {
+                assert!(!text.is_empty(), "{row:?}");
+                assert!(text.bytes().all(|b| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)), "{text}");
+            }
+        }
     }
 }

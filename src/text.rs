@@ -3,8 +3,14 @@
 mod dialect;
 
 use std::cell::Cell;
+use std::fmt;
 
 use regex_lite::Regex;
+
+/// Control characters, and the two of Unicode that end a line or a paragraph.
+pub fn could_end_a_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
 
 /// A condition on a text.
 #[derive(Clone, Debug)]
@@ -157,6 +163,20 @@ impl TextMatch {
             Self::Regex(Expression { regex, prefix }) => {
                 text.starts_with(prefix.as_str()) && regex.is_match(text)
             }
+        }
+    }
+}
+
+/// Says what it asks for, with the field's name in the configuration.
+impl fmt::Display for TextMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(own) => write!(f, "exact {own:?}"),
+            Self::Prefix(own) => write!(f, "prefix {own:?}"),
+            Self::Suffix(own) => write!(f, "suffix {own:?}"),
+            Self::Contains(own) => write!(f, "contains {own:?}"),
+            Self::Regex(Expression { regex, .. }) => write!(f, "safe_regex {:?}", regex.as_str()),
+            Self::AnyCase(own) => write!(f, "{own}, ignore_case"),
         }
     }
 }

@@ -185,8 +185,8 @@ impl Gate {
                 }
                 // A key that is no longer listed was revoked, and so was every token that was verified by it.
                 SourceEvent::Changed => {
-                    if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
-                        verdicts.keep_keys(set);
+                    if let (Some(cache), Some(set)) = (self.token_caches.get_mut(id.0), source.held()) {
+                        cache.keep_keys(set);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 use super::super::set::Format;
 use super::*;
-use crate::fetch::{InMemoryStore, SharedSlot};
+use crate::fetch::{InMemoryStore, SecretValue, SharedSlot};
 
 const SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::json::Json;
-use crate::reason::Reason;
+use crate::reason::{Detail, Reason, Rejected};
 use crate::time::Timestamp;
 use crate::token::Claims;
 
@@ -59,10 +59,18 @@ impl Identity {
     /// # Errors
     /// [`Reason::ClaimInvalid`] for a name that is there and is not a text, `null` included: no entry
     /// could match it, and the token would be out of reach of every list.
-    pub fn read(claims: &Claims) -> Result<Self, Reason> {
-        let named = |name: &&str| claims.all().get(name).is_some_and(|value| value.as_str().is_none());
-        if ["jti", "sid", "sub", "iss", "client_id", "azp"].iter().any(named) {
-            return Err(Reason::ClaimInvalid);
+    pub fn read(claims: &Claims) -> Result<Self, Rejected> {
+        for name in ["jti", "sid", "sub", "iss", "client_id", "azp"] {
+            match claims.all().get(name) {
+                None | Some(Json::String(_)) => {}
+                Some(other) => {
+                    return Err(Reason::ClaimInvalid.with(Detail::ClaimType {
+                        claim: format!("{name:?}"),
+                        found: other.kind(),
+                        expected: "a string",
+                    }));
+                }
+            }
         }
         Ok(Self::new(claims))
     }

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crate::crypto::Backend;
 use crate::json::{self, Json, Number, Object};
 use crate::keys::KeySet;
-use crate::reason::Reason;
+use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
 use crate::token::{Claims, Jws, Policy};
 
@@ -27,15 +27,17 @@ impl Reference {
     /// # Errors
     /// [`Reason::ClaimInvalid`] for a `status` that says nothing that can be understood: nobody knows then
     /// whether the token stands.
-    pub fn read(claims: &Claims) -> Result<Option<Self>, Reason> {
+    pub fn read(claims: &Claims) -> Result<Option<Self>, Rejected> {
+        const INVALID: Rejected = Reason::ClaimInvalid
+            .because("claim \"status\" has no status_list with a string \"uri\" and a number \"idx\"");
         let Some(status) = claims.all().get("status") else { return Ok(None) };
         let member = |object: &Json, name| object.as_object().and_then(|object| object.get(name).cloned());
-        let list = member(status, "status_list").ok_or(Reason::ClaimInvalid)?;
+        let list = member(status, "status_list").ok_or(INVALID)?;
         match (member(&list, "uri"), member(&list, "idx")) {
             (Some(Json::String(uri)), Some(Json::Number(Number::Unsigned(at)))) => {
                 Ok(Some(Self { uri: uri.to_string(), at }))
             }
-            _ => Err(Reason::ClaimInvalid),
+            _ => Err(INVALID),
         }
     }
 }
@@ -142,7 +144,7 @@ impl StatusList {
         now: Timestamp,
     ) -> Result<Self, StatusError> {
         let (keys, policy, backend) = trust;
-        let jws = Jws::parse(token.trim_ascii()).map_err(StatusError::Token)?;
+        let jws = Jws::parse(token.trim_ascii()).map_err(|rejected| StatusError::Token(rejected.reason))?;
         let header = jws.header();
         if header.typ.as_deref() != Some("statuslist+jwt") {
             return Err(StatusError::Token(Reason::TypeNotAllowed));
@@ -151,8 +153,8 @@ impl StatusList {
             return Err(StatusError::Token(Reason::AlgorithmNotAllowed));
         }
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
-        jws.verify(backend, candidates).map_err(StatusError::Token)?;
-        let payload = jws.payload().map_err(StatusError::Token)?;
+        jws.verify(backend, candidates).map_err(|rejected| StatusError::Token(rejected.reason))?;
+        let payload = jws.payload().map_err(|rejected| StatusError::Token(rejected.reason))?;
         let Ok(Json::Object(claims)) = json::parse(&payload) else { return Err(StatusError::Malformed) };
         if claims.get("sub").and_then(Json::as_str) != Some(uri) {
             return Err(StatusError::OtherSubject);

@@ -1,10 +1,10 @@
-//! What a rule asks of a token that holds.
+//! What a rule asks of a verified token.
 
 use std::borrow::Cow;
 
 use super::condition::{Condition, RequestValue};
 use super::set_requirement::SetRequirement;
-use crate::reason::Reason;
+use crate::reason::{Reason, Rejected};
 use crate::token::Claims;
 
 /// What the token of a request must grant.
@@ -58,8 +58,12 @@ impl Authorize {
     /// Which kind of demand is not met first: [`Reason::ScopeInsufficient`], [`Reason::RoleInsufficient`] or
     /// [`Reason::ClaimMismatch`]. Of `any`, the reason of its first clause; of `not`, the kind of the first
     /// demand in it.
-    pub fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Reason> {
-        self.clause.check(claims, request)
+    pub fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Rejected> {
+        // A clause of `any` may fail on the way of a token that passes: words are made for the one that decides.
+        self.clause.check(claims, request).map_err(|reason| {
+            let words = self.clause.unmet(claims, request).unwrap_or_default();
+            reason.explained(words)
+        })
     }
 
     /// Whether the outcome depends on the request, and not on the token alone.
@@ -104,9 +108,47 @@ impl Clause {
         }
     }
 
+    /// The first demand that is not met, in words: the one for whose reason [`Self::check`] fails.
+    fn unmet(&self, claims: &Claims, request: &dyn Bindings) -> Option<String> {
+        let scopes = || self.scopes.as_ref()?.unmet("scope", |scope| claims.grants(scope));
+        let roles = || self.roles.as_ref()?.unmet("role", |role| claims.has_role(role));
+        let condition = || {
+            let condition = self.claims.iter().find(|condition| !condition.holds(claims.all(), request))?;
+            Some(condition.unmet(claims.all()))
+        };
+        let all = || self.all.iter().find_map(|clause| clause.unmet(claims, request));
+        let any = || {
+            let (first, others) = self.any.split_first()?;
+            let words = first.unmet(claims, request)?;
+            let none = !others.iter().any(|clause| clause.check(claims, request).is_ok());
+            none.then(|| {
+                if others.is_empty() { words } else { words + "; nor is another clause of \"any\" met" }
+            })
+        };
+        let not = || {
+            let clause = self.not.as_ref().filter(|clause| clause.check(claims, request).is_ok())?;
+            Some(["\"not\" is met: ", &clause.first_demand()].concat())
+        };
+        scopes().or_else(roles).or_else(condition).or_else(all).or_else(any).or_else(not)
+    }
+
+    /// The first demand, in words.
+    fn first_demand(&self) -> String {
+        match (&self.scopes, &self.roles, self.claims.first(), self.inner().next()) {
+            (Some(scopes), ..) => format!("scopes {scopes}"),
+            (None, Some(roles), ..) => format!("roles {roles}"),
+            (None, None, Some(condition), _) => condition.to_string(),
+            (None, None, None, Some(inner)) => inner.first_demand(),
+            (None, None, None, None) => "it asks for nothing".to_owned(),
+        }
+    }
+
+    fn inner(&self) -> impl Iterator<Item = &Self> {
+        self.all.iter().chain(&self.any).chain(self.not.as_deref())
+    }
+
     /// The kind of the first demand.
     fn kind(&self) -> Reason {
-        let inner = || self.all.iter().chain(&self.any).chain(self.not.as_deref()).next();
         if self.scopes.is_some() {
             Reason::ScopeInsufficient
         } else if self.roles.is_some() {
@@ -114,7 +156,7 @@ impl Clause {
         } else if !self.claims.is_empty() {
             Reason::ClaimMismatch
         } else {
-            inner().map_or(Reason::ClaimMismatch, Self::kind)
+            self.inner().next().map_or(Reason::ClaimMismatch, Self::kind)
         }
     }
 
@@ -130,14 +172,14 @@ impl Clause {
     /// The places in the request with which claims are compared, here and inside.
     pub fn places(&self) -> Vec<&RequestValue> {
         let own = self.claims.iter().filter_map(Condition::place);
-        let inner = self.all.iter().chain(&self.any).chain(self.not.as_deref()).flat_map(Self::places);
+        let inner = self.inner().flat_map(Self::places);
         own.chain(inner).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Said;
+    use super::super::testing::Bound;
     use super::super::{ClaimOperator, Scalar};
     use super::*;
     use crate::json::{self, Json};
@@ -201,9 +243,9 @@ mod tests {
 
     /// The outcome for a token of these claims; empty where it passes.
     fn outcome(clause: Clause, token: &str) -> &'static str {
-        let request = Said { path: &[("t", "acme")], headers: &[], host: None };
+        let request = Bound { path: &[("t", "acme")], headers: &[], host: None };
         let outcome = Authorize::new(clause).check(&claims(token), &request);
-        outcome.err().map_or("", Reason::as_str)
+        outcome.err().map_or("", |rejected| rejected.reason.as_str())
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt;
 
 use super::Bindings;
 use crate::json::{Json, Number, Object};
+use crate::reason::excerpt;
 use crate::text::TextMatch;
 use crate::token::ClaimPath;
 
@@ -124,20 +126,27 @@ impl Condition {
                     && most.is_none_or(|most| number.compare(most) != Ordering::Greater)
             }
             ClaimOperator::EqualsRequest(place) => {
-                let said = match place {
+                let requested = match place {
                     RequestValue::Path(name) => request.path_variable(name),
                     RequestValue::Header(name) => request.header(name),
                     RequestValue::Host => request.host(),
                 };
-                let same = |said: &str, claim: &str| match place {
-                    RequestValue::Host => said.eq_ignore_ascii_case(claim),
-                    RequestValue::Path(_) | RequestValue::Header(_) => said == claim,
+                let same = |requested: &str, claim: &str| match place {
+                    RequestValue::Host => requested.eq_ignore_ascii_case(claim),
+                    RequestValue::Path(_) | RequestValue::Header(_) => requested == claim,
                 };
-                said.filter(|said| !said.is_empty())
+                requested
+                    .filter(|requested| !requested.is_empty())
                     .zip(text(value))
-                    .is_some_and(|(said, claim)| same(&said, &claim))
+                    .is_some_and(|(requested, claim)| same(&requested, &claim))
             }
         }
+    }
+
+    /// What it asks for and what the claim is instead, in words without the claim's value.
+    pub(super) fn unmet(&self, claims: &Object) -> String {
+        let found = self.claim.find(claims).map_or("absent", Json::kind);
+        format!("{self}; it is {found}")
     }
 
     /// The place in the request with which the claim is compared, if it is.
@@ -148,6 +157,53 @@ impl Condition {
         }
     }
 }
+
+/// Says what the claim must be.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "claim {} must {}", self.claim, self.test)
+    }
+}
+
+/// Completes "it must".
+impl fmt::Display for ClaimOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |list: &[Scalar]| {
+            let shown: Vec<_> = list.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+            shown.join(", ") + if list.len() > MAX_LISTED { ", …" } else { "" }
+        };
+        match self {
+            Self::Equals(own) => write!(f, "equal {own}"),
+            Self::AnyOf(own) => write!(f, "have any of {}", list(own)),
+            Self::AllOf(own) => write!(f, "have all of {}", list(own)),
+            Self::NoneOf(own) => write!(f, "have none of {}", list(own)),
+            Self::Present(true) => f.write_str("be present"),
+            Self::Present(false) => f.write_str("be absent"),
+            Self::Matches(own) => write!(f, "be a string with {own}"),
+            Self::Between { least, most } => {
+                f.write_str("be a number")?;
+                least.map_or(Ok(()), |least| write!(f, " from {}", Json::Number(least)))?;
+                most.map_or(Ok(()), |most| write!(f, " to {}", Json::Number(most)))
+            }
+            Self::EqualsRequest(RequestValue::Path(name)) => write!(f, "equal the path variable {name:?}"),
+            Self::EqualsRequest(RequestValue::Header(name)) => write!(f, "equal the header {name:?}"),
+            Self::EqualsRequest(RequestValue::Host) => f.write_str("equal the host"),
+        }
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(own) => own.fmt(f),
+            Self::Number(own) => Json::Number(*own).fmt(f),
+            Self::Text(own) => f.write_str(&excerpt(own)),
+        }
+    }
+}
+
+/// How many values of a list are named.
+const MAX_LISTED: usize = 5;
 
 /// The elements of a list; any other value is a list of one.
 fn elements(value: &Json) -> &[Json] {
@@ -169,7 +225,7 @@ fn text(value: &Json) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Said;
+    use super::super::testing::Bound;
     use super::*;
     use crate::json;
 
@@ -183,7 +239,7 @@ mod tests {
 
     fn holds(claim: &str, test: ClaimOperator) -> bool {
         let claims = json::parse(CLAIMS.as_bytes()).unwrap();
-        let request = Said {
+        let request = Bound {
             path: &[("tenant", "acme"), ("id", "1"), ("rest", ""), ("minus", "-3"), ("float", "1.5")],
             headers: &[("x-tenant", "acme"), ("x-empty", ""), ("x-upper", "ACME"), ("x-yes", "true")],
             host: Some("shop.example"),
@@ -379,7 +435,7 @@ mod tests {
             let test = ClaimOperator::EqualsRequest(place.clone());
             assert_eq!(holds(claim, test), expected, "{claim} and {place:?}");
         }
-        let nowhere = Said { path: &[], headers: &[], host: None };
+        let nowhere = Bound { path: &[], headers: &[], host: None };
         let claims = json::parse(CLAIMS.as_bytes()).unwrap();
         let condition = Condition {
             claim: ClaimPath::parse("host"),

@@ -1,17 +1,17 @@
-//! A request of which a test says what conditions may be bound to.
+//! A request of which a test says what claims can be compared with.
 
 use std::borrow::Cow;
 
 use super::Bindings;
 
-/// Path variables, header fields and a host, as a test says.
-pub(super) struct Said<'s> {
+/// Path variables, header fields and a host.
+pub(super) struct Bound<'s> {
     pub(super) path: &'s [(&'s str, &'s str)],
     pub(super) headers: &'s [(&'s str, &'s str)],
     pub(super) host: Option<&'s str>,
 }
 
-impl Bindings for Said<'_> {
+impl Bindings for Bound<'_> {
     fn path_variable(&self, name: &str) -> Option<Cow<'_, str>> {
         self.path.iter().find(|(own, _)| *own == name).map(|(_, value)| Cow::Borrowed(*value))
     }

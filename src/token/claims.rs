@@ -4,7 +4,7 @@ use super::Grants;
 use super::grants::Order;
 use super::reading::{ClaimSet, ClaimValue};
 use crate::json::{Json, Object, Text};
-use crate::reason::Reason;
+use crate::reason::{Detail, Reason, Rejected};
 use crate::time::Timestamp;
 
 /// The claims of a token. The registered ones have the types that RFC 7519 section 4.1 gives them:
@@ -25,9 +25,9 @@ pub struct Claims {
     pub scopes: Vec<Text>,
     /// The roles of all role claims, each once, in order
     pub roles: Vec<Text>,
-    /// What the scopes stand for besides themselves
+    /// The scopes that these imply besides themselves
     implied: Vec<Text>,
-    /// The orders of the scopes, of the roles, and of what the scopes stand for.
+    /// The orders of the scopes, of the roles, and of the implied scopes.
     orders: [Order; 3],
     all: Object,
 }
@@ -47,7 +47,7 @@ impl Registered {
     ///
     /// # Errors
     /// [`Reason::ClaimInvalid`] for one of a wrong type, or a date out of range.
-    pub(super) fn read<C: ClaimSet>(claims: &C) -> Result<Self, Reason> {
+    pub(super) fn read<C: ClaimSet>(claims: &C) -> Result<Self, Rejected> {
         string(claims, "jti")?;
         check_audience(claims.claim("aud"))?;
         Ok(Self {
@@ -62,15 +62,16 @@ impl Registered {
 
 impl Claims {
     /// Reads a claims set; `grants` says which claims hold scopes and roles. It takes no more than n·log n steps
-    /// for n of them, and is for claims whose signature holds.
+    /// for n of them, and is for claims of a verified token.
     ///
     /// # Errors
     /// [`Reason::ClaimInvalid`] for a registered claim, a scope claim or a role claim of a wrong type, or
     /// a date out of range.
-    pub fn new(all: Object, grants: &Grants) -> Result<Self, Reason> {
+    pub fn new(all: Object, grants: &Grants) -> Result<Self, Rejected> {
         let mut scopes = Vec::new();
         for claim in &grants.scope_claims {
-            add_scopes(&mut scopes, claim.find(&all))?;
+            add_scopes(&mut scopes, claim.find(&all))
+                .map_err(|found| wrong_type(claim, found, "a string or a list of strings"))?;
         }
         let mut roles = Vec::new();
         for claim in &grants.role_claims {
@@ -85,13 +86,13 @@ impl Claims {
         Ok(Self { issuer, subject, expires, not_before, issued, scopes, roles, implied, orders, all })
     }
 
-    /// Whether the token grants this scope, by itself or by one that stands for it.
+    /// Whether the token grants this scope, by itself or by one that implies it.
     pub fn grants(&self, scope: &str) -> bool {
         let [own, _, implied] = &self.orders;
         own.holds(&self.scopes, scope) || implied.holds(&self.implied, scope)
     }
 
-    /// Whether the token holds this role.
+    /// Whether the token grants this role.
     pub fn has_role(&self, role: &str) -> bool {
         let [_, roles, _] = &self.orders;
         roles.holds(&self.roles, role)
@@ -103,32 +104,49 @@ impl Claims {
     }
 }
 
-fn string<C: ClaimSet>(claims: &C, name: &str) -> Result<Option<Text>, Reason> {
-    claims.claim(name).map(|value| value.text().ok_or(Reason::ClaimInvalid)).transpose()
+/// The rejection of a token that has a claim of a wrong type. `claim` is a name or a path, as the operator or the
+/// standard writes it.
+pub(super) fn wrong_type(claim: &impl ToString, found: &'static str, expected: &'static str) -> Rejected {
+    Reason::ClaimInvalid.with(Detail::ClaimType { claim: claim.to_string(), found, expected })
 }
 
-fn date<C: ClaimSet>(claims: &C, name: &str) -> Result<Option<Timestamp>, Reason> {
-    let date = |value: C::Value<'_>| Timestamp::from_number(value.number()?).ok();
-    claims.claim(name).map(|value| date(value).ok_or(Reason::ClaimInvalid)).transpose()
+/// What is found where a list has an element of a wrong type.
+pub(super) const MIXED_LIST: &str = "a list with something else than strings";
+
+fn string<C: ClaimSet>(claims: &C, name: &'static str) -> Result<Option<Text>, Rejected> {
+    let Some(value) = claims.claim(name) else { return Ok(None) };
+    value.text().map(Some).ok_or_else(|| wrong_type(&format_args!("{name:?}"), value.kind(), "a string"))
+}
+
+fn date<C: ClaimSet>(claims: &C, name: &'static str) -> Result<Option<Timestamp>, Rejected> {
+    let Some(value) = claims.claim(name) else { return Ok(None) };
+    let date = value.number().and_then(|number| Timestamp::from_number(number).ok());
+    let expected = "a number of seconds from 0 to 2^63";
+    date.map(Some).ok_or_else(|| wrong_type(&format_args!("{name:?}"), value.kind(), expected))
 }
 
 /// `aud` is a string or a list (RFC 7519 section 4.1.3); which ones, the policy asks.
-fn check_audience<'v>(aud: Option<impl ClaimValue<'v>>) -> Result<(), Reason> {
+fn check_audience<'v>(aud: Option<impl ClaimValue<'v>>) -> Result<(), Rejected> {
     match aud {
-        Some(aud) if !aud.is_list() && aud.string().is_none() => Err(Reason::ClaimInvalid),
+        Some(aud) if !aud.is_list() && aud.string().is_none() => {
+            Err(wrong_type(&"\"aud\"", aud.kind(), "a string or a list of strings"))
+        }
         _ => Ok(()),
     }
 }
 
 /// The elements of a list `aud` are strings.
-fn check_texts(aud: Option<&Json>) -> Result<(), Reason> {
+fn check_texts(aud: Option<&Json>) -> Result<(), Rejected> {
     match aud.and_then(Json::as_array) {
-        Some(many) if many.iter().any(|one| one.as_str().is_none()) => Err(Reason::ClaimInvalid),
+        Some(many) if many.iter().any(|one| one.as_str().is_none()) => {
+            Err(wrong_type(&"\"aud\"", MIXED_LIST, "a string or a list of strings"))
+        }
         _ => Ok(()),
     }
 }
 
-fn add_scopes(scopes: &mut Vec<Text>, claim: Option<&Json>) -> Result<(), Reason> {
+/// Adds the scopes of a claim; an error is what was found instead of scopes.
+fn add_scopes(scopes: &mut Vec<Text>, claim: Option<&Json>) -> Result<(), &'static str> {
     match claim {
         None => Ok(()),
         Some(Json::String(list)) => {
@@ -136,9 +154,9 @@ fn add_scopes(scopes: &mut Vec<Text>, claim: Option<&Json>) -> Result<(), Reason
             Ok(())
         }
         Some(Json::Array(list)) => list.iter().try_for_each(|scope| {
-            scopes.push(scope.as_text().ok_or(Reason::ClaimInvalid)?.clone());
+            scopes.push(scope.as_text().ok_or(MIXED_LIST)?.clone());
             Ok(())
         }),
-        Some(_) => Err(Reason::ClaimInvalid),
+        Some(other) => Err(other.kind()),
     }
 }

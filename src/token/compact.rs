@@ -13,7 +13,7 @@ use super::{Claims, Header, Policy, header};
 use crate::crypto::Backend;
 use crate::json::{self, Json, JsonSpan, Text};
 use crate::keys::Jwk;
-use crate::reason::Reason;
+use crate::reason::{Detail, Reason, Rejected, excerpt};
 use crate::time::Timestamp;
 
 /// A well-formed signed object (RFC 7515 section 3.1) of any content, whose signature was not checked.
@@ -37,14 +37,14 @@ pub struct Unverified<'t> {
     pub(super) registered: Registered,
 }
 
-/// A token whose signature held under a key of its provider, and whose claims are still to be read.
+/// A token whose signature was verified with a key of its provider, and whose claims are still to be read.
 #[derive(Debug)]
 pub struct Signed {
     text: Arc<str>,
     key: [u8; 32],
 }
 
-/// A token whose signature held under a key of its provider, and whose claims its policy accepts.
+/// A token whose signature was verified with a key of its provider, and whose claims its policy accepts.
 #[derive(Debug)]
 pub struct Verified {
     /// The payload's text, of which the claims are pieces.
@@ -60,23 +60,29 @@ impl<'t> Jws<'t> {
     /// # Errors
     /// [`Reason::TokenMalformed`], [`Reason::TokenEncrypted`] for a JWE, [`Reason::CriticalHeader`],
     /// [`Reason::AlgorithmNotAllowed`] for an algorithm that is not known.
-    pub fn parse(token: &'t [u8]) -> Result<Self, Reason> {
-        let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed)?;
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Reason::TokenMalformed)?;
+    pub fn parse(token: &'t [u8]) -> Result<Self, Rejected> {
+        let token =
+            std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed.because("it is not UTF-8"))?;
+        let parts = token
+            .rsplit_once('.')
+            .and_then(|(input, signature)| Some((input, input.split_once('.')?, signature)));
+        let Some((signing_input, (head, payload), signature)) = parts else {
+            return Err(NOT_THREE_PARTS);
+        };
         if payload.contains('.') {
             // Five parts are a JWE (RFC 7516 section 7.1); every other number is nothing.
             let dots = payload.bytes().filter(|byte| *byte == b'.').take(3).count();
-            return Err(if dots == 2 { Reason::TokenEncrypted } else { Reason::TokenMalformed });
+            let encrypted = Reason::TokenEncrypted.because("it has five parts, as a JWE");
+            return Err(if dots == 2 { encrypted } else { NOT_THREE_PARTS });
         }
-        let head = header;
         let header = match header::known(head) {
             Some(header) => header,
             // What is too long is not even decoded.
-            None if head.len() > MAX_HEADER_TEXT => return Err(Reason::TokenMalformed),
-            None => Rc::new(Header::parse(&decode(head)?)?),
+            None if head.len() > MAX_HEADER_TEXT => return Err(header::TOO_LONG),
+            None => Rc::new(Header::parse(&decode(head, "its header is empty or not base64url")?)?),
         };
-        Ok(Self { header, head, payload, signing_input, signature: decode(signature)? })
+        let signature = decode(signature, "its signature is empty or not base64url")?;
+        Ok(Self { header, head, payload, signing_input, signature })
     }
 
     /// The JOSE header (RFC 7515 section 4).
@@ -94,36 +100,38 @@ impl<'t> Jws<'t> {
     ///
     /// # Errors
     /// [`Reason::TokenMalformed`] where it is empty or not canonical base64url.
-    pub fn payload(&self) -> Result<Vec<u8>, Reason> {
-        decode(self.payload)
+    pub fn payload(&self) -> Result<Vec<u8>, Rejected> {
+        decode(self.payload, PAYLOAD_NOT_DECODED)
     }
 
-    /// The first of `keys` under which the signature holds, over the ASCII text of the first two parts
+    /// The first of `keys` under which the signature is valid, over the ASCII text of the first two parts
     /// (RFC 7515 section 5.2, step 8).
     ///
     /// # Errors
-    /// [`Reason::KeyNotFound`] where no key fits, [`Reason::SignatureInvalid`] where it holds under
-    /// none, [`Reason::TokenMalformed`] where it holds and the header has a member twice.
+    /// [`Reason::KeyNotFound`] where no key fits, [`Reason::SignatureInvalid`] where it is valid under
+    /// none, [`Reason::TokenMalformed`] where it is valid and the header has a member twice.
     pub fn verify<'k>(
         &self,
         backend: &Backend,
         keys: impl Iterator<Item = &'k Jwk>,
-    ) -> Result<&'k Jwk, Reason> {
+    ) -> Result<&'k Jwk, Rejected> {
         let algorithm = self.header.algorithm;
-        let mut reason = Reason::KeyNotFound;
+        let mut tried: usize = 0;
         for jwk in keys.filter(|jwk| jwk.allows(algorithm)) {
             if backend.verify(&jwk.key, algorithm, self.signing_input.as_bytes(), &self.signature) {
                 if header::known(self.head).is_none() {
-                    if !Header::is_strict(&decode(self.head)?) {
-                        return Err(Reason::TokenMalformed);
+                    if !Header::is_strict(&decode(self.head, "its header cannot be decoded")?) {
+                        return Err(Reason::TokenMalformed.because("its header has a member twice"));
                     }
                     header::remember(self.head, &self.header);
                 }
                 return Ok(jwk);
             }
-            reason = Reason::SignatureInvalid;
+            tried = tried.saturating_add(1);
         }
-        Err(reason)
+        let reason = if tried == 0 { Reason::KeyNotFound } else { Reason::SignatureInvalid };
+        let kid = self.header.kid.as_deref().map(excerpt);
+        Err(reason.with(Detail::Key { algorithm: algorithm.name(), kid, tried }))
     }
 }
 
@@ -132,16 +140,16 @@ impl<'t> Unverified<'t> {
     ///
     /// # Errors
     /// Those of [`Jws::parse`] and of [`Self::read`].
-    pub fn parse(token: &'t [u8], policy: &Policy) -> Result<Self, Reason> {
+    pub fn parse(token: &'t [u8], policy: &Policy) -> Result<Self, Rejected> {
         Self::read(Jws::parse(token)?, policy)
     }
 
     /// The same for what is known to be well formed. Of the claims, those are kept for which the policy asks.
     ///
     /// # Errors
-    /// [`Reason::TokenMalformed`] where the payload is no JSON object or one of those claims stands in it twice,
+    /// [`Reason::TokenMalformed`] where the payload is no JSON object or one of those claims is in it twice,
     /// and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
-    pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Reason> {
+    pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Rejected> {
         let text = shared_text(jws.payload)?;
         let (mut outline, mut malformed) = (Outline::default(), false);
         let show = |name: JsonSpan<'_>, value: JsonSpan<'_>| match name.plain() {
@@ -155,7 +163,7 @@ impl<'t> Unverified<'t> {
             Some(_) => {}
         };
         if !json::look_over(&text, show) || malformed {
-            return Err(Reason::TokenMalformed);
+            return Err(PAYLOAD_NOT_JSON);
         }
         let registered = Registered::read(&outline)?;
         Ok(Self { jws, text, outline, registered })
@@ -179,7 +187,7 @@ impl<'t> Unverified<'t> {
         self,
         backend: &Backend,
         keys: impl Iterator<Item = &'k Jwk>,
-    ) -> Result<Signed, Reason> {
+    ) -> Result<Signed, Rejected> {
         let key = self.jws.verify(backend, keys)?.fingerprint;
         Ok(Signed { text: self.text, key })
     }
@@ -192,9 +200,9 @@ impl Signed {
     /// # Errors
     /// [`Reason::TokenMalformed`] where the payload is no JSON that is accepted, [`Reason::ClaimInvalid`] for a
     /// registered claim, a scope claim or a role claim of a wrong type, and those of the policy.
-    pub fn read(self, policy: &Policy, audiences: &[String], now: Timestamp) -> Result<Verified, Reason> {
+    pub fn read(self, policy: &Policy, audiences: &[String], now: Timestamp) -> Result<Verified, Rejected> {
         let Ok(Json::Object(claims)) = json::parse_shared(&self.text) else {
-            return Err(Reason::TokenMalformed);
+            return Err(PAYLOAD_NOT_JSON);
         };
         let claims = Claims::new(claims, &policy.grants)?;
         policy.check_claims(&claims, audiences, now)?;
@@ -227,17 +235,22 @@ thread_local! {
 /// The longest header in base64: four characters for three bytes.
 const MAX_HEADER_TEXT: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
 
+const NOT_THREE_PARTS: Rejected = Reason::TokenMalformed.because("it does not have three parts");
+const PAYLOAD_NOT_DECODED: &str = "its payload is empty, not base64url or not UTF-8";
+const PAYLOAD_NOT_JSON: Rejected =
+    Reason::TokenMalformed.because("its payload is no JSON object, or has a member twice");
+
 /// The largest room that is kept.
 const MAX_BUFFER_KEPT: usize = 64 * 1024;
 
 /// A part of a token that is text.
-fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
+fn shared_text(part: &str) -> Result<Arc<str>, Rejected> {
     ROOM.with_borrow_mut(|room| {
         room.clear();
         let decoded = BASE64_URL_SAFE_NO_PAD.decode_vec(part, room);
         let text = match (decoded, std::str::from_utf8(room)) {
             (Ok(()), Ok(text)) if !text.is_empty() => Ok(Arc::from(text)),
-            _ => Err(Reason::TokenMalformed),
+            _ => Err(Reason::TokenMalformed.because(PAYLOAD_NOT_DECODED)),
         };
         room.clear();
         room.shrink_to(MAX_BUFFER_KEPT);
@@ -247,9 +260,9 @@ fn shared_text(part: &str) -> Result<Arc<str>, Reason> {
 
 /// One non-empty part of a token. The decoder takes neither padding nor white space nor stray bits,
 /// so that one meaning has one text.
-fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+fn decode(part: &str, otherwise: &'static str) -> Result<Vec<u8>, Rejected> {
     match BASE64_URL_SAFE_NO_PAD.decode(part) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),
-        _ => Err(Reason::TokenMalformed),
+        _ => Err(Reason::TokenMalformed.because(otherwise)),
     }
 }

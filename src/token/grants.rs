@@ -1,8 +1,9 @@
 //! What a provider's tokens grant: the scopes and roles in their claims, and what a scope stands for.
 
 use super::ClaimPath;
+use super::claims::{MIXED_LIST, wrong_type};
 use crate::json::{Json, Object, Text};
-use crate::reason::Reason;
+use crate::reason::Rejected;
 
 /// Where the tokens of a provider name what they grant.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,15 +44,18 @@ impl RoleClaim {
     /// Adds the roles of a token as they stand, repeated and empty ones among them. An absent claim and `null` hold none.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] where the claim has not the form that was told: what cannot be read is not
-    /// taken for a token without roles, which `none_of` and `not` would let through.
-    pub(super) fn add(&self, claims: &Object, roles: &mut Vec<Text>) -> Result<(), Reason> {
+    /// [`ClaimInvalid`](crate::reason::Reason::ClaimInvalid) where the claim does not have the configured form: what
+    /// cannot be read is not taken for a token without roles, which `none_of` and `not` would let through.
+    pub(super) fn add(&self, claims: &Object, roles: &mut Vec<Text>) -> Result<(), Rejected> {
+        const EXPECTED: &str = "a string or a list of strings";
         match (self.claim.find(claims), self.format) {
             (None | Some(Json::Null), _) => {}
             (Some(Json::Object(members)), RoleFormat::Keys) => {
                 roles.extend(members.names().cloned());
             }
-            (Some(_), RoleFormat::Keys) => return Err(Reason::ClaimInvalid),
+            (Some(other), RoleFormat::Keys) => {
+                return Err(wrong_type(&self.claim, other.kind(), "an object whose members are roles"));
+            }
             (Some(Json::String(role)), RoleFormat::Auto) => roles.push(role.clone()),
             (Some(Json::String(list)), RoleFormat::Space) => {
                 roles.extend(list.split(' ').map(|role| list.part(role)));
@@ -61,10 +65,11 @@ impl RoleClaim {
             }
             (Some(Json::Array(list)), _) => {
                 for role in list {
-                    roles.push(role.as_text().ok_or(Reason::ClaimInvalid)?.clone());
+                    let text = role.as_text().ok_or_else(|| wrong_type(&self.claim, MIXED_LIST, EXPECTED))?;
+                    roles.push(text.clone());
                 }
             }
-            (Some(_), _) => return Err(Reason::ClaimInvalid),
+            (Some(other), _) => return Err(wrong_type(&self.claim, other.kind(), EXPECTED)),
         }
         Ok(())
     }
@@ -298,7 +303,7 @@ mod tests {
     #[test]
     fn roles_are_read_in_the_form_that_was_told_and_in_no_other() {
         use RoleFormat::*;
-        const INVALID: Result<&str, Reason> = Err(Reason::ClaimInvalid);
+        const INVALID: Result<&str, crate::reason::Reason> = Err(crate::reason::Reason::ClaimInvalid);
         for (claim, format, expected) in [
             (r#"["a","b c","a",""]"#, Auto, Ok("a|b c")),
             (r#""authenticated""#, Auto, Ok("authenticated")),
@@ -332,7 +337,7 @@ mod tests {
             let got = read.add(claims.as_object().unwrap(), &mut roles);
             let (roles, _) = Order::of(roles);
             let got = got.map(|()| roles.iter().map(Text::as_str).collect::<Vec<_>>().join("|"));
-            assert_eq!(got.as_deref().map_err(|reason| *reason), expected, "{claim} {format:?}");
+            assert_eq!(got.as_deref().map_err(|rejected| rejected.reason), expected, "{claim} {format:?}");
         }
         let mut roles = Vec::new();
         for format in [Auto, Space, Comma, Keys] {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::crypto::Algorithm;
 use crate::json::{self, Json, JsonSpan, Piece, SHORT};
-use crate::reason::Reason;
+use crate::reason::{Detail, Reason, Rejected, excerpt};
 
 /// What a token's header says. `jwk`, `jku`, `x5u`, `x5c` and `x5t` are never looked at: a token does
 /// not choose its key (RFC 8725 section 3.10).
@@ -22,6 +22,16 @@ pub struct Header {
 
 /// The longest header that is read, in bytes of its JSON text.
 pub const MAX_HEADER: usize = 4096;
+
+pub(super) const TOO_LONG: Rejected = Reason::TokenMalformed.because("its header is longer than 4096 bytes");
+
+fn unknown(alg: &str) -> Rejected {
+    Reason::AlgorithmNotAllowed.with(Detail::NotAccepted {
+        what: "alg".to_owned(),
+        found: Some(excerpt(alg)),
+        accepted: "the signature algorithms that are known".to_owned(),
+    })
+}
 
 /// The members that are looked at, as they were written.
 #[derive(Default)]
@@ -46,13 +56,13 @@ impl<'t> Seen<'t> {
     }
 
     /// A member that may be a string and nothing else.
-    fn string(&self, name: &str) -> Result<Option<Cow<'t, str>>, Reason> {
-        self.get(name).map(|value| value.text().ok_or(Reason::TokenMalformed)).transpose()
+    fn string(&self, name: &str, otherwise: &'static str) -> Result<Option<Cow<'t, str>>, Rejected> {
+        self.get(name).map(|value| value.text().ok_or(Reason::TokenMalformed.because(otherwise))).transpose()
     }
 }
 
 impl Header {
-    /// Reads a decoded header as a first look shows it; the strict reading comes once the signature holds.
+    /// Reads a decoded header as a first look shows it; the strict reading comes once the signature is verified.
     ///
     /// # Errors
     /// [`Reason::TokenMalformed`] for what is no JSON object, is longer than [`MAX_HEADER`], has no `alg` or
@@ -60,11 +70,13 @@ impl Header {
     /// twice; [`Reason::TokenEncrypted`] for one with `enc` (RFC 7516 section 4.1.2);
     /// [`Reason::CriticalHeader`] for one with `crit` or `b64`; [`Reason::AlgorithmNotAllowed`] for an
     /// `alg` that is not known.
-    pub fn parse(text: &[u8]) -> Result<Self, Reason> {
+    pub fn parse(text: &[u8]) -> Result<Self, Rejected> {
+        const NOT_JSON: Rejected =
+            Reason::TokenMalformed.because("its header is no JSON object, or has a member twice");
         if text.len() > MAX_HEADER {
-            return Err(Reason::TokenMalformed);
+            return Err(TOO_LONG);
         }
-        let text = std::str::from_utf8(text).map_err(|_| Reason::TokenMalformed)?;
+        let text = std::str::from_utf8(text).map_err(|_| NOT_JSON)?;
         let mut header = Seen::default();
         let whole = json::look_over(text, |name, value| match name.plain() {
             Some(plain) => header.add(plain, value),
@@ -76,24 +88,28 @@ impl Header {
             }
         });
         if !whole || header.twice {
-            return Err(Reason::TokenMalformed);
+            return Err(NOT_JSON);
         }
         let contains = |name| header.get(name).is_some();
         if contains("enc") {
-            return Err(Reason::TokenEncrypted);
+            return Err(Reason::TokenEncrypted.because("its header has \"enc\", as that of a JWE"));
         }
         // No extension is understood, so whatever is marked critical is refused (RFC 7515 section
         // 4.1.11); `b64` must be marked critical (RFC 7797 section 6) and is refused without, too.
-        if contains("crit") || contains("b64") {
-            return Err(Reason::CriticalHeader);
+        if contains("crit") {
+            return Err(Reason::CriticalHeader.because("its header has \"crit\""));
+        }
+        if contains("b64") {
+            return Err(Reason::CriticalHeader.because("its header has \"b64\""));
         }
         if contains("zip") {
-            return Err(Reason::TokenMalformed);
+            return Err(Reason::TokenMalformed.because("its header has \"zip\", which is for a JWE"));
         }
-        let kid = header.string("kid")?.map(Cow::into_owned);
-        let typ = header.string("typ")?.map(|typ| normal_type(&typ));
-        let alg = header.string("alg")?.ok_or(Reason::TokenMalformed)?;
-        let algorithm = Algorithm::from_name(&alg).ok_or(Reason::AlgorithmNotAllowed)?;
+        let kid = header.string("kid", "\"kid\" in its header is no string")?.map(Cow::into_owned);
+        let typ = header.string("typ", "\"typ\" in its header is no string")?.map(|typ| normal_type(&typ));
+        let alg = header.string("alg", "\"alg\" in its header is no string")?;
+        let alg = alg.ok_or(const { Reason::TokenMalformed.because("its header has no \"alg\"") })?;
+        let algorithm = Algorithm::from_name(&alg).ok_or_else(|| unknown(&alg))?;
         Ok(Self { algorithm, kid, typ })
     }
 
@@ -105,12 +121,12 @@ impl Header {
 }
 
 /// How many headers are remembered: a signer has one for each of its keys.
-const MOST: usize = 16;
+const MAX_KNOWN: usize = 16;
 /// The longest text that is remembered.
-const LONGEST: usize = 512;
+const MAX_KNOWN_TEXT: usize = 512;
 
 thread_local! {
-    /// The last headers under which a signature held, each with its text: a signer puts the same text before
+    /// The last headers of tokens whose signatures were verified, each with its text: a signer puts the same text before
     /// every token. What a text says never changes, so this can be neither stale nor wrong; and only who can
     /// sign gets anything in.
     static KNOWN: RefCell<Known> = const { RefCell::new(Known { headers: Vec::new(), next: 0 }) };
@@ -132,7 +148,7 @@ pub(super) fn known(text: &str) -> Option<Rc<Header>> {
 
 /// Remembers the header of this text, in the place of the one that was remembered first where there is no room.
 pub(super) fn remember(text: &str, header: &Rc<Header>) {
-    if text.len() > LONGEST {
+    if text.len() > MAX_KNOWN_TEXT {
         return;
     }
     KNOWN.with_borrow_mut(|known| {
@@ -145,7 +161,7 @@ pub(super) fn remember(text: &str, header: &Rc<Header>) {
             Some(place) => *place = entry,
             None => known.headers.push(entry),
         }
-        known.next = next.wrapping_add(1) % MOST;
+        known.next = next.wrapping_add(1) % MAX_KNOWN;
     });
 }
 
@@ -175,11 +191,11 @@ mod tests {
             }
         }
         for kid in 0..100 {
-            let expected = (kid >= 100 - MOST).then(|| header(kid));
+            let expected = (kid >= 100 - MAX_KNOWN).then(|| header(kid));
             assert_eq!(known(&format!("text{kid}")), expected, "{kid}");
         }
-        remember(&"x".repeat(LONGEST + 1), &header(0));
-        assert_eq!(known(&"x".repeat(LONGEST + 1)), None);
-        KNOWN.with_borrow(|known| assert_eq!(known.headers.len(), MOST));
+        remember(&"x".repeat(MAX_KNOWN_TEXT + 1), &header(0));
+        assert_eq!(known(&"x".repeat(MAX_KNOWN_TEXT + 1)), None);
+        KNOWN.with_borrow(|known| assert_eq!(known.headers.len(), MAX_KNOWN));
     }
 }

@@ -1,5 +1,7 @@
 //! Which `iss` a provider's tokens may carry (RFC 7519 section 4.1.1).
 
+use std::borrow::Cow;
+
 use super::reading::{ClaimSet, ClaimValue};
 
 /// An accepted issuer.
@@ -33,6 +35,18 @@ impl Issuer {
         match self {
             Self::Exact(own) => own == issuer,
             Self::Template(template) => template.is(issuer, claims),
+        }
+    }
+
+    /// The text as the operator wrote it.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Exact(own) => Cow::Borrowed(own),
+            Self::Template(template) => {
+                let IssuerTemplate { start, places } = template;
+                let places = places.iter().flat_map(|place| ["{", &place.claim, "}", &place.then]);
+                Cow::Owned(places.fold(start.clone(), |text, part| text + part))
+            }
         }
     }
 

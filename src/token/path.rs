@@ -1,5 +1,7 @@
 //! Where in a claims set a claim is.
 
+use std::fmt;
+
 use super::reading::{ClaimSet, ClaimValue};
 use crate::json::{Json, Object};
 
@@ -45,6 +47,19 @@ impl ClaimPath {
     /// The names of the claims of which one holds the value at this path.
     pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
         self.literal.as_deref().into_iter().chain(self.names.first().map(String::as_str))
+    }
+}
+
+/// Writes it in quotes, as the operator wrote it; a list of names as an RFC 6901 pointer.
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.literal {
+            Some(literal) => write!(f, "{literal:?}"),
+            None => {
+                let escaped = self.names.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
+                write!(f, "{:?}", escaped.fold(String::new(), |path, name| path + "/" + &name))
+            }
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::claims::{MIXED_LIST, wrong_type};
 use super::reading::{ClaimSet, ClaimValue, Outline};
 use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
-use crate::crypto::AlgorithmSet;
+use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::json::Json;
-use crate::reason::Reason;
+use crate::reason::{Detail, Reason, Rejected, excerpt, excerpts};
 use crate::text::TextMatch;
 use crate::time::Timestamp;
 
@@ -125,17 +126,22 @@ impl Default for TokenTypes {
 impl Policy {
     /// Every check that needs no key and costs little, cheapest first, by what a first look showed. `audiences` are
     /// those to ask for, which a rule may have of its own. [`Self::check_claims`] asks all of it again once the
-    /// signature holds, and what is left out here: expressions on `sub`, and claims inside of others that must be
-    /// there.
+    /// signature is verified, and what is left out here: expressions on `sub`, and required claims that are members of
+    /// others.
     ///
     /// # Errors
-    /// The reason of the first check that fails.
-    pub fn check(&self, token: &Unverified<'_>, audiences: &[String], now: Timestamp) -> Result<(), Reason> {
+    /// The first check that fails.
+    pub fn check(
+        &self,
+        token: &Unverified<'_>,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
         self.check_header(token.header())?;
         match self.check_outline(token, audiences, now) {
             // What seems to be missing may be there under a name with escapes.
-            Err(reason) if token.outline.is_partial() && self.is_for_want(reason, token) => Ok(()),
-            said => said,
+            Err(rejected) if token.outline.is_partial() && self.is_for_want(rejected.reason, token) => Ok(()),
+            checked => checked,
         }
     }
 
@@ -160,90 +166,133 @@ impl Policy {
         token: &Unverified<'_>,
         audiences: &[String],
         now: Timestamp,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Rejected> {
         let claims = &token.registered;
         self.check_issuer(claims.issuer.as_deref(), &token.outline)?;
         self.check_dates((claims.expires, claims.not_before, claims.issued), now)?;
-        self.glance_at_audience(&token.outline, audiences)?;
+        self.check_short_audience(&token.outline, audiences)?;
         if !self.subjects.as_ref().is_some_and(TextMatch::is_regex) {
             self.check_subject(claims.subject.as_deref())?;
         }
-        let lacks = |claim: &ClaimPath| {
+        let lacks = |claim: &&ClaimPath| {
             let mut there = claim.claims().filter_map(|name| token.outline.claim(name));
             !there.any(|value| !value.is_null())
         };
-        if self.required_claims.iter().any(lacks) {
-            return Err(Reason::ClaimMissing);
-        }
+        self.required_claims.iter().find(lacks).map_or(Ok(()), |claim| Err(missing(claim)))?;
         self.check_bound(&token.outline)
     }
 
     /// Every check of the claims, once all of them were read.
     ///
     /// # Errors
-    /// The reason of the first check that fails.
-    pub fn check_claims(&self, claims: &Claims, audiences: &[String], now: Timestamp) -> Result<(), Reason> {
+    /// The first check that fails.
+    pub fn check_claims(
+        &self,
+        claims: &Claims,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
         self.check_issuer(claims.issuer.as_deref(), claims.all())?;
         self.check_time(claims, now)?;
         self.check_audience(claims, audiences)?;
         self.check_subject(claims.subject.as_deref())?;
         let lacks =
-            |claim: &ClaimPath| claim.find(claims.all()).is_none_or(|value| matches!(value, Json::Null));
-        if self.required_claims.iter().any(lacks) {
-            return Err(Reason::ClaimMissing);
-        }
+            |claim: &&ClaimPath| claim.find(claims.all()).is_none_or(|value| matches!(value, Json::Null));
+        self.required_claims.iter().find(lacks).map_or(Ok(()), |claim| Err(missing(claim)))?;
         self.check_bound(claims.all())
     }
 
-    fn check_subject(&self, subject: Option<&str>) -> Result<(), Reason> {
+    /// The subject itself is never named: the operator may have hidden it.
+    fn check_subject(&self, subject: Option<&str>) -> Result<(), Rejected> {
         match &self.subjects {
-            Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => Err(Reason::SubjectMismatch),
+            Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => Err(Reason::SubjectMismatch
+                .with(Detail::NotAccepted {
+                    what: "claim \"sub\"".to_owned(),
+                    found: subject.map(|_| "another".to_owned()),
+                    accepted: subjects.to_string(),
+                })),
             _ => Ok(()),
         }
     }
 
-    fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Reason> {
-        if self.reject_bound && claims.claim("cnf").is_some() { Err(Reason::TokenBound) } else { Ok(()) }
+    fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Rejected> {
+        if self.reject_bound && claims.claim("cnf").is_some() {
+            return Err(BOUND);
+        }
+        Ok(())
     }
 
     /// The checks of the header alone.
     ///
     /// # Errors
     /// [`Reason::AlgorithmNotAllowed`], [`Reason::TypeNotAllowed`].
-    pub fn check_header(&self, header: &Header) -> Result<(), Reason> {
+    pub fn check_header(&self, header: &Header) -> Result<(), Rejected> {
         if !self.algorithms.contains(header.algorithm) {
-            return Err(Reason::AlgorithmNotAllowed);
+            return Err(self.algorithm_not_allowed(header));
         }
         let typ_fits = match &header.typ {
             None => self.token_types.absent,
             Some(typ) => self.token_types.names.contains(typ),
         };
-        if typ_fits { Ok(()) } else { Err(Reason::TypeNotAllowed) }
+        if typ_fits { Ok(()) } else { Err(self.type_not_allowed(header)) }
     }
 
-    fn check_issuer<C: ClaimSet>(&self, issuer: Option<&str>, claims: &C) -> Result<(), Reason> {
+    #[cold]
+    fn algorithm_not_allowed(&self, header: &Header) -> Rejected {
+        let names: Vec<_> = self.algorithms.iter().map(Algorithm::name).collect();
+        Reason::AlgorithmNotAllowed.with(Detail::NotAccepted {
+            what: "alg".to_owned(),
+            found: Some(excerpt(header.algorithm.name())),
+            accepted: names.join(", "),
+        })
+    }
+
+    #[cold]
+    fn type_not_allowed(&self, header: &Header) -> Rejected {
+        let TokenTypes { absent, names } = &self.token_types;
+        let absent = absent.then_some("absent");
+        Reason::TypeNotAllowed.with(Detail::NotAccepted {
+            what: "typ".to_owned(),
+            found: header.typ.as_deref().map(excerpt),
+            accepted: excerpts(absent.into_iter().chain(names.iter().map(String::as_str))),
+        })
+    }
+
+    fn check_issuer<C: ClaimSet>(&self, issuer: Option<&str>, claims: &C) -> Result<(), Rejected> {
         if self.issuers.is_empty() {
             return Ok(());
         }
         match issuer {
             Some(iss) if self.issuers.iter().any(|own| own.is(iss, claims)) => Ok(()),
-            _ => Err(Reason::IssuerUnknown),
+            _ => Err(self.issuer_unknown(issuer)),
         }
+    }
+
+    #[cold]
+    fn issuer_unknown(&self, issuer: Option<&str>) -> Rejected {
+        let accepted: Vec<_> = self.issuers.iter().map(Issuer::text).collect();
+        Reason::IssuerUnknown.with(Detail::NotAccepted {
+            what: "claim \"iss\"".to_owned(),
+            found: issuer.map(excerpt),
+            accepted: excerpts(accepted.iter().map(|text| &**text)),
+        })
     }
 
     /// RFC 7519 section 4.1.3, over the first audience claim that is there. No `audiences`: not checked.
     ///
     /// # Errors
     /// [`Reason::AudienceMismatch`], and [`Reason::ClaimInvalid`] for a claim of a wrong type.
-    pub fn check_audience(&self, claims: &Claims, audiences: &[String]) -> Result<(), Reason> {
+    pub fn check_audience(&self, claims: &Claims, audiences: &[String]) -> Result<(), Rejected> {
         if audiences.is_empty() {
             return Ok(());
         }
-        let claim = self.audience_claims.iter().find_map(|claim| claim.find(claims.all()));
-        let holds = match claim.ok_or(Reason::AudienceMismatch)? {
+        let mut present =
+            self.audience_claims.iter().filter_map(|path| Some((path, path.find(claims.all())?)));
+        let Some((path, claim)) = present.next() else { return Err(self.no_audience(audiences)) };
+        let is_accepted = match claim {
             Json::String(one) => self.is_one_of(one, audiences),
             Json::Array(many) if many.iter().any(|audience| audience.as_str().is_none()) => {
-                return Err(Reason::ClaimInvalid);
+                return Err(wrong_type(path, MIXED_LIST, AUDIENCE));
             }
             Json::Array(few) if few.len() <= FEW => {
                 few.iter().filter_map(Json::as_str).any(|one| self.is_one_of(one, audiences))
@@ -255,33 +304,52 @@ impl Policy {
                 let mut theirs = many.iter().filter_map(Json::as_str);
                 theirs.any(|one| sorted.binary_search(&self.compared(one)).is_ok())
             }
-            _ => return Err(Reason::ClaimInvalid),
+            other => return Err(wrong_type(path, other.kind(), AUDIENCE)),
         };
-        if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
+        if is_accepted {
+            return Ok(());
+        }
+        let found =
+            claim.as_str().into_iter().chain(claim.as_array().into_iter().flatten().filter_map(Json::as_str));
+        Err(audience_mismatch(&path, Some(excerpts(found)), audiences))
     }
 
-    /// The same as far as it costs little: a long list, or one with escapes, is left to the second look.
-    fn glance_at_audience(&self, claims: &Outline, audiences: &[String]) -> Result<(), Reason> {
+    /// The same as far as it costs little: a long list, or one with escapes, is left to [`Self::check_audience`].
+    fn check_short_audience(&self, claims: &Outline, audiences: &[String]) -> Result<(), Rejected> {
         if audiences.is_empty() {
             return Ok(());
         }
-        let claim = self.audience_claims.iter().find_map(|claim| claim.find_in(claims));
-        let claim = claim.ok_or(Reason::AudienceMismatch)?;
-        let holds = match (claim.text(), claim.elements()) {
+        let mut present = self.audience_claims.iter().filter_map(|path| Some((path, path.find_in(claims)?)));
+        let Some((path, claim)) = present.next() else { return Err(self.no_audience(audiences)) };
+        let is_accepted = match (claim.text(), claim.elements()) {
             (Some(one), _) => self.is_one_of(&one, audiences),
             (None, Some(many)) => {
-                let mut holds = false;
+                let mut is_accepted = false;
                 for (at, one) in many.enumerate() {
                     if at == FEW || one.has_escapes() {
                         return Ok(());
                     }
-                    holds |= self.is_one_of(&one.text().ok_or(Reason::ClaimInvalid)?, audiences);
+                    let one = one.text().ok_or_else(|| wrong_type(path, MIXED_LIST, AUDIENCE))?;
+                    is_accepted |= self.is_one_of(&one, audiences);
                 }
-                holds
+                is_accepted
             }
-            (None, None) => return Err(Reason::ClaimInvalid),
+            (None, None) => return Err(wrong_type(path, claim.kind(), AUDIENCE)),
         };
-        if holds { Ok(()) } else { Err(Reason::AudienceMismatch) }
+        if is_accepted {
+            return Ok(());
+        }
+        let found: Vec<_> = match claim.elements() {
+            Some(many) => many.filter_map(|one| one.text()).collect(),
+            None => claim.text().into_iter().collect(),
+        };
+        Err(audience_mismatch(&path, Some(excerpts(found.iter().map(|one| &**one))), audiences))
+    }
+
+    #[cold]
+    fn no_audience(&self, audiences: &[String]) -> Rejected {
+        let paths: Vec<_> = self.audience_claims.iter().map(ToString::to_string).collect();
+        audience_mismatch(&paths.join(", "), None, audiences)
     }
 
     fn is_one_of(&self, audience: &str, audiences: &[String]) -> bool {
@@ -300,35 +368,84 @@ impl Policy {
     /// that has not come, and the bounds on life and age.
     ///
     /// # Errors
-    /// The reason of the first check that fails.
-    pub fn check_time(&self, claims: &Claims, now: Timestamp) -> Result<(), Reason> {
+    /// The first check that fails.
+    pub fn check_time(&self, claims: &Claims, now: Timestamp) -> Result<(), Rejected> {
         self.check_dates((claims.expires, claims.not_before, claims.issued), now)
     }
 
-    fn check_dates(&self, (expires, not_before, issued): Dates, now: Timestamp) -> Result<(), Reason> {
+    fn check_dates(&self, (expires, not_before, issued): Dates, now: Timestamp) -> Result<(), Rejected> {
+        let skew = ("clock_skew_seconds", self.clock_skew);
         match expires {
-            None if self.require_expiration || self.max_lifetime.is_some() => {
-                return Err(Reason::ExpirationMissing);
+            None if self.require_expiration => {
+                return Err(
+                    Reason::ExpirationMissing.because("claim \"exp\" is absent; require_expiration needs it")
+                );
+            }
+            None if self.max_lifetime.is_some() => {
+                return Err(
+                    Reason::ExpirationMissing.because("claim \"exp\" is absent; max_lifetime needs it")
+                );
             }
             // `exp` 0 has passed however large the skew and wrong the clock.
             Some(exp) if now >= exp.plus(self.clock_skew) || exp == Timestamp::default() => {
-                return Err(Reason::Expired);
+                return Err(date(Reason::Expired, ("exp", exp), skew, now));
             }
-            Some(exp) if self.max_lifetime.is_some_and(|most| exp.since(now) > most) => {
-                return Err(Reason::LifetimeExceeded);
-            }
-            _ => {}
+            Some(exp) => match self.max_lifetime {
+                Some(limit) if exp.since(now) > limit => {
+                    return Err(date(Reason::LifetimeExceeded, ("exp", exp), ("max_lifetime", limit), now));
+                }
+                _ => {}
+            },
+            None => {}
         }
-        if not_before.is_some_and(|nbf| now < nbf.minus(self.clock_skew)) {
-            return Err(Reason::NotYetValid);
+        if let Some(nbf) = not_before
+            && now < nbf.minus(self.clock_skew)
+        {
+            return Err(date(Reason::NotYetValid, ("nbf", nbf), skew, now));
         }
         match (issued, self.max_age) {
-            (Some(iat), _) if iat > now.plus(self.clock_skew) => Err(Reason::IssuedInFuture),
-            (Some(iat), Some(most)) if now.since(iat) > most => Err(Reason::TooOld),
-            (None, Some(_)) => Err(Reason::ClaimMissing),
+            (Some(iat), _) if iat > now.plus(self.clock_skew) => {
+                Err(date(Reason::IssuedInFuture, ("iat", iat), skew, now))
+            }
+            (Some(iat), Some(limit)) if now.since(iat) > limit => {
+                Err(date(Reason::TooOld, ("iat", iat), ("max_age", limit), now))
+            }
+            (None, Some(_)) => Err(Reason::ClaimMissing.because("claim \"iat\" is absent; max_age needs it")),
             _ => Ok(()),
         }
     }
+}
+
+/// The rejection of a token that is bound to a key (RFC 7800) whose possession its sender has not proven.
+pub const BOUND: Rejected =
+    Reason::TokenBound.because("it has the claim \"cnf\", and sender_constrained is \"reject\"");
+
+/// What an audience claim must be.
+const AUDIENCE: &str = "a string or a list of strings";
+
+#[cold]
+fn date(
+    reason: Reason,
+    (claim, value): (&'static str, Timestamp),
+    (setting, limit): (&'static str, Duration),
+    now: Timestamp,
+) -> Rejected {
+    reason.with(Detail::Date { claim, value, now, setting, limit })
+}
+
+#[cold]
+fn missing(claim: &ClaimPath) -> Rejected {
+    Reason::ClaimMissing.with(Detail::ClaimMissing { claim: claim.to_string(), setting: "required_claims" })
+}
+
+#[cold]
+fn audience_mismatch(claim: &impl ToString, found: Option<String>, audiences: &[String]) -> Rejected {
+    let empty = |list: String| if list.is_empty() { "an empty list".to_owned() } else { list };
+    Reason::AudienceMismatch.with(Detail::NotAccepted {
+        what: ["claim ", &claim.to_string()].concat(),
+        found: found.map(empty),
+        accepted: excerpts(audiences.iter().map(String::as_str)),
+    })
 }
 
 /// How many audiences of a token are few: each is compared with all of ours.

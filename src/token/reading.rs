@@ -17,6 +17,8 @@ pub trait ClaimSet {
 
 /// The value of a claim.
 pub trait ClaimValue<'v>: Copy {
+    /// What kind of value it is, in words.
+    fn kind(self) -> &'static str;
     /// Whether it is `null`.
     fn is_null(self) -> bool;
     /// Whether it is a list.
@@ -40,6 +42,10 @@ impl ClaimSet for Object {
 }
 
 impl<'v> ClaimValue<'v> for &'v Json {
+    fn kind(self) -> &'static str {
+        Json::kind(self)
+    }
+
     fn is_null(self) -> bool {
         matches!(self, Json::Null)
     }
@@ -74,6 +80,17 @@ impl<'v> ClaimValue<'v> for &'v Json {
 }
 
 impl<'v> ClaimValue<'v> for Piece<'v> {
+    fn kind(self) -> &'static str {
+        match self.raw().as_bytes().first() {
+            Some(b'n') => "null",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'"') => "a string",
+            Some(b'[') => "a list",
+            Some(b'{') => "an object",
+            _ => "a number",
+        }
+    }
+
     fn is_null(self) -> bool {
         self.raw() == "null"
     }

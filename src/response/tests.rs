@@ -1,0 +1,127 @@
+use super::*;
+
+fn header<'r>(reply: &'r LocalReply, name: &str) -> Option<&'r str> {
+    reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
+}
+
+/// Every reply there can be, for each reason: what clients came to rely on.
+#[test]
+fn every_reply_is_the_same_to_the_byte() {
+    let mut expected = include_str!("replies.txt").lines();
+    for reason in Reason::ALL {
+        for verified in [false, true] {
+            let plain = Style::default();
+            let other = Some(ResponseStatus::Forbidden);
+            for (scope, status, style, grpc) in [
+                (None, None, plain, false),
+                (Some("a b"), None, Style { body: Body::Text, stripped: false }, false),
+                (Some("a"), other, Style { body: Body::None, stripped: false }, false),
+                (Some("a"), other, plain, true),
+                (None, None, plain, true),
+                (None, None, Style { body: Body::Text, stripped: true }, false),
+            ] {
+                let response = ErrorResponse {
+                    verified,
+                    scope: scope.map(str::to_owned),
+                    retry_after: Some(7),
+                    status,
+                    style,
+                    ..ErrorResponse::new(*reason, "corp")
+                };
+                let LocalReply { status, headers, body, grpc_status, details } = response.reply(grpc);
+                let name = reason.as_str();
+                let reply =
+                    format!("{name} {verified} {status} {grpc_status:?} {headers:?} {body:?} {details}");
+                assert_eq!(Some(reply.as_str()), expected.next());
+            }
+        }
+    }
+    assert_eq!(expected.next(), None);
+}
+
+#[test]
+fn each_refusal_has_its_status_and_challenge() {
+    use Reason::*;
+    let realm = "Bearer realm=\"corp\"";
+    for (reason, verified, scope, status, challenge, told) in [
+        (TokenMissing, false, None, 401, Some(""), "token_missing"),
+        (TokenMissing, false, Some("a b"), 401, Some(", scope=\"a b\""), "token_missing"),
+        (
+            Expired,
+            false,
+            Some("a"),
+            401,
+            Some(", error=\"invalid_token\", error_description=\"The token has expired.\""),
+            "expired",
+        ),
+        (
+            AudienceMismatch,
+            false,
+            None,
+            401,
+            Some(", error=\"invalid_token\", error_description=\"The token is not accepted.\""),
+            "token_rejected",
+        ),
+        (
+            AudienceMismatch,
+            true,
+            None,
+            401,
+            Some(", error=\"invalid_token\", error_description=\"The token was made for another service.\""),
+            "audience_mismatch",
+        ),
+        (
+            ScopeInsufficient,
+            true,
+            Some("a b"),
+            403,
+            Some(", error=\"insufficient_scope\", scope=\"a b\""),
+            "scope_insufficient",
+        ),
+        (ScopeInsufficient, true, None, 403, Some(", error=\"insufficient_scope\""), "scope_insufficient"),
+        (ClaimMismatch, true, None, 403, Some(""), "claim_mismatch"),
+        (TokenMultiple, false, None, 400, Some(", error=\"invalid_request\""), "token_multiple"),
+        (PathAmbiguous, false, None, 400, None, "path_ambiguous"),
+        (RequestAmbiguous, false, None, 400, None, "request_ambiguous"),
+        (ConfigurationRefused, false, None, 503, None, "configuration_refused"),
+        (RouteUnmatched, false, None, 403, None, "route_unmatched"),
+        (KeysUnavailable, false, None, 503, None, "keys_unavailable"),
+    ] {
+        let response =
+            ErrorResponse { verified, scope: scope.map(str::to_owned), ..ErrorResponse::new(reason, "corp") };
+        let reply = response.reply(false);
+        assert_eq!(reply.status, status, "{reason:?}");
+        let expected = challenge.map(|rest| format!("{realm}{rest}"));
+        assert_eq!(header(&reply, "www-authenticate"), expected.as_deref(), "{reason:?}");
+        assert!(reply.body.contains(&format!("\"reason\":\"{told}\"")), "{reason:?}: {}", reply.body);
+        assert_eq!(header(&reply, "retry-after").is_some(), status == 503);
+        assert_eq!(reply.details, format!("portcullis_{}", reason.as_str()));
+    }
+}
+
+#[test]
+fn the_body_is_json_and_nothing_breaks_out_of_the_challenge() {
+    let response = ErrorResponse::new(Reason::TokenMissing, "a\"b\\c\r\nd");
+    let reply = response.reply(false);
+    assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"a\\\"b\\\\cd\""));
+    let body = crate::json::parse(reply.body.as_bytes()).unwrap();
+    assert_eq!(body.as_object().unwrap().get("status").map(ToString::to_string).as_deref(), Some("401"));
+    let names: Vec<_> = body.as_object().unwrap().iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(names, ["type", "title", "status", "detail", "reason"]);
+}
+
+#[test]
+fn a_grpc_client_gets_a_grpc_status() {
+    for (reason, status) in [
+        (Reason::TokenMissing, 16),
+        (Reason::RouteUnmatched, 7),
+        (Reason::PathAmbiguous, 3),
+        (Reason::RequestAmbiguous, 3),
+        (Reason::ConfigurationRefused, 14),
+        (Reason::KeysUnavailable, 14),
+    ] {
+        let reply = ErrorResponse::new(reason, "r").reply(true);
+        assert_eq!(reply.grpc_status, Some(status));
+        assert!(!reply.body.contains('{'));
+    }
+}
