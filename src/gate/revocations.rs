@@ -10,9 +10,9 @@ use super::cached_token::{CachedToken, Checked};
 use super::notes::Limiter;
 use super::waiting::Waited;
 use crate::config::Config;
-use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, SourceEvent, Store};
 use crate::reason::Reason;
-use crate::revocation::{List, NoList, OnUnavailable, Poll, RevocationStatus, SourceEvent, Statuses, Verify};
+use crate::revocation::{List, NoList, OnUnavailable, Poll, RevocationStatus, Statuses, Verify};
 use crate::token::ProviderId;
 
 /// The sources of one gate.
