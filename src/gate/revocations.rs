@@ -9,10 +9,10 @@ use super::cached_token::CachedToken;
 use super::unmet::Obstacle;
 use super::waiting::Waited;
 use crate::config::Config;
-use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, SourceEvent, Store};
 use crate::reason::{Reason, Rejected, excerpt};
 use crate::revocation::{
-    Identity, List, NoList, OnUnavailable, Poll, Reference, RevocationStatus, SourceEvent, Statuses, Verify,
+    Identity, List, NoList, OnUnavailable, Poll, Reference, RevocationStatus, Statuses, Verify,
 };
 use crate::time::Limiter;
 use crate::token::ProviderId;
