@@ -8,11 +8,10 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use portcullis::fetch::{Endpoint, HttpRequest, HttpResponse, InMemoryStore};
+use portcullis::fetch::{Endpoint, HttpRequest, HttpResponse, InMemoryStore, SourceEvent};
 use portcullis::json::{self, Json};
 use portcullis::revocation::{
     Draft, Identity, Index, Key, Kind, List, MAX_ENTRIES, OnUnavailable, Poll, Polled, RevocationStatus,
-    SourceEvent,
 };
 use portcullis::time::Timestamp;
 use portcullis::token::{Claims, Grants};

@@ -16,6 +16,7 @@
 //! | May this request pass? | [`gate`] |
 //! | What is the client told? | [`response`] |
 //! | What is the upstream told? | [`upstream`] |
+//! | What is written to the log of decisions? | [`audit`] |
 //! | What is counted? | [`metrics`] |
 
 #![deny(unsafe_code)]
@@ -35,6 +36,7 @@
     )
 )]
 
+pub mod audit;
 pub mod config;
 pub mod crypto;
 pub mod fetch;

@@ -1,16 +1,16 @@
-//! What is counted, and under which names it is shown.
+//! What is counted, and under which names it is reported.
 //!
 //! Requests are counted here, in memory, and handed to the host with the next tick: a request costs no
-//! host call for it. A name holds only what the operator wrote and words of this project, never anything
-//! that a client sent. Labels stand in it as `.<label>.<value>`.
+//! host call for it. A name has only what the operator wrote and words of this project, never anything
+//! that a client sent. Labels are in it as `.<label>.<value>`.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::gate::FilterState;
 use crate::reason::Reason;
+use crate::rules::RuleId;
 use crate::token::ProviderId;
 use crate::upstream::Decision;
 
@@ -39,9 +39,9 @@ pub struct Sample {
 /// Something that happens to a provider's tokens and keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A verdict was remembered.
+    /// A token was found in the cache.
     CacheHit,
-    /// A token was judged anew.
+    /// A token was not found in the cache, and its signature is checked.
     CacheMiss,
     /// Its keys were fetched.
     Fetched,
@@ -49,7 +49,7 @@ pub enum Event {
     FetchFailed,
     /// A claim could not become a header and was left out.
     ClaimLeftOut,
-    /// A token passed although nobody knew whether it was withdrawn.
+    /// A token passed although it could not be known whether it was revoked.
     Unchecked,
 }
 
@@ -62,7 +62,7 @@ const EVENTS: [(Event, &str, &str); 6] = [
     (Event::Unchecked, "revocation_unchecked", ""),
 ];
 
-/// Rules that have counters of their own; all others share one.
+/// How many rules have counters of their own; all others share one.
 pub const MAX_RULES: usize = 200;
 
 /// The decisions of one provider's requests: what passed, and by reason what was, or would have been,
@@ -83,18 +83,18 @@ impl Default for Decisions {
 /// What was counted since the last time that it was taken.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// The providers' names as labels; the last stands for none.
+    /// The providers' names as labels; the last one is for none.
     providers: Vec<String>,
     decisions: Vec<Decisions>,
     events: Vec<[u64; EVENTS.len()]>,
-    /// The names of the polled lists of withdrawn tokens, and behind them of the places of status lists.
+    /// The names of the polled revocation lists, and behind them the places of the status lists.
     lists: Vec<String>,
-    /// How often each was fetched, and how often in vain.
+    /// How often each was fetched, and how often that failed.
     list_fetches: Vec<[u64; 2]>,
     /// The rules' names as labels; behind the first [`MAX_RULES`] one for all others.
     rules: Vec<String>,
     by_rule: Vec<[u64; 3]>,
-    /// Answers of routes that ask for something else than their requests were judged by.
+    /// Responses of routes that ask for something else than the routes by which their requests were judged.
     route_changes: u64,
     /// Nanoseconds that new tokens took to verify.
     verifications: Vec<u64>,
@@ -130,29 +130,35 @@ impl Metrics {
         }
     }
 
-    /// A request was decided.
-    pub fn decided(&mut self, state: &FilterState) {
+    /// A request was decided: why it was, or would have been, refused, by which rule, and by the token of which
+    /// provider.
+    pub fn decided(
+        &mut self,
+        decision: Decision,
+        reason: Option<Reason>,
+        rule: Option<RuleId>,
+        provider: Option<ProviderId>,
+    ) {
         let none = self.providers.len().saturating_sub(1);
-        let provider = state.provider.as_ref().map_or(none, |provider| provider.id.0);
+        let provider = provider.map_or(none, |provider| provider.0);
         if let Some(decisions) = self.decisions.get_mut(provider) {
-            let reason = state.reason.map_or(0, |reason| reason as usize);
-            let place = match state.decision {
+            let reason = reason.map_or(0, |reason| reason as usize);
+            let place = match decision {
                 Decision::Allow => Some(&mut decisions.allowed),
                 Decision::Deny => decisions.refused.get_mut(reason),
                 Decision::WouldDeny => decisions.reported.get_mut(reason),
             };
             add_one(place);
         }
-        if let Some(rule) = &state.rule {
-            let at = rule.id.0.min(self.rules.len().saturating_sub(1));
-            add_one(self.by_rule.get_mut(at).and_then(|counts| counts.get_mut(state.decision as usize)));
+        if let Some(rule) = rule {
+            let at = rule.0.min(self.rules.len().saturating_sub(1));
+            add_one(self.by_rule.get_mut(at).and_then(|counts| counts.get_mut(decision as usize)));
         }
     }
 
-    /// An answer came from a route that asks for something else than its request was judged by.
-    pub fn route_changed(&mut self, state: &FilterState) {
+    /// A response came from a route that asks for something else than the one by which its request was judged.
+    pub fn route_changed(&mut self) {
         self.route_changes = self.route_changes.saturating_add(1);
-        self.decided(state);
     }
 
     /// Something happened to a provider's tokens or keys.
@@ -161,19 +167,18 @@ impl Metrics {
         add_one(self.events.get_mut(provider.0).zip(at).and_then(|(counts, at)| counts.get_mut(at)));
     }
 
-    /// A list of withdrawn tokens was fetched, or could not be. TokenLocations of status lists count on from the
-    /// polled lists.
+    /// A revocation list was fetched, or could not be. The places of status lists follow those of the polled lists.
     pub fn list_fetched(&mut self, list: usize, outcome: Result<(), ()>) {
         let at = usize::from(outcome.is_err());
         add_one(self.list_fetches.get_mut(list).and_then(|counts| counts.get_mut(at)));
     }
 
-    /// Whether it is worth knowing how long the next signature takes.
+    /// Whether the next verification is to be timed.
     pub fn wants_time(&self) -> bool {
         self.verifications.len() < MAX_TIMES
     }
 
-    /// A new token's signature took this long.
+    /// The verification of a new token's signature took this long.
     pub fn verified(&mut self, nanos: u64) {
         if self.wants_time() {
             self.verifications.push(nanos);
@@ -233,7 +238,7 @@ impl Metrics {
         Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.provider.{label}"), value }
     }
 
-    /// A gauge of a polled list of withdrawn tokens, by its place among them.
+    /// A gauge of a polled revocation list, by its place among them.
     pub fn list_gauge(&self, list: usize, what: &str, value: u64) -> Sample {
         let label = self.lists.get(list).map_or("none", String::as_str);
         Sample { kind: Kind::Gauge, name: format!("portcullis.{what}.list.{label}"), value }
@@ -287,8 +292,6 @@ fn labels(names: &[&str], taken: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
     const CONFIG: &str = r#"{"providers":{"a b.c":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},
@@ -302,26 +305,11 @@ mod tests {
     fn what_was_decided_is_counted_once_under_names_of_the_operator() {
         let config = Config::parse(CONFIG.as_bytes(), &|_| None).unwrap();
         let mut metrics = Metrics::new(&config);
-        let rule = config.rules.named("read");
-        let provider = config.provider(ProviderId(0)).map(Rc::clone);
-        let allowed =
-            FilterState { rule: rule.clone(), provider: provider.clone(), ..FilterState::default() };
-        let refused = FilterState {
-            decision: Decision::Deny,
-            reason: Some(Reason::Expired),
-            rule: rule.clone(),
-            provider,
-            ..FilterState::default()
-        };
-        let unmatched = FilterState {
-            decision: Decision::Deny,
-            reason: Some(Reason::RouteUnmatched),
-            ..FilterState::default()
-        };
-        metrics.decided(&allowed);
-        metrics.decided(&allowed);
-        metrics.decided(&refused);
-        metrics.decided(&unmatched);
+        let (rule, provider) = (Some(RuleId(0)), Some(ProviderId(0)));
+        metrics.decided(Decision::Allow, None, rule, provider);
+        metrics.decided(Decision::Allow, None, rule, provider);
+        metrics.decided(Decision::Deny, Some(Reason::Expired), rule, provider);
+        metrics.decided(Decision::Deny, Some(Reason::RouteUnmatched), None, None);
         metrics.happened(ProviderId(0), Event::CacheMiss);
         metrics.verified(1500);
         assert_eq!(
@@ -346,8 +334,8 @@ mod tests {
         let config = format!(r#"{{"providers":{{}},"rules":[{}]}}"#, rules.join(","));
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
         let mut metrics = Metrics::new(&config);
-        for rule in config.rules.shared() {
-            metrics.decided(&FilterState { rule: Some(rule), ..FilterState::default() });
+        for rule in config.rules.iter() {
+            metrics.decided(Decision::Allow, None, Some(rule.id), None);
         }
         let samples = metrics.take();
         let rules: Vec<_> = samples.iter().filter(|sample| sample.name.contains(".rules.")).collect();

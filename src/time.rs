@@ -1,6 +1,10 @@
 //! Moments and spans, always handed in and never read from a clock here.
 
+mod limiter;
+
 use std::time::Duration;
+
+pub use limiter::Limiter;
 
 use crate::json::Number;
 

@@ -2,41 +2,8 @@
 
 use super::Variables;
 use super::fields::Item;
-use crate::fetch::SecretValue;
+use crate::audit::{AuditPolicy, ShownSubject};
 use crate::json::{Json, Number};
-
-/// What is written, and how much of it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct AuditPolicy {
-    /// Whether refusals are written, those that a rule only reports among them.
-    pub refusals: bool,
-    /// Which part of what passes is written, from 0 to 1.
-    pub allow_sample: f64,
-    /// Lines of one worker in a second at the most.
-    pub max_per_second: u32,
-    /// How a subject is shown.
-    pub subject: ShownSubject,
-    /// What fingerprints are keyed with, so that they are the same in every proxy; none: a key of this
-    /// instance's own, so that they are not.
-    pub key: Option<SecretValue>,
-}
-
-/// How a subject is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ShownSubject {
-    /// As a keyed hash
-    Hash,
-    /// As it is
-    Plain,
-    /// Not at all
-    None,
-}
-
-impl Default for AuditPolicy {
-    fn default() -> Self {
-        Self { refusals: true, allow_sample: 0.0, max_per_second: 20, subject: ShownSubject::Hash, key: None }
-    }
-}
 
 pub(super) fn read(item: &Item<'_>, environment: Variables<'_>) -> Option<AuditPolicy> {
     let usual = AuditPolicy::default();
@@ -46,7 +13,7 @@ pub(super) fn read(item: &Item<'_>, environment: Variables<'_>) -> Option<AuditP
         allow_sample: fields.get("allow_sample").and_then(|item| share(&item)).unwrap_or(usual.allow_sample),
         max_per_second: fields
             .whole("max_per_second", 1, 10_000)
-            .and_then(|most| u32::try_from(most).ok())
+            .and_then(|limit| u32::try_from(limit).ok())
             .unwrap_or(usual.max_per_second),
         subject: fields.choice(
             "subject",

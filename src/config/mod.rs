@@ -24,13 +24,13 @@ mod values;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub use audit::{AuditPolicy, ShownSubject};
 pub use cache::CacheSize;
 pub use keys::Keys;
 pub use problem::Problem;
 pub use provider::Provider;
 pub use revocation::Revocation;
 
+use crate::audit::AuditPolicy;
 use crate::response::{Body, Style};
 
 use crate::fetch::SecretValue;

@@ -102,6 +102,23 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
 }
 
+/// `max-age` in seconds (RFC 9111 section 5.2.2.1); without one, `no-store` and `no-cache` count as 0.
+pub(crate) fn max_age(response: &HttpResponse) -> Option<u64> {
+    let mut directives = response.cache_control.as_deref()?.split(',').map(str::trim);
+    let given = directives.clone().find_map(|directive| {
+        let (name, seconds) = directive.split_once('=')?;
+        let seconds = seconds.trim_matches('"').parse().ok()?;
+        name.eq_ignore_ascii_case("max-age").then_some(seconds)
+    });
+    let name = |directive: &str| directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+    given.or(directives.any(|own| matches!(name(own).as_str(), "no-store" | "no-cache")).then_some(0))
+}
+
+/// `Retry-After` in whole seconds (RFC 9110 section 10.2.3); a date says too little to a clock that may be wrong.
+pub(super) fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    response.retry_after.as_deref()?.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// Why a fetch brought nothing that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchError {

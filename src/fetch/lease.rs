@@ -1,7 +1,5 @@
-//! Who of a proxy's instances asks a source, when, and what it tells the others.
-//!
-//! The part of a source's life that does not depend on what is fetched: one instance at a time holds
-//! the lease, a failure makes everybody pause, and what succeeded is put where all find it.
+//! Which of a proxy's instances asks a source, when, and what it tells the others: one instance at a time has the
+//! lease, a failure makes all of them pause, and what succeeded is put where all find it.
 
 use std::time::Duration;
 
@@ -9,35 +7,26 @@ use super::shared::{Copy, SharedSlot, State};
 use super::store::{CasVersion, Store};
 use crate::time::Timestamp;
 
-/// Past its timeout, how long an answer may take to reach us before the fetch counts as lost.
+/// How long after its timeout an answer may take to reach this instance before the fetch counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
-/// The least and the most that a provider's `Retry-After` counts for.
+/// The least and the most that a source's `Retry-After` counts for.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
 pub(crate) struct FetchLease {
-    shelf: SharedSlot,
+    slot: SharedSlot,
     /// This instance's number among those that share the store.
     id: u64,
     /// The shared state as it was last seen.
     pub(crate) seen: State,
-    /// The number of the last answer that this instance published or took over from another. An earlier one
-    /// was put there again by somebody who cannot make one.
+    /// The number of the last answer that this instance published or took over from another. An earlier one is a
+    /// replay: its seal was valid once.
     newest: u64,
-    /// The end of this instance's lease, which is its name too.
+    /// The end of this instance's lease, which identifies it too.
     lease: Option<Timestamp>,
     random: Random,
-}
-
-/// What a look at the shared state showed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    state: State,
-    stamp: Option<CasVersion>,
-    /// A fetch of another instance ended since the last look.
-    pub(crate) ended: bool,
 }
 
 impl FetchLease {
@@ -52,10 +41,10 @@ impl FetchLease {
         Self::with(SharedSlot::in_slot(slot, identity, secret), random)
     }
 
-    fn with(shelf: SharedSlot, random: u64) -> Self {
+    fn with(slot: SharedSlot, random: u64) -> Self {
         Self {
-            shelf,
-            // 0 stands for nobody.
+            slot,
+            // 0 stands for none.
             id: random.max(1),
             seen: State::default(),
             newest: 0,
@@ -64,27 +53,9 @@ impl FetchLease {
         }
     }
 
-    /// Reads the shared state. No source takes longer than `patience` for an answer or pauses for longer
-    /// than `pause`: what says otherwise is damage, malice or a clock that was set back.
-    pub(crate) fn look(
-        &mut self,
-        store: &dyn Store,
-        patience: Duration,
-        pause: Duration,
-        now: Timestamp,
-    ) -> Look {
-        let (state, stamp) = self.read(store);
-        let state = self.sane(state, patience, pause, now);
-        let ended = self.lease.is_none() && state.attempts != self.seen.attempts;
-        if self.lease.is_none() {
-            self.seen = state;
-        }
-        Look { state, stamp, ended }
-    }
-
     /// The shared state as it is, and the stamp by which to replace it.
     pub(crate) fn read(&self, store: &dyn Store) -> (State, Option<CasVersion>) {
-        self.shelf.state(store)
+        self.slot.state(store)
     }
 
     /// A shared state without what no source of this patience and these pauses could ask for. One from
@@ -103,14 +74,14 @@ impl FetchLease {
         }
     }
 
-    /// Whether there is an answer that is newer than all that this instance published or took over.
-    pub(crate) fn has_news(&self) -> bool {
-        self.seen.generation > self.newest
+    /// Whether a shared state tells of an answer that is newer than all that this instance published or took over.
+    pub(crate) fn is_news(&self, state: &State) -> bool {
+        self.is_newer(state.generation)
     }
 
-    /// Whether a shared state tells of one.
-    pub(crate) fn is_news(&self, state: &State) -> bool {
-        state.generation > self.newest
+    /// Whether an answer of this number is newer than all that this instance published or took over.
+    pub(crate) fn is_newer(&self, generation: u64) -> bool {
+        generation > self.newest
     }
 
     /// The answer of this number was taken over.
@@ -119,8 +90,8 @@ impl FetchLease {
     }
 
     /// Where the source's values are.
-    pub(crate) fn shelf(&self) -> &SharedSlot {
-        &self.shelf
+    pub(crate) fn slot(&self) -> &SharedSlot {
+        &self.slot
     }
 
     /// The next of this instance's own random numbers, between two bounds.
@@ -133,19 +104,9 @@ impl FetchLease {
         now.as_nanos().max(self.seen.generation.max(self.newest).saturating_add(1))
     }
 
-    /// The number of the last good answer of the proxy.
-    pub(crate) fn generation(&self) -> u64 {
-        self.seen.generation
-    }
-
-    /// The last good answer, if it is there and whole.
-    pub(crate) fn copy(&self, store: &dyn Store) -> Option<Copy> {
-        self.copy_of(store, self.seen.generation)
-    }
-
     /// The answer of this number, if it is there and whole.
     pub(crate) fn copy_of(&self, store: &dyn Store, generation: u64) -> Option<Copy> {
-        self.shelf.copy(store, generation)
+        self.slot.copy(store, generation)
     }
 
     /// Whether a fetch has ended in the proxy, well or not.
@@ -153,33 +114,18 @@ impl FetchLease {
         self.seen.attempts > 0 || self.seen.failures > 0
     }
 
-    /// Nobody asks before this moment.
-    pub(crate) fn not_before(&self) -> Timestamp {
-        self.seen.not_before.max(self.seen.hold_until)
-    }
-
     /// Whether an answer is under way, here or elsewhere.
     pub(crate) fn is_busy(&self, now: Timestamp) -> bool {
         self.lease.is_some() || now < self.seen.lease_until
     }
 
-    /// Whether this instance is at it; where its time is up, it is not any more.
+    /// Until when this instance alone may ask, where it has the lease.
     pub(crate) fn lease(&self) -> Option<Timestamp> {
         self.lease
     }
 
-    /// Tries to become the one that asks. Where somebody else was faster, the next look shows it.
-    pub(crate) fn take(
-        &mut self,
-        store: &dyn Store,
-        look: &Look,
-        patience: Duration,
-        now: Timestamp,
-    ) -> bool {
-        now >= look.state.lease_until && self.start(store, look.state, look.stamp, patience, now)
-    }
-
-    /// The same from a shared state that was read before.
+    /// Tries to become the one that asks, from a shared state that was read before. Where another instance was faster,
+    /// the next read shows it.
     pub(crate) fn start(
         &mut self,
         store: &dyn Store,
@@ -190,7 +136,7 @@ impl FetchLease {
     ) -> bool {
         let until = now.plus(patience).plus(GRACE);
         let state = State { owner: self.id, lease_until: until, started: now, ..state };
-        let taken = self.shelf.replace_state(store, &state, stamp).is_ok();
+        let taken = self.slot.replace_state(store, &state, stamp).is_ok();
         if taken {
             (self.seen, self.lease) = (state, Some(until));
         }
@@ -199,10 +145,10 @@ impl FetchLease {
 
     /// Goes on asking: false where the lease went to another.
     pub(crate) fn renew(&mut self, store: &dyn Store, patience: Duration, now: Timestamp) -> bool {
-        let (state, stamp) = self.shelf.state(store);
+        let (state, stamp) = self.slot.state(store);
         let until = now.plus(patience).plus(GRACE);
         let next = State { lease_until: until, ..state };
-        let renewed = self.is_ours(&state) && self.shelf.replace_state(store, &next, stamp).is_ok();
+        let renewed = self.is_ours(&state) && self.slot.replace_state(store, &next, stamp).is_ok();
         if renewed {
             (self.seen, self.lease) = (next, Some(until));
         }
@@ -215,13 +161,13 @@ impl FetchLease {
 
     /// Whether the shared state still says that this instance asks.
     pub(crate) fn holds(&self, store: &dyn Store) -> bool {
-        self.is_ours(&self.shelf.state(store).0)
+        self.is_ours(&self.slot.state(store).0)
     }
 
     /// Publishes an answer. The copy goes first: whoever sees the new generation finds it.
     pub(crate) fn succeed(&mut self, store: &dyn Store, copy: &Copy) {
         let generation = copy.generation;
-        let published = self.holds(store) && self.shelf.put_copy(store, copy).is_ok();
+        let published = self.holds(store) && self.slot.put_copy(store, copy).is_ok();
         let published = self.end(store, published, |state| State {
             generation,
             attempts: state.attempts.saturating_add(1),
@@ -273,26 +219,21 @@ impl FetchLease {
             return false;
         }
         for _ in 0..3 {
-            let (state, stamp) = self.shelf.state(store);
+            let (state, stamp) = self.slot.state(store);
             if !self.is_ours(&state) || !publish {
                 break;
             }
             let next = change(&state);
-            if self.shelf.replace_state(store, &next, stamp).is_ok() {
+            if self.slot.replace_state(store, &next, stamp).is_ok() {
                 (self.seen, self.lease) = (next, None);
                 return true;
             }
         }
-        // The others go their own way; what this instance learnt, it keeps.
+        // The others go on without it; what this instance learnt, it keeps.
         let seen = change(&self.seen);
         self.seen = State { generation: self.seen.generation, attempts: self.seen.attempts, ..seen };
         self.lease = None;
         false
-    }
-
-    /// The key of one more value of this source, which the copy must vouch for.
-    pub(crate) fn part_key(&self, at: usize) -> String {
-        self.shelf.part_key(at)
     }
 }
 
@@ -301,7 +242,7 @@ pub(crate) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Times
     if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
 }
 
-/// SplitMix64: spreads retries; nothing depends on it being hard to guess.
+/// SplitMix64: spreads retries; nothing depends on its being hard to guess.
 #[derive(Debug)]
 struct Random(u64);
 

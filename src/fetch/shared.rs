@@ -1,12 +1,12 @@
-//! What the instances of one proxy share about a key source: who fetches, what was fetched, and when
-//! the next try may be.
+//! What the instances of one proxy share about a source: which of them fetches, what was fetched, and when the next try
+//! may be.
 //!
-//! Three values a source. The small one, [`State`], changes hands by compare-and-swap and is looked at
-//! on every tick; the large one, [`Copy`], holds the answer itself; the third says what else the
-//! instances note: which key ids were looked for. All are sealed: with a secret where the operator gave one, since every plugin of the
-//! proxy can write there; else with a constant, which only finds damage. The seal covers the source, the
-//! kind of value, the schema version and the generation. It does not keep a plugin from putting an
-//! earlier value there again: whoever reads takes only what is newer than what it had.
+//! Three values a source. The small one, [`State`], is changed by compare-and-swap and read on every tick; the large
+//! one, [`Copy`], has the answer itself; the third says what else the instances note: which key ids were looked for.
+//! All are sealed: with a secret where the operator gave one, since every plugin of the proxy can write there; else
+//! with a constant, which only finds damage. The seal covers the source, the kind of value, the schema version and the
+//! generation. It does not keep a plugin from putting an earlier value there again: a reader takes only what is newer
+//! than what it had.
 
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     /// Counts the fetches that ended, well or not.
     pub(crate) attempts: u64,
-    /// Which instance fetches.
+    /// Which instance fetches; 0: none.
     pub(crate) owner: u64,
     /// Until when it alone may.
     pub(crate) lease_until: Timestamp,
@@ -35,11 +35,11 @@ pub(crate) struct State {
     pub(crate) started: Timestamp,
     /// When the last fetch that was good began.
     pub(crate) looked: Timestamp,
-    /// Nobody starts a fetch before this: the last one failed.
+    /// No instance starts a fetch before this: the last one failed.
     pub(crate) not_before: Timestamp,
     /// How many fetches failed in a row.
     pub(crate) failures: u64,
-    /// Nobody starts a fetch before this: the provider asked for it.
+    /// No instance starts a fetch before this: the source asked for it.
     pub(crate) hold_until: Timestamp,
     /// When the bucket of fetches for unknown kids is full again.
     pub(crate) kids_full_at: Timestamp,
@@ -81,7 +81,7 @@ const COPY: &str = ".keys";
 const NOTES: &str = ".notes";
 
 impl SharedSlot {
-    /// The shelf of a source: `identity` is everything that makes its answers what they are, so that
+    /// The slot of a source: `identity` is everything that makes its answers what they are, so that
     /// a new configuration finds the keys of an old one and no other source's.
     pub(crate) fn new(identity: &[u8], secret: Option<&str>) -> Self {
         let label = Self::label(identity);
@@ -302,19 +302,19 @@ mod tests {
     #[test]
     fn what_is_put_there_is_found_again() {
         let store = InMemoryStore::default();
-        let shelf = SharedSlot::new(b"source", None);
-        assert_eq!(shelf.state(&store), (State::default(), None));
+        let slot = SharedSlot::new(b"source", None);
+        assert_eq!(slot.state(&store), (State::default(), None));
         let state =
             State { generation: 7, owner: 9, lease_until: Timestamp::from_secs(3), ..State::default() };
-        shelf.replace_state(&store, &state, None).unwrap();
-        shelf.put_copy(&store, &copy()).unwrap();
-        let (found, stamp) = shelf.state(&store);
+        slot.replace_state(&store, &state, None).unwrap();
+        slot.put_copy(&store, &copy()).unwrap();
+        let (found, stamp) = slot.state(&store);
         assert_eq!(found, state);
-        assert_eq!(shelf.copy(&store, 7), Some(copy()));
-        assert_eq!(shelf.copy(&store, 8), None);
-        shelf.replace_state(&store, &State::default(), stamp).unwrap();
-        assert_eq!(shelf.replace_state(&store, &state, stamp), Err(Conflict));
-        assert_eq!(shelf.replace_state(&store, &state, None), Err(Conflict));
+        assert_eq!(slot.copy(&store, 7), Some(copy()));
+        assert_eq!(slot.copy(&store, 8), None);
+        slot.replace_state(&store, &State::default(), stamp).unwrap();
+        assert_eq!(slot.replace_state(&store, &state, stamp), Err(Conflict));
+        assert_eq!(slot.replace_state(&store, &state, None), Err(Conflict));
     }
 
     #[test]

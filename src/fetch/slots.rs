@@ -1,8 +1,8 @@
-//! TokenLocations in the shared store for sources that come and go: the host never forgets a name, so that a fixed
-//! number of them is used in turn.
+//! Places in the shared store for sources that come and go: the host never forgets a name, so that a fixed number of
+//! them is used in turn.
 //!
-//! A directory says whose each place is and when that was last used. It changes hands by compare-and-swap,
-//! and whoever holds a place asks it now and then whether the place is still its own.
+//! A directory says whose each place is and when it was last used. It is changed by compare-and-swap, and the owner of a
+//! place asks it now and then whether the place is still its own.
 
 use std::time::Duration;
 
@@ -22,14 +22,14 @@ const ENTRY: usize = NAME + 8;
 /// A fixed number of places.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    shelf: SharedSlot,
+    slot: SharedSlot,
     label: String,
     count: usize,
 }
 
 #[derive(Clone, Copy, Default)]
 struct SlotEntry {
-    /// Whose it is; all zero where it is nobody's.
+    /// Whose it is; all zero where it is free.
     name: [u8; NAME],
     used: Timestamp,
 }
@@ -43,10 +43,10 @@ impl SlotEntry {
 impl Slots {
     /// `identity` tells these places from others.
     pub(crate) fn new(identity: &[u8], count: usize, secret: Option<&str>) -> Self {
-        Self { shelf: SharedSlot::new(identity, secret), label: SharedSlot::label(identity), count }
+        Self { slot: SharedSlot::new(identity, secret), label: SharedSlot::label(identity), count }
     }
 
-    /// The place of a source. Where it has none, it gets one that is nobody's or was not used for long; a
+    /// The place of a source. Where it has none, it gets one that is free or was not used for long; a
     /// source that is not in use itself only keeps what it has.
     pub(crate) fn place(
         &self,
@@ -57,14 +57,14 @@ impl Slots {
     ) -> Option<String> {
         let digest: [u8; 32] = Sha256::digest(identity).into();
         let name: [u8; NAME] = digest.first_chunk().copied()?;
-        // Where somebody else was faster, once more.
+        // Where another instance was faster, once more.
         for _ in 0..3 {
             let (mut places, stamp) = self.read(store);
             let own = places.iter().position(|place| place.name == name);
             let at = own.or_else(|| self.vacant(&places, now)).filter(|_| own.is_some() || in_use)?;
             let place = places.get_mut(at)?;
             if own.is_some() && (!in_use || place.idle(now) < NOTED) {
-                return Some(self.slot(at));
+                return Some(self.slot_name(at));
             }
             let taken = own.is_none();
             *place = SlotEntry { name, used: now };
@@ -72,13 +72,13 @@ impl Slots {
                 if taken {
                     self.clear(store, at);
                 }
-                return Some(self.slot(at));
+                return Some(self.slot_name(at));
             }
         }
         None
     }
 
-    /// Empties the places that nobody used for this long.
+    /// Empties the places that were not used for this long.
     pub(crate) fn sweep(&self, store: &dyn Store, idle: Duration, now: Timestamp) {
         let (mut places, stamp) = self.read(store);
         let is_over = |place: &SlotEntry| place.name != [0; NAME] && place.idle(now) >= idle;
@@ -98,18 +98,18 @@ impl Slots {
         free.or(oldest.filter(|(_, place)| place.idle(now) >= IDLE).map(|(at, _)| at))
     }
 
-    fn slot(&self, at: usize) -> String {
+    fn slot_name(&self, at: usize) -> String {
         format!("{}.{at}", self.label)
     }
 
     fn clear(&self, store: &dyn Store, at: usize) {
-        SharedSlot::in_slot(&self.slot(at), b"", None).clear(store);
+        SharedSlot::in_slot(&self.slot_name(at), b"", None).clear(store);
     }
 
-    /// The directory; one in which nothing is anybody's where it is missing or damaged.
+    /// The directory; where it is missing or damaged, one in which all places are free.
     fn read(&self, store: &dyn Store) -> (Vec<SlotEntry>, Option<CasVersion>) {
         let mut places = vec![SlotEntry::default(); self.count];
-        let shared = self.shelf.notes(store);
+        let shared = self.slot.notes(store);
         let stamp = shared.as_ref().map(|(_, stamp)| *stamp);
         let bytes = shared.and_then(|(bytes, _)| bytes).unwrap_or_default();
         let (entries, _) = bytes.strip_prefix(&[NOTES_SCHEMA]).unwrap_or_default().as_chunks::<ENTRY>();
@@ -128,6 +128,6 @@ impl Slots {
             bytes.extend(place.name);
             bytes.extend(place.used.as_nanos().to_le_bytes());
         }
-        self.shelf.replace_notes(store, bytes, stamp).is_ok()
+        self.slot.replace_notes(store, bytes, stamp).is_ok()
     }
 }

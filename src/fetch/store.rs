@@ -12,10 +12,10 @@ pub trait Store {
     /// Sets a key if it still has this stamp, or, with no stamp, if it was never set.
     ///
     /// # Errors
-    /// Somebody else was faster, or the store cannot be written.
+    /// Another instance was faster, or the store cannot be written.
     fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict>;
 
-    /// Sets a key, whatever it holds.
+    /// Sets a key, whatever its value is.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -49,8 +49,8 @@ impl Store for InMemoryStore {
     }
 
     fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
-        let held = self.values.borrow().get(key).map(|(_, stamp)| *stamp);
-        if held == stamp { self.put(key, value) } else { Err(Conflict) }
+        let present = self.values.borrow().get(key).map(|(_, stamp)| *stamp);
+        if present == stamp { self.put(key, value) } else { Err(Conflict) }
     }
 
     fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {

@@ -8,8 +8,8 @@ use super::revocations::Revocations;
 use super::waiting::Waited;
 use super::{Effect, Gate, StreamId};
 use crate::config::{Config, Keys};
-use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
-use crate::keys::{Remote, Source, SourceEvent, Status};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, SourceEvent, Store};
+use crate::keys::{Remote, Source, Status};
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
 use crate::revocation::{self, StatusError, StatusList};
@@ -185,8 +185,8 @@ impl Gate {
                 }
                 // A key that is no longer listed was revoked, and so was every token that was verified by it.
                 SourceEvent::Changed => {
-                    if let (Some(verdicts), Some(set)) = (self.verdicts.get_mut(id.0), source.held()) {
-                        verdicts.keep_keys(set);
+                    if let (Some(cache), Some(set)) = (self.token_caches.get_mut(id.0), source.held()) {
+                        cache.keep_keys(set);
                     }
                 }
             }
@@ -196,11 +196,7 @@ impl Gate {
     fn with_revocations(
         &mut self,
         now: Timestamp,
-        act: impl FnOnce(
-            &mut Revocations,
-            &dyn Store,
-            revocation::Verify<'_>,
-        ) -> Vec<(LookupId, revocation::SourceEvent)>,
+        act: impl FnOnce(&mut Revocations, &dyn Store, revocation::Verify<'_>) -> Vec<(LookupId, SourceEvent)>,
     ) {
         if self.config.revocation.is_off() {
             return;
@@ -226,23 +222,21 @@ impl Gate {
         };
         for (lookup, event) in act(&mut self.revocations, &*self.store, &verify) {
             match event {
-                revocation::SourceEvent::Ask(request) => {
-                    self.effects.push_back(Effect::Fetch { lookup, request })
-                }
-                revocation::SourceEvent::Log(level, text) => {
+                SourceEvent::Ask(request) => self.effects.push_back(Effect::Fetch { lookup, request }),
+                SourceEvent::Log(level, text) => {
                     let name = self.revocations.name(lookup);
                     self.effects.push_back(Effect::Log(level, format!("{name}: {text}")));
                 }
-                revocation::SourceEvent::Ended => {
+                SourceEvent::Ended => {
                     let released = self.waiting.released(lookup).into_iter();
                     self.effects.extend(released.map(|(stream, waited)| Effect::Wake(stream, waited)));
                 }
-                revocation::SourceEvent::Tried(outcome) => {
+                SourceEvent::Tried(outcome) => {
                     if let Some(at) = self.revocations.place(lookup) {
                         self.metrics.list_fetched(at, outcome);
                     }
                 }
-                revocation::SourceEvent::Changed => self.revocations.changed(),
+                SourceEvent::Changed => self.revocations.changed(),
             }
         }
         // A list under a new key is a reason to look for the key, like a token.

@@ -4,13 +4,15 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::config::Provider;
 use crate::json::Text;
-use crate::reason::Reason;
+use crate::reason::{Reason, Rejected};
 use crate::revocation::{Identity, Reference};
 use crate::rules::RuleId;
+use crate::text::could_end_a_line;
 use crate::time::Timestamp;
 use crate::token::{Claims, Verified};
+use crate::upstream::ClaimHeader;
 
-/// A token that held, with what follows from it: made once, used with every request that brings it.
+/// A verified token with what follows from it: made once, used with every request that brings it.
 #[derive(Debug)]
 pub struct CachedToken {
     token: Verified,
@@ -18,32 +20,33 @@ pub struct CachedToken {
     own_audience: bool,
     headers: Vec<(String, String)>,
     left_out: usize,
-    lacks_required: bool,
+    /// Why it is rejected in any case: a required claim cannot become a header.
+    unwritable: Option<Rejected>,
+    /// Whether it is bound to a key (`cnf`, RFC 7800).
+    is_bound: bool,
     /// Whether the subject has a character that could end a line of a log.
-    tears_lines: bool,
+    has_unsafe_subject: bool,
     scopes: OnceCell<String>,
     /// What the rules that look at the token alone decided. Few rules see one token.
-    outcomes: RefCell<Vec<(RuleId, Result<(), Reason>)>>,
-    /// The names under which it can be withdrawn.
-    identity: OnceCell<Result<Identity, Reason>>,
-    /// Where its status stands.
-    reference: OnceCell<Result<Option<Reference>, Reason>>,
+    outcomes: RefCell<Vec<(RuleId, Result<(), Rejected>)>>,
+    /// The names under which it can be revoked.
+    identity: OnceCell<Result<Identity, Rejected>>,
+    /// Where its status is.
+    reference: OnceCell<Result<Option<Reference>, Rejected>>,
     checked: Cell<Option<Checked>>,
+    /// Why the last check for revocation rejected it, if it did.
+    revoked: RefCell<Option<Rejected>>,
 }
 
-/// What was found out about whether a token was withdrawn.
+/// When a token was checked for revocation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Checked {
-    /// What the sources had said by then.
-    pub(super) epoch: u64,
-    /// When to find out anew, even if they say nothing new.
-    pub(super) until: Timestamp,
-    pub(super) said: Result<(), Reason>,
-}
-
-/// Control characters, and the two of Unicode that end a line or a paragraph.
-pub(super) fn could_end_a_line(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+struct Checked {
+    /// The state of the sources by then.
+    epoch: u64,
+    /// When to check anew, even if the sources have not changed.
+    until: Timestamp,
+    /// Whether it passed.
+    passed: bool,
 }
 
 /// How many rules' outcomes are remembered.
@@ -57,8 +60,13 @@ impl CachedToken {
             own_audience,
             headers: written.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             left_out: written.left_out,
-            lacks_required: written.lacks_required,
-            tears_lines: token
+            unwritable: written.required.map(|output| {
+                let ClaimHeader { claim, header, .. } = output;
+                Reason::ClaimInvalid
+                    .explained(format!("required claim {claim} cannot be written to the header {header:?}"))
+            }),
+            is_bound: token.claims().all().contains("cnf"),
+            has_unsafe_subject: token
                 .claims()
                 .subject
                 .as_deref()
@@ -69,6 +77,7 @@ impl CachedToken {
             identity: OnceCell::new(),
             reference: OnceCell::new(),
             checked: Cell::new(None),
+            revoked: RefCell::default(),
         }
     }
 
@@ -82,24 +91,29 @@ impl CachedToken {
         self.token.key()
     }
 
-    /// The headers that tell the upstream of it.
+    /// The header fields that it becomes.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many claims are there and could not become headers.
+    /// How many of its claims could not become headers.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Whether one of those is required.
-    pub fn lacks_required(&self) -> bool {
-        self.lacks_required
+    /// Why it is rejected, where one of those is required.
+    pub(super) fn unwritable(&self) -> Option<&Rejected> {
+        self.unwritable.as_ref()
+    }
+
+    /// Whether it is bound to a key that its sender has to prove to possess (`cnf`, RFC 7800).
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_bound
     }
 
     /// Whether its subject has a character that could end a line of a log.
-    pub fn tears_lines(&self) -> bool {
-        self.tears_lines
+    pub(super) fn has_unsafe_subject(&self) -> bool {
+        self.has_unsafe_subject
     }
 
     /// Its scopes, separated by blanks. One with a blank or a control character in it, which a list can have and no
@@ -120,31 +134,41 @@ impl CachedToken {
     }
 
     /// Whether it was made for one of a rule's audiences, or of its provider's where the rule has none.
-    pub(super) fn check_audience(&self, provider: &Provider, own: Option<&[String]>) -> Result<(), Reason> {
+    pub(super) fn check_audience(&self, provider: &Provider, own: Option<&[String]>) -> Result<(), Rejected> {
+        let policy = &provider.policy;
         match own {
             None if self.own_audience => Ok(()),
-            None => Err(Reason::AudienceMismatch),
-            Some(audiences) => provider.policy.check_audience(self.claims(), audiences),
+            // By a rule's own audiences it was accepted, whatever is wrong with it by the provider's.
+            None => policy
+                .check_audience(self.claims(), &policy.audiences)
+                .map_err(|rejected| Rejected { reason: Reason::AudienceMismatch, context: rejected.context }),
+            Some(audiences) => policy.check_audience(self.claims(), audiences),
         }
     }
 
-    /// The names under which it can be withdrawn, unless one of them cannot be read.
-    pub(super) fn identity(&self) -> &Result<Identity, Reason> {
+    /// The names under which it can be revoked, unless one of them cannot be read.
+    pub(super) fn identity(&self) -> &Result<Identity, Rejected> {
         self.identity.get_or_init(|| Identity::read(self.claims()))
     }
 
-    /// Where its status stands, if it has one.
-    pub(super) fn reference(&self) -> &Result<Option<Reference>, Reason> {
+    /// Where its status is, if it has one.
+    pub(super) fn reference(&self) -> &Result<Option<Reference>, Rejected> {
         self.reference.get_or_init(|| Reference::read(self.claims()))
     }
 
-    /// What was found out last about whether it was withdrawn.
-    pub(super) fn checked(&self) -> Option<Checked> {
-        self.checked.get()
+    /// Whether the last check for revocation counts at `now`, by sources of this epoch, and what came of it.
+    pub(super) fn checked(&self, epoch: u64, now: Timestamp) -> Option<Result<(), Rejected>> {
+        let checked = self.checked.get().filter(|checked| checked.epoch == epoch && now < checked.until)?;
+        if checked.passed {
+            return Some(Ok(()));
+        }
+        self.revoked.borrow().clone().map(Err)
     }
 
-    pub(super) fn remember(&self, checked: Checked) {
-        self.checked.set(Some(checked));
+    /// Keeps what came of a check for revocation by sources of this epoch, until then.
+    pub(super) fn remember_check(&self, epoch: u64, until: Timestamp, outcome: &Result<(), Rejected>) {
+        self.checked.set(Some(Checked { epoch, until, passed: outcome.is_ok() }));
+        *self.revoked.borrow_mut() = outcome.as_ref().err().cloned();
     }
 
     /// What a rule that looks at nothing but the token decides: what was remembered, else what `decide`
@@ -152,15 +176,15 @@ impl CachedToken {
     pub(super) fn outcome(
         &self,
         rule: RuleId,
-        decide: impl FnOnce() -> Result<(), Reason>,
-    ) -> Result<(), Reason> {
+        decide: impl FnOnce() -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
         if let Some((_, outcome)) = self.outcomes.borrow().iter().find(|(own, _)| *own == rule) {
-            return *outcome;
+            return outcome.clone();
         }
         let outcome = decide();
         let mut outcomes = self.outcomes.borrow_mut();
         if outcomes.len() < MAX_OUTCOMES {
-            outcomes.push((rule, outcome));
+            outcomes.push((rule, outcome.clone()));
         }
         outcome
     }

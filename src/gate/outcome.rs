@@ -3,11 +3,11 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::authenticate::Accepted;
 use super::cached_token::CachedToken;
 use super::route::RouteCheck;
+use crate::audit::AuditRecord;
 use crate::config::Provider;
-use crate::reason::Reason;
+use crate::reason::{Context, Reason};
 use crate::request::same_header;
 use crate::response::ErrorResponse;
 use crate::rules::Rule;
@@ -20,9 +20,21 @@ pub enum Outcome {
     Allow(Allow),
     /// It is answered here.
     Deny(Rejection),
-    /// It waits for keys. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
+    /// It waits for what is fetched. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
     /// asked about again with [`Gate::resume`](super::Gate::resume).
     Wait,
+}
+
+/// A verified token that meets a requirement, and whose it is.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The provider whose token it is
+    pub provider: Rc<Provider>,
+    /// The token
+    pub token: Rc<CachedToken>,
+    /// Whether the upstream is told of it. A token that was not asked for beside another is not an identity: what two
+    /// issuers say of two subjects is none.
+    pub(super) is_identity: bool,
 }
 
 /// How a request that passes is changed: first fields are taken away, then others written.
@@ -34,7 +46,7 @@ pub struct Allow {
     pub cookie: Option<Vec<u8>>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
-    /// The tokens that tell the upstream who calls, each with its provider: one, or several where the rule asks for
+    /// The tokens of which the upstream is told, each with its provider: one, or several where the rule asks for
     /// each of them.
     pub identity: Vec<Accepted>,
     /// Whether the proxy is to choose the route anew.
@@ -80,12 +92,12 @@ impl Allow {
                 let mut names = earlier.iter().flat_map(|other| other.provider.outputs.names());
                 names.any(|own| same_header(own.as_bytes(), name.as_bytes()))
             };
-            one.verdict.headers().filter(move |(name, _)| !taken(name))
+            one.token.headers().filter(move |(name, _)| !taken(name))
         })
     }
 }
 
-/// A request that is refused.
+/// A request that is refused: what the client gets, and what the access log may read.
 #[derive(Debug)]
 pub struct Rejection {
     /// The refusal.
@@ -103,13 +115,15 @@ pub struct FilterState {
     pub decision: Decision,
     /// Why it was, or would have been, refused.
     pub reason: Option<Reason>,
+    /// What only the operator is told of that; no entry of the filter state.
+    pub context: Context,
     /// The rule that decided.
     pub rule: Option<Rc<Rule>>,
     /// The provider of the token, or of the token that was asked for.
     pub provider: Option<Rc<Provider>>,
     /// The route that served, where it is not the one by which the request was judged.
     pub route: Option<String>,
-    /// The token whose subject speaks: the first that was asked for and held.
+    /// The token whose subject is the principal: the first that was asked for and accepted.
     pub principal: Option<Rc<CachedToken>>,
 }
 
@@ -125,23 +139,37 @@ impl FilterState {
     pub fn entries(&self) -> impl Iterator<Item = (FilterStateField, &str)> {
         let written = |entry: &FilterStateField| {
             // A line end in a subject would begin a new line of an access log.
-            let torn = || self.principal.as_ref().is_some_and(|verdict| verdict.tears_lines());
-            self.selection.has(*entry) && !(*entry == FilterStateField::Subject && torn())
+            let is_unsafe = || self.principal.as_ref().is_some_and(|token| token.has_unsafe_subject());
+            self.selection.has(*entry) && !(*entry == FilterStateField::Subject && is_unsafe())
         };
         let selected = FilterStateField::ALL.into_iter().filter(written);
-        selected.filter_map(|entry| Some((entry, self.shown(entry)?)))
+        selected.filter_map(|entry| Some((entry, self.value(entry)?)))
     }
 
     /// The value of an entry, whether or not it is written.
-    pub(super) fn shown(&self, entry: FilterStateField) -> Option<&str> {
+    fn value(&self, entry: FilterStateField) -> Option<&str> {
         let principal = self.principal.as_deref();
         match entry {
             FilterStateField::Decision => Some(self.decision.as_str()),
             FilterStateField::Reason => self.reason.map(Reason::as_str),
             FilterStateField::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
             FilterStateField::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
-            FilterStateField::Subject => principal.and_then(|verdict| verdict.claims().subject.as_deref()),
+            FilterStateField::Subject => principal.and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
+        }
+    }
+
+    /// The decision as the audit line tells of it.
+    pub(super) fn audit_record(&self) -> AuditRecord<'_> {
+        AuditRecord {
+            decision: self.decision,
+            reason: self.reason,
+            context: Some(&self.context),
+            rule: self.rule.as_ref().map(|rule| &*rule.name),
+            provider: self.provider.as_ref().map(|provider| &*provider.name),
+            locations: self.provider.as_ref().map(|provider| &provider.locations[..]).unwrap_or_default(),
+            route: self.route.as_deref(),
+            claims: self.principal.as_ref().map(|token| token.claims()),
         }
     }
 

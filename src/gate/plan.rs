@@ -16,10 +16,10 @@ pub(super) struct RulePlan {
     /// token to be missing.
     pub(super) providers: Vec<ProviderId>,
     /// Every provider, with the audiences that the rule asks for where it names the provider.
-    pub(super) everyone: Vec<(ProviderId, Option<Vec<String>>)>,
-    /// How long a request may wait for their keys and for what withdraws their tokens.
-    pub(super) patience: Duration,
-    places: TokenLocations,
+    pub(super) all_demands: Vec<(ProviderId, Option<Vec<String>>)>,
+    /// How long a request may wait for their keys and for their revocation lists.
+    pub(super) max_wait: Duration,
+    locations: TokenLocations,
 }
 
 /// The places of the tokens that a rule looks at.
@@ -35,55 +35,62 @@ struct TokenLocations {
 impl RulePlan {
     pub(super) fn new(rule: &Rule, config: &Config) -> Self {
         let mut ids = Vec::new();
-        let mut everyone = Vec::new();
+        let mut all_demands = Vec::new();
         if let Some(requirement) = &rule.requires {
             requirement.collect_providers(&mut ids);
             let all = || (0..config.providers.len()).map(ProviderId);
             if requirement.looks_at_all() {
                 let others: Vec<_> = all().filter(|id| !ids.contains(id)).collect();
                 ids.extend(others);
-                everyone = all().flat_map(|id| demands_on(id, requirement)).collect();
+                all_demands = all().flat_map(|id| demands_on(id, requirement)).collect();
             }
         }
         let providers = || ids.iter().filter_map(|id| config.provider(*id));
-        let mut places = TokenLocations::default();
-        providers().for_each(|provider| places.add(provider));
-        let patience = |provider: &Rc<Provider>| match &provider.keys {
+        let mut locations = TokenLocations::default();
+        providers().for_each(|provider| locations.add(provider));
+        let for_keys = |provider: &Rc<Provider>| match &provider.keys {
             Keys::Remote(remote) => remote.patience(),
             Keys::Local(_) => Duration::ZERO,
         };
-        let patience = providers().map(patience).max().unwrap_or_default();
-        let patience = patience.saturating_add(config.revocation.patience());
-        Self { providers: ids, everyone, patience, places }
+        let for_keys = providers().map(for_keys).max().unwrap_or_default();
+        let max_wait = for_keys.saturating_add(config.revocation.patience());
+        Self { providers: ids, all_demands, max_wait, locations }
     }
 
-    /// Whether some server could find a token in the places of this rule where the gate finds none, or another one.
-    pub(super) fn is_ambiguous(&self, request: &Request<'_>) -> bool {
-        let TokenLocations { spelled, cookies, params, .. } = &self.places;
-        cookies::has_strays(request, cookies)
-            || (!params.is_empty() && query::has_strays(request.target().unwrap_or_default(), params))
-            || (!spelled.is_empty() && self.places.has_other_spelling(request))
+    /// Where some server could find a token, in the places of this rule, where the gate finds none or another one.
+    pub(super) fn ambiguity(&self, request: &Request<'_>) -> Option<&'static str> {
+        let TokenLocations { spelled, cookies, params, .. } = &self.locations;
+        if cookies::has_strays(request, cookies) {
+            return Some("some servers would find another token in the cookies");
+        }
+        if !params.is_empty() && query::has_strays(request.target().unwrap_or_default(), params) {
+            return Some("some servers would find another token in the query");
+        }
+        if !spelled.is_empty() && self.locations.has_other_spelling(request) {
+            return Some("some servers would take another header for the one that carries the token");
+        }
+        None
     }
 
-    /// Empties the places of tokens in what goes on, but for the tokens that may travel, and what belongs to no token
-    /// at all. So nothing travels that was not judged.
-    pub(super) fn empty_places(&self, request: &Request<'_>, travelling: &[&[u8]], allow: &mut Allow) {
-        let may_travel = |place: &[u8]| travelling.iter().any(|token| holds(place, token));
-        let TokenLocations { headers, cookies, params, .. } = &self.places;
+    /// Removes tokens from what is forwarded, but for the accepted ones in `forwarded`, and leaves what belongs to no
+    /// token at all. So no token is forwarded that was not judged.
+    pub(super) fn strip_tokens(&self, request: &Request<'_>, forwarded: &[&[u8]], allow: &mut Allow) {
+        let stays = |value: &[u8]| forwarded.iter().any(|token| is_part(value, token));
+        let TokenLocations { headers, cookies, params, .. } = &self.locations;
         for (name, place) in headers {
             let mut values = request.all(place.name());
-            let goes = |value: &[u8]| !place.is_of_another_scheme(value) && !may_travel(value);
+            let goes = |value: &[u8]| !place.is_of_another_scheme(value) && !stays(value);
             if values.any(goes) && !allow.remove.contains(name) {
                 allow.remove.push(Rc::clone(name));
             }
         }
         if !cookies.is_empty() {
             let is_ours = |name: &[u8]| cookies.iter().any(|own| own.as_bytes() == name);
-            allow.cookie = cookies::without(request, |name, value| is_ours(name) && !may_travel(value));
+            allow.cookie = cookies::without(request, |name, value| is_ours(name) && !stays(value));
         }
         if !params.is_empty() {
             let is_ours = |part: &[u8]| params.iter().any(|own| query::is_named(part, own));
-            let goes = |part: &[u8]| is_ours(part) && !may_travel(query::value(part));
+            let goes = |part: &[u8]| is_ours(part) && !stays(query::value(part));
             allow.target = request.target().and_then(|target| query::without(target, goes));
         }
     }
@@ -100,10 +107,10 @@ fn demands_on(id: ProviderId, requirement: &Requirement) -> Vec<(ProviderId, Opt
     demands.into_iter().map(|(id, audiences)| (id, audiences.map(<[String]>::to_vec))).collect()
 }
 
-/// Whether a token is a part of this very text of the request.
-fn holds(place: &[u8], token: &[u8]) -> bool {
-    let (place, token) = (place.as_ptr_range(), token.as_ptr_range());
-    place.start <= token.start && token.end <= place.end
+/// Whether a token is a part of this very value of the request, and not only of one like it.
+fn is_part(value: &[u8], token: &[u8]) -> bool {
+    let (value, token) = (value.as_ptr_range(), token.as_ptr_range());
+    value.start <= token.start && token.end <= value.end
 }
 
 impl TokenLocations {

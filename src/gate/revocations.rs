@@ -5,14 +5,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Timestamp;
-use super::authenticate::Why;
-use super::cached_token::{CachedToken, Checked};
-use super::notes::Limiter;
+use super::cached_token::CachedToken;
+use super::unmet::Obstacle;
 use super::waiting::Waited;
 use crate::config::Config;
-use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, Store};
-use crate::reason::Reason;
-use crate::revocation::{List, NoList, OnUnavailable, Poll, RevocationStatus, SourceEvent, Statuses, Verify};
+use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, SourceEvent, Store};
+use crate::reason::{Reason, Rejected, excerpt};
+use crate::revocation::{
+    Identity, List, NoList, OnUnavailable, Poll, Reference, RevocationStatus, Statuses, Verify,
+};
+use crate::time::Limiter;
 use crate::token::ProviderId;
 
 /// The sources of one gate.
@@ -33,7 +35,7 @@ pub(super) struct Revocations {
     unchecked: u64,
     notes: Limiter,
     /// What the log is to be told.
-    said: Vec<String>,
+    log: Vec<String>,
 }
 
 /// One request's question.
@@ -43,7 +45,7 @@ pub(super) struct Asked {
     /// How long the request waited, if it did.
     pub(super) waited: Option<Waited>,
     /// Whether it may wait at all.
-    pub(super) patient: bool,
+    pub(super) may_wait: bool,
     pub(super) now: Timestamp,
 }
 
@@ -82,7 +84,7 @@ impl Revocations {
             latest: Timestamp::default(),
             unchecked: 0,
             notes: Limiter::new(10),
-            said: Vec::new(),
+            log: Vec::new(),
         }
     }
 
@@ -97,8 +99,8 @@ impl Revocations {
     }
 
     /// What the log is to be told of the requests that were judged.
-    pub(super) fn take_said(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.said)
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
     }
 
     /// Whether a source wants to be ticked often.
@@ -177,41 +179,43 @@ impl Revocations {
         self.lists.iter().filter(missing).map(|list| list.next_fetch_in(now).as_secs()).max()
     }
 
-    /// Whether a token stands whose signature and claims hold.
-    pub(super) fn check(&mut self, verdict: &CachedToken, asked: Asked) -> Result<Passed, Why> {
+    /// Whether a verified token was revoked.
+    pub(super) fn check(&mut self, token: &CachedToken, asked: Asked) -> Result<Passed, Obstacle> {
         let now = asked.now;
         if now < self.latest {
             // The clock was set back: an entry that had ended may count again.
             self.changed();
             self.latest = now;
         }
-        if let Some(checked) = verdict.checked()
-            && checked.epoch == self.epoch
-            && now < checked.until
-        {
-            return checked.said.map(|()| Passed::Checked).map_err(Why::Deny);
+        if let Some(result) = token.checked(self.epoch, now) {
+            return Ok(result.map(|()| Passed::Checked)?);
         }
         self.latest = now;
-        let (said, until) = self.ask(verdict, asked)?;
-        verdict.remember(Checked { epoch: self.epoch, until, said });
-        // What nobody knew is not remembered: each time is counted.
+        let (result, until) = self.ask(token, asked)?;
+        token.remember_check(self.epoch, until, &result);
+        // What could not be known is not remembered: each time is counted.
         let passed = if until <= now { Passed::Unchecked } else { Passed::Checked };
-        said.map(|()| passed).map_err(Why::Deny)
+        Ok(result.map(|()| passed)?)
     }
 
     /// What the sources say together, and until when that holds if none of them says anything new.
-    fn ask(&mut self, verdict: &CachedToken, asked: Asked) -> Result<(Result<(), Reason>, Timestamp), Why> {
+    fn ask(
+        &mut self,
+        token: &CachedToken,
+        asked: Asked,
+    ) -> Result<(Result<(), Rejected>, Timestamp), Obstacle> {
         let now = asked.now;
-        let identity = match verdict.identity() {
+        let identity = match token.identity() {
             Ok(identity) => identity,
-            Err(reason) => return Ok((Err(*reason), NEVER)),
+            Err(rejected) => return Ok((Err(rejected.clone()), NEVER)),
         };
         let lists = self.inline.iter().chain(self.lists.iter().filter_map(Poll::list));
         let then = now.minus(self.skew);
         let standing =
             lists.fold(RevocationStatus::Good, |standing, list| standing.and(list.standing(identity, then)));
         if let RevocationStatus::Revoked { until } = standing {
-            return Ok((Err(Reason::Revoked), until.map_or(NEVER, |until| until.plus(self.skew))));
+            let rejected = self.revoked_by(identity, then);
+            return Ok((Err(rejected), until.map_or(NEVER, |until| until.plus(self.skew))));
         }
         let mut until = NEVER;
         let mut unchecked = None;
@@ -228,26 +232,26 @@ impl Revocations {
                 }
                 None => {
                     asked.wait(*lookup, list.expects_answer(now))?;
-                    missing = Some(Reason::RevocationUnavailable);
+                    missing = Some(self.name(*lookup));
                 }
             }
         }
-        let status = self.status(verdict, asked)?;
+        let status = self.status(token, asked)?;
         match status {
             Status::None => {}
             // A list is kept up to date while tokens name it, so that each says once in a while that it does.
             Status::Good(status_until) => until = until.min(status_until).min(now.plus(STILL_NAMED)),
-            Status::Bad(reason) => return Ok((Err(reason), now.plus(STILL_NAMED))),
-            Status::Missing(OnUnavailable::Deny) => missing = Some(Reason::RevocationUnavailable),
+            Status::Bad(rejected) => return Ok((Err(rejected), now.plus(STILL_NAMED))),
+            Status::Missing(OnUnavailable::Deny) => missing = Some(self.status_name(token)),
             Status::Missing(OnUnavailable::Allow) => unchecked = Some("a status list".to_owned()),
         }
-        if let Some(reason) = missing {
-            return Err(Why::Deny(reason));
+        if let Some(name) = missing {
+            return Err(Reason::RevocationUnavailable.explained([&name, " cannot be had"].concat()).into());
         }
         if let Some(what) = unchecked {
             self.unchecked = self.unchecked.saturating_add(1);
             if let Some(more) = self.notes.room(now) {
-                self.said.push(format!(
+                self.log.push(format!(
                     "a token passed unchecked, for {what} cannot be had and \"on_unavailable\" is \"allow\"{more}"
                 ));
             }
@@ -256,26 +260,47 @@ impl Revocations {
         Ok((Ok(()), until))
     }
 
+    /// Which list revokes a token.
+    fn revoked_by(&self, identity: &Identity, then: Timestamp) -> Rejected {
+        let revokes = |list: &List| list.standing(identity, then) != RevocationStatus::Good;
+        if self.inline.as_ref().is_some_and(|list| revokes(list)) {
+            return Reason::Revoked.because("an entry of the inline list");
+        }
+        let mut lists = self.lookups.iter().zip(&self.lists);
+        let list = lists.find(|(_, list)| list.list().is_some_and(|list| revokes(list)));
+        let name = list.map(|(lookup, _)| self.name(*lookup)).unwrap_or_default();
+        Reason::Revoked.explained(["an entry of ", &name].concat())
+    }
+
+    /// What the log calls the status list of a token.
+    fn status_name(&self, token: &CachedToken) -> String {
+        match token.reference() {
+            Ok(Some(reference)) => ["status list ", &excerpt(&reference.uri)].concat(),
+            Ok(None) | Err(_) => "a status list".to_owned(),
+        }
+    }
+
     /// What the status list says to which the token refers.
-    fn status(&mut self, verdict: &CachedToken, asked: Asked) -> Result<Status, Why> {
+    fn status(&mut self, token: &CachedToken, asked: Asked) -> Result<Status, Obstacle> {
         if self.statuses.is_off() {
             return Ok(Status::None);
         }
-        let reference = match verdict.reference() {
+        let reference = match token.reference() {
             Ok(None) => return Ok(Status::None),
             Ok(Some(reference)) => reference,
-            Err(reason) => return Ok(Status::Bad(*reason)),
+            Err(rejected) => return Ok(Status::Bad(rejected.clone())),
         };
         let now = asked.now;
         let id = match self.statuses.find(asked.provider, &reference.uri, now) {
             Ok(id) => id,
             Err(NoList::NotMapped) => {
                 if let Some(more) = self.notes.room(now) {
-                    self.said.push(format!(
+                    self.log.push(format!(
                         "a token was refused, for no \"uri_prefix\" of \"status_lists\" covers the list that it names{more}"
                     ));
                 }
-                return Ok(Status::Bad(Reason::ClaimInvalid));
+                let words = format!("no uri_prefix of status_lists covers {}", excerpt(&reference.uri));
+                return Ok(Status::Bad(Reason::ClaimInvalid.explained(words)));
             }
             Err(NoList::TooMany) => {
                 let source = self.statuses.source_of(&reference.uri);
@@ -285,14 +310,18 @@ impl Revocations {
         if let Some((list, until)) = self.statuses.list(id, now) {
             return Ok(match list.bits.get(reference.at) {
                 Some(0) => Status::Good(until),
-                Some(_) => Status::Bad(Reason::Revoked),
+                Some(status) => Status::Bad(revoked_status(reference, status)),
                 // Section 8.3 of the draft: a place that is not there is no status.
-                None => Status::Bad(Reason::ClaimInvalid),
+                None => Status::Bad(Reason::ClaimInvalid.explained(format!(
+                    "status list {} has no status at {}",
+                    excerpt(&reference.uri),
+                    reference.at
+                ))),
             });
         }
         // Too old to say that a token stands; what it withdrew stays withdrawn.
-        if self.statuses.last_known(id, reference.at).is_some_and(|status| status != 0) {
-            return Ok(Status::Bad(Reason::Revoked));
+        if let Some(status) = self.statuses.last_known(id, reference.at).filter(|status| *status != 0) {
+            return Ok(Status::Bad(revoked_status(reference, status)));
         }
         let on_unavailable = self.statuses.source(id).map(|source| source.on_unavailable).unwrap_or_default();
         if on_unavailable == OnUnavailable::Deny || !self.statuses.was_tried(id) {
@@ -302,13 +331,23 @@ impl Revocations {
     }
 }
 
+/// Whether a reason is one for which revocation was looked up, as is done for verified tokens alone.
+pub(super) fn is_about_revocation(reason: Reason) -> bool {
+    matches!(reason, Reason::Revoked | Reason::RevocationUnavailable)
+}
+
+fn revoked_status(reference: &Reference, status: u8) -> Rejected {
+    let (uri, at) = (excerpt(&reference.uri), reference.at);
+    Reason::Revoked.explained(format!("status list {uri} has the status {status} at {at}"))
+}
+
 enum Status {
     /// The token has none.
     None,
     /// It stands, until then.
     Good(Timestamp),
     /// It does not.
-    Bad(Reason),
+    Bad(Rejected),
     /// Nobody knows.
     Missing(OnUnavailable),
 }
@@ -316,11 +355,11 @@ enum Status {
 impl Asked {
     /// Lets the request wait for a list that is on its way. Whoever waited for it was woken because its
     /// fetch ended.
-    fn wait(&self, lookup: LookupId, expected: bool) -> Result<(), Why> {
-        let wait = self.patient
+    fn wait(&self, lookup: LookupId, expected: bool) -> Result<(), Obstacle> {
+        let wait = self.may_wait
             && expected
             && self.waited.is_none_or(|waited| waited.lookup != lookup && self.now < waited.deadline);
-        if wait { Err(Why::Wait(lookup)) } else { Ok(()) }
+        if wait { Err(Obstacle::Wait(lookup)) } else { Ok(()) }
     }
 }
 

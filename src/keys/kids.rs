@@ -1,4 +1,4 @@
-//! Key ids that no key has: which were looked for in vain, when to look again, and which were withdrawn.
+//! Key ids that no key has: which were looked for in vain, when to look again, and which were removed from the set.
 //!
 //! The instances of a proxy share this, so that a key id that one of them looked for costs the others
 //! nothing. Bounded: what was asked for least lately goes first.
@@ -35,7 +35,7 @@ pub(super) struct Missing {
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 /// Missing key ids that are remembered at most.
 const MAX_MISSING: usize = 256;
-/// Withdrawn key ids that are remembered at most.
+/// Removed key ids that are remembered at most.
 const MAX_RETIRED: usize = 256;
 /// How often the shared value is read or written because of requests, at most.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -84,7 +84,7 @@ impl Kids {
         self.missing.iter().find(|missing| missing.name == name).copied()
     }
 
-    /// It was seen, and nobody could look for it.
+    /// It was seen, and could not be looked for.
     pub(super) fn seen(&mut self, name: Name, now: Timestamp) {
         let looks = self.missing(name).map_or(0, |missing| missing.looks);
         if looks == 0 {
@@ -139,12 +139,12 @@ impl Kids {
 
     /// Takes in what the others know and tells them what they do not. Because of requests that happens at
     /// most every 20 ms, lest made-up key ids cost more than that; with each tick `always`.
-    pub(super) fn exchange(&mut self, shelf: &SharedSlot, store: &dyn Store, always: bool, now: Timestamp) {
+    pub(super) fn exchange(&mut self, slot: &SharedSlot, store: &dyn Store, always: bool, now: Timestamp) {
         if !always && now >= self.exchanged && now.since(self.exchanged) < PAUSE {
             return;
         }
         self.exchanged = now;
-        let shared = shelf.notes(store);
+        let shared = slot.notes(store);
         let stamp = shared.as_ref().map(|(_, stamp)| *stamp);
         if stamp != self.stamp
             && let Some((bytes, _)) = &shared
@@ -155,10 +155,10 @@ impl Kids {
             self.is_ahead = ahead && lacks;
             self.stamp = stamp;
         }
-        // Where somebody else was faster, the next time does it.
-        if self.is_ahead && shelf.replace_notes(store, self.encode(), stamp).is_ok() {
+        // Where another instance was faster, the next time does it.
+        if self.is_ahead && slot.replace_notes(store, self.encode(), stamp).is_ok() {
             self.is_ahead = false;
-            self.stamp = shelf.notes(store).map(|(_, stamp)| stamp);
+            self.stamp = slot.notes(store).map(|(_, stamp)| stamp);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The keys of a provider: reading a key set, choosing a key, and the life of a key source.
 
+mod budget;
 mod discovery;
+mod document;
 mod jwk;
 mod kids;
 mod pem;
@@ -11,4 +13,4 @@ mod source;
 pub use jwk::{Accepted, Jwk, JwkRejection};
 pub use remote::{DocumentError, Origin, Remote};
 pub use set::{Format, KeySet, Reading, SetError};
-pub use source::{Source, SourceEvent, Status, UnknownKid};
+pub use source::{Source, Status, UnknownKid};

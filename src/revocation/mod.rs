@@ -11,6 +11,7 @@ mod list;
 mod page;
 mod poll;
 mod status;
+mod status_document;
 mod statuses;
 
 pub use document::{Document, ListError, MAX_ENTRIES};
@@ -18,7 +19,7 @@ pub use identity::{Identity, Key, Kind};
 pub use index::Index;
 pub use list::{Draft, List, RevocationStatus};
 pub use page::{Digest, MAX_PAGES, Page, PageError};
-pub use poll::{Poll, Polled, SourceEvent};
+pub use poll::{Poll, Polled};
 pub use status::{Bits, Reference, StatusError, StatusList};
 pub use statuses::{NoList, StatusSource, Statuses, Verify};
 

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::OnUnavailable;
-use super::poll::SourceEvent;
 use super::status::{StatusError, StatusList};
+use super::status_document::StatusDocument;
 use crate::fetch::{
-    Copy, Endpoint, FetchError, FetchLease, HttpRequest, HttpResponse, LookupId, LookupIds, SecretValue,
-    Slots, Store,
+    Endpoint, FetchError, FetchLease, HttpResponse, LookupId, LookupIds, Refresher, SecretValue, Slots,
+    SourceEvent, Store,
 };
 use crate::time::Timestamp;
 use crate::token::ProviderId;
@@ -44,7 +44,7 @@ pub struct StatusSource {
 
 impl StatusSource {
     /// Where a list of this URI is, if it is one of this source: the rest of it is plain path segments, so
-    /// that nobody reads it as another place.
+    /// that no server reads it as another place.
     fn endpoint(&self, uri: &str) -> Option<Endpoint> {
         let rest = uri.strip_prefix(&self.uri_prefix)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/=&?".contains(&byte);
@@ -66,7 +66,7 @@ impl StatusSource {
     }
 
     /// `ttl`, or what stands for it: never so short that a list is asked for without end.
-    fn life(&self, ttl: Option<u64>) -> Duration {
+    pub(super) fn life(&self, ttl: Option<u64>) -> Duration {
         let ttl = ttl.map_or(self.max_ttl, Duration::from_secs);
         ttl.max(MIN_TTL).min(self.max_ttl)
     }
@@ -78,7 +78,7 @@ pub type Verify<'v> = &'v dyn Fn(ProviderId, &str, &[u8], usize) -> Result<Statu
 /// The status lists, seen from one instance.
 #[derive(Debug)]
 pub struct Statuses {
-    sources: Vec<StatusSource>,
+    sources: Vec<Rc<StatusSource>>,
     /// Where the lists of each source are in the shared store.
     slots: Vec<Slots>,
     swept: Timestamp,
@@ -94,31 +94,18 @@ pub struct Statuses {
 #[derive(Debug)]
 struct Entry {
     source: usize,
-    provider: ProviderId,
-    uri: String,
-    endpoint: Endpoint,
+    refresher: Refresher<StatusDocument>,
     /// What makes its answers what they are.
     identity: Vec<u8>,
     random: u64,
-    turn: FetchLease,
     /// Its place in the shared store, and when it was last known to be its own.
     slot: Option<String>,
     asked_for_slot: Timestamp,
-    held: Option<Held>,
-    /// The generation that was looked at last, good or not.
-    seen: u64,
-    looked: bool,
+    /// Whether it was found that there is no place for it.
+    has_no_slot: bool,
     used: Timestamp,
 }
 
-#[derive(Debug)]
-struct Held {
-    list: Rc<StatusList>,
-    copy: Copy,
-}
-
-/// The media type of a list (section 5.1 of the draft).
-const ACCEPT: &str = "application/statuslist+jwt";
 /// A list that no token named for so long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 /// A list that a token named so lately is not given up for another.
@@ -129,10 +116,6 @@ const PLACED: Duration = Duration::from_secs(20);
 const SWEPT: Duration = Duration::from_secs(60);
 /// The shortest `ttl` that counts.
 const MIN_TTL: Duration = Duration::from_secs(5);
-/// The longest pause between two tries that fail.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-const OLDER: &str = "its \"iat\" is before that of the list at hand";
 
 /// Why there is no list for a reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +131,7 @@ impl Statuses {
     pub fn new(sources: Vec<StatusSource>, lookups: LookupIds, random: u64, secret: Option<&str>) -> Self {
         let slots = sources.iter().map(|source| source.slots(secret)).collect();
         Self {
-            sources,
+            sources: sources.into_iter().map(Rc::new).collect(),
             slots,
             swept: Timestamp::default(),
             random,
@@ -184,28 +167,37 @@ impl Statuses {
         }
         self.make_room(source, now)?;
         let id = self.lookups.next();
+        let entry = self.entry(source, provider, endpoint, uri, now).ok_or(NoList::NotMapped)?;
+        self.lists.insert(id, entry);
+        self.ids.insert(name, id);
+        Ok(id)
+    }
+
+    fn entry(
+        &mut self,
+        at: usize,
+        provider: ProviderId,
+        endpoint: Endpoint,
+        uri: &str,
+        now: Timestamp,
+    ) -> Option<Entry> {
         self.made = self.made.wrapping_add(1);
         let identity = format!("status list\n{}\n{uri}\n{}", provider.0, endpoint.cluster).into_bytes();
         let random = self.random.wrapping_add(self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let entry = Entry {
-            source,
-            provider,
-            uri: uri.to_owned(),
-            endpoint,
-            // Until the next tick it has no place, and nothing is shared.
-            turn: FetchLease::in_slot("", &identity, random, self.secret.as_deref()),
+        // Until the next tick it has no place, and nothing is shared.
+        let lease = FetchLease::in_slot("", &identity, random, self.secret.as_deref());
+        let source = Rc::clone(self.sources.get(at)?);
+        let document = StatusDocument { source, provider, uri: uri.to_owned(), endpoint };
+        Some(Entry {
+            source: at,
+            refresher: Refresher::new(document, lease),
             identity,
             random,
             slot: None,
             asked_for_slot: Timestamp::default(),
-            held: None,
-            seen: 0,
-            looked: false,
+            has_no_slot: false,
             used: now,
-        };
-        self.lists.insert(id, entry);
-        self.ids.insert(name, id);
-        Ok(id)
+        })
     }
 
     fn make_room(&mut self, source: usize, now: Timestamp) -> Result<(), NoList> {
@@ -227,22 +219,17 @@ impl Statuses {
 
     /// A list, and until when it can be trusted; none where it cannot.
     pub fn list(&self, id: LookupId, now: Timestamp) -> Option<(&StatusList, Timestamp)> {
-        let entry = self.lists.get(&id)?;
-        let held = entry.held.as_ref()?;
-        let source = self.sources.get(entry.source)?;
-        let stale = held.copy.fetched_at.plus(source.max_staleness);
-        let until = held.list.expires.map_or(stale, |expires| stale.min(expires));
-        (now < until).then_some((&held.list, until))
+        self.lists.get(&id)?.refresher.usable(now).map(|(held, until)| (&*held.value, until))
     }
 
     /// The status at a place of the list at hand, however old that is.
     pub fn last_known(&self, id: LookupId, at: u64) -> Option<u8> {
-        self.lists.get(&id)?.held.as_ref()?.list.bits.get(at)
+        self.lists.get(&id)?.refresher.held()?.value.bits.get(at)
     }
 
     /// The source of a list.
     pub fn source(&self, id: LookupId) -> Option<&StatusSource> {
-        self.sources.get(self.lists.get(&id)?.source)
+        self.lists.get(&id).map(|entry| &*entry.refresher.document().source)
     }
 
     /// The place of a list's source among the sources.
@@ -252,94 +239,78 @@ impl Statuses {
 
     /// The source to which a URI belongs.
     pub fn source_of(&self, uri: &str) -> Option<&StatusSource> {
-        self.sources.iter().find(|source| source.endpoint(uri).is_some())
+        self.sources.iter().map(|source| &**source).find(|source| source.endpoint(uri).is_some())
     }
 
     /// Whether an answer is under way, here or elsewhere, or about to be asked for.
     pub fn expects_answer(&self, id: LookupId, now: Timestamp) -> bool {
-        self.lists.get(&id).is_some_and(|entry| {
-            let may_ask = entry.slot.is_some() && now >= self.due_at(entry);
-            !entry.looked || entry.turn.is_busy(now) || may_ask
-        })
+        self.lists.get(&id).is_some_and(|entry| !entry.has_no_slot && entry.refresher.expects_answer(now))
     }
 
     /// Whether a fetch of it has ended, well or not.
     pub fn was_tried(&self, id: LookupId) -> bool {
-        self.lists.get(&id).is_some_and(|entry| entry.turn.was_tried())
+        self.lists.get(&id).is_some_and(|entry| entry.refresher.was_tried())
     }
 
-    fn due_at(&self, entry: &Entry) -> Timestamp {
-        let due = entry.held.as_ref().zip(self.sources.get(entry.source)).map(|(held, source)| {
-            let due = held.copy.fetched_at.plus(source.life(held.list.ttl));
-            held.list.expires.map_or(due, |expires| due.min(expires))
-        });
-        due.unwrap_or_default().max(entry.turn.not_before())
+    /// The URI of a list, for the log.
+    pub fn uri(&self, id: LookupId) -> &str {
+        self.lists.get(&id).map_or("", |entry| &entry.refresher.document().uri)
     }
 
-    /// Takes note of the time and of what the others did: starts the fetches that are due where nobody
-    /// else is at them.
+    /// When they want the next tick at the latest; none where there is no list.
+    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let each = |entry: &Entry| match entry.slot {
+            None if entry.has_no_slot => entry.asked_for_slot.plus(MIN_TTL),
+            _ => entry.refresher.wake_at(now),
+        };
+        self.lists.values().map(each).min()
+    }
+
+    /// Takes note of the time and of what the others did: starts the fetches that are due where no other instance
+    /// fetches.
     pub fn tick(
         &mut self,
         store: &dyn Store,
         verify: Verify<'_>,
         now: Timestamp,
     ) -> Vec<(LookupId, SourceEvent)> {
-        let idle = |(id, entry): (&LookupId, &Entry)| {
-            (now.since(entry.used) >= FORGOTTEN && entry.turn.lease().is_none()).then_some(*id)
+        self.forget_unused(store, now);
+        let mut all = Vec::new();
+        for (id, entry) in &mut self.lists {
+            if let Some(slots) = self.slots.get(entry.source) {
+                entry.find_slot(slots, store, self.secret.as_deref(), now);
+            }
+            let events = if entry.slot.is_some() {
+                entry.has_no_slot = false;
+                entry.refresher.tick(store, verify, now)
+            } else if std::mem::replace(&mut entry.has_no_slot, true) {
+                Vec::new()
+            } else {
+                // Too many lists are in use at once: this one cannot be had for now.
+                vec![SourceEvent::Ended]
+            };
+            all.extend(events.into_iter().map(|event| (*id, event)));
+        }
+        all
+    }
+
+    /// Forgets the lists that no token names any more, and empties their places.
+    fn forget_unused(&mut self, store: &dyn Store, now: Timestamp) {
+        let unused = |(id, entry): (&LookupId, &mut Entry)| {
+            entry.used = entry.used.min(now);
+            let is_unused = now.since(entry.used) >= FORGOTTEN && !entry.refresher.is_fetching();
+            is_unused.then_some(*id)
         };
-        let forgotten: Vec<LookupId> = self.lists.iter().filter_map(idle).collect();
+        let forgotten: Vec<LookupId> = self.lists.iter_mut().filter_map(unused).collect();
         forgotten.into_iter().for_each(|id| self.forget(id));
         self.swept = self.swept.min(now);
         if now.since(self.swept) >= SWEPT {
             self.swept = now;
             self.slots.iter().for_each(|slots| slots.sweep(store, FORGOTTEN, now));
         }
-        let ids: Vec<LookupId> = self.lists.keys().copied().collect();
-        let mut all = Vec::new();
-        for id in ids {
-            let Some(due_at) = self.lists.get(&id).map(|entry| self.due_at(entry)) else { continue };
-            let Some(entry) = self.lists.get_mut(&id) else { continue };
-            let Some(source) = self.sources.get(entry.source) else { continue };
-            let mut news = Vec::new();
-            // Where the clock was set back, a list does not last longer for it.
-            if let Some(held) = &mut entry.held {
-                held.copy.fetched_at = held.copy.fetched_at.min(now);
-            }
-            entry.used = entry.used.min(now);
-            if let Some(slots) = self.slots.get(entry.source) {
-                entry.settle(slots, store, self.secret.as_deref(), now);
-            }
-            if entry.slot.is_none() {
-                // Too many lists are in use at once: this one cannot be had for now.
-                if !std::mem::replace(&mut entry.looked, true) {
-                    all.push((id, SourceEvent::Ended));
-                }
-                continue;
-            }
-            let look = entry.turn.look(store, source.timeout, MAX_PAUSE, now);
-            let before = entry.seen;
-            entry.take_over(store, verify, source, now, &mut news);
-            if look.ended {
-                news.push(SourceEvent::Ended);
-            }
-            entry.looked = true;
-            match entry.turn.lease() {
-                Some(until) if now >= until => entry.failed(store, &FetchError::NoAnswer, now, &mut news),
-                Some(_) => {}
-                None if before == entry.seen
-                    && now >= due_at
-                    && entry.turn.take(store, &look, source.timeout, now) =>
-                {
-                    news.push(SourceEvent::Ask(entry.query(source)));
-                }
-                None => {}
-            }
-            all.extend(news.into_iter().map(|news| (id, news)));
-        }
-        all
     }
 
-    /// The answer to the last query for a list, or why there is none.
+    /// The answer to the last request for a list, or why there is none.
     pub fn answered(
         &mut self,
         id: LookupId,
@@ -348,145 +319,26 @@ impl Statuses {
         verify: Verify<'_>,
         now: Timestamp,
     ) -> Vec<SourceEvent> {
-        let mut news = Vec::new();
-        let Some(entry) = self.lists.get_mut(&id) else { return news };
-        let Some(source) = self.sources.get(entry.source) else { return news };
-        if entry.turn.lease().is_none() {
-            return news;
-        }
-        match entry.read(answer, verify, source, now) {
-            Err(error) => entry.failed(store, &error, now, &mut news),
-            Ok(held) => {
-                entry.turn.succeed(store, &held.copy);
-                entry.seen = entry.turn.generation();
-                entry.hold(held, &mut news);
-                news.push(SourceEvent::Tried(Ok(())));
-                news.push(SourceEvent::Ended);
-            }
-        }
-        news
-    }
-
-    /// The URI of a list, for the log.
-    pub fn uri(&self, id: LookupId) -> &str {
-        self.lists.get(&id).map_or("", |entry| &entry.uri)
+        let entry = self.lists.get_mut(&id);
+        entry.map(|entry| entry.refresher.fetched(store, verify, answer, now)).unwrap_or_default()
     }
 }
 
 impl Entry {
     /// Finds its place in the shared store, or sees now and then whether that is still its own.
-    fn settle(&mut self, slots: &Slots, store: &dyn Store, secret: Option<&str>, now: Timestamp) {
+    fn find_slot(&mut self, slots: &Slots, store: &dyn Store, secret: Option<&str>, now: Timestamp) {
         self.asked_for_slot = self.asked_for_slot.min(now);
         let pause = if self.slot.is_some() { PLACED } else { MIN_TTL };
         let is_first = self.asked_for_slot == Timestamp::default();
-        if self.turn.lease().is_some() || (!is_first && now.since(self.asked_for_slot) < pause) {
+        if self.refresher.is_fetching() || (!is_first && now.since(self.asked_for_slot) < pause) {
             return;
         }
         self.asked_for_slot = now;
         let slot = slots.place(store, &self.identity, now.since(self.used) < IN_USE, now);
         if slot != self.slot {
             let place = slot.as_deref().unwrap_or_default();
-            self.turn = FetchLease::in_slot(place, &self.identity, self.random, secret);
+            self.refresher.move_to(FetchLease::in_slot(place, &self.identity, self.random, secret));
             self.slot = slot;
-        }
-    }
-
-    fn query(&self, source: &StatusSource) -> HttpRequest {
-        let request = HttpRequest::get(self.endpoint.clone(), ACCEPT, &source.headers, source.max_bytes);
-        match &self.held {
-            Some(Held { copy, .. }) => request.unless_same(copy.etag.as_deref(), None),
-            None => request,
-        }
-    }
-
-    fn read(
-        &self,
-        answer: Result<HttpResponse, FetchError>,
-        verify: Verify<'_>,
-        source: &StatusSource,
-        now: Timestamp,
-    ) -> Result<Held, FetchError> {
-        let HttpResponse { status, etag, body, .. } = answer?;
-        let generation = self.turn.next_generation(now);
-        let (size, limit) = (body.len(), source.max_bytes);
-        match (status, &self.held) {
-            (200, _) if size > limit => Err(FetchError::TooLarge { size, limit }),
-            (200, _) => {
-                let copy =
-                    Copy { generation, fetched_at: now, max_age: None, etag, last_modified: None, body };
-                let list = verify(self.provider, &self.uri, &copy.body, source.max_list_bytes)
-                    .map_err(|error| FetchError::Unusable(error.to_string()))?;
-                if self.is_older(&list) {
-                    return Err(FetchError::Unusable(OLDER.to_owned()));
-                }
-                Ok(Held { list: Rc::new(list), copy })
-            }
-            (304, Some(held)) if held.copy.etag.is_some() => {
-                let copy = Copy { generation, fetched_at: now, ..held.copy.clone() };
-                Ok(Held { list: Rc::clone(&held.list), copy })
-            }
-            (status, _) => Err(FetchError::Status(status)),
-        }
-    }
-
-    /// Whether a list was issued before the one at hand: it would undo what was withdrawn since. Of two
-    /// of the same `iat` the one that comes later counts, for a list may be signed anew within a second.
-    fn is_older(&self, list: &StatusList) -> bool {
-        self.held.as_ref().is_some_and(|held| list.issued < held.list.issued)
-    }
-
-    fn failed(&mut self, store: &dyn Store, error: &FetchError, now: Timestamp, news: &mut Vec<SourceEvent>) {
-        let pause = self.turn.fail(store, MAX_PAUSE, None, now);
-        let text = format!("fetching failed: {error}; next try in {:.1} s", pause.as_secs_f64());
-        news.push(SourceEvent::Log(log::Level::Warn, text));
-        news.push(SourceEvent::Tried(Err(())));
-        news.push(SourceEvent::Ended);
-    }
-
-    fn hold(&mut self, held: Held, news: &mut Vec<SourceEvent>) {
-        let same = self.held.as_ref().is_some_and(|before| before.list == held.list);
-        self.held = Some(held);
-        if !same {
-            news.push(SourceEvent::Changed);
-        }
-    }
-
-    /// Takes over what another instance fetched.
-    fn take_over(
-        &mut self,
-        store: &dyn Store,
-        verify: Verify<'_>,
-        source: &StatusSource,
-        now: Timestamp,
-        news: &mut Vec<SourceEvent>,
-    ) {
-        let generation = self.turn.generation();
-        if self.turn.lease().is_some() || !self.turn.has_news() || generation == self.seen {
-            return;
-        }
-        let Some(copy) = self.turn.copy(store) else { return };
-        // Checked here as in the instance that fetched it: what is shared is not believed, nor is
-        // anything from the future.
-        match verify(self.provider, &self.uri, &copy.body, source.max_list_bytes) {
-            Ok(list) if self.is_older(&list) => {
-                self.seen = generation;
-                let text = format!("a shared status list is not used: {OLDER}");
-                news.push(SourceEvent::Log(log::Level::Warn, text));
-            }
-            Ok(list) => {
-                self.seen = generation;
-                self.turn.took(generation);
-                let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
-                self.hold(Held { list: Rc::new(list), copy }, news);
-                news.push(SourceEvent::Ended);
-            }
-            // The keys are on their way here too.
-            Err(StatusError::NoKeys) => {}
-            Err(error) => {
-                self.seen = generation;
-                let text = format!("a shared status list is not used: {error}");
-                news.push(SourceEvent::Log(log::Level::Warn, text));
-            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Where a request carries a token.
 
+use std::fmt;
+
 use crate::request::{Request, cookies, could_be_blank, query};
 
 /// A place that is searched for a token.
@@ -13,7 +15,7 @@ pub enum Location {
     Param(String),
 }
 
-/// A header field and what stands before the token in it.
+/// A header field and what comes before the token in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeaderPlace {
     name: String,
@@ -25,8 +27,28 @@ pub struct HeaderPlace {
 pub struct Credential<'a> {
     /// The text.
     pub text: &'a [u8],
-    /// Whether a browser may have sent it of its own accord.
-    pub from_cookie: bool,
+    /// What presenting it proves.
+    pub scheme: Scheme,
+    /// The kind of place where it was.
+    pub source: CredentialSource,
+}
+
+/// How a credential is presented (RFC 9110 section 11.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// By itself (RFC 6750 section 1.2): whoever has it may use it.
+    Bearer,
+}
+
+/// The kind of place where a credential was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CredentialSource {
+    /// A header field of its own.
+    Header,
+    /// A cookie, which a browser may have sent of its own accord.
+    Cookie,
+    /// A query parameter.
+    Parameter,
 }
 
 /// What a search found.
@@ -41,6 +63,24 @@ pub enum Found<'a> {
     Malformed,
     /// More than one credential (RFC 6750 section 2), or a repeated field.
     Several,
+}
+
+impl<'a> Credential<'a> {
+    fn bearer(text: &'a [u8], source: CredentialSource) -> Self {
+        Self { text, scheme: Scheme::Bearer, source }
+    }
+}
+
+/// Names the place as the operator does.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(HeaderPlace { name, prefix }) if prefix.is_empty() => write!(f, "header {name:?}"),
+            Self::Header(HeaderPlace { name, prefix }) => write!(f, "header {name:?} with {prefix:?}"),
+            Self::Cookie(name) => write!(f, "cookie {name:?}"),
+            Self::Param(name) => write!(f, "query parameter {name:?}"),
+        }
+    }
 }
 
 impl Location {
@@ -69,12 +109,14 @@ impl Location {
             Self::Header(place) => place.find(request),
             Self::Cookie(name) => {
                 let values = cookies::pairs(request).filter(|(own, _)| *own == name.as_bytes());
-                only(values.map(|(_, text)| Credential { text, from_cookie: true }))
+                only(values.map(|(_, text)| Credential::bearer(text, CredentialSource::Cookie)))
             }
             Self::Param(name) => {
                 let values = query::parameters(request.target().unwrap_or_default())
                     .filter(|parameter| query::is_named(parameter, name))
-                    .map(|parameter| Credential { text: query::value(parameter), from_cookie: false });
+                    .map(|parameter| {
+                        Credential::bearer(query::value(parameter), CredentialSource::Parameter)
+                    });
                 only(values)
             }
         }
@@ -110,7 +152,7 @@ impl HeaderPlace {
             return Found::Several;
         }
         match self.credential(value) {
-            Some(text) => Found::One(Credential { text, from_cookie: false }),
+            Some(text) => Found::One(Credential::bearer(text, CredentialSource::Header)),
             None if self.is_announced(value) => Found::Malformed,
             None => Found::Nothing,
         }
@@ -188,6 +230,23 @@ impl HeaderPlace {
 /// A byte of a token (RFC 9110 section 5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Names all locations, for the operator.
+pub fn listed(locations: &[Location]) -> String {
+    let names: Vec<_> = locations.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// Names the locations in which something was found, for the operator.
+pub fn occupied(locations: &[Location], request: &Request<'_>) -> String {
+    let name = |location: &Location| match location.find(request) {
+        Found::Nothing => None,
+        Found::One(_) | Found::Malformed => Some(location.to_string()),
+        Found::Several => Some(format!("{location}, more than once")),
+    };
+    let names: Vec<_> = locations.iter().filter_map(name).collect();
+    names.join("; ")
 }
 
 /// Searches the locations of one provider.

@@ -1,11 +1,11 @@
-//! A JSON Web Token: where a request carries it, what it says, and whether it is to be believed.
+//! A JSON Web Token: where a request carries it, what it says, and whether it is accepted.
 //!
 //! The way of a token is one of types: bytes from a [`Location`], a [`Jws`] once they are well formed,
 //! an [`Unverified`] once a first look at its claims showed nothing wrong, a [`Signed`] once a key agrees, and a
 //! [`Verified`] once all of its claims were read and its [`Policy`] agrees. Nothing but [`Signed::read`] makes a
 //! `Verified`.
 //!
-//! Until the signature holds, nothing is built of what a token says, and no part of it is looked at more than a few
+//! Until the signature is verified, nothing is built of what a token says, and no part of it is looked at more than a few
 //! times, so that a forged token costs little more than one that is no token at all.
 
 mod claims;
@@ -23,9 +23,11 @@ pub use compact::{Jws, Signed, Unverified, Verified};
 pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, MAX_HEADER, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
-pub use location::{Credential, Found, HeaderPlace, Location, find, is_token_byte};
+pub use location::{
+    Credential, CredentialSource, Found, HeaderPlace, Location, Scheme, find, is_token_byte, listed, occupied,
+};
 pub use path::ClaimPath;
-pub use policy::{AudienceMatch, Policy, TokenTypes, Wanted};
+pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes, Wanted};
 
 /// The index of a provider in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

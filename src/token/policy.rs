@@ -217,9 +217,7 @@ impl Policy {
 
     fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Rejected> {
         if self.reject_bound && claims.claim("cnf").is_some() {
-            return Err(
-                Reason::TokenBound.because("it has the claim \"cnf\", and sender_constrained is \"reject\"")
-            );
+            return Err(BOUND);
         }
         Ok(())
     }
@@ -417,6 +415,10 @@ impl Policy {
         }
     }
 }
+
+/// The rejection of a token that is bound to a key (RFC 7800) whose possession its sender has not proven.
+pub const BOUND: Rejected =
+    Reason::TokenBound.because("it has the claim \"cnf\", and sender_constrained is \"reject\"");
 
 /// What an audience claim must be.
 const AUDIENCE: &str = "a string or a list of strings";

@@ -1,6 +1,6 @@
 //! An outcome as the upstream sees it: which headers are taken away, and which are written.
 //!
-//! What the filter writes, nobody else may: a header that a client sent under such a name is removed
+//! Nothing else may write what the filter writes: a header that a client sent under such a name is removed
 //! from every request, in every spelling that a server could fold into it.
 
 mod filter_state;
@@ -47,8 +47,8 @@ pub struct RenderedHeaders<'o> {
     pub headers: Vec<(&'o str, String)>,
     /// How many claims are there and cannot be header values.
     pub left_out: usize,
-    /// Whether one of those is required.
-    pub lacks_required: bool,
+    /// The first of those that is required.
+    pub required: Option<&'o ClaimHeader>,
 }
 
 /// How a claim that is a list or an object becomes a header value.
@@ -67,7 +67,7 @@ pub enum ListFormat {
 /// The longest header value that is written, in bytes.
 pub const MAX_VALUE: usize = 8192;
 
-/// How many header fields a list becomes at the most. Many servers take a hundred in a request, or a few
+/// How many header fields a list becomes at most. Many servers take a hundred in a request, or a few
 /// more.
 pub const MAX_FIELDS: usize = 64;
 
@@ -92,7 +92,8 @@ impl IdentityHeaders {
                 written.left_out = written.left_out.saturating_add(1);
             }
         }
-        for ClaimHeader { header, claim, format, required } in &self.claims {
+        for output in &self.claims {
+            let ClaimHeader { header, claim, format, required } = output;
             let Some(claim) = claim.find(token.claims().all()) else { continue };
             let values = values(claim, *format);
             // All of a list or nothing: a part of it could say something else.
@@ -105,7 +106,7 @@ impl IdentityHeaders {
                 written.headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
             } else {
                 written.left_out = written.left_out.saturating_add(1);
-                written.lacks_required |= required;
+                written.required = written.required.or(Some(output).filter(|_| *required));
             }
         }
         written

@@ -71,7 +71,7 @@ fn outcome(authorize: &Value, claims: &Value, request: &dyn Bindings) -> Result<
     let Ok(Json::Object(claims)) = json::parse(claims.to_string().as_bytes()) else {
         panic!("an object: {claims}")
     };
-    authorize.check(&Claims::new(claims, &grants).expect("claims"), request)
+    Ok(authorize.check(&Claims::new(claims, &grants).expect("claims"), request)?)
 }
 
 fn passes(authorize: &Value, claims: &Value, request: &dyn Bindings) -> bool {

@@ -55,7 +55,7 @@ fn verify(token: &[u8], set: &KeySet) -> Result<Verified, Reason> {
     let kid = token.header().kid.clone();
     let algorithm = token.header().algorithm;
     let signed = token.verify(&Backend::portable(), set.candidates(kid.as_deref(), algorithm))?;
-    signed.read(policy, &[], Timestamp::from_secs(NOW))
+    Ok(signed.read(policy, &[], Timestamp::from_secs(NOW))?)
 }
 
 /// Fewer cases of what is dear.

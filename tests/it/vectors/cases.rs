@@ -286,7 +286,7 @@ fn judge_row(row: &Value, tally: &mut Tally) -> Result<(), String> {
     };
     let without_key = || match claims_count {
         true => judge::plausible(token, &policy, now).and_then(|_| judge::strict(token, &policy)),
-        false => Jws::parse(token).and_then(|jws| jws.payload()).map(drop),
+        false => Jws::parse(token).and_then(|jws| jws.payload()).map(drop).map_err(Reason::from),
     };
     let keys = match config["jwks_source"].as_str() {
         Some("remote") => judge::remote(&row["jwks"]),
@@ -319,7 +319,7 @@ fn judge_row(row: &Value, tally: &mut Tally) -> Result<(), String> {
         let keys = keys.map_err(|refusal| format!("{refusal:?}"))?;
         let jws = Jws::parse(token).map_err(|reason| format!("{reason:?}"))?;
         let holds = judge::by_both(id, |backend| judge::holds(&jws, &keys, backend));
-        let holds = (holds, jws.payload(), named(&got));
+        let holds = (holds, jws.payload().map_err(Reason::from), named(&got));
         let expected = (Ok(()), Err(Reason::TokenMalformed), "token_malformed");
         return check(holds == expected, || format!("{expected:?}, and not {holds:?}"));
     }

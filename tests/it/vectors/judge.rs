@@ -92,7 +92,8 @@ pub(crate) fn signed(token: &[u8], keys: &KeySet, backend: &Backend) -> Result<(
 /// The signature alone.
 pub(crate) fn holds(jws: &Jws<'_>, keys: &KeySet, backend: &Backend) -> Result<(), Reason> {
     let header = jws.header();
-    jws.verify(backend, keys.candidates(header.kid.as_deref(), header.algorithm)).map(drop)
+    jws.verify(backend, keys.candidates(header.kid.as_deref(), header.algorithm))?;
+    Ok(())
 }
 
 /// All that can be said of a token without a key, at `now` in seconds since 1970.
@@ -108,7 +109,7 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
 /// What the second look at a token's claims says of them, which comes after its signature.
 pub(crate) fn strict(token: &[u8], policy: &Policy) -> Result<(), Reason> {
     match json::parse(&Jws::parse(token)?.payload()?) {
-        Ok(Json::Object(claims)) => Claims::new(claims, &policy.grants).map(drop),
+        Ok(Json::Object(claims)) => Claims::new(claims, &policy.grants).map(drop).map_err(Reason::from),
         _ => Err(Reason::TokenMalformed),
     }
 }
@@ -124,7 +125,8 @@ pub(crate) fn accepted(
     let token = plausible(token, policy, now)?;
     let (kid, algorithm) = (token.header().kid.clone(), token.header().algorithm);
     let token = token.verify(backend, keys.candidates(kid.as_deref(), algorithm))?;
-    token.read(policy, &policy.audiences, Timestamp::from_secs(now)).map(drop)
+    token.read(policy, &policy.audiences, Timestamp::from_secs(now))?;
+    Ok(())
 }
 
 /// The judgement of both backends, which must be the same one.

@@ -1,8 +1,8 @@
 //! `jwks_cases.jsonl`: key sets, each with whether it is one and how many of its keys are for us.
 
 use portcullis::config::Keys;
-use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore};
-use portcullis::keys::{Format, JwkRejection, KeySet, Reading, SetError, Source, SourceEvent};
+use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore, SourceEvent};
+use portcullis::keys::{Format, JwkRejection, KeySet, Reading, SetError, Source};
 use portcullis::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -26,7 +26,7 @@ pub(crate) fn f1_a_million_dots_cost_one_look_each() {
     ] {
         let judge = || allocations::during(|| Jws::parse(text.as_bytes()).map(drop));
         let ((got, allocations, _), took) = processor_time(judge);
-        assert_eq!(got, Err(Reason::TokenMalformed));
+        assert_eq!(got.map_err(Reason::from), Err(Reason::TokenMalformed));
         assert_eq!(allocations, 0);
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
@@ -55,7 +55,7 @@ pub(crate) fn f3_f20_what_is_encrypted_is_not_even_decoded() {
     let header = b64(r#"{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2147483647,"p2s":"AAAAAAAAAAA"}"#);
     let jwe = format!("{header}.AAAA.AAAA.AAAA.AAAA");
     let (got, allocations, _) = allocations::during(|| Jws::parse(jwe.as_bytes()).map(drop));
-    assert_eq!((got, allocations), (Err(Reason::TokenEncrypted), 0));
+    assert_eq!((got.map_err(Reason::from), allocations), (Err(Reason::TokenEncrypted), 0));
     // In the form of a signed one, and inside a signed one.
     let mut gates = Gates::of(&usual(json!({})));
     assert_eq!(gates.show(&headed(&key(), json!({ "enc": "A128GCM" }), json!({}))), "token_encrypted");
@@ -256,7 +256,7 @@ pub(crate) fn f17_f18_f19_no_extension_is_understood() {
     // A payload is never unpacked: refusing it takes no more memory than its header.
     let bomb = headed(&key(), json!({ "zip": "DEF" }), json!({ "x": "a".repeat(500_000) }));
     let (got, _, bytes) = allocations::during(|| Jws::parse(bomb.as_bytes()).map(drop));
-    assert_eq!(got, Err(Reason::TokenMalformed));
+    assert_eq!(got.map_err(Reason::from), Err(Reason::TokenMalformed));
     assert!(bytes < 4096, "{bytes} bytes");
 }
 

@@ -1,37 +1,37 @@
-//! How often the log is told of single requests, so that nobody can flood it.
+//! How often the log is told of single requests, so that no client can flood it.
 
-use crate::time::Timestamp;
+use super::Timestamp;
 
 /// Lets so many lines through in a second, and counts the others.
 #[derive(Debug)]
-pub(super) struct Limiter {
-    most: u32,
+pub struct Limiter {
+    max_per_second: u32,
     second: u64,
-    said: u32,
-    held_back: u64,
+    admitted: u32,
+    left_out: u64,
 }
 
 impl Limiter {
     /// At most so many lines in a second.
-    pub(super) fn new(most: u32) -> Self {
-        Self { most, second: 0, said: 0, held_back: 0 }
+    pub fn new(max_per_second: u32) -> Self {
+        Self { max_per_second, second: 0, admitted: 0, left_out: 0 }
     }
 
-    /// Whether a line may be written now; if so, how many were held back before it.
-    pub(super) fn admit(&mut self, now: Timestamp) -> Option<u64> {
+    /// Whether a line may be written now; if so, how many were left out before it.
+    pub fn admit(&mut self, now: Timestamp) -> Option<u64> {
         if now.as_secs() != self.second {
-            (self.second, self.said) = (now.as_secs(), 0);
+            (self.second, self.admitted) = (now.as_secs(), 0);
         }
-        if self.said >= self.most {
-            self.held_back = self.held_back.saturating_add(1);
+        if self.admitted >= self.max_per_second {
+            self.left_out = self.left_out.saturating_add(1);
             return None;
         }
-        self.said = self.said.saturating_add(1);
-        Some(std::mem::take(&mut self.held_back))
+        self.admitted = self.admitted.saturating_add(1);
+        Some(std::mem::take(&mut self.left_out))
     }
 
-    /// The same, in the words that are to stand at the end of the line.
-    pub(super) fn room(&mut self, now: Timestamp) -> Option<String> {
+    /// The same, in words for the end of the line.
+    pub fn room(&mut self, now: Timestamp) -> Option<String> {
         Some(match self.admit(now)? {
             0 => String::new(),
             more => format!(" ({more} more were not written before)"),

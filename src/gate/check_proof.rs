@@ -1,0 +1,26 @@
+//! The step that checks what a request proves of its token.
+//!
+//! It is taken for every request, after the token's own result and whether or not that came from the cache: a token
+//! may be used again, a proof is for one request or one connection.
+
+use super::cached_token::CachedToken;
+use super::flow::RequestFlow;
+use crate::config::Provider;
+use crate::reason::Rejected;
+use crate::token::{BOUND, Credential, Scheme};
+
+impl RequestFlow<'_, '_> {
+    /// Whether the sender of a token has shown to possess the key that the token is bound to (RFC 7800). A bearer
+    /// credential shows nothing, so that it takes a token without a key, or a provider that ignores it.
+    pub(super) fn check_proof(
+        &self,
+        provider: &Provider,
+        credential: &Credential<'_>,
+        token: &CachedToken,
+    ) -> Result<(), Rejected> {
+        match credential.scheme {
+            Scheme::Bearer if token.is_bound() && provider.policy.reject_bound => Err(BOUND),
+            Scheme::Bearer => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The way of one request through the gate, step by step.
+//!
+//! | step | what it does |
+//! | --- | --- |
+//! | `match_rule` | finds the rule that decides, by the request and by its route |
+//! | `meet_requirement` | asks for the tokens that the rule requires, each by the four steps that follow |
+//! | `find_token` | takes the token from where the rule's provider has it |
+//! | `authenticate` | is it verified: in the cache, or by its signature and claims |
+//! | `check_proof` | does the request prove what the token asks its sender to prove |
+//! | `check_revocation` | was it revoked |
+//! | `authorize` | does it grant what the rule and the route ask for |
+//! | `build_outcome` | what becomes of the request |
+//!
+//! A step that settles the outcome breaks off. The four steps of one token say instead what keeps it from being
+//! accepted, since another token may meet the requirement.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use super::cached_token::CachedToken;
+use super::outcome::{Allow, Outcome};
+use super::unmet::Obstacle;
+use super::waiting::Waited;
+use super::{Gate, StreamId};
+use crate::config::Config;
+use crate::reason::Rejected;
+use crate::request::{Request, RequestView};
+use crate::rules::{Mode, Rule};
+use crate::time::Timestamp;
+use crate::token::ProviderId;
+
+/// One request on its way.
+pub(super) struct RequestFlow<'g, 'r> {
+    pub(super) gate: &'g mut Gate,
+    pub(super) config: &'g Config,
+    pub(super) stream: StreamId,
+    /// How long the request waited, if it did.
+    pub(super) waited: Option<Waited>,
+    pub(super) request: &'g Request<'r>,
+    pub(super) now: Timestamp,
+    pub(super) view: RequestView<'r>,
+    /// The rule that decides.
+    pub(super) rule: Option<Rc<Rule>>,
+    /// Whether the rule matches the request; otherwise its route named it.
+    pub(super) is_matched: bool,
+    /// The scopes that the route asks for.
+    pub(super) route_scopes: Vec<String>,
+    /// What becomes of the request where it passes.
+    pub(super) allow: Allow,
+    /// Why the first token was rejected that was there and was rejected.
+    pub(super) failed: Option<Rejected>,
+    /// Whether a provider may be asked for its token more than once.
+    pub(super) remembers: bool,
+    /// What came of the providers' tokens that were asked for before.
+    pub(super) results: Vec<(ProviderId, Result<Rc<CachedToken>, Obstacle>)>,
+}
+
+impl<'g, 'r> RequestFlow<'g, 'r> {
+    pub(super) fn new(
+        gate: &'g mut Gate,
+        config: &'g Config,
+        (stream, waited): (StreamId, Option<Waited>),
+        request: &'g Request<'r>,
+        now: Timestamp,
+    ) -> Self {
+        let mut allow = Allow { remove: gate.reserved.among(request.fields()), ..Allow::default() };
+        allow.spoofed = !allow.remove.is_empty();
+        allow.state.selection = config.filter_state;
+        Self {
+            gate,
+            config,
+            stream,
+            waited,
+            request,
+            now,
+            view: config.rules.view(request),
+            rule: None,
+            is_matched: false,
+            route_scopes: Vec::new(),
+            allow,
+            failed: None,
+            remembers: false,
+            results: Vec::new(),
+        }
+    }
+
+    /// Takes all steps.
+    pub(super) fn run(mut self) -> Outcome {
+        match self.steps() {
+            ControlFlow::Continue(outcome) | ControlFlow::Break(outcome) => outcome,
+        }
+    }
+
+    fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
+        let rule = self.match_rule()?;
+        let plans = Rc::clone(&self.gate.plans);
+        let plan = plans.get(rule.id.0);
+        let accepted = self.meet_requirement(&rule, plan)?;
+        self.authorize(&rule, plan, &accepted)?;
+        ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
+    }
+
+    /// Whether the request may wait: a rule that only reports says what there is.
+    pub(super) fn may_wait(&self) -> bool {
+        self.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Enforce)
+    }
+}

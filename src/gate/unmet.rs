@@ -1,0 +1,66 @@
+//! Why a requirement is not met.
+
+use crate::fetch::LookupId;
+use crate::reason::{Reason, Rejected};
+use crate::token::ProviderId;
+
+/// Why a requirement is not met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Unmet {
+    /// The provider whose token was asked for; none: nothing was asked for.
+    pub(super) provider: Option<ProviderId>,
+    pub(super) obstacle: Obstacle,
+}
+
+/// What keeps a token from being accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Obstacle {
+    /// Something that is on its way and that the request may wait for.
+    Wait(LookupId),
+    /// It is rejected, or there is none.
+    Reject(Rejected),
+}
+
+impl Unmet {
+    /// Nothing was asked for, so that there is no token.
+    pub(super) fn nothing_asked() -> Self {
+        Self { provider: None, obstacle: Obstacle::from(Reason::TokenMissing) }
+    }
+
+    /// Whether the request may wait for what is on its way.
+    pub(super) fn is_wait(&self) -> bool {
+        matches!(self.obstacle, Obstacle::Wait(_))
+    }
+
+    /// Whether there is no token.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(&self.obstacle, Obstacle::Reject(rejected) if rejected.reason == Reason::TokenMissing)
+    }
+
+    /// How much it says of what is wrong: of several failures the one that says most is reported, and of
+    /// those the first. That a provider has no keys to judge its own token by comes before what another
+    /// one makes of it.
+    pub(super) fn weight(&self) -> u8 {
+        match &self.obstacle {
+            Obstacle::Wait(_) => 4,
+            Obstacle::Reject(rejected) => match rejected.reason {
+                Reason::KeysUnavailable | Reason::RevocationUnavailable => 3,
+                Reason::TokenMissing => 0,
+                Reason::IssuerUnknown => 1,
+                _ => 2,
+            },
+        }
+    }
+}
+
+impl From<Rejected> for Obstacle {
+    fn from(rejected: Rejected) -> Self {
+        Self::Reject(rejected)
+    }
+}
+
+impl From<Reason> for Obstacle {
+    fn from(reason: Reason) -> Self {
+        Self::Reject(reason.into())
+    }
+}
