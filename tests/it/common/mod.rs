@@ -1,6 +1,5 @@
 //! What the integration tests share: a gateway on a real Envoy, a key endpoint that waits for its cue, and readings
 //! of an answer.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod allocations;
 pub mod beside;
