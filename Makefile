@@ -20,7 +20,7 @@ help: ## list the targets
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
-	@echo "  PORTCULLIS_RUNNER=cargo make test: with cargo test, also where cargo-nextest is there"
+	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
@@ -40,7 +40,7 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 check: ## what a change breaks first: formatting, clippy, unit and component tests, a short simulation; no Envoy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-200} $(PYTHON) -B scripts/test --package portcullis --lib --test component --test keys_simulation
+	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-100} $(PYTHON) -B scripts/test --lib --test component --test keys_simulation -- --skip each_promise
 
 test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"

@@ -1,7 +1,7 @@
 //! The integration tests: a module for each promise to the user. What they share is in [`common`].
 //!
-//! `cargo test --test it readings::` runs one module. Tests that measure what the machine does, and so must not run
-//! beside others, are in `tests/alone`.
+//! `cargo test --test it readings::` runs one module. Any of them runs beside any other: bounds on work count what this
+//! thread allocates and its processor time, no test sets the environment, and every wait has one generous deadline.
 
 mod common;
 

@@ -354,7 +354,7 @@ fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_
 fn a_status_list_withdraws_its_tokens_on_both_workers() {
     let signed = |idp: &Idp, uri: &str, bytes: &[u8]| {
         let claims = json!({ "sub": uri, "iat": now(), "exp": now() + 600, "ttl": 5,
-            "status_list": { "bits": 1, "lst": harness::idp::b64(stored(bytes)) } });
+            "status_list": { "bits": 1, "lst": harness::idp::b64(common::zlib(bytes)) } });
         let key = idp.signing_key();
         let header = json!({ "alg": key.alg().name(), "kid": key.kid(), "typ": "statuslist+jwt" });
         key.sign_jws(&header, claims.to_string().as_bytes()).into_bytes()
@@ -397,20 +397,4 @@ fn serve_pages(documents: &Documents, issuer: &str, count: usize) -> usize {
     }
     documents.put("/index.json", list.index().to_json());
     list.pages().len()
-}
-
-/// zlib without compression.
-fn stored(bytes: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(bytes.len()).expect("one block");
-    let mut packed = vec![0x78, 0x01, 1];
-    packed.extend(length.to_le_bytes());
-    packed.extend((!length).to_le_bytes());
-    packed.extend(bytes);
-    let (mut a, mut b) = (1u32, 0u32);
-    for byte in bytes {
-        a = (a + u32::from(*byte)) % 65_521;
-        b = (b + a) % 65_521;
-    }
-    packed.extend(((b << 16) | a).to_be_bytes());
-    packed
 }

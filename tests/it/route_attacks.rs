@@ -4,9 +4,8 @@
 use crate::common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::OnceLock;
-use std::thread;
 
 use common::{Gateway, SOON, assert_problem, config, corp, local_provider, with};
 use harness::{Cluster, Idp, Request, Response, shared, skip};
@@ -53,7 +52,7 @@ fn gateways() -> &'static [Gateway; 2] {
                     { "match": { "prefix": "/x/socket" }, "route": short },
                     { "match": { "prefix": "/x/redirected" }, "route": redirected },
                     { "match": { "prefix": "/kept/redirected" }, "route": redirected },
-                    { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "60s" } },
+                    { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "10s" } },
                 ]);
                 let builder = builder.cluster("redirecting", Cluster::new(redirecting));
                 builder.cluster("socket", Cluster::new(socket)).main(|listener| {
@@ -65,35 +64,16 @@ fn gateways() -> &'static [Gateway; 2] {
     })
 }
 
-/// A service that answers every request with this head, and leaves the connection open until the other side ends it.
-fn answering(head: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut bytes = [0; 8192];
-                while stream.read(&mut bytes).is_ok_and(|length| length > 0) {
-                    if stream.write_all(head.as_bytes()).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-    addr
-}
-
 /// A service that sends everybody to `/admin/of-the-redirect`.
 fn redirecting() -> SocketAddr {
-    answering(
+    common::answering(
         "HTTP/1.1 302 Found\r\nlocation: http://gateway.test/admin/of-the-redirect\r\ncontent-length: 0\r\n\r\n",
     )
 }
 
 /// A service that opens WebSockets.
 fn socket() -> SocketAddr {
-    answering(
+    common::answering(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     )

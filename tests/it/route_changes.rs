@@ -3,9 +3,7 @@
 
 use crate::common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::thread;
+use std::net::SocketAddr;
 
 use common::{SOON, assert_problem, config, corp, local_provider, with};
 use harness::upstream::Answer;
@@ -559,22 +557,9 @@ fn a_rule_that_only_reports_counts_another_scope_and_refuses_another_rule() {
 
 /// A service that opens WebSockets.
 fn socket() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut bytes = [0; 8192];
-                while stream.read(&mut bytes).is_ok_and(|length| length > 0) {
-                    let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhello";
-                    if stream.write_all(head.as_bytes()).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-    addr
+    common::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhello",
+    )
 }
 
 #[test]

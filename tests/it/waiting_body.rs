@@ -140,7 +140,7 @@ fn arrived(upstream: &Upstream) -> BTreeMap<String, Record> {
 fn a_waiting_request_is_held_whole(stop_iteration: bool) {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let keys = HeldKeys::start(&idp.jwks());
-    let remote = json!({ "http_uri": { "uri": keys.uri(), "cluster": "held", "timeout": "25s" } });
+    let remote = json!({ "http_uri": { "uri": keys.uri(), "cluster": "held", "timeout": "60s" } });
     let writes = json!([{ "header_name": "x-user", "claim_name": "sub" }]);
     let corp_config = with(provider(&idp), json!({ "remote_jwks": remote, "claim_to_headers": writes }));
     let rules = json!([{ "match": { "prefix": "/" }, "requires": corp() }]);

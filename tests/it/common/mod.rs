@@ -1,6 +1,5 @@
 //! What the integration tests share: a gateway on a real Envoy, a key endpoint that waits for its cue, and readings
 //! of an answer.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod allocations;
 pub mod beside;
@@ -293,4 +292,43 @@ pub fn assert_missing_kid(what: &str, response: &Response) {
     }
     assert_problem(what, response, 503, "keys_unavailable");
     assert!((1..=72).contains(&retry_after(response)), "{what}: {response:?}");
+}
+
+/// A service that answers every request with this head, and leaves the connection open until the other side ends it.
+pub fn answering(head: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut bytes = [0; 8192];
+                while stream.read(&mut bytes).is_ok_and(|length| length > 0) {
+                    if stream.write_all(head.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+/// zlib without compression: a header, stored blocks, and the checksum.
+pub fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0x78, 0x01];
+    let mut chunks = bytes.chunks(0xffff).peekable();
+    while let Some(chunk) = chunks.next() {
+        packed.push(u8::from(chunks.peek().is_none()));
+        let length = u16::try_from(chunk.len()).expect("a block");
+        packed.extend(length.to_le_bytes());
+        packed.extend((!length).to_le_bytes());
+        packed.extend(chunk);
+    }
+    let (mut a, mut b) = (1u32, 0u32);
+    for byte in bytes {
+        a = (a + u32::from(*byte)) % 65_521;
+        b = (b + a) % 65_521;
+    }
+    packed.extend(((b << 16) | a).to_be_bytes());
+    packed
 }

@@ -1,5 +1,4 @@
 //! What stands in the pages and in the files for operators: documents, and the plugin configurations in them.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -9,6 +9,7 @@ use portcullis::fetch::FetchError;
 use portcullis::revocation::{Bits, StatusError};
 use serde_json::{Value, json};
 
+use crate::common::zlib;
 use crate::withdrawal::fleet::{Fleet, START, Served, claims, config, key, signed, token};
 
 pub(crate) const URI: &str = "https://status.example/lists/1";
@@ -21,26 +22,6 @@ pub(crate) fn sources(more: Value) -> Value {
         source[name] = value.clone();
     }
     json!({ "status_lists": [source] })
-}
-
-/// zlib without compression: a header, stored blocks, and the checksum.
-fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut packed = vec![0x78, 0x01];
-    let mut chunks = bytes.chunks(0xffff).peekable();
-    while let Some(chunk) = chunks.next() {
-        packed.push(u8::from(chunks.peek().is_none()));
-        let length = u16::try_from(chunk.len()).expect("a block");
-        packed.extend(length.to_le_bytes());
-        packed.extend((!length).to_le_bytes());
-        packed.extend(chunk);
-    }
-    let (mut a, mut b) = (1u32, 0u32);
-    for byte in bytes {
-        a = (a + u32::from(*byte)) % 65_521;
-        b = (b + a) % 65_521;
-    }
-    packed.extend(((b << 16) | a).to_be_bytes());
-    packed
 }
 
 pub(crate) fn lst(bytes: &[u8]) -> String {

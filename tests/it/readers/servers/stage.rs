@@ -62,9 +62,8 @@ impl Stage {
         let folder = folder();
         let www = write_content(&folder);
         let installed = Kind::ALL.into_iter().filter(|kind| kind.is_installed().is_ok());
-        let servers: BTreeMap<Kind, Server> = installed
-            .map(|kind| (kind, Server { port: Port::reserve(), child: Mutex::new(None) }))
-            .collect();
+        let servers: BTreeMap<Kind, Server> =
+            installed.map(|kind| (kind, Server { port: Port::reserve(), child: Mutex::new(None) })).collect();
         let idp = idp();
         let mut builder =
             Envoy::builder().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
