@@ -1,4 +1,4 @@
-//! Whether a token that holds was withdrawn: every source is asked, and what they say is remembered with
+//! Whether a valid token was revoked: every source is asked, and what they say is remembered with
 //! the verdict for as long as none of them says anything new.
 
 use std::rc::Rc;
@@ -50,7 +50,7 @@ pub(super) struct Asked {
 /// How a token passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Passed {
-    /// No source withdrew it.
+    /// No source revoked it.
     Checked,
     /// A source could not be had, and the operator lets tokens pass then.
     Unchecked,
@@ -86,7 +86,7 @@ impl Revocations {
         }
     }
 
-    /// How many tokens passed although nobody knew whether they were withdrawn.
+    /// How many tokens passed although it could not be known whether they were revoked.
     pub(super) fn unchecked(&self) -> u64 {
         self.unchecked
     }
@@ -101,9 +101,10 @@ impl Revocations {
         std::mem::take(&mut self.said)
     }
 
-    /// Whether a source wants to be ticked often.
-    pub(super) fn is_busy(&self) -> bool {
-        self.lists.iter().any(Poll::is_busy)
+    /// When a source wants the next tick at the latest; none where nothing is fetched.
+    pub(super) fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Option<Timestamp> {
+        let lists = self.lists.iter().map(|list| list.wake_at(is_waited_for, now));
+        lists.chain(self.statuses.wake_at(is_waited_for, now)).min()
     }
 
     pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
@@ -177,7 +178,7 @@ impl Revocations {
         self.lists.iter().filter(missing).map(|list| list.next_fetch_in(now).as_secs()).max()
     }
 
-    /// Whether a token stands whose signature and claims hold.
+    /// Whether a token that is valid otherwise was revoked.
     pub(super) fn check(&mut self, verdict: &CachedToken, asked: Asked) -> Result<Passed, Why> {
         let now = asked.now;
         if now < self.latest {
@@ -194,7 +195,7 @@ impl Revocations {
         self.latest = now;
         let (said, until) = self.ask(verdict, asked)?;
         verdict.remember(Checked { epoch: self.epoch, until, said });
-        // What nobody knew is not remembered: each time is counted.
+        // What could not be known is not remembered: each time is counted.
         let passed = if until <= now { Passed::Unchecked } else { Passed::Checked };
         said.map(|()| passed).map_err(Why::Deny)
     }
@@ -290,7 +291,7 @@ impl Revocations {
                 None => Status::Bad(Reason::ClaimInvalid),
             });
         }
-        // Too old to say that a token stands; what it withdrew stays withdrawn.
+        // Too old to say that a token is valid; what it revoked stays revoked.
         if self.statuses.last_known(id, reference.at).is_some_and(|status| status != 0) {
             return Ok(Status::Bad(Reason::Revoked));
         }
@@ -305,16 +306,16 @@ impl Revocations {
 enum Status {
     /// The token has none.
     None,
-    /// It stands, until then.
+    /// It is valid, until then.
     Good(Timestamp),
-    /// It does not.
+    /// It is not valid, for this reason.
     Bad(Reason),
-    /// Nobody knows.
+    /// It cannot be known.
     Missing(OnUnavailable),
 }
 
 impl Asked {
-    /// Lets the request wait for a list that is on its way. Whoever waited for it was woken because its
+    /// Lets the request wait for a list that is on its way. A request that waited for it was woken because its
     /// fetch ended.
     fn wait(&self, lookup: LookupId, expected: bool) -> Result<(), Why> {
         let wait = self.patient
