@@ -93,17 +93,17 @@ pub(crate) trait Document: Sized {
         let _ = (slot, store, now);
     }
 
-    /// What the log is told of a document that differs from the one before.
+    /// What the log says of a document that differs from the one before.
     fn describe(
         &self,
         before: Option<&Self::Value>,
         after: &Self::Value,
     ) -> impl Iterator<Item = (log::Level, String)>;
 
-    /// What the log is told of a fetch that failed.
+    /// What the log says of a fetch that failed.
     fn failure(&self, error: &FetchError, is_usable: bool) -> String;
 
-    /// What the log is told when the document at hand becomes older or, at last, fresh again; `since` its source last
+    /// What the log says when the document at hand becomes older or, at last, fresh again; `since` its source last
     /// confirmed it.
     fn aged(&self, age: Age, since: Duration) -> Option<(log::Level, String)>;
 }
@@ -141,7 +141,7 @@ impl Parts<'_> {
         self.lease.holds(self.store)
     }
 
-    /// Writes one. Where the store cannot be written, whoever misses it fetches it.
+    /// Writes one. Where the store cannot be written, an instance that misses it fetches it.
     pub(crate) fn put(&self, at: usize, bytes: &[u8]) {
         let _ = self.store.put(&self.lease.slot().part_key(at), bytes);
     }

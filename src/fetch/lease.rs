@@ -164,7 +164,7 @@ impl FetchLease {
         self.is_ours(&self.slot.state(store).0)
     }
 
-    /// Publishes an answer. The copy goes first: whoever sees the new generation finds it.
+    /// Publishes an answer. The copy goes first: an instance that sees the new generation finds it.
     pub(crate) fn succeed(&mut self, store: &dyn Store, copy: &Copy) {
         let generation = copy.generation;
         let published = self.holds(store) && self.slot.put_copy(store, copy).is_ok();

@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use super::document::{Age, Around, Document, Fetched, Held, Next, Parts, Restored};
+use super::document::{Age, Around, Document, Fetched, Held, Next, Parts};
 use super::http::{FetchError, HttpRequest, HttpResponse, max_age, retry_after};
 use super::lease::FetchLease;
 use super::shared::{Copy, SharedSlot, State};
 use super::store::{CasVersion, Store};
+use super::takeover::Restoring;
 use crate::time::Timestamp;
 
 /// Something that a fetched document wants done or known.
@@ -31,47 +32,25 @@ pub enum SourceEvent {
 /// A fetched document, seen from one instance.
 #[derive(Debug)]
 pub(crate) struct Refresher<D: Document> {
-    document: D,
-    lease: FetchLease,
-    held: Option<Held<D::Value>>,
+    pub(super) document: D,
+    pub(super) lease: FetchLease,
+    pub(super) held: Option<Held<D::Value>>,
     /// What this instance asks for, while it fetches.
     step: Option<D::Step>,
-    restoring: Option<Restoring<D>>,
+    pub(super) restoring: Option<Restoring<D>>,
     /// The number of the copy that cannot be taken over.
-    unusable: u64,
+    pub(super) unusable: u64,
     /// Whether there was a tick.
     has_ticked: bool,
-    /// The age of which the log was last told.
-    told: Age,
-}
-
-/// What another instance fetched, while it is taken over.
-#[derive(Debug)]
-struct Restoring<D: Document> {
-    copy: Copy,
-    so_far: D::Restoring,
-    /// Whether the next turn brings more.
-    goes_on: bool,
+    /// The age that was last reported.
+    reported: Age,
 }
 
 /// The shared state as it was read, and the version by which to replace it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) state: State,
-    version: Option<CasVersion>,
-}
-
-/// What came of looking for a newer copy.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Takeover {
-    /// There is none.
-    Nothing,
-    /// It was taken over.
-    Whole,
-    /// It is being taken over.
-    UnderWay,
-    /// It cannot be.
-    Unusable,
+    pub(super) version: Option<CasVersion>,
 }
 
 /// How late an instance notices what another one does out of turn: a fetch for an unknown key id, say.
@@ -90,7 +69,7 @@ impl<D: Document> Refresher<D> {
             restoring: None,
             unusable: 0,
             has_ticked: false,
-            told: Age::Fresh,
+            reported: Age::Fresh,
         }
     }
 
@@ -157,16 +136,17 @@ impl<D: Document> Refresher<D> {
         due.unwrap_or_default().max(self.document.not_before(&self.lease.seen, self.usable(now).is_some()))
     }
 
-    /// When it wants the next tick at the latest, having had one now.
-    pub(crate) fn wake_at(&self, now: Timestamp) -> Timestamp {
+    /// When it wants the next tick at the latest, having had one. `is_waited_for`: requests wait.
+    pub(crate) fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Timestamp {
         if !self.has_ticked || self.is_restoring() {
             return now;
         }
-        let seen = &self.lease.seen;
         let next = match self.lease.lease() {
+            // The answer to its own request comes by itself.
             Some(until) => until,
-            None if self.restoring.is_some() || now < seen.lease_until => now.plus(PEEK_EXPECTING),
-            // Where another instance was faster, or the store cannot be written.
+            None if is_waited_for => now,
+            None if self.restoring.is_some() || self.is_busy(now) => now.plus(PEEK_EXPECTING),
+            // It is due: another instance was faster, or the store cannot be written.
             None if now >= self.due_at(now) => now.plus(PEEK_EXPECTING),
             None => self.due_at(now),
         };
@@ -327,7 +307,7 @@ impl<D: Document> Refresher<D> {
         }
     }
 
-    fn around<'r, 't>(
+    pub(super) fn around<'r, 't>(
         &'r self,
         store: &'r dyn Store,
         trust: D::Trust<'t>,
@@ -336,7 +316,7 @@ impl<D: Document> Refresher<D> {
         Around { held: self.held.as_ref(), parts: Parts { store, lease: &self.lease }, trust, now }
     }
 
-    /// Takes what was fetched and publishes it. The copy goes first: whoever sees the new generation finds it.
+    /// Takes what was fetched and publishes it. The copy goes first: an instance that sees the new generation finds it.
     fn succeeded(
         &mut self,
         store: &dyn Store,
@@ -375,116 +355,13 @@ impl<D: Document> Refresher<D> {
         events.push(SourceEvent::Ended);
     }
 
-    /// Reads the shared state, and takes over what changed in it.
-    fn catch_up(
+    pub(super) fn hold(
         &mut self,
-        store: &dyn Store,
-        trust: D::Trust<'_>,
+        held: Held<D::Value>,
+        is_own: bool,
         now: Timestamp,
         events: &mut Vec<SourceEvent>,
-    ) -> Look {
-        let (state, version) = self.lease.read(store);
-        let state = self.lease.sane(state, self.document.patience(), self.document.max_pause(), now);
-        let state = self.document.sane(state, now);
-        let look = Look { state, version };
-        if self.is_fetching() {
-            self.restoring = None;
-            return look;
-        }
-        let seen = self.lease.seen;
-        if state == seen {
-            return look;
-        }
-        let has_ended = state.attempts != seen.attempts;
-        let takeover = self.take_over(state.generation, store, trust, now, events);
-        self.lease.seen = match takeover {
-            Takeover::Nothing | Takeover::Whole => state,
-            // It tells of a document that this instance does not have: what the document lacks, it cannot know.
-            Takeover::UnderWay | Takeover::Unusable => {
-                State { generation: seen.generation, looked: seen.looked, ..state }
-            }
-        };
-        let wakes = match takeover {
-            Takeover::Whole => true,
-            Takeover::Nothing | Takeover::Unusable => has_ended,
-            Takeover::UnderWay => false,
-        };
-        if wakes {
-            events.push(SourceEvent::Ended);
-        }
-        look
-    }
-
-    /// Takes over what another instance fetched, as much of it as can be done in one turn. Until it is whole the one at
-    /// hand serves.
-    fn take_over(
-        &mut self,
-        generation: u64,
-        store: &dyn Store,
-        trust: D::Trust<'_>,
-        now: Timestamp,
-        events: &mut Vec<SourceEvent>,
-    ) -> Takeover {
-        // Only what is newer: an earlier value can be put there again by whoever read it once.
-        if !self.lease.is_newer(generation) {
-            self.restoring = None;
-            return Takeover::Nothing;
-        }
-        if generation == self.unusable {
-            self.restoring = None;
-            return Takeover::Unusable;
-        }
-        let under_way = self.restoring.take();
-        let restoring = match under_way {
-            Some(restoring) if restoring.copy.generation == generation => Some(restoring),
-            before => self.begin(generation, before, store, now),
-        };
-        // Overwritten meanwhile, or damaged: nothing is taken over. Where nothing better comes, this instance asks when
-        // its own document is due.
-        let Some(mut restoring) = restoring else {
-            self.unusable = generation;
-            return Takeover::Unusable;
-        };
-        // Checked here as in the instance that fetched it: what is shared is not believed.
-        let around = self.around(store, trust, now);
-        let restored = self.document.restore(&restoring.copy, &mut restoring.so_far, &around);
-        match restored {
-            Restored::Whole(value) => {
-                self.lease.took(generation);
-                self.hold(Held { value, copy: restoring.copy }, false, now, events);
-                return Takeover::Whole;
-            }
-            Restored::Partly => restoring.goes_on = true,
-            Restored::NotYet => restoring.goes_on = false,
-            Restored::Damaged => {
-                self.unusable = generation;
-                return Takeover::Unusable;
-            }
-            Restored::Unusable(text) => {
-                self.unusable = generation;
-                events.push(SourceEvent::Log(log::Level::Warn, text));
-                return Takeover::Unusable;
-            }
-        }
-        self.restoring = Some(restoring);
-        Takeover::UnderWay
-    }
-
-    fn begin(
-        &self,
-        generation: u64,
-        before: Option<Restoring<D>>,
-        store: &dyn Store,
-        now: Timestamp,
-    ) -> Option<Restoring<D>> {
-        let copy = self.lease.copy_of(store, generation)?;
-        // Nothing is from the future.
-        let copy = Copy { fetched_at: copy.fetched_at.min(now), ..copy };
-        let so_far = self.document.begin(&copy, before.map(|before| before.so_far))?;
-        Some(Restoring { copy, so_far, goes_on: true })
-    }
-
-    fn hold(&mut self, held: Held<D::Value>, is_own: bool, now: Timestamp, events: &mut Vec<SourceEvent>) {
+    ) {
         // Once for the proxy.
         let lowered = |level| if is_own { level } else { log::Level::Debug };
         let before = self.held.replace(held);
@@ -496,8 +373,8 @@ impl<D: Document> Refresher<D> {
             let lines = self.document.describe(before_value, &held.value);
             events.extend(lines.map(|(level, text)| SourceEvent::Log(lowered(level), text)));
         }
-        if self.told > Age::Fresh && now < self.document.fresh_until(held) {
-            self.told = Age::Fresh;
+        if self.reported > Age::Fresh && now < self.document.fresh_until(held) {
+            self.reported = Age::Fresh;
             if let Some((level, text)) = self.document.aged(Age::Fresh, Duration::ZERO) {
                 events.push(SourceEvent::Log(lowered(level), text));
             }
@@ -511,10 +388,10 @@ impl<D: Document> Refresher<D> {
             now if now >= self.document.fresh_until(held) => Age::Stale,
             _ => return,
         };
-        if age <= self.told {
+        if age <= self.reported {
             return;
         }
-        self.told = age;
+        self.reported = age;
         if let Some((level, text)) = self.document.aged(age, now.since(held.copy.fetched_at)) {
             events.push(SourceEvent::Log(level, text));
         }

@@ -150,9 +150,16 @@ impl Gate {
         !self.waiting.is_empty()
     }
 
-    /// Whether it wants to be ticked often: a request waits, or a list is being taken over.
-    pub fn is_busy(&self) -> bool {
-        self.is_waited_for() || self.revocations.is_busy()
+    /// After what time [`Gate::tick`] is to be called again at the latest, as things are at `now`; none where nothing is
+    /// fetched: then only what is counted is to be taken with [`Gate::samples`]. It is called earlier where a request
+    /// begins to wait.
+    pub fn poll_timeout(&self, now: Timestamp) -> Option<Duration> {
+        let is_waited_for = self.is_waited_for();
+        let keys = self.sources.iter().flatten().map(|own| own.source.wake_at(is_waited_for, now));
+        let sources = keys.chain(self.revocations.wake_at(is_waited_for, now)).min();
+        let gauges = sources.map(|_| self.gauged.min(now).plus(GAUGES_EVERY));
+        let wake_at = sources.into_iter().chain(gauges).chain(self.waiting.first_deadline()).min();
+        wake_at.map(|at| at.since(now))
     }
 
     /// The next thing to be done outside.

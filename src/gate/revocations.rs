@@ -1,4 +1,4 @@
-//! Whether a token that holds was withdrawn: every source is asked, and what they say is remembered with
+//! Whether a valid token was revoked: every source is asked, and what they say is remembered with
 //! the verdict for as long as none of them says anything new.
 
 use std::rc::Rc;
@@ -52,7 +52,7 @@ pub(super) struct Asked {
 /// How a token passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Passed {
-    /// No source withdrew it.
+    /// No source revoked it.
     Checked,
     /// A source could not be had, and the operator lets tokens pass then.
     Unchecked,
@@ -88,7 +88,7 @@ impl Revocations {
         }
     }
 
-    /// How many tokens passed although nobody knew whether they were withdrawn.
+    /// How many tokens passed although it could not be known whether they were revoked.
     pub(super) fn unchecked(&self) -> u64 {
         self.unchecked
     }
@@ -103,9 +103,10 @@ impl Revocations {
         std::mem::take(&mut self.log)
     }
 
-    /// Whether a source wants to be ticked often.
-    pub(super) fn is_busy(&self) -> bool {
-        self.lists.iter().any(Poll::is_busy)
+    /// When a source wants the next tick at the latest; none where nothing is fetched.
+    pub(super) fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Option<Timestamp> {
+        let lists = self.lists.iter().map(|list| list.wake_at(is_waited_for, now));
+        lists.chain(self.statuses.wake_at(is_waited_for, now)).min()
     }
 
     pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
@@ -319,7 +320,7 @@ impl Revocations {
                 ))),
             });
         }
-        // Too old to say that a token stands; what it withdrew stays withdrawn.
+        // Too old to say that a token is valid; what it revoked stays revoked.
         if let Some(status) = self.statuses.last_known(id, reference.at).filter(|status| *status != 0) {
             return Ok(Status::Bad(revoked_status(reference, status)));
         }
@@ -344,16 +345,16 @@ fn revoked_status(reference: &Reference, status: u8) -> Rejected {
 enum Status {
     /// The token has none.
     None,
-    /// It stands, until then.
+    /// It is valid, until then.
     Good(Timestamp),
-    /// It does not.
+    /// It is not valid, for this reason.
     Bad(Rejected),
-    /// Nobody knows.
+    /// It cannot be known.
     Missing(OnUnavailable),
 }
 
 impl Asked {
-    /// Lets the request wait for a list that is on its way. Whoever waited for it was woken because its
+    /// Lets the request wait for a list that is on its way. A request that waited for it was woken because its
     /// fetch ended.
     fn wait(&self, lookup: LookupId, expected: bool) -> Result<(), Obstacle> {
         let wait = self.may_wait

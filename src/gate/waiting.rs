@@ -42,12 +42,17 @@ impl Waiting {
         self.take(|waited| waited.lookup == lookup)
     }
 
-    /// Takes out whoever has waited until its deadline.
+    /// Takes out the requests that have waited until their deadline.
     pub(super) fn expired(&mut self, now: Timestamp) -> Vec<(StreamId, Waited)> {
         self.take(|waited| now >= waited.deadline)
     }
 
-    /// Takes out everyone.
+    /// When the first of them is to be judged by what is there.
+    pub(super) fn first_deadline(&self) -> Option<Timestamp> {
+        self.0.values().map(|waited| waited.deadline).min()
+    }
+
+    /// Takes out all.
     pub(super) fn all(&mut self) -> Vec<(StreamId, Waited)> {
         self.take(|_| true)
     }

@@ -25,13 +25,14 @@ pub(super) struct Plugin {
     pub(super) refused: bool,
     /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
     pub(super) per_route: bool,
+    /// How often the host calls `on_tick`; zero: not at all.
     period: Option<Duration>,
 }
 
-/// While something waits or is about to start.
+/// The shortest time between two ticks: while something waits or is about to start.
 const BUSY: Duration = Duration::from_millis(10);
-/// While nothing does.
-const IDLE: Duration = Duration::from_millis(200);
+/// How long what was counted may wait to be handed to the host.
+const FLUSH: Duration = Duration::from_secs(1);
 
 impl Plugin {
     /// Sets how often the host calls `on_tick`.
@@ -44,6 +45,13 @@ impl Plugin {
     /// A request has begun to wait: the fetch that it waits for starts with the next tick.
     pub(super) fn tick_soon(&mut self) {
         self.tick_every(BUSY);
+    }
+
+    /// Something was counted. Where nothing else asks for a tick, one comes for that.
+    pub(super) fn tick_for_counts(&mut self) {
+        if self.period.is_none_or(|period| period.is_zero()) {
+            self.tick_every(FLUSH);
+        }
     }
 }
 
@@ -111,13 +119,30 @@ impl Root {
         }
     }
 
-    /// Hands what was counted to the host.
-    fn report(&mut self, now: Timestamp) {
+    /// Hands what was counted to the host. Says whether there was anything.
+    fn report(&mut self, now: Timestamp) -> bool {
         let samples = match self.plugin.borrow_mut().gate.as_mut() {
             Some(gate) => gate.samples(now),
-            None => return,
+            None => return false,
         };
         self.meter.record(&samples);
+        !samples.is_empty()
+    }
+
+    /// Asks the host for the next tick, by when the gate wants it. `flush`: one is to come for what is counted.
+    fn schedule(&self, now: Timestamp, flush: bool) {
+        let mut plugin = self.plugin.borrow_mut();
+        let gate = plugin.gate.as_ref().and_then(|gate| gate.poll_timeout(now));
+        let unsent = (!self.unsent.is_empty()).then_some(BUSY);
+        match gate.into_iter().chain(unsent).chain(flush.then_some(FLUSH)).min() {
+            // Whole milliseconds, and none too early.
+            Some(span) => {
+                let millis = span.as_nanos().div_ceil(1_000_000);
+                let span = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+                plugin.tick_every(span.max(BUSY));
+            }
+            None => plugin.tick_every(Duration::ZERO),
+        }
     }
 
     fn next_effect(&self) -> Option<Effect> {
@@ -213,7 +238,8 @@ impl Root {
     pub(super) fn answered(&mut self, token: u32, fields: usize, size: usize) {
         let Some((lookup, limit)) = self.calls.remove(&token) else { return };
         let response = response(fields, size, limit);
-        self.run(|gate, now| gate.fetched(lookup, response, now));
+        let now = self.run(|gate, now| gate.fetched(lookup, response, now));
+        self.schedule(now, true);
     }
 
     /// The configuration is going: nobody is left waiting for it.
@@ -291,15 +317,14 @@ impl Root {
     pub(super) fn tick(&mut self) {
         self.send_unsent();
         let now = self.run(Gate::tick);
-        self.report(now);
-        if self.speaks_of_a_refusal() {
+        let counted = self.report(now);
+        let refused = self.speaks_of_a_refusal();
+        if refused {
             // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
             // has set it back.
             self.meter.record(&[Metrics::configuration_refused(true)]);
         }
-        let mut plugin = self.plugin.borrow_mut();
-        let busy = !self.unsent.is_empty() || plugin.gate.as_ref().is_some_and(Gate::is_busy);
-        plugin.tick_every(if busy { BUSY } else { IDLE });
+        self.schedule(now, counted || refused);
     }
 }
 

@@ -104,8 +104,11 @@ pub(super) fn headers(shared: Option<Shared>, id: StreamId, count: usize) -> boo
     super::trap::if_asked();
     let decide = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
     let done = handle(id, shared.as_deref(), Some(count), &Kept::default(), decide);
-    if let (Done::Waiting(_), Some(plugin)) = (&done, &shared) {
-        plugin.borrow_mut().tick_soon();
+    if let Some(plugin) = &shared {
+        match done {
+            Done::Waiting(_) => plugin.borrow_mut().tick_soon(),
+            _ => plugin.borrow_mut().tick_for_counts(),
+        }
     }
     let passes = matches!(done, Done::Passed(_));
     if let Some(shared) = shared {
@@ -173,6 +176,9 @@ pub(super) fn answered(id: StreamId) -> bool {
         },
         None => Some((overloaded(), FilterState::default(), false)),
     };
+    if let Ok(mut plugin) = shared.try_borrow_mut() {
+        plugin.tick_for_counts();
+    }
     let Some((response, state, grpc)) = served else { return true };
     refused(id);
     // The access log misses what cannot be written; the answer is the same.

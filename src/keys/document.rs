@@ -65,7 +65,7 @@ impl KeyDocument {
     }
 
     fn parse(&self, body: &[u8]) -> Result<KeySet, String> {
-        // Whoever can reach the endpoint can read it: no secret comes from there.
+        // All that reach the endpoint can read it: no secret comes from there.
         let Remote { format, max_keys, tried_without_kid, .. } = self.remote;
         let set = KeySet::parse(body, Reading { format, max_keys, symmetric: false });
         set.map(|set| set.trying_without_kid(tried_without_kid)).map_err(|error| error.to_string())

@@ -99,9 +99,9 @@ impl Source {
         self.refresher.due_at(now).since(now)
     }
 
-    /// When it wants the next tick at the latest.
-    pub fn wake_at(&self, now: Timestamp) -> Timestamp {
-        if self.wanted.is_some() { now } else { self.refresher.wake_at(now) }
+    /// When it wants the next tick at the latest. `is_waited_for`: requests wait.
+    pub fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Timestamp {
+        if self.wanted.is_some() { now } else { self.refresher.wake_at(is_waited_for, now) }
     }
 
     /// When a request may be tried again that lacked keys, or one of them.
@@ -133,7 +133,7 @@ impl Source {
         let mut events = Vec::new();
         let mut look = self.refresher.observe(store, (), now, &mut events);
         if events.contains(&SourceEvent::Ended) {
-            // Who asked for a fetch is judged by this one first, and asks again where it came too early.
+            // A request that asked for a fetch is judged by this one first, and asks again where it came too early.
             self.wanted = None;
         }
         let (document, slot) = self.refresher.document_mut();
@@ -150,7 +150,7 @@ impl Source {
             match self.refresher.document_mut().0.budgets.draw(budget, &look.state, now) {
                 Some(drawn) => look.state = drawn,
                 None => {
-                    // Another instance took the last one. Who waits is told that there is none.
+                    // Another instance took the last one. Requests that wait learn that there is none.
                     self.wanted = None;
                     events.push(SourceEvent::Ended);
                     return events;

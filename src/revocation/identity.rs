@@ -1,4 +1,4 @@
-//! The names under which a token can be withdrawn.
+//! The names under which a token can be revoked.
 
 use sha2::{Digest as _, Sha256};
 

@@ -8,18 +8,18 @@ use super::index::Index;
 use super::page::{MAX_PAGES, NEVER, Page, page_of};
 use crate::time::Timestamp;
 
-/// The tokens that were withdrawn.
+/// The tokens that were revoked.
 #[derive(Clone, Debug, Default)]
 pub struct List {
     pages: Vec<Rc<Page>>,
 }
 
-/// Whether a token stands.
+/// Whether a token is revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RevocationStatus {
-    /// It does, as far as this source knows.
+    /// It is not, as far as this source knows.
     Good,
-    /// It was withdrawn; the entry that says so ends then.
+    /// It is; the entry that says so ends then.
     Revoked {
         /// The end, if there is one
         until: Option<Timestamp>,
@@ -27,7 +27,7 @@ pub enum RevocationStatus {
 }
 
 impl RevocationStatus {
-    /// What two sources say together: a token that one of them withdrew is withdrawn, for as long as
+    /// What two sources say together: a token that one of them revoked is revoked, for as long as
     /// any of them says.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -90,7 +90,7 @@ impl List {
         for key in token.own.iter().chain(&token.wide) {
             if let Some((before, end)) = self.page(*key).and_then(|page| page.cutoff(*key)) {
                 let before = Timestamp::from_secs(before.into());
-                // Nobody knows when a token without `iat` was issued.
+                // It is not known when a token without `iat` was issued.
                 if token.issued.is_none_or(|issued| issued < before) {
                     standing = standing.and(RevocationStatus::until(end, token, now));
                 }
@@ -112,7 +112,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Withdraws the tokens of this name. Of two ends the later counts; none is the latest.
+    /// Revokes the tokens of this name. Of two ends the later counts; none is the latest.
     pub fn entry(&mut self, key: Key, until: Option<u64>) {
         self.end(key, seconds(until));
     }
@@ -121,7 +121,7 @@ impl Draft {
         self.entries.entry(key).and_modify(|own| *own = end.max(*own)).or_insert(end);
     }
 
-    /// Withdraws the tokens of this name that were issued before a moment. Of two the later counts.
+    /// Revokes the tokens of this name that were issued before a moment. Of two the later counts.
     pub fn cutoff(&mut self, key: Key, before: u64, until: Option<u64>) {
         self.cut(key, seconds(Some(before)), seconds(until));
     }

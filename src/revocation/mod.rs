@@ -1,7 +1,7 @@
-//! Which tokens were withdrawn before their time: lists that are polled, and the status lists to which
+//! Which tokens were revoked before their time: lists that are polled, and the status lists to which
 //! tokens refer.
 //!
-//! Nothing here does I/O. A [`List`] answers whether a token stands; a [`Poll`] keeps one up to date;
+//! Nothing here does I/O. A [`List`] answers whether a token is revoked; a [`Poll`] keeps one up to date;
 //! [`Statuses`] does so for Token Status Lists.
 
 mod document;
@@ -23,7 +23,7 @@ pub use poll::{Poll, Polled};
 pub use status::{Bits, Reference, StatusError, StatusList};
 pub use statuses::{NoList, StatusSource, Statuses, Verify};
 
-/// What becomes of a token whose standing cannot be known.
+/// What becomes of a token of which it cannot be known whether it is revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnUnavailable {
     /// It is refused.

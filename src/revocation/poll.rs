@@ -95,9 +95,9 @@ impl Poll {
         self.refresher.is_restoring()
     }
 
-    /// When it wants the next tick at the latest.
-    pub fn wake_at(&self, now: Timestamp) -> Timestamp {
-        self.refresher.wake_at(now)
+    /// When it wants the next tick at the latest. `is_waited_for`: requests wait.
+    pub fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Timestamp {
+        self.refresher.wake_at(is_waited_for, now)
     }
 
     /// When the next fetch may start.
@@ -386,8 +386,8 @@ fn put_pages(list: &List, around: &Around<'_, '_, PolledDocument>) {
     }
     let count = list.pages().len();
     for (at, page) in list.pages().iter().enumerate() {
-        // What this instance had before is there since then. Where it is not, because another fetch broke off, whoever
-        // misses it fetches it.
+        // What this instance had before is there since then. Where it is not, because another fetch broke off, an
+        // instance that misses it fetches it.
         if page_at_hand(around.held, at, count, page.digest()).is_none() {
             around.parts.put(at, page.bytes());
         }

@@ -12,7 +12,7 @@ use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
 use crate::token::{Claims, Jws, Policy};
 
-/// Where a token's status stands (section 6.2 of the draft).
+/// Where a token's status is (section 6.2 of the draft).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reference {
     /// The list.
@@ -25,8 +25,8 @@ impl Reference {
     /// The reference in a claims set, where there is one.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] for a `status` that says nothing that can be understood: nobody knows then
-    /// whether the token stands.
+    /// [`Reason::ClaimInvalid`] for a `status` that says nothing that can be understood: it is not known then
+    /// whether the token is valid.
     pub fn read(claims: &Claims) -> Result<Option<Self>, Rejected> {
         const INVALID: Rejected = Reason::ClaimInvalid
             .because("claim \"status\" has no status_list with a string \"uri\" and a number \"idx\"");

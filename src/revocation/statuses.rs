@@ -257,11 +257,11 @@ impl Statuses {
         self.lists.get(&id).map_or("", |entry| &entry.refresher.document().uri)
     }
 
-    /// When they want the next tick at the latest; none where there is no list.
-    pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When they want the next tick at the latest; none where there is no list. `is_waited_for`: requests wait.
+    pub fn wake_at(&self, is_waited_for: bool, now: Timestamp) -> Option<Timestamp> {
         let each = |entry: &Entry| match entry.slot {
             None if entry.has_no_slot => entry.asked_for_slot.plus(MIN_TTL),
-            _ => entry.refresher.wake_at(now),
+            _ => entry.refresher.wake_at(is_waited_for, now),
         };
         self.lists.values().map(each).min()
     }

@@ -61,15 +61,54 @@ fn a_plugin_with_nothing_to_do_is_rarely_woken() {
     vm.forget_host_calls();
     vm.advance(Duration::from_secs(60));
     let calls = vm.host_calls();
-    // Two calls for each of five ticks a second, and every ten seconds four gauges of the one provider.
-    assert!(calls.len() <= 60 * 10 + 6 * 4, "{} host calls in a minute of idleness", calls.len());
+    // A tick a second reads the time and the shared state, and every ten seconds there are four gauges of the one
+    // provider.
+    assert!(calls.len() <= 61 * 2 + 7 * 4, "{} host calls in a minute of idleness: {calls:?}", calls.len());
     assert_eq!(vm.pending_calls(), []);
 
-    // While somebody waits it may hurry, but not busily.
+    // While a request waits it may hurry, but not busily.
     let vm = Vm::start(config());
     let _waiting = vm.request(orders(&token().sign()));
     vm.forget_host_calls();
     vm.advance(Duration::from_secs(1));
     let calls = vm.host_calls();
     assert!(calls.len() <= 300, "{} host calls in a second", calls.len());
+}
+
+/// How often the plugin is woken within a minute.
+fn ticks(vm: &Vm) -> usize {
+    vm.forget_host_calls();
+    vm.advance(Duration::from_secs(60));
+    // Each reads the time first, and nothing else does that while no request comes.
+    vm.host_calls().iter().filter(|call| **call == "proxy_get_current_time_nanoseconds").count()
+}
+
+#[test]
+fn a_plugin_that_fetches_nothing_is_woken_for_what_it_counted_alone() {
+    let vm = Vm::start(local_config());
+    assert!(ticks(&vm) <= 1, "after the start");
+    assert_eq!(ticks(&vm), 0);
+    let good = token().sign();
+    for _ in 0..3 {
+        vm.request(orders(&good)).finish();
+    }
+    let counted = || -> u64 {
+        let world = vm.world();
+        let stats = world.lock();
+        let requests = stats.stats.iter().filter(|(name, _)| name.starts_with("portcullis.requests"));
+        requests.map(|(_, stat)| stat.value).sum()
+    };
+    assert_eq!(counted(), 0);
+    vm.advance(Duration::from_secs(1));
+    assert_eq!(counted(), 3, "within a second");
+    assert!(ticks(&vm) <= 2);
+    assert_eq!(ticks(&vm), 0);
+}
+
+#[test]
+fn a_plugin_that_fetches_keys_is_woken_once_a_second() {
+    let vm = warm();
+    vm.advance(Duration::from_secs(15));
+    let ticks = ticks(&vm);
+    assert!((59..=61).contains(&ticks), "{ticks} ticks in a minute");
 }

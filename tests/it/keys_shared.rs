@@ -9,7 +9,6 @@ use portcullis::fetch::{HttpResponse, InMemoryStore};
 use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
 use portcullis::request::Request;
 use portcullis::time::Timestamp;
-use portcullis::token::ProviderId;
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://idp.example/";

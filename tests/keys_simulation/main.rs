@@ -1,10 +1,12 @@
-//! Hours of virtual time in the life of a key source: several instances of the gate over one store, and a provider
-//! that misbehaves at random. Whatever happens, the promises of [`Promise`] hold.
+//! Hours of virtual time in the life of all that is fetched, keys and revocation lists: several instances of the gate
+//! over one store, and a source that misbehaves at random. Whatever happens, the promises of [`Promise`] and of
+//! [`lists::Promise`] hold.
 //!
 //! Each run follows from its seed. `PORTCULLIS_SEED=7 cargo test --test keys_simulation -- --nocapture` tells run 7
 //! as it goes; `PORTCULLIS_RUNS=100000` makes more of them.
 
 mod chance;
+mod lists;
 mod oracle;
 mod plan;
 mod provider;
@@ -133,5 +135,51 @@ fn each_promise_about_new_keys_can_be_seen_broken() {
         let found = (0..200)
             .any(|seed| trickle::run(seed, 4, sabotage).err().is_some_and(|(broken, _)| broken == promise));
         assert!(found, "{sabotage:?}: 200 runs and not one in which {promise:?} is broken");
+    }
+}
+
+#[test]
+fn twenty_minutes_with_a_source_of_lists_that_misbehaves_break_no_promise() {
+    let mut happened = std::collections::BTreeMap::new();
+    for seed in 0..number("PORTCULLIS_RUNS").unwrap_or(300) {
+        match lists::run(seed, lists::Sabotage::None) {
+            Ok(more) => {
+                more.into_iter().for_each(|(what, count)| *happened.entry(what).or_insert(0) += count)
+            }
+            Err((_, broken)) => panic!("{broken}"),
+        }
+    }
+    println!("{happened:?}");
+    // Otherwise the promises would be kept for want of temptation.
+    for what in [
+        "passes",
+        "revoked",
+        "revocation_unavailable",
+        "waits",
+        "fetches",
+        "failures",
+        "not modified",
+        "versions",
+        "crashes",
+        "spoilt values",
+    ] {
+        assert!(happened.contains_key(what), "{what}: {happened:?}");
+    }
+}
+
+#[test]
+fn each_promise_about_lists_can_be_seen_broken() {
+    use lists::{Promise, Sabotage};
+    for (sabotage, promise) in [
+        (Sabotage::ListsLate, Promise::RevocationActsInTime),
+        (Sabotage::TrustsTooLong, Promise::NoListTooOld),
+        (Sabotage::ListsAll, Promise::OnlyListedTokens),
+        (Sabotage::SharesNothing, Promise::OneFetchAtOnce),
+        (Sabotage::WakesNotAll, Promise::NobodyWaitsTooLong),
+        (Sabotage::GivesUp, Promise::HealsInTime),
+    ] {
+        let found = (0..300)
+            .any(|seed| lists::run(seed, sabotage).err().is_some_and(|(broken, _)| broken == promise));
+        assert!(found, "{sabotage:?}: 300 runs and not one in which {promise:?} is broken");
     }
 }

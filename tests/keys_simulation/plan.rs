@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) stale_if_error: Duration,
     pub(crate) cooldown: Duration,
     pub(crate) timeout: Duration,
-    /// How often an instance with nothing to do looks up.
+    /// How late the tick of an instance with nothing to do may come.
     pub(crate) idle_tick: Duration,
     /// How often a request comes, on average.
     pub(crate) request_every: Duration,

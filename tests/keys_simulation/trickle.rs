@@ -277,8 +277,8 @@ impl Run {
             }
             self.gates[worker].tick(self.now);
             self.work(worker);
-            let span = Duration::from_millis(if self.gates[worker].is_busy() { 10 } else { 200 });
-            self.ticks[worker] = self.now.plus(span);
+            let span = self.gates[worker].poll_timeout(self.now).expect("keys are fetched");
+            self.ticks[worker] = self.now.plus(span.max(Duration::from_millis(10)));
         }
     }
 

@@ -322,13 +322,15 @@ impl World {
             return;
         }
         self.turn(instance);
-        let busy = self.with_gate(instance, |gate| gate.is_waited_for()).unwrap_or_default();
+        let now = self.now.get();
+        let asked =
+            |gate: &mut Gate| (gate.is_waited_for(), gate.poll_timeout(now).expect("keys are fetched"));
+        let (busy, span) = self.with_gate(instance, asked).unwrap_or((true, Duration::ZERO));
         let mut inner = self.inner.borrow_mut();
-        let span = if busy {
-            inner.chance.between(Duration::from_millis(10), Duration::from_millis(200))
-        } else {
-            inner.chance.between(self.plan.idle_tick / 2, self.plan.idle_tick)
-        };
+        // It comes late: threads are busy.
+        let late = if busy { Duration::from_millis(190) } else { self.plan.idle_tick };
+        let late = inner.chance.between(Duration::ZERO, late);
+        let span = span.max(Duration::from_millis(10)) + late;
         inner.instances[instance].next_tick = Timestamp::default();
         drop(inner);
         self.tick_within(instance, span);
