@@ -53,7 +53,7 @@ pub struct Allow {
     pub clear_route_cache: bool,
     /// Whether the client sent a field that only this filter may write.
     pub spoofed: bool,
-    /// What the route that serves is held to, when its answer comes.
+    /// What the route that serves is compared with when the response comes.
     pub route: RouteCheck,
     /// What other filters and the access log may read.
     pub state: FilterState,

@@ -8,15 +8,15 @@ use std::rc::Rc;
 
 use crate::request::{HostProperties, Metadata};
 
-/// What the route that serves is held to.
+/// What the route that serves is compared with.
 #[derive(Clone, Debug, Default)]
 pub enum RouteCheck {
-    /// To saying nothing, as the route did by which the request was judged.
+    /// A route without rules, as was the one by which the request was judged.
     #[default]
     Silent,
-    /// To nothing: no route could have asked anything of this request.
+    /// Nothing: no route could have asked anything of this request.
     Exempt,
-    /// To saying the same.
+    /// A route with the same rules.
     Same(Rc<Judged>),
 }
 
@@ -71,7 +71,7 @@ impl RouteCheck {
 pub(super) struct RouteMetadata {
     /// The rule to use, whatever the path says.
     pub(super) rule: Result<Option<String>, Unreadable>,
-    /// Scopes that the token must grant besides.
+    /// Further scopes that the token must grant.
     pub(super) scopes: Result<Vec<String>, Unreadable>,
 }
 

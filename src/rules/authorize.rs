@@ -15,10 +15,10 @@ pub struct Authorize {
     challenge: Option<String>,
 }
 
-/// Demands on a token; all that are given count, and they are judged in the order in which they stand here.
+/// Demands on a token; all that are given count, and they are checked in the order of these fields.
 #[derive(Clone, Debug, Default)]
 pub struct Clause {
-    /// The scopes, among them those that a scope of the token stands for: `none_of` refuses these too.
+    /// The scopes, among them those that a scope of the token implies: `none_of` forbids these too.
     pub scopes: Option<SetRequirement>,
     /// The roles.
     pub roles: Option<SetRequirement>,
@@ -34,7 +34,7 @@ pub struct Clause {
 
 /// What a condition may compare a claim with besides values of its own.
 pub trait Bindings {
-    /// The text that a variable of the rule's path template stands for in this request, decoded.
+    /// The value of a variable of the rule's path template in this request, decoded.
     fn path_variable(&self, name: &str) -> Option<Cow<'_, str>>;
     /// The value of a header field that is there once; `name` is in lower case.
     fn header(&self, name: &str) -> Option<Cow<'_, str>>;
@@ -73,7 +73,7 @@ impl Authorize {
 
     /// The `scope` of a challenge (RFC 6750 section 3): what is enough to ask for. All of each `all_of` and
     /// the first of each `any_of`, here and in `all` and in the first clause of `any`. What `none_of` and
-    /// `not` forbid nobody can ask for.
+    /// `not` forbid cannot be asked for.
     pub fn challenge(&self) -> Option<String> {
         self.challenge.clone()
     }

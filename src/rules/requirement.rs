@@ -6,20 +6,20 @@ use crate::token::ProviderId;
 /// there and bad fails, but for [`Self::AllowMissingOrFailed`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Requirement {
-    /// A good token of this provider.
+    /// A valid token of this provider.
     Provider {
         /// The provider.
         provider: ProviderId,
         /// The audiences of this rule, where it has its own.
         audiences: Option<Vec<String>>,
     },
-    /// One of these holds; they are tried in order, and those that allow a token to be missing last.
+    /// One of these is met; they are tried in order, and those that allow a token to be missing last.
     Any(Vec<Requirement>),
-    /// Each of these holds; the first that fails decides.
+    /// Each of these is met; the first that is not decides.
     All(Vec<Requirement>),
-    /// No token at all, or good ones.
+    /// No token at all, or valid ones.
     AllowMissing,
-    /// Anything; a token that is good is made use of.
+    /// Anything; a token that is valid is used.
     AllowMissingOrFailed,
 }
 
@@ -41,8 +41,8 @@ impl Requirement {
         }
     }
 
-    /// Whether the tokens of every provider are looked at: a part that allows them to be missing stands beside no
-    /// provider in a list of alternatives.
+    /// Whether the tokens of every provider are looked at: a part that allows them to be missing is not in a
+    /// list of alternatives with a provider.
     pub fn looks_at_all(&self) -> bool {
         match self {
             Self::Provider { .. } => false,

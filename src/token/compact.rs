@@ -28,7 +28,7 @@ pub struct Jws<'t> {
 }
 
 /// A token (RFC 7519 section 7.2) at which a first look showed nothing wrong, and whose signature was not checked.
-/// What it claims is not to be believed, and most of it was not read.
+/// Its claims cannot be trusted yet, and most of them were not read.
 #[derive(Debug)]
 pub struct Unverified<'t> {
     jws: Jws<'t>,
@@ -194,8 +194,8 @@ impl<'t> Unverified<'t> {
 }
 
 impl Signed {
-    /// Reads all claims, strictly, and asks the policy about them. What the first look was asked is asked again: it
-    /// is this reading that counts, and the only one that lets a token pass.
+    /// Reads all claims, strictly, and checks them by the policy. What was checked at first is checked again: it is
+    /// this reading that counts, and the only one that lets a token pass.
     ///
     /// # Errors
     /// [`Reason::TokenMalformed`] where the payload is no JSON that is accepted, [`Reason::ClaimInvalid`] for a
@@ -228,8 +228,8 @@ impl Verified {
 }
 
 thread_local! {
-    /// Room to decode in, kept from token to token.
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// A buffer to decode in, kept from token to token.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The longest header in base64: four characters for three bytes.
@@ -240,20 +240,20 @@ const PAYLOAD_NOT_DECODED: &str = "its payload is empty, not base64url or not UT
 const PAYLOAD_NOT_JSON: Rejected =
     Reason::TokenMalformed.because("its payload is no JSON object, or has a member twice");
 
-/// The largest room that is kept.
+/// The largest buffer that is kept.
 const MAX_BUFFER_KEPT: usize = 64 * 1024;
 
 /// A part of a token that is text.
 fn shared_text(part: &str) -> Result<Arc<str>, Rejected> {
-    ROOM.with_borrow_mut(|room| {
-        room.clear();
-        let decoded = BASE64_URL_SAFE_NO_PAD.decode_vec(part, room);
-        let text = match (decoded, std::str::from_utf8(room)) {
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let decoded = BASE64_URL_SAFE_NO_PAD.decode_vec(part, buffer);
+        let text = match (decoded, std::str::from_utf8(buffer)) {
             (Ok(()), Ok(text)) if !text.is_empty() => Ok(Arc::from(text)),
             _ => Err(Reason::TokenMalformed.because(PAYLOAD_NOT_DECODED)),
         };
-        room.clear();
-        room.shrink_to(MAX_BUFFER_KEPT);
+        buffer.clear();
+        buffer.shrink_to(MAX_BUFFER_KEPT);
         text
     })
 }

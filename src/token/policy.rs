@@ -54,8 +54,8 @@ pub struct Policy {
 pub struct Wanted {
     /// Each behind its first eight bytes, in order.
     names: Vec<(u64, String)>,
-    /// A bit for each look that a name has.
-    looks: u64,
+    /// A bit for each length and first letter that a name has.
+    name_bits: u64,
 }
 
 impl Wanted {
@@ -68,13 +68,13 @@ impl Wanted {
         let mut names: Vec<_> = all.map(|name| (start(name.as_bytes()), name.to_owned())).collect();
         names.sort_unstable();
         names.dedup();
-        let looks = names.iter().fold(0, |all, (_, name)| all | look(name.as_bytes()));
-        Self { names, looks }
+        let name_bits = names.iter().fold(0, |all, (_, name)| all | name_bit(name.as_bytes()));
+        Self { names, name_bits }
     }
 
     /// Whether it is one of them.
     pub(super) fn contains(&self, name: &[u8]) -> bool {
-        if self.looks & look(name) == 0 {
+        if self.name_bits & name_bit(name) == 0 {
             return false;
         }
         let start = start(name);
@@ -93,7 +93,7 @@ fn start(name: &[u8]) -> u64 {
 }
 
 /// One of 64 bits, the same for the same name: its length and its first letter.
-fn look(name: &[u8]) -> u64 {
+fn name_bit(name: &[u8]) -> u64 {
     let first = name.first().copied().map_or(0, u32::from);
     1u64.wrapping_shl((name.len() as u32).wrapping_mul(5) ^ first)
 }
@@ -140,13 +140,15 @@ impl Policy {
         self.check_header(token.header())?;
         match self.check_outline(token, audiences, now) {
             // What seems to be missing may be there under a name with escapes.
-            Err(rejected) if token.outline.is_partial() && self.is_for_want(rejected.reason, token) => Ok(()),
+            Err(rejected) if token.outline.is_partial() && self.could_differ(rejected.reason, token) => {
+                Ok(())
+            }
             checked => checked,
         }
     }
 
     /// Whether a claim that the first look did not see could have led to another result.
-    fn is_for_want(&self, reason: Reason, token: &Unverified<'_>) -> bool {
+    fn could_differ(&self, reason: Reason, token: &Unverified<'_>) -> bool {
         match reason {
             Reason::IssuerUnknown => {
                 let from_claims = |issuer: &Issuer| issuer.claims().next().is_some();

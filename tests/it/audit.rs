@@ -77,6 +77,7 @@ fn a_refusal_is_written_with_all_that_an_operator_needs_and_nothing_that_could_b
     let expected = [
         "client",
         "decision",
+        "detail",
         "host",
         "jti",
         "kid",
@@ -95,6 +96,7 @@ fn a_refusal_is_written_with_all_that_an_operator_needs_and_nothing_that_could_b
     for (name, value) in [
         ("decision", "deny"),
         ("reason", "scope_insufficient"),
+        ("detail", "scope \"orders:read\" is missing (all_of)"),
         ("rule", "orders"),
         ("provider", "corp"),
         ("kid", "rsa-1"),
@@ -116,7 +118,8 @@ fn a_refusal_is_written_with_all_that_an_operator_needs_and_nothing_that_could_b
     assert_eq!(decisions, ["deny", "would_deny", "deny", "deny", "deny"]);
     let reasons: Vec<&str> = lines.iter().filter_map(|line| line["reason"].as_str()).collect();
     assert_eq!(reasons[1..4], ["token_missing", "signature_invalid", "token_missing"]);
-    // Until the signature holds, nobody's name is believed.
+    assert_eq!(lines[2]["detail"], "alg RS256, kid \"rsa-1\"; 1 key tried");
+    // Until the signature is verified, no name is believed.
     assert!(lines[2].get("jti").is_none() && lines[2].get("subject_hash").is_none(), "{}", lines[2]);
     assert!(lines[4]["user_agent"].as_str().is_some_and(|agent| agent.len() < 300), "{}", lines[4]);
     let log = envoy.log();

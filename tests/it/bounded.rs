@@ -315,7 +315,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("requests that wait for keys or lists, in one worker", vec![gate::MAX_WAITING]),
         ("keys of one provider", vec![keys::KeySet::MAX_KEYS]),
         ("tokens that are remembered", vec![default.entries, default.max_token]),
-        ("text of a client's in an audit line", vec![gate::MAX_TEXT]),
+        ("text of a client's in an audit line", vec![gate::MAX_TEXT, portcullis::reason::MAX_EXCERPT]),
     ];
     for (what, values) in &held {
         assert_eq!(&row(what), values, "{what}");
