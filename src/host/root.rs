@@ -1,15 +1,19 @@
 //! The plugin in one worker: its configuration, its gate, its fetches.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::hostcalls::{self, Buffer, Map};
-use super::metrics::Meter;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType, MapType, StreamType};
+
+use super::apply::decide;
+use super::hostcalls;
+use super::metrics::HostMetrics;
+use super::plugin::{BUSY, IDLE, Phase, RemovedFields, SharedPlugin, clock};
 use super::refused::{self, OnRefusal, PluginName};
-use super::{Done, clock, handle, stream};
+use super::stream::Stream;
 use crate::config::{Config, Problem};
 use crate::fetch::{FetchError, HttpRequest, HttpResponse};
 use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
@@ -19,33 +23,64 @@ use crate::revocation::ListId;
 use crate::time::Timestamp;
 use crate::token::ProviderId;
 
-/// What the root context and its streams share.
-#[derive(Default)]
-pub(super) struct Plugin {
-    pub(super) gate: Option<Gate>,
-    /// Whether the configuration was refused: the gate, if there is one, is of the last good one.
-    pub(super) refused: bool,
-    /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
-    pub(super) per_route: bool,
-    period: Option<Duration>,
+thread_local! {
+    /// The root contexts by their numbers. The SDK keeps its own, and gives no way to them but its callbacks.
+    static ROOTS: RefCell<BTreeMap<u32, Rc<RefCell<Root>>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// While something waits or is about to start.
-const BUSY: Duration = Duration::from_millis(10);
-/// While nothing does.
-const IDLE: Duration = Duration::from_millis(200);
+/// A root context as the SDK holds it: dropped when the host says that the context is over.
+pub(super) struct RootHandle {
+    id: u32,
+    root: Rc<RefCell<Root>>,
+    plugin: SharedPlugin,
+}
 
-impl Plugin {
-    /// Sets how often the host calls `on_tick`.
-    pub(super) fn tick_every(&mut self, period: Duration) {
-        if self.period != Some(period) && hostcalls::set_tick_period(period).is_ok() {
-            self.period = Some(period);
+impl RootHandle {
+    pub(super) fn new(id: u32) -> Self {
+        let plugin = SharedPlugin::default();
+        let root = Rc::new(RefCell::new(Root::new(id, Rc::clone(&plugin))));
+        ROOTS.with_borrow_mut(|roots| roots.insert(id, Rc::clone(&root)));
+        Self { id, root, plugin }
+    }
+}
+
+impl Context for RootHandle {}
+
+impl RootContext for RootHandle {
+    fn on_configure(&mut self, size: usize) -> bool {
+        self.root.try_borrow_mut().is_ok_and(|mut root| root.configure(size))
+    }
+
+    fn on_tick(&mut self) {
+        if let Ok(mut root) = self.root.try_borrow_mut() {
+            root.tick();
         }
     }
 
-    /// A request has begun to wait: the fetch that it waits for starts with the next tick.
-    pub(super) fn tick_soon(&mut self) {
-        self.tick_every(BUSY);
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(StreamId(id), Rc::clone(&self.plugin))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Drop for RootHandle {
+    fn drop(&mut self) {
+        // Where they are gone, a native thread ends, and with it the host: there is nothing left to do.
+        let known = ROOTS.try_with(|roots| roots.borrow_mut().remove(&self.id).is_some());
+        if let (Ok(true), Ok(mut root)) = (known, self.root.try_borrow_mut()) {
+            root.done();
+        }
+    }
+}
+
+/// The response to a call of a root context, or that there is none; nothing where either is not known.
+pub(super) fn call_answered(id: u32, token: u32, fields: usize, size: usize) {
+    let root = ROOTS.with_borrow(|roots| roots.get(&id).map(Rc::clone));
+    if let Some(Ok(mut root)) = root.as_ref().map(|root| root.try_borrow_mut()) {
+        root.answered(token, fields, size);
     }
 }
 
@@ -81,21 +116,21 @@ impl Call {
 }
 
 /// The root context.
-pub(super) struct Root {
+struct Root {
     id: u32,
     name: PluginName,
-    plugin: Rc<RefCell<Plugin>>,
+    plugin: SharedPlugin,
     /// What each call under way asks for, and the largest body that it may bring.
     calls: HashMap<u32, (Call, usize)>,
     /// Calls of the start that could not be sent yet.
     unsent: Vec<(Call, HttpRequest)>,
     /// How many ticks the start still lasts.
     starting: u32,
-    meter: Meter,
+    metrics: HostMetrics,
 }
 
 impl Root {
-    pub(super) fn new(id: u32, plugin: Rc<RefCell<Plugin>>) -> Self {
+    fn new(id: u32, plugin: SharedPlugin) -> Self {
         Self {
             id,
             name: PluginName::default(),
@@ -103,7 +138,7 @@ impl Root {
             calls: HashMap::new(),
             unsent: Vec::new(),
             starting: STARTING,
-            meter: Meter::default(),
+            metrics: HostMetrics::default(),
         }
     }
 
@@ -147,7 +182,7 @@ impl Root {
             Some(gate) => gate.samples(now),
             None => return,
         };
-        self.meter.record(&samples);
+        self.metrics.record(&samples);
     }
 
     fn next_effect(&self) -> Option<Effect> {
@@ -181,7 +216,8 @@ impl Root {
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
         headers.extend(query.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
-        match hostcalls::http_call(&endpoint.cluster, &headers, endpoint.timeout) {
+        let timeout = u32::try_from(endpoint.timeout.as_millis()).unwrap_or(u32::MAX);
+        match hostcalls::http_call(&endpoint.cluster, &headers, b"", timeout) {
             Ok(token) => {
                 self.calls.insert(token, (ask, query.max_bytes));
             }
@@ -197,17 +233,23 @@ impl Root {
 
     /// Decides a request that waited, in its own context.
     fn wake(&self, id: StreamId, waited: Waited) {
-        if hostcalls::set_effective_context(id.0).is_err() {
+        if hostcalls::proxy_set_effective_context(id.0).ok().is_err() {
             return; // Its client has gone.
         }
+        let removed = match self.plugin.borrow().waiting.get(&id) {
+            Some(Phase::Waiting(removed)) => removed.clone(),
+            _ => RemovedFields::default(),
+        };
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
-        let done = handle(id, Some(&self.plugin), None, &stream::kept(id), judge);
-        let passes = matches!(done, Done::Passed(_));
-        stream::woken(id, done);
-        if passes && hostcalls::resume_request().is_err() {
+        let phase = decide(id, &self.plugin, None, &removed, judge);
+        let passes = matches!(phase, Phase::Passed(_));
+        if let Some(known) = self.plugin.borrow_mut().waiting.get_mut(&id) {
+            *known = phase;
+        }
+        if passes && hostcalls::proxy_continue_stream(StreamType::HttpRequest).ok().is_err() {
             log::error!("the host refused to resume a request");
         }
-        let _ = hostcalls::set_effective_context(self.id);
+        let _ = hostcalls::proxy_set_effective_context(self.id);
     }
 }
 
@@ -217,8 +259,9 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, F
     if fields == 0 {
         return Err(FetchError::NoAnswer);
     }
-    let pairs = hostcalls::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
-    let fields = pairs.fields();
+    let headers =
+        hostcalls::header_map(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
+    let fields = headers.fields();
     let text = |wanted: &str| {
         let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
         std::str::from_utf8(value).ok().map(str::to_owned)
@@ -226,7 +269,7 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, F
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => hostcalls::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => hostcalls::buffer(BufferType::HttpCallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
     Ok(HttpResponse {
@@ -241,26 +284,26 @@ fn answer_of(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, F
 
 impl Root {
     /// A call ended.
-    pub(super) fn answered(&mut self, token: u32, fields: usize, size: usize) {
+    fn answered(&mut self, token: u32, fields: usize, size: usize) {
         let Some((call, limit)) = self.calls.remove(&token) else { return };
         let answer = answer_of(fields, size, limit);
         self.run(|gate, now| call.answered(gate, answer, now));
     }
 
     /// The configuration is going: nobody is left waiting for it.
-    pub(super) fn done(&mut self) {
+    fn done(&mut self) {
         self.release_all();
         self.report(Timestamp::default());
         if self.speaks_of_a_refusal() {
-            self.meter.record(&[Metrics::configuration_refused(false)]);
+            self.metrics.record(&[Metrics::configuration_refused(false)]);
         }
     }
 
     /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
-    pub(super) fn configure(&mut self, size: usize) -> bool {
-        let bytes = hostcalls::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
+    fn configure(&mut self, size: usize) -> bool {
+        let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size).unwrap_or_default();
         let plugin = PluginName::current();
-        refused::came(plugin.clone(), self.id);
+        refused::configured(plugin.clone(), self.id);
         self.name = plugin.clone();
         let (on_refusal, wrong) = refused::on_refusal();
         match (parse(&bytes), wrong) {
@@ -307,9 +350,9 @@ impl Root {
         plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tick_every(BUSY);
         drop(plugin);
-        self.meter.record(&[Metrics::version()]);
+        self.metrics.record(&[Metrics::version()]);
         if refused::is_shown(refused) {
-            self.meter.record(&[Metrics::configuration_refused(refused)]);
+            self.metrics.record(&[Metrics::configuration_refused(refused)]);
         }
     }
 
@@ -319,14 +362,14 @@ impl Root {
     }
 
     /// Does what is due.
-    pub(super) fn tick(&mut self) {
+    fn tick(&mut self) {
         self.send_unsent();
         let now = self.run(Gate::tick);
         self.report(now);
         if self.speaks_of_a_refusal() {
             // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
             // has set it back.
-            self.meter.record(&[Metrics::configuration_refused(true)]);
+            self.metrics.record(&[Metrics::configuration_refused(true)]);
         }
         let mut plugin = self.plugin.borrow_mut();
         let busy = !self.unsent.is_empty() || plugin.gate.as_ref().is_some_and(Gate::is_busy);
@@ -364,7 +407,7 @@ fn gate_of(config: Config) -> Gate {
         backend,
         store: super::store::store(),
         random: RandomState::new().build_hasher().finish(),
-        stopwatch: || hostcalls::now().unwrap_or_default().as_nanos(),
+        stopwatch: || hostcalls::now().unwrap_or_default(),
     };
     // Without a time nothing can be judged; the first request and the first tick say so.
     Gate::new(config, world, clock().unwrap_or_default())
