@@ -1,7 +1,7 @@
 //! Portcullis: a proxy-wasm filter that validates the JSON Web Token of each HTTP request and
 //! enforces per-route rules.
 //!
-//! Everything but [`mod@host`] is a pure function of what it is given: bytes, the clock and random
+//! Everything but `host` (feature `plugin`) is a pure function of what it is given: bytes, the clock and random
 //! numbers come in as values, and what should happen goes out as values. `host` turns the callbacks
 //! of the proxy into those inputs and carries the outputs out; it decides nothing.
 //!
@@ -41,6 +41,7 @@ pub mod config;
 pub mod crypto;
 pub mod fetch;
 pub mod gate;
+#[cfg(feature = "plugin")]
 pub mod host;
 pub mod json;
 pub mod keys;

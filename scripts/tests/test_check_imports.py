@@ -11,12 +11,12 @@ from scripts import load
 check = load("check-imports")
 
 FUNCTION, TABLE, MEMORY, GLOBAL = range(4)
-GOOD_IMPORTS = [("env", "proxy_log"), ("env", "proxy_get_buffer_bytes"), ("wasi_snapshot_preview1", "fd_write")]
+GOOD_IMPORTS = [*(("env", name) for name in sorted(check.HOST_CALLS)), ("wasi_snapshot_preview1", "fd_write")]
 GOOD_EXPORTS = ["memory", "_initialize", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate",
                 "proxy_on_context_create", "proxy_on_configure", "proxy_on_request_headers",
                 "proxy_on_request_body", "proxy_on_request_trailers", "proxy_on_response_headers",
-                "proxy_on_http_call_response", "proxy_on_tick", "proxy_on_done"]
-UNUSED = ["proxy_on_delete", "proxy_on_log", "malloc", "proxy_on_response_trailers", "proxy_on_response_body", "proxy_on_grpc_close", "main"]
+                "proxy_on_http_call_response", "proxy_on_tick", "proxy_on_delete"]
+UNUSED = ["proxy_on_done", "proxy_on_log", "portcullis_on_request_headers", "malloc", "proxy_on_response_trailers", "proxy_on_response_body", "proxy_on_grpc_close", "main"]
 
 
 def number(value):
@@ -75,6 +75,11 @@ class CheckImports(unittest.TestCase):
         for kind in (TABLE, MEMORY, GLOBAL):
             self.assertIn(" as a ", self.wrong([("env", "proxy_log")], GOOD_EXPORTS, kind=kind))
 
+    def test_a_host_call_that_is_no_longer_made_fails(self):
+        for pair in GOOD_IMPORTS[:-1]:
+            rest = [other for other in GOOD_IMPORTS if other != pair]
+            self.assertIn(f"does not import env.{pair[1]}", self.wrong(rest, GOOD_EXPORTS))
+
     def test_a_missing_export_fails(self):
         for name in GOOD_EXPORTS:
             rest = [other for other in GOOD_EXPORTS if other != name]
@@ -87,6 +92,25 @@ class CheckImports(unittest.TestCase):
     def test_a_callback_that_the_filter_does_not_answer_fails(self):
         for name in UNUSED:
             self.assertIn("no host asks for", self.wrong(GOOD_IMPORTS, [*GOOD_EXPORTS, name]))
+
+    def test_the_build_exports_what_is_answered_and_the_filters_own_in_place_of_the_sdks(self):
+        sdk = ["proxy_on_request_headers", *(name for name in GOOD_EXPORTS if name != "proxy_on_request_headers"),
+               *(name for name in UNUSED if name.startswith("proxy"))]
+        indexes = {name: at for at, name in enumerate(sdk, 200)}
+        own = {"portcullis_on_request_headers": 7, "portcullis_on_http_call_response": 70_000}
+        entries = [text(name) + bytes([MEMORY if name == "memory" else FUNCTION]) + number(at)
+                   for name, at in (indexes | own).items()]
+        custom = bytes([0]) + number(5) + text("name")
+        start = b"\0asm\x01\0\0\0" + custom + section(2, [])
+        built = check.with_answered_exports(start + section(7, entries) + section(10, []))
+        self.assertTrue(built.startswith(start) and built.endswith(section(10, [])))
+        reader = check.Reader(dict(check.sections(built))[check.EXPORT_SECTION])
+        found = [(reader.name(), reader.byte(), reader.number()) for _ in range(reader.number())]
+        expected = {name: indexes[name] for name in GOOD_EXPORTS}
+        expected |= {"proxy_on_request_headers": 7, "proxy_on_http_call_response": 70_000}
+        self.assertEqual({name: at for name, _, at in found}, expected)
+        self.assertEqual(len(found), len(expected))
+        self.assertEqual(check.with_answered_exports(built), built)
 
     def test_what_is_no_module_fails(self):
         good = module(GOOD_IMPORTS, GOOD_EXPORTS)

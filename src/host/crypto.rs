@@ -8,12 +8,12 @@ use crate::crypto::{Backend, Hash, HostCrypto, HostFailed};
 
 /// The backend of this host: its own where it has one that works.
 pub(super) fn backend() -> Backend {
-    Backend::detect(Rc::new(Foreign::default()))
+    Backend::detect(Rc::new(VerifySignature::default()))
 }
 
 /// The function, and the room in which its arguments are put together: the same for every call.
 #[derive(Default)]
-struct Foreign {
+struct VerifySignature {
     arguments: RefCell<Vec<u8>>,
 }
 
@@ -23,7 +23,7 @@ const PUBLIC_KEY: u8 = 2;
 const SIGNATURE: u8 = 3;
 const TEXT: u8 = 4;
 
-impl HostCrypto for Foreign {
+impl HostCrypto for VerifySignature {
     fn verify(&self, hash: Hash, spki: &[u8], signature: &[u8], message: &[u8]) -> Result<bool, HostFailed> {
         let mut arguments = self.arguments.try_borrow_mut().map_err(|_| HostFailed)?;
         arguments.clear();

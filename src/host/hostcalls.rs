@@ -1,438 +1,150 @@
-//! The host calls of proxy-wasm ABI 0.2.1, each status a value.
+//! Host calls of the proxy-wasm ABI 0.2.1 that never panic.
 //!
-//! A status is a number here, whatever the host makes of it: an unknown one must not end the VM.
+//! The SDK's wrappers panic at each status that they do not name, and a panic ends the VM with all its requests. Every
+//! call can bring one: Envoy says `InternalFailure` for what `capability_restriction_config` leaves out, other proxies
+//! `Unimplemented`, which the SDK's `Status` does not even have, for what they lack. Further reasons are in brackets.
 #![allow(unsafe_code)]
 
-use std::fmt;
 use std::ptr::null_mut;
-use std::time::Duration;
 
-use crate::request::Field;
+use proxy_wasm::types::{BufferType, Bytes, LogLevel, MapType, MetricType, StreamType};
+
+use super::header_map::{HeaderMap, serialize};
+use super::status::Status;
 use crate::response::LocalReply;
-use crate::time::Timestamp;
 
-/// A status other than success.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Status(u32);
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "host status {}", self.0)
-    }
-}
-
-fn check(status: u32) -> Result<(), Status> {
-    if status == 0 { Ok(()) } else { Err(Status(status)) }
-}
-
-/// A map of header fields.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub(super) enum Map {
-    RequestHeaders = 0,
-    RequestTrailers = 1,
-    ResponseHeaders = 2,
-    CallResponseHeaders = 6,
-}
-
-/// A buffer of bytes.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub(super) enum Buffer {
-    CallResponseBody = 4,
-    PluginConfiguration = 7,
-}
+/// Bytes that the host reads.
+type In = *const u8;
+type N = usize;
+/// Where it writes the address and the size of memory that it allocated in the module.
+type Out = *mut *mut u8;
+type Size = *mut usize;
 
 #[cfg_attr(target_family = "wasm", link(wasm_import_module = "env"))]
 unsafe extern "C" {
-    fn proxy_log(level: u32, text: *const u8, text_size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(out: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_set_effective_context(id: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        buffer: u32,
-        start: usize,
-        most: usize,
-        out: *mut *mut u8,
-        out_size: *mut usize,
-    ) -> u32;
-    fn proxy_get_header_map_pairs(map: u32, out: *mut *mut u8, out_size: *mut usize) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_replace_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(path: *const u8, path_size: usize, out: *mut *mut u8, out_size: *mut usize) -> u32;
-    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, out: *mut u32) -> u32;
-    fn proxy_increment_metric(id: u32, by: i64) -> u32;
-    fn proxy_record_metric(id: u32, value: u64) -> u32;
-    fn proxy_continue_stream(stream: u32) -> u32;
-    fn proxy_get_shared_data(
-        key: *const u8,
-        key_size: usize,
-        out: *mut *mut u8,
-        out_size: *mut usize,
-        out_cas: *mut u32,
-    ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        value_size: usize,
-        cas: u32,
-    ) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        arguments: *const u8,
-        arguments_size: usize,
-        out: *mut *mut u8,
-        out_size: *mut usize,
-    ) -> u32;
-    fn proxy_http_call(
-        cluster: *const u8,
-        cluster_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        body: *const u8,
-        body_size: usize,
-        trailers: *const u8,
-        trailers_size: usize,
-        timeout: u32,
-        out: *mut u32,
-    ) -> u32;
-    fn proxy_send_local_response(
-        status: u32,
-        details: *const u8,
-        details_size: usize,
-        body: *const u8,
-        body_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        grpc_status: i32,
-    ) -> u32;
+    pub(super) safe fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
+    pub(super) safe fn proxy_set_effective_context(id: u32) -> Status;
+    pub(super) safe fn proxy_continue_stream(stream: StreamType) -> Status;
+    pub(super) safe fn proxy_increment_metric(id: u32, by: i64) -> Status;
+    pub(super) safe fn proxy_record_metric(id: u32, value: u64) -> Status;
+    fn proxy_define_metric(kind: MetricType, name: In, _: N, id: *mut u32) -> Status;
+    fn proxy_log(level: LogLevel, text: In, _: N) -> Status;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> Status;
+    fn proxy_get_buffer_bytes(buffer: BufferType, start: N, max: N, _: Out, _: Size) -> Status;
+    fn proxy_get_header_map_pairs(map: MapType, _: Out, _: Size) -> Status;
+    fn proxy_add_header_map_value(map: MapType, name: In, _: N, value: In, _: N) -> Status;
+    fn proxy_replace_header_map_value(map: MapType, name: In, _: N, value: In, _: N) -> Status;
+    fn proxy_remove_header_map_value(map: MapType, name: In, _: N) -> Status;
+    fn proxy_get_property(path: In, _: N, _: Out, _: Size) -> Status;
+    fn proxy_set_property(path: In, _: N, value: In, _: N) -> Status;
+    fn proxy_get_shared_data(key: In, _: N, _: Out, _: Size, cas: *mut u32) -> Status;
+    fn proxy_set_shared_data(key: In, _: N, value: In, _: N, cas: u32) -> Status;
+    fn proxy_call_foreign_function(name: In, _: N, argument: In, _: N, _: Out, _: Size) -> Status;
+    /// Cluster, header fields, body and trailers; the timeout in milliseconds; the number that is returned.
+    fn proxy_http_call(_: In, _: N, _: In, _: N, _: In, _: N, _: In, _: N, _: u32, _: *mut u32) -> Status;
+    /// Status; details, body and header fields; the gRPC status, or -1.
+    fn proxy_send_local_response(_: u32, _: In, _: N, _: In, _: N, _: In, _: N, _: i32) -> Status;
 }
 
-/// Writes a line to the host's log.
-pub(super) fn log(level: log::Level, text: &str) {
-    let level = match level {
-        log::Level::Trace => 0,
-        log::Level::Debug => 1,
-        log::Level::Info => 2,
-        log::Level::Warn => 3,
-        log::Level::Error => 4,
-    };
-    write_log(level, text);
-}
+// SAFETY, of every call below: the host reads live slices of the lengths that it is told, and writes to live variables.
 
-/// Writes a line at the level that says the VM is lost.
-#[cfg(target_family = "wasm")]
-pub(super) fn log_critical(text: &str) {
-    write_log(5, text);
-}
-
-fn write_log(level: u32, text: &str) {
-    // SAFETY: the pointer and length are of one live string, which the host only reads. A line that
-    // cannot be written is lost; there is nowhere to say so.
+/// Writes a line to the host's log; one that cannot be written is lost. (The SDK's logger would panic.)
+pub(super) fn log(level: LogLevel, text: &str) {
     let _ = unsafe { proxy_log(level, text.as_ptr(), text.len()) };
 }
 
-/// The host's wall clock.
-pub(super) fn now() -> Result<Timestamp, Status> {
+/// The host's wall clock, in nanoseconds since the Unix epoch.
+pub(super) fn now() -> Result<u64, Status> {
     let mut nanos = 0;
-    // SAFETY: the host writes one u64 to a live variable.
-    check(unsafe { proxy_get_current_time_nanoseconds(&mut nanos) })?;
-    Ok(Timestamp::from_nanos(nanos))
+    unsafe { proxy_get_current_time_nanoseconds(&mut nanos) }.ok().map(|()| nanos)
 }
 
-/// How often the host calls `on_tick` of this plugin.
-pub(super) fn set_tick_period(period: Duration) -> Result<(), Status> {
-    let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
-    // SAFETY: no pointers.
-    check(unsafe { proxy_set_tick_period_milliseconds(millis) })
+/// At most the first `max` bytes of a buffer.
+pub(super) fn buffer(buffer: BufferType, max: usize) -> Result<Bytes, Status> {
+    returned(|out, size| unsafe { proxy_get_buffer_bytes(buffer, 0, max, out, size) })
 }
 
-/// Makes the calls that follow act on another context. Fails where that is gone.
-pub(super) fn set_effective_context(id: u32) -> Result<(), Status> {
-    // SAFETY: no pointers.
-    check(unsafe { proxy_set_effective_context(id) })
+/// All fields of a map. (The SDK panics at a list that is cut short and at a name that is not UTF-8, and copies each.)
+pub(super) fn header_map(map: MapType) -> Result<HeaderMap, Status> {
+    returned(|out, size| unsafe { proxy_get_header_map_pairs(map, out, size) }).map(HeaderMap::from)
 }
 
-/// At most the first `most` bytes of a buffer.
-pub(super) fn buffer(buffer: Buffer, most: usize) -> Result<Vec<u8>, Status> {
-    // SAFETY: the host writes a pointer and a length to two live variables.
-    taken(|out, size| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, most, out, size) })
-}
-
-/// All fields of a map.
-pub(super) fn pairs(map: Map) -> Result<Pairs, Status> {
-    // SAFETY: as above.
-    taken(|out, size| unsafe { proxy_get_header_map_pairs(map as u32, out, size) }).map(Pairs)
-}
-
-/// Adds a field to a map, beside those of the same name.
-pub(super) fn add(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    // SAFETY: pointers and lengths are of live slices, which the host only reads.
-    check(unsafe {
-        proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    })
+/// Adds a field to a map, beside those of the same name. (For the SDK names are text; here they are what came.)
+pub(super) fn add(map: MapType, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    unsafe { proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) }.ok()
 }
 
 /// Sets a field of a map to one value.
-pub(super) fn replace(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    // SAFETY: as above.
-    check(unsafe {
-        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    })
+pub(super) fn replace(map: MapType, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    let ((n, nl), (v, vl)) = (parts(name), parts(value));
+    unsafe { proxy_replace_header_map_value(map, n, nl, v, vl) }.ok()
 }
 
 /// Removes every field of a name from a map.
-pub(super) fn remove(map: Map, name: &[u8]) -> Result<(), Status> {
-    // SAFETY: as above.
-    check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+pub(super) fn remove(map: MapType, name: &[u8]) -> Result<(), Status> {
+    unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) }.ok()
 }
 
-/// A property of the current request; `path` is its names with a zero byte between them.
-pub(super) fn property(path: &[u8]) -> Property {
-    const NOT_FOUND: Status = Status(1);
-    const SERIALIZATION_FAILURE: Status = Status(3);
-    // SAFETY: the host reads one live slice, and writes a pointer and a length to two live variables.
-    match taken(|out, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), out, size) }) {
-        Ok(value) => Property::Value(value),
-        Err(NOT_FOUND) => Property::Absent,
-        Err(SERIALIZATION_FAILURE) => Property::Structure,
-        Err(_) => Property::Failed,
-    }
-}
-
-/// What became of asking for a property.
-pub(super) enum Property {
-    /// There is none.
-    Absent,
-    /// This.
-    Value(Vec<u8>),
-    /// Something that cannot be handed over as bytes: a structure, or null.
-    Structure,
-    /// The host could not tell.
-    Failed,
+/// A property; its path has a zero byte between names. (For the SDK each path is put together in new memory.)
+pub(super) fn property(path: &[u8]) -> Result<Bytes, Status> {
+    returned(|out, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), out, size) })
 }
 
 /// Writes filter state: Envoy puts `wasm.` before the name.
 pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
-    // SAFETY: as above.
-    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) }.ok()
 }
 
-/// The value of a shared key and its compare-and-swap number; none where it was never set.
-pub(super) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Status> {
-    const NOT_FOUND: Status = Status(1);
-    let mut cas = 0;
-    // SAFETY: the host reads one live slice, and writes a pointer, a length and a number to three live
-    // variables.
-    let value =
-        taken(|out, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), out, size, &mut cas) });
-    match value {
-        Ok(value) => Ok(Some((value, cas))),
-        Err(NOT_FOUND) => Ok(None),
-        Err(status) => Err(status),
-    }
+/// The value of a shared key and its compare-and-swap number. (The SDK takes an empty value for none.)
+pub(super) fn shared_data(key: &str) -> Result<(Bytes, u32), Status> {
+    let ((key, len), mut cas) = (parts(key.as_bytes()), 0);
+    Ok((returned(|out, size| unsafe { proxy_get_shared_data(key, len, out, size, &mut cas) })?, cas))
 }
 
-/// Sets a shared key: whatever it holds with `cas` 0, else only where its number is this one or it was
-/// never set.
+/// Sets a shared key; with a `cas` other than 0 only where its number is this one or it was never set.
 pub(super) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
-    // SAFETY: the host reads two live slices.
-    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+    unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) }.ok()
 }
 
 /// Calls a function that only some hosts have.
-pub(super) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, Status> {
-    // SAFETY: the host reads two live slices, and writes a pointer and a length to two live variables.
-    taken(|out, size| unsafe {
-        proxy_call_foreign_function(name.as_ptr(), name.len(), arguments.as_ptr(), arguments.len(), out, size)
-    })
+pub(super) fn call_foreign_function(name: &str, arg: &[u8]) -> Result<Bytes, Status> {
+    let ((n, nl), (a, al)) = (parts(name.as_bytes()), parts(arg));
+    returned(|out, size| unsafe { proxy_call_foreign_function(n, nl, a, al, out, size) })
 }
 
-/// The number of the metric of this kind and name: 0 a counter, 1 a gauge, 2 a histogram.
-pub(super) fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
+/// The number of the metric of this kind and name.
+pub(super) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status> {
     let mut id = 0;
-    // SAFETY: the host reads one live slice and writes a number to a live variable.
-    check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
-    Ok(id)
+    unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) }.ok().map(|()| id)
 }
 
-/// Adds to a counter.
-pub(super) fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
-    // SAFETY: no pointers.
-    check(unsafe { proxy_increment_metric(id, by) })
+/// Sends a request to a cluster; gives the number of its response. (The SDK's dispatcher panics at an unknown number.)
+pub(super) fn http_call(to: &str, fields: &[(&str, &str)], body: &[u8], millis: u32) -> Result<u32, Status> {
+    let (fields, trailers, mut id) = (serialize(fields.iter().copied()), serialize([].into_iter()), 0);
+    let ((c, cn), (f, fl), (b, bn)) = (parts(to.as_bytes()), parts(&fields), parts(body));
+    let (t, tn) = parts(&trailers);
+    unsafe { proxy_http_call(c, cn, f, fl, b, bn, t, tn, millis, &mut id) }.ok().map(|()| id)
 }
 
-/// Sets a gauge, or records a value of a histogram.
-pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
-    // SAFETY: no pointers.
-    check(unsafe { proxy_record_metric(id, value) })
+/// Answers the request of the current context. (The SDK can give no details for the access log.)
+pub(super) fn send_local_reply(reply: &LocalReply) -> Result<(), Status> {
+    let LocalReply { status, headers, body, grpc_status, details } = reply;
+    let headers = serialize(headers.iter().map(|(name, value)| (*name, &**value)));
+    let ((d, dn), (b, bn), (f, fl)) = (parts(details.as_bytes()), parts(body.as_bytes()), parts(&headers));
+    let (status, grpc_status) = (u32::from(*status), grpc_status.unwrap_or(-1));
+    unsafe { proxy_send_local_response(status, d, dn, b, bn, f, fl, grpc_status) }.ok()
 }
 
-/// Lets the paused request of the current context go on.
-pub(super) fn resume_request() -> Result<(), Status> {
-    const REQUEST: u32 = 0;
-    // SAFETY: no pointers.
-    check(unsafe { proxy_continue_stream(REQUEST) })
+/// Where bytes are, and how many.
+fn parts(bytes: &[u8]) -> (In, N) {
+    (bytes.as_ptr(), bytes.len())
 }
 
-/// Sends a request without a body to a cluster; gives the number under which its answer comes.
-pub(super) fn http_call(
-    cluster: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-    timeout: Duration,
-) -> Result<u32, Status> {
-    let headers = serialize(headers.iter().copied());
-    let trailers = serialize([].into_iter());
-    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-    let mut token = 0;
-    // SAFETY: the host reads live slices, and writes a number to a live variable.
-    check(unsafe {
-        proxy_http_call(
-            cluster.as_ptr(),
-            cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            body.as_ptr(),
-            body.len(),
-            trailers.as_ptr(),
-            trailers.len(),
-            millis,
-            &mut token,
-        )
-    })?;
-    Ok(token)
-}
-
-/// Answers the request of the current context.
-pub(super) fn local_reply(reply: &LocalReply) -> Result<(), Status> {
-    let headers = serialize(reply.headers.iter().map(|(name, value)| (*name, &**value)));
-    // SAFETY: as above.
-    check(unsafe {
-        proxy_send_local_response(
-            u32::from(reply.status),
-            reply.details.as_ptr(),
-            reply.details.len(),
-            reply.body.as_ptr(),
-            reply.body.len(),
-            headers.as_ptr(),
-            headers.len(),
-            reply.grpc_status.unwrap_or(-1),
-        )
-    })
-}
-
-/// Bytes that the host allocated in our memory and handed over.
-fn taken(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
-    let mut data = null_mut();
-    let mut size = 0;
-    check(call(&mut data, &mut size))?;
-    if data.is_null() || size == 0 {
-        return Ok(Vec::new());
-    }
-    // SAFETY: the host got the memory from our `proxy_on_memory_allocate`, which makes a Vec<u8> of this
-    // capacity and forgets it; the host keeps no pointer to it.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
-}
-
-/// The fields of a map as the host writes them: a count, the lengths of names and values, and then
-/// each name and value followed by a zero byte. Numbers are 32 bits, little-endian.
-#[derive(Default)]
-pub(super) struct Pairs(Vec<u8>);
-
-impl From<Vec<u8>> for Pairs {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<Pairs> for Vec<u8> {
-    fn from(pairs: Pairs) -> Self {
-        pairs.0
-    }
-}
-
-impl Pairs {
-    /// The fields in order; none where the bytes are not of that form.
-    pub(super) fn fields(&self) -> Vec<Field<'_>> {
-        self.read().unwrap_or_default()
-    }
-
-    fn read(&self) -> Option<Vec<Field<'_>>> {
-        let (count, rest) = number(&self.0)?;
-        let (mut lengths, mut bytes) = rest.split_at_checked(count.checked_mul(8)?)?;
-        let mut text = |length: usize| {
-            let (text, rest) = bytes.split_at_checked(length)?;
-            bytes = rest.split_first()?.1;
-            Some(text)
-        };
-        let mut fields = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (name, rest) = number(lengths)?;
-            let (value, rest) = number(rest)?;
-            lengths = rest;
-            fields.push((text(name)?, text(value)?));
-        }
-        Some(fields)
-    }
-}
-
-fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (digits, rest) = bytes.split_first_chunk::<4>()?;
-    Some((usize::try_from(u32::from_le_bytes(*digits)).ok()?, rest))
-}
-
-fn serialize<'f>(fields: impl ExactSizeIterator<Item = (&'f str, &'f str)> + Clone) -> Vec<u8> {
-    let word = |length: usize| u32::try_from(length).unwrap_or(0).to_le_bytes();
-    let mut bytes = Vec::with_capacity(512);
-    bytes.extend(word(fields.len()));
-    for (name, value) in fields.clone() {
-        bytes.extend(word(name.len()));
-        bytes.extend(word(value.len()));
-    }
-    for (name, value) in fields {
-        bytes.extend(name.as_bytes());
-        bytes.push(0);
-        bytes.extend(value.as_bytes());
-        bytes.push(0);
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_read_as_they_are_written() {
-        let fields = [("a", "1"), ("bc", ""), ("a", "\u{e9}")];
-        let pairs = Pairs(serialize(fields.into_iter()));
-        let expected: Vec<Field<'_>> = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
-        assert_eq!(pairs.fields(), expected);
-    }
-
-    #[test]
-    fn a_broken_buffer_has_no_fields() {
-        let whole = serialize([("name", "value")].into_iter());
-        for length in 0..whole.len() {
-            assert!(Pairs(whole.iter().take(length).copied().collect()).fields().is_empty(), "{length}");
-        }
-        assert!(Pairs(vec![0xff; 64]).fields().is_empty());
-    }
+/// Bytes that the host allocated in the module and handed over; none where it left the pointer as it was.
+fn returned(call: impl FnOnce(Out, Size) -> Status) -> Result<Bytes, Status> {
+    let (mut data, mut size) = (null_mut(), 0);
+    call(&mut data, &mut size).ok()?;
+    let none = data.is_null() || size == 0;
+    // SAFETY: the memory is of the SDK's `proxy_on_memory_allocate`: a boxed slice of this size that nothing else knows.
+    Ok(if none { Bytes::new() } else { unsafe { Vec::from_raw_parts(data, size, size) } })
 }

@@ -1,5 +1,7 @@
 //! The `log` crate's messages in the host's log.
 
+use proxy_wasm::types::LogLevel;
+
 use super::hostcalls;
 
 struct HostLog;
@@ -10,7 +12,14 @@ impl log::Log for HostLog {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        hostcalls::log(record.level(), &format!("portcullis: {}", record.args()));
+        let level = match record.level() {
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
+        };
+        hostcalls::log(level, &format!("portcullis: {}", record.args()));
     }
 
     fn flush(&self) {}
@@ -22,5 +31,7 @@ pub(super) fn install() {
     let _ = log::set_logger(&HostLog);
     log::set_max_level(log::LevelFilter::Debug);
     #[cfg(target_family = "wasm")]
-    std::panic::set_hook(Box::new(|panic| hostcalls::log_critical(&format!("portcullis: {panic}"))));
+    std::panic::set_hook(Box::new(|panic| {
+        hostcalls::log(LogLevel::Critical, &format!("portcullis: {panic}"));
+    }));
 }

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
+use proxy_wasm::types::MetricType;
+
 use super::hostcalls;
 use crate::metrics::{Kind, Sample};
 
 /// The numbers that the host gave to names.
 #[derive(Default)]
-pub(super) struct Meter {
+pub(super) struct HostMetrics {
     /// None for a name that the host did not take.
     known: HashMap<String, Option<u32>>,
 }
 
-impl Meter {
+impl HostMetrics {
     /// Hands values to the host. One that it does not take is lost: nothing hangs on it.
     pub(super) fn record(&mut self, samples: &[Sample]) {
         for sample in samples {
@@ -27,18 +29,18 @@ impl Meter {
             let Some(id) = id else { continue };
             let _ = match sample.kind {
                 Kind::Counter => {
-                    hostcalls::increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX))
+                    hostcalls::proxy_increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX))
                 }
-                Kind::Gauge | Kind::Histogram => hostcalls::record_metric(id, sample.value),
+                Kind::Gauge | Kind::Histogram => hostcalls::proxy_record_metric(id, sample.value),
             };
         }
     }
 }
 
-fn kind(kind: Kind) -> u32 {
+fn kind(kind: Kind) -> MetricType {
     match kind {
-        Kind::Counter => 0,
-        Kind::Gauge => 1,
-        Kind::Histogram => 2,
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
     }
 }

@@ -2,12 +2,43 @@
 
 use std::cell::Cell;
 
-use super::hostcalls::{self, Pairs, Property};
+use proxy_wasm::types::Bytes;
+
+use super::header_map::HeaderMap;
+use super::hostcalls;
+use super::status::Status;
 use crate::request::{HostProperties, Metadata};
 
-/// The current request's.
+/// What became of asking for a property.
+enum Property {
+    /// There is none.
+    Absent,
+    /// This.
+    Value(Bytes),
+    /// Something that cannot be handed over as bytes: a structure, or null.
+    Structure,
+    /// The host could not tell.
+    Failed,
+}
+
+/// A property of the current context; `path` is its names with a zero byte between them.
+fn property(path: &[u8]) -> Property {
+    match hostcalls::property(path) {
+        Ok(value) => Property::Value(value),
+        Err(Status::NOT_FOUND) => Property::Absent,
+        Err(Status::SERIALIZATION_FAILURE) => Property::Structure,
+        Err(_) => Property::Failed,
+    }
+}
+
+/// A property that is text; none where the host has none.
+pub(super) fn text(path: &[u8]) -> Option<String> {
+    String::from_utf8(hostcalls::property(path).ok()?).ok()
+}
+
+/// The properties of the current request.
 #[derive(Default)]
-pub(super) struct Current {
+pub(super) struct StreamProperties {
     /// Whether the route has metadata for this filter at all, once that was asked: one cheap call tells
     /// it for almost every request.
     has_metadata: Cell<Option<bool>>,
@@ -15,29 +46,23 @@ pub(super) struct Current {
 
 const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
 
-impl HostProperties for Current {
+impl HostProperties for StreamProperties {
     /// By the version of TLS, which says nothing of hops before this one.
     fn is_tls(&self) -> bool {
-        matches!(hostcalls::property(b"connection\0tls_version"), Property::Value(version) if !version.is_empty())
+        hostcalls::property(b"connection\0tls_version").is_ok_and(|version| !version.is_empty())
     }
 
     fn client_address(&self) -> Option<String> {
-        match hostcalls::property(b"source\0address") {
-            Property::Value(address) => String::from_utf8(address).ok(),
-            Property::Absent | Property::Structure | Property::Failed => None,
-        }
+        text(b"source\0address")
     }
 
     fn route_name(&self) -> Option<String> {
-        match hostcalls::property(b"xds\0route_name") {
-            Property::Value(name) => String::from_utf8(name).ok(),
-            Property::Absent | Property::Structure | Property::Failed => None,
-        }
+        text(b"xds\0route_name")
     }
 
     fn route_metadata(&self, key: &str) -> Metadata {
         let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
-            let found = !matches!(hostcalls::property(METADATA), Property::Absent);
+            let found = !matches!(property(METADATA), Property::Absent);
             self.has_metadata.set(Some(found));
             found
         });
@@ -45,7 +70,7 @@ impl HostProperties for Current {
             return Metadata::Absent;
         }
         let path = [METADATA, b"\0", key.as_bytes()].concat();
-        match hostcalls::property(&path) {
+        match property(&path) {
             Property::Absent => Metadata::Absent,
             Property::Value(value) => texts(value),
             Property::Structure | Property::Failed => Metadata::Unreadable,
@@ -54,24 +79,24 @@ impl HostProperties for Current {
 }
 
 /// A text comes as it is, a list of texts in the form of a map without values.
-fn texts(value: Vec<u8>) -> Metadata {
+fn texts(value: Bytes) -> Metadata {
     if value == EMPTY_LIST {
         return Metadata::Texts(Vec::new());
     }
-    let pairs = Pairs::from(value);
-    let fields = pairs.fields();
+    let list = HeaderMap::from(value);
+    let fields = list.fields();
     if !fields.is_empty() {
-        let list = fields.iter().map(|(name, value)| text(name).filter(|_| value.is_empty()));
-        return list.collect::<Option<Vec<_>>>().map_or(Metadata::Unreadable, Metadata::Texts);
+        let texts = fields.iter().map(|(name, value)| readable(name).filter(|_| value.is_empty()));
+        return texts.collect::<Option<Vec<_>>>().map_or(Metadata::Unreadable, Metadata::Texts);
     }
-    text(&Vec::from(pairs)).map_or(Metadata::Unreadable, |text| Metadata::Texts(vec![text]))
+    readable(&Bytes::from(list)).map_or(Metadata::Unreadable, |text| Metadata::Texts(vec![text]))
 }
 
 /// A map of no pairs.
 const EMPTY_LIST: [u8; 4] = [0; 4];
 
 /// A number comes as eight bytes, a list within a list as a map; most of their bytes are no text.
-fn text(bytes: &[u8]) -> Option<String> {
+fn readable(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::hostcalls::{self, Property};
+use super::properties;
 use crate::config::Problem;
 
 /// Who answers for a configuration that cannot be used.
@@ -59,10 +59,7 @@ fn decide(vm_id: &str, word: Option<&str>) -> (OnRefusal, Option<Problem>) {
 
 /// A property of the plugin; empty where the host has none.
 fn text(name: &[u8]) -> String {
-    match hostcalls::property(name) {
-        Property::Value(value) => String::from_utf8(value).unwrap_or_default(),
-        Property::Absent | Property::Structure | Property::Failed => String::new(),
-    }
+    properties::text(name).unwrap_or_default()
 }
 
 /// A plugin of this VM: its name and its root id, which stay when its configuration changes.
@@ -103,7 +100,7 @@ thread_local! {
 }
 
 /// A configuration of a plugin has come to a root context.
-pub(super) fn came(plugin: PluginName, root: u32) {
+pub(super) fn configured(plugin: PluginName, root: u32) {
     NEWEST.with_borrow_mut(|newest| newest.insert(plugin, root));
 }
 

@@ -1,15 +1,20 @@
 //! The plugin in one worker: its configuration, its gate, its fetches.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::hostcalls::{self, Buffer, Map};
-use super::metrics::Meter;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType, MapType, StreamType};
+
+use super::apply::decide;
+use super::hostcalls;
+use super::metrics::HostMetrics;
+use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock};
 use super::refused::{self, OnRefusal, PluginName};
-use super::{Done, clock, handle, stream};
+use super::stream::Stream;
 use crate::config::{Config, Problem};
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
@@ -17,41 +22,64 @@ use crate::metrics::Metrics;
 use crate::request::Request;
 use crate::time::Timestamp;
 
-/// What the root context and its streams share.
-#[derive(Default)]
-pub(super) struct Plugin {
-    pub(super) gate: Option<Gate>,
-    /// Whether the configuration was refused: the gate, if there is one, is of the last good one.
-    pub(super) refused: bool,
-    /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
-    pub(super) per_route: bool,
-    /// How often the host calls `on_tick`; zero: not at all.
-    period: Option<Duration>,
+thread_local! {
+    /// The root contexts by their numbers. The SDK keeps its own, and gives no way to them but its callbacks.
+    static ROOTS: RefCell<BTreeMap<u32, Rc<RefCell<Root>>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// The shortest time between two ticks: while something waits or is about to start.
-const BUSY: Duration = Duration::from_millis(10);
-/// How long what was counted may wait to be handed to the host.
-const FLUSH: Duration = Duration::from_secs(1);
+/// A root context as the SDK holds it: dropped when the host says that the context is over.
+pub(super) struct RootHandle {
+    id: u32,
+    root: Rc<RefCell<Root>>,
+    plugin: SharedPlugin,
+}
 
-impl Plugin {
-    /// Sets how often the host calls `on_tick`.
-    pub(super) fn tick_every(&mut self, period: Duration) {
-        if self.period != Some(period) && hostcalls::set_tick_period(period).is_ok() {
-            self.period = Some(period);
+impl RootHandle {
+    pub(super) fn new(id: u32) -> Self {
+        let plugin = SharedPlugin::default();
+        let root = Rc::new(RefCell::new(Root::new(id, Rc::clone(&plugin))));
+        ROOTS.with_borrow_mut(|roots| roots.insert(id, Rc::clone(&root)));
+        Self { id, root, plugin }
+    }
+}
+
+impl Context for RootHandle {}
+
+impl RootContext for RootHandle {
+    fn on_configure(&mut self, size: usize) -> bool {
+        self.root.try_borrow_mut().is_ok_and(|mut root| root.configure(size))
+    }
+
+    fn on_tick(&mut self) {
+        if let Ok(mut root) = self.root.try_borrow_mut() {
+            root.tick();
         }
     }
 
-    /// A request has begun to wait: the fetch that it waits for starts with the next tick.
-    pub(super) fn tick_soon(&mut self) {
-        self.tick_every(BUSY);
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(StreamId(id), Rc::clone(&self.plugin))))
     }
 
-    /// Something was counted. Where nothing else asks for a tick, one comes for that.
-    pub(super) fn tick_for_counts(&mut self) {
-        if self.period.is_none_or(|period| period.is_zero()) {
-            self.tick_every(FLUSH);
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Drop for RootHandle {
+    fn drop(&mut self) {
+        // Where they are gone, a native thread ends, and with it the host: there is nothing left to do.
+        let known = ROOTS.try_with(|roots| roots.borrow_mut().remove(&self.id).is_some());
+        if let (Ok(true), Ok(mut root)) = (known, self.root.try_borrow_mut()) {
+            root.done();
         }
+    }
+}
+
+/// The response to a call of a root context, or that there is none; nothing where either is not known.
+pub(super) fn call_answered(id: u32, token: u32, fields: usize, size: usize) {
+    let root = ROOTS.with_borrow(|roots| roots.get(&id).map(Rc::clone));
+    if let Some(Ok(mut root)) = root.as_ref().map(|root| root.try_borrow_mut()) {
+        root.answered(token, fields, size);
     }
 }
 
@@ -60,21 +88,21 @@ impl Plugin {
 const STARTING: u32 = 100;
 
 /// The root context.
-pub(super) struct Root {
+struct Root {
     id: u32,
     name: PluginName,
-    plugin: Rc<RefCell<Plugin>>,
+    plugin: SharedPlugin,
     /// What each call under way is for, and the largest body that it may bring.
     calls: HashMap<u32, (LookupId, usize)>,
     /// Calls of the start that could not be sent yet.
     unsent: Vec<(LookupId, HttpRequest)>,
     /// How many ticks the start still lasts.
     starting: u32,
-    meter: Meter,
+    metrics: HostMetrics,
 }
 
 impl Root {
-    pub(super) fn new(id: u32, plugin: Rc<RefCell<Plugin>>) -> Self {
+    fn new(id: u32, plugin: SharedPlugin) -> Self {
         Self {
             id,
             name: PluginName::default(),
@@ -82,7 +110,7 @@ impl Root {
             calls: HashMap::new(),
             unsent: Vec::new(),
             starting: STARTING,
-            meter: Meter::default(),
+            metrics: HostMetrics::default(),
         }
     }
 
@@ -125,7 +153,7 @@ impl Root {
             Some(gate) => gate.samples(now),
             None => return false,
         };
-        self.meter.record(&samples);
+        self.metrics.record(&samples);
         !samples.is_empty()
     }
 
@@ -175,7 +203,8 @@ impl Root {
             ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
         ];
         headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
-        match hostcalls::http_call(&endpoint.cluster, &headers, &request.body, endpoint.timeout) {
+        let timeout = u32::try_from(endpoint.timeout.as_millis()).unwrap_or(u32::MAX);
+        match hostcalls::http_call(&endpoint.cluster, &headers, &request.body, timeout) {
             Ok(token) => {
                 self.calls.insert(token, (lookup, request.max_bytes));
             }
@@ -191,17 +220,23 @@ impl Root {
 
     /// Decides a request that waited, in its own context.
     fn wake(&self, id: StreamId, waited: Waited) {
-        if hostcalls::set_effective_context(id.0).is_err() {
+        if hostcalls::proxy_set_effective_context(id.0).ok().is_err() {
             return; // Its client has gone.
         }
+        let removed = match self.plugin.borrow().waiting.get(&id) {
+            Some(Phase::Waiting(removed)) => removed.clone(),
+            _ => RemovedFields::default(),
+        };
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
-        let done = handle(id, Some(&self.plugin), None, &stream::kept(id), judge);
-        let passes = matches!(done, Done::Passed(_));
-        stream::woken(id, done);
-        if passes && hostcalls::resume_request().is_err() {
+        let phase = decide(id, &self.plugin, None, &removed, judge);
+        let passes = matches!(phase, Phase::Passed(_));
+        if let Some(known) = self.plugin.borrow_mut().waiting.get_mut(&id) {
+            *known = phase;
+        }
+        if passes && hostcalls::proxy_continue_stream(StreamType::HttpRequest).ok().is_err() {
             log::error!("the host refused to resume a request");
         }
-        let _ = hostcalls::set_effective_context(self.id);
+        let _ = hostcalls::proxy_set_effective_context(self.id);
     }
 }
 
@@ -211,8 +246,9 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
     if fields == 0 {
         return Err(FetchError::NoAnswer);
     }
-    let pairs = hostcalls::pairs(Map::CallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
-    let fields = pairs.fields();
+    let headers =
+        hostcalls::header_map(MapType::HttpCallResponseHeaders).map_err(|_| FetchError::NoAnswer)?;
+    let fields = headers.fields();
     let text = |wanted: &str| {
         let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
         std::str::from_utf8(value).ok().map(str::to_owned)
@@ -220,7 +256,7 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => hostcalls::buffer(Buffer::CallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => hostcalls::buffer(BufferType::HttpCallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
     Ok(HttpResponse {
@@ -235,7 +271,7 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
 
 impl Root {
     /// A call ended.
-    pub(super) fn answered(&mut self, token: u32, fields: usize, size: usize) {
+    fn answered(&mut self, token: u32, fields: usize, size: usize) {
         let Some((lookup, limit)) = self.calls.remove(&token) else { return };
         let response = response(fields, size, limit);
         let now = self.run(|gate, now| gate.fetched(lookup, response, now));
@@ -243,19 +279,19 @@ impl Root {
     }
 
     /// The configuration is going: nobody is left waiting for it.
-    pub(super) fn done(&mut self) {
+    fn done(&mut self) {
         self.release_all();
         self.report(Timestamp::default());
         if self.speaks_of_a_refusal() {
-            self.meter.record(&[Metrics::configuration_refused(false)]);
+            self.metrics.record(&[Metrics::configuration_refused(false)]);
         }
     }
 
     /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
-    pub(super) fn configure(&mut self, size: usize) -> bool {
-        let bytes = hostcalls::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
+    fn configure(&mut self, size: usize) -> bool {
+        let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size).unwrap_or_default();
         let plugin = PluginName::current();
-        refused::came(plugin.clone(), self.id);
+        refused::configured(plugin.clone(), self.id);
         self.name = plugin.clone();
         let (on_refusal, wrong) = refused::on_refusal();
         match (parse(&bytes), wrong) {
@@ -302,9 +338,9 @@ impl Root {
         plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tick_every(BUSY);
         drop(plugin);
-        self.meter.record(&[Metrics::version()]);
+        self.metrics.record(&[Metrics::version()]);
         if refused::is_shown(refused) {
-            self.meter.record(&[Metrics::configuration_refused(refused)]);
+            self.metrics.record(&[Metrics::configuration_refused(refused)]);
         }
     }
 
@@ -314,7 +350,7 @@ impl Root {
     }
 
     /// Does what is due.
-    pub(super) fn tick(&mut self) {
+    fn tick(&mut self) {
         self.send_unsent();
         let now = self.run(Gate::tick);
         let counted = self.report(now);
@@ -322,7 +358,7 @@ impl Root {
         if refused {
             // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
             // has set it back.
-            self.meter.record(&[Metrics::configuration_refused(true)]);
+            self.metrics.record(&[Metrics::configuration_refused(true)]);
         }
         self.schedule(now, counted || refused);
     }
@@ -358,7 +394,7 @@ fn gate_of(config: Config) -> Gate {
         backend,
         store: super::store::store(),
         random: RandomState::new().build_hasher().finish(),
-        stopwatch: || hostcalls::now().unwrap_or_default().as_nanos(),
+        stopwatch: || hostcalls::now().unwrap_or_default(),
     };
     // Without a time nothing can be judged; the first request and the first tick say so.
     Gate::new(config, world, clock().unwrap_or_default())

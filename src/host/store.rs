@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use super::hostcalls;
+use super::status::Status;
 use crate::fetch::{CasVersion, Conflict, InMemoryStore, Store};
 
 /// The store of this host; one of this instance alone where the host shares nothing.
 pub(super) fn store() -> Rc<dyn Store> {
     match hostcalls::shared_data("portcullis.probe") {
-        Ok(_) => Rc::new(Shared),
+        Ok(_) | Err(Status::NOT_FOUND) => Rc::new(HostSharedData),
         Err(_) => {
             log::info!("the host shares no data: each worker fetches keys for itself");
             Rc::new(InMemoryStore::default())
@@ -16,15 +17,15 @@ pub(super) fn store() -> Rc<dyn Store> {
     }
 }
 
-struct Shared;
+struct HostSharedData;
 
 /// No value has this number as long as fewer than four thousand million values were set. Setting with
 /// it succeeds only where the key was never set: the host has no other way to create one atomically.
 const NEVER: u32 = u32::MAX;
 
-impl Store for Shared {
+impl Store for HostSharedData {
     fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
-        let (value, cas) = hostcalls::shared_data(key).ok()??;
+        let (value, cas) = hostcalls::shared_data(key).ok()?;
         Some((value, CasVersion(cas)))
     }
 

@@ -1,230 +1,170 @@
-//! One request in the hands of the host, from its headers to the headers of its answer.
+//! One request in the hands of the host, from its headers to the headers of its response.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, MapType};
 
-use super::hostcalls::{self, Map};
-use super::properties::Current;
-use super::root::Plugin;
-use super::{Done, Kept, Passed, answer, clean_trailers, clock, handle, overloaded, owner, write_state};
-use crate::gate::{FilterState, Gate, Outcome, Rejection, Served, StreamId};
+use super::apply::{answer, clean_trailers, decide, overloaded, route_resource, write_state};
+use super::hostcalls;
+use super::plugin::{ExpectedRoute, Phase, Plugin, RemovedFields, SharedPlugin, clock};
+use super::properties::StreamProperties;
+use crate::gate::{FilterState, Gate, Rejection, Served, StreamId};
 use crate::request::{HostProperties as _, Request};
 use crate::response::ErrorResponse;
-use crate::upstream::Decision;
 
-/// What a root context shares with its requests, some of which may outlive it.
-pub(super) type Shared = Rc<RefCell<Plugin>>;
-
-/// How a request stands, after its headers.
-enum Phase {
-    /// Its headers have not come.
-    New,
-    /// It waits. These fields were taken away before it began to; it is judged as if they were still there.
-    Waiting(Kept),
-    /// It was answered here.
-    Answered,
-    /// It passed. The route of its answer is held to this.
-    Passed(Passed),
+/// The context of one request.
+pub(super) struct Stream {
+    id: StreamId,
+    plugin: SharedPlugin,
+    /// None where it had to wait: its phase is among the plugin's then, where the root context can reach it.
+    phase: Option<Phase>,
 }
 
-struct Stream {
-    shared: Shared,
-    phase: Phase,
-}
-
-/// The host numbers its contexts one after the other: nobody chooses these numbers, and any spread will do.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
+impl Stream {
+    pub(super) fn new(id: StreamId, plugin: SharedPlugin) -> Self {
+        Self { id, plugin, phase: Some(Phase::New) }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
+    fn with_phase<R>(&self, read: impl FnOnce(&Phase) -> R) -> R {
+        match (&self.phase, self.plugin.try_borrow()) {
+            (Some(phase), _) => read(phase),
+            (None, Ok(plugin)) => read(plugin.waiting.get(&self.id).unwrap_or(&Phase::New)),
+            (None, Err(_)) => read(&Phase::New),
         }
     }
 
-    fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// What follows the headers of a request may go on only where these did.
+    fn action(&self) -> Action {
+        self.with_phase(|phase| match phase {
+            Phase::Passed(_) => Action::Continue,
+            Phase::New | Phase::Waiting(_) | Phase::Answered => Action::Pause,
+        })
     }
-}
 
-thread_local! {
-    /// The requests that are not over.
-    static STREAMS: RefCell<HashMap<u32, Stream, BuildHasherDefault<Spread>>> = RefCell::default();
-}
-
-/// Remembers a request whose headers come later.
-pub(super) fn announced(id: StreamId, shared: Shared) {
-    set(id, shared, Phase::New);
-}
-
-/// Whose request this is, where it was announced.
-pub(super) fn plugin_of(id: StreamId) -> Option<Shared> {
-    STREAMS.with_borrow(|streams| streams.get(&id.0).map(|stream| Rc::clone(&stream.shared)))
-}
-
-fn set(id: StreamId, shared: Shared, phase: Phase) {
-    STREAMS.with_borrow_mut(|streams| streams.insert(id.0, Stream { shared, phase }));
-}
-
-/// The fields that were taken away from a request that waits.
-pub(super) fn kept(id: StreamId) -> Kept {
-    STREAMS.with_borrow(|streams| match streams.get(&id.0).map(|stream| &stream.phase) {
-        Some(Phase::Waiting(kept)) => kept.clone(),
-        _ => Kept::default(),
-    })
-}
-
-/// Notes what became of a request that waited.
-pub(super) fn woken(id: StreamId, done: Done) {
-    if let Some(shared) = plugin_of(id) {
-        set(id, shared, Phase::from(done));
+    /// Takes note that it was answered here: nothing is decided about it any more.
+    fn refuse(&mut self, response: &ErrorResponse, grpc: bool) {
+        self.forget();
+        self.phase = Some(answer(response, grpc));
     }
-}
 
-impl From<Done> for Phase {
-    fn from(done: Done) -> Self {
-        match done {
-            Done::Passed(passed) => Self::Passed(passed),
-            Done::Answered => Self::Answered,
-            Done::Waiting(kept) => Self::Waiting(kept),
+    /// Where it had to wait, neither the gate nor the plugin has to think of it any longer.
+    fn forget(&mut self) {
+        if self.phase.is_some() {
+            return;
+        }
+        if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
+            let phase = plugin.waiting.remove(&self.id);
+            if let (Some(Phase::Waiting(_)), Some(gate)) = (phase, plugin.gate.as_mut()) {
+                gate.forget(self.id);
+            }
         }
     }
 }
 
-/// Decides a request by its `count` header fields; says whether it may go on. Without a plugin it is refused.
-pub(super) fn headers(shared: Option<Shared>, id: StreamId, count: usize) -> bool {
-    #[cfg(feature = "trap-for-tests")]
-    super::trap::if_asked();
-    let decide = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
-    let done = handle(id, shared.as_deref(), Some(count), &Kept::default(), decide);
-    if let Some(plugin) = &shared {
-        match done {
-            Done::Waiting(_) => plugin.borrow_mut().tick_soon(),
-            _ => plugin.borrow_mut().tick_for_counts(),
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, count: usize, _: bool) -> Action {
+        #[cfg(feature = "trap-for-tests")]
+        super::trap::if_asked();
+        self.forget();
+        let id = self.id;
+        let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
+        let phase = decide(id, &self.plugin, Some(count), &RemovedFields::default(), judge);
+        match (&phase, self.plugin.try_borrow_mut()) {
+            (Phase::Waiting(_), Ok(mut plugin)) => {
+                plugin.tick_soon();
+                plugin.waiting.insert(id, phase);
+                self.phase = None;
+            }
+            (_, Ok(mut plugin)) => {
+                plugin.tick_for_counts();
+                self.phase = Some(phase);
+            }
+            _ => self.phase = Some(phase),
+        }
+        self.action()
+    }
+
+    fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        self.action()
+    }
+
+    /// Removes the trailers that only this filter may write. Where the host does not let it, the request is refused.
+    /// They are removed while the request waits, too: they do not come again.
+    fn on_http_request_trailers(&mut self, count: usize) -> Action {
+        if self.with_phase(|phase| matches!(phase, Phase::Answered)) {
+            return Action::Pause;
+        }
+        let cleaned = clean_trailers(count, |fields| {
+            let plugin = self.plugin.try_borrow().ok()?;
+            let gate = plugin.gate.as_ref();
+            Some(gate.map(|gate| gate.reserved_in_trailers().among(fields)).unwrap_or_default())
+        });
+        if !cleaned {
+            log::error!("the host did not let the trailers be cleaned; the request is refused");
+            self.refuse(&overloaded(), false);
+        }
+        self.action()
+    }
+
+    /// The route that served is known now. Where it asks for something else than was judged, another response takes
+    /// the place of this one.
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some((response, state, grpc)) = self.replacement() else { return Action::Continue };
+        // The access log misses what cannot be written; the answer is the same.
+        let _ = write_state(&state);
+        self.refuse(&response, grpc);
+        Action::Pause
+    }
+}
+
+/// A response, the filter state that goes with it, and whether the client speaks gRPC.
+type Replacement = (ErrorResponse, FilterState, bool);
+
+impl Stream {
+    /// What takes the place of a response of a route for which the request was not judged.
+    fn replacement(&self) -> Option<Replacement> {
+        let without_gate = || Some((overloaded(), FilterState::default(), false));
+        let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return without_gate() };
+        let Plugin { gate, waiting, .. } = &mut *plugin;
+        let Phase::Passed(expected) = self.phase.as_ref().or_else(|| waiting.get(&self.id))? else {
+            // What did not pass was answered here.
+            return None;
+        };
+        let Some(gate) = gate else { return without_gate() };
+        let properties = StreamProperties::default();
+        match served(gate, expected, &properties) {
+            Served::AsJudged => None,
+            served => {
+                let replacement = refusal(gate, served, &properties);
+                plugin.tick_for_counts();
+                replacement
+            }
         }
     }
-    let passes = matches!(done, Done::Passed(_));
-    if let Some(shared) = shared {
-        set(id, shared, done.into());
-    }
-    passes
-}
-
-/// Whether what follows the headers of a request may go on: only where these did.
-pub(super) fn may_go_on(id: StreamId) -> bool {
-    let passed = |stream: &Stream| matches!(stream.phase, Phase::Passed(_));
-    STREAMS.with_borrow(|streams| streams.get(&id.0).is_some_and(passed))
-}
-
-fn is_answered(id: StreamId) -> bool {
-    let answered = |stream: &Stream| matches!(stream.phase, Phase::Answered);
-    STREAMS.with_borrow(|streams| streams.get(&id.0).is_some_and(answered))
-}
-
-/// Takes away the trailers that nobody else may write, and says whether they may go on. Where they cannot be cleaned,
-/// the request is refused. They are cleaned while the request waits, too: they do not come again.
-pub(super) fn trailers(id: StreamId, count: usize) -> bool {
-    if is_answered(id) {
-        return false;
-    }
-    let plugin = plugin_of(id);
-    let cleaned = clean_trailers(count, |fields| {
-        let plugin = plugin.as_ref()?.try_borrow().ok()?;
-        Some(plugin.gate.as_ref().map(|gate| gate.reserved_in_trailers().among(fields)).unwrap_or_default())
-    });
-    if cleaned {
-        return may_go_on(id);
-    }
-    log::error!("the host did not let the trailers be cleaned; the request is refused");
-    refused(id);
-    answer(&overloaded(), false);
-    false
-}
-
-/// Nothing is decided about it any more: it was answered here.
-fn refused(id: StreamId) {
-    if let Some(shared) = plugin_of(id) {
-        if let Some(gate) = shared.borrow_mut().gate.as_mut() {
-            gate.forget(id);
-        }
-        set(id, shared, Phase::Answered);
-    }
-}
-
-/// The headers of the answer have come: the route that served is known now. Says whether the answer may go out; where
-/// it may not, another one is sent.
-pub(super) fn answered(id: StreamId) -> bool {
-    let passed = STREAMS.with_borrow(|streams| {
-        let stream = streams.get(&id.0)?;
-        let Phase::Passed(passed) = &stream.phase else { return None };
-        Some((Rc::clone(&stream.shared), passed.clone()))
-    });
-    // What did not pass was answered here.
-    let Some((shared, passed)) = passed else { return true };
-    let current = Current::default();
-    let served = match shared.try_borrow_mut().ok().as_mut().and_then(|plugin| plugin.gate.as_mut()) {
-        Some(gate) => match served(gate, &passed, &current) {
-            Served::AsJudged => return true,
-            served => refusal(gate, served, &current),
-        },
-        None => Some((overloaded(), FilterState::default(), false)),
-    };
-    if let Ok(mut plugin) = shared.try_borrow_mut() {
-        plugin.tick_for_counts();
-    }
-    let Some((response, state, grpc)) = served else { return true };
-    refused(id);
-    // The access log misses what cannot be written; the answer is the same.
-    let _ = write_state(&state);
-    answer(&response, grpc);
-    false
 }
 
 /// Whether the route that serves is one for which this request was judged.
-fn served(gate: &Gate, passed: &Passed, current: &Current) -> Served {
-    match &passed.owner {
-        Some(expected) if *expected != owner(current.route_name()) => Served::Otherwise,
-        _ => gate.served(&passed.check, current),
+fn served(gate: &Gate, expected: &ExpectedRoute, properties: &StreamProperties) -> Served {
+    match &expected.resource {
+        Some(resource) if *resource != route_resource(properties.route_name()) => Served::Otherwise,
+        _ => gate.served(&expected.check, properties),
     }
 }
 
-/// What an answer is replaced by whose route asks for something else than was judged; nothing under a rule that only
-/// reports. The request's own fields are gone by now; of the answer's, the content type tells a call of gRPC.
-fn refusal(gate: &mut Gate, served: Served, current: &Current) -> Option<(ErrorResponse, FilterState, bool)> {
-    let pairs = hostcalls::pairs(Map::ResponseHeaders).unwrap_or_default();
-    let mut fields = pairs.fields();
+/// The refusal in place of such a response; none under a rule that only reports. The request's own fields are gone by
+/// now; of the response's, the content type tells a call of gRPC.
+fn refusal(gate: &mut Gate, served: Served, properties: &StreamProperties) -> Option<Replacement> {
+    let headers = hostcalls::header_map(MapType::HttpResponseHeaders).unwrap_or_default();
+    let mut fields = headers.fields();
     fields.retain(|(name, _)| *name == b"content-type");
-    let request = Request::new(&fields).within(current);
+    let request = Request::new(&fields).within(properties);
     let Rejection { response, state } = gate.note_served(served, &request, clock().unwrap_or_default())?;
     Some((response, state, request.is_grpc()))
-}
-
-/// A request is over: nothing is decided about it any more. False where it was none.
-pub(super) fn done(id: StreamId) -> bool {
-    let Some(stream) = STREAMS.with_borrow_mut(|streams| streams.remove(&id.0)) else { return false };
-    if let Phase::Waiting(_) = stream.phase
-        && let Some(gate) = stream.shared.borrow_mut().gate.as_mut()
-    {
-        gate.forget(id);
-    }
-    true
-}
-
-/// Without a configuration there is nothing to decide by.
-pub(super) fn no_gate(plugin: Option<&Plugin>) -> Outcome {
-    let response = if plugin.is_some_and(|plugin| plugin.refused) {
-        super::configuration_refused()
-    } else {
-        overloaded()
-    };
-    let state =
-        FilterState { decision: Decision::Deny, reason: Some(response.reason), ..FilterState::default() };
-    Outcome::Deny(Rejection { response, state })
 }

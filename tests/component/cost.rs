@@ -49,7 +49,7 @@ fn an_answer_costs_one_host_call_and_none_where_no_rules_stand_on_routes() {
         let stream = vm.request(Request::new("POST", "/public/x").body(&[b'x'; 100_000]));
         vm.forget_host_calls();
         let id = stream.id();
-        let goes_on = vm.as_guest(id, move || exports::proxy_on_request_body(id, 16_384, 0));
+        let goes_on = vm.as_guest(id, move || exports::portcullis_on_request_body(id, 16_384, false));
         assert_eq!((goes_on, vm.host_calls().len()), (0, 0));
     }
 }

@@ -18,5 +18,6 @@ mod fuzz;
 mod headers;
 mod model;
 mod plugins;
+mod protocol;
 mod route_checks;
 mod waiting;

@@ -5,7 +5,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
 use serde_json::json;
 
-use crate::fake_host::{Request, Status, Vm};
+use crate::fake_host::{Guest, Request, Status, Vm};
 use crate::fixtures::{AUDIENCE, ISSUER, NOW};
 use crate::fixtures::{cold, config, foreign_key, keys_answer, orders, reads_as, the_fetch, token, with};
 use harness::idp::TokenBuilder;
@@ -41,9 +41,9 @@ fn nothing_that_follows_releases_its_headers() {
             assert!(stream.outcome().is_waiting());
             let id = stream.id();
             let (body, again, trailers, fields) = vm.as_guest(id, move || {
-                let body = exports::proxy_on_request_body(id, 1, 0);
-                let again = exports::proxy_on_request_body(id, 0, 1);
-                let trailers = exports::proxy_on_request_trailers(id, 0);
+                let body = exports::portcullis_on_request_body(id, 1, false);
+                let again = exports::portcullis_on_request_body(id, 0, true);
+                let trailers = (Guest::PORTCULLIS.request_trailers)(id, 0);
                 (body, again, trailers, hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap())
             });
             assert!(body != 0 && again != 0 && trailers != 0, "{body} {again} {trailers}");
@@ -57,13 +57,28 @@ fn nothing_that_follows_releases_its_headers() {
             assert_eq!(reads_as(&forwarded.headers, "x-user"), ["alice"]);
             assert_eq!(reads_as(&forwarded.trailers, "x-user"), Vec::<String>::new());
             let id = stream.id();
-            assert_eq!(vm.as_guest(id, move || exports::proxy_on_request_body(id, 1, 0)), 0);
+            assert_eq!(vm.as_guest(id, move || exports::portcullis_on_request_body(id, 1, false)), 0);
         }
         for stream in &bad {
             assert_eq!(stream.outcome().replied().status, 401);
-            let id = stream.id();
-            assert_ne!(vm.as_guest(vm.root(), move || exports::proxy_on_request_body(id, 1, 0)), 0);
         }
+    }
+}
+
+#[test]
+fn nothing_goes_on_of_a_request_whose_answer_the_host_refuses() {
+    let (vm, call) = cold();
+    vm.fail("proxy_send_local_response", Status::INTERNAL_FAILURE);
+    let streams: Vec<_> = forms(&forged()).into_iter().map(|request| vm.request(request)).collect();
+    vm.respond(&call, keys_answer());
+    for stream in &streams {
+        let id = stream.id();
+        let (body, trailers) = vm.as_guest(id, move || {
+            let body = exports::portcullis_on_request_body(id, 1, false);
+            (body, (Guest::PORTCULLIS.request_trailers)(id, 0))
+        });
+        assert!(body != 0 && trailers != 0, "{body} {trailers}");
+        assert!(!stream.outcome().is_continued());
     }
 }
 

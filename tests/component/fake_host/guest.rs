@@ -5,7 +5,7 @@ use std::io::Write;
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
-use portcullis::host::exports as portcullis;
+use portcullis::host;
 
 use super::exports;
 
@@ -17,8 +17,9 @@ unsafe extern "C" {
     safe fn proxy_on_vm_start(context_id: u32, configuration_size: usize) -> bool;
     safe fn proxy_on_configure(context_id: u32, configuration_size: usize) -> bool;
     safe fn proxy_on_tick(context_id: u32);
-    safe fn proxy_on_request_headers(context_id: u32, count: usize, end: u32) -> u32;
+    safe fn proxy_on_request_headers(context_id: u32, count: usize, end: bool) -> u32;
     safe fn proxy_on_request_trailers(context_id: u32, count: usize) -> u32;
+    safe fn proxy_on_response_headers(context_id: u32, count: usize, end: bool) -> u32;
     safe fn proxy_on_http_call_response(
         context: u32,
         token: u32,
@@ -33,37 +34,32 @@ unsafe extern "C" {
 /// What a module exports; the host does without what is not there.
 #[derive(Clone, Copy)]
 pub(crate) struct Guest {
-    pub(super) initialize: fn(),
-    pub(super) allocate: extern "C" fn(usize) -> *mut u8,
-    pub(super) context_create: extern "C" fn(u32, u32),
-    pub(super) vm_start: Option<extern "C" fn(u32, usize) -> bool>,
-    pub(super) configure: extern "C" fn(u32, usize) -> bool,
-    pub(super) tick: extern "C" fn(u32),
-    pub(super) request_headers: extern "C" fn(u32, usize, u32) -> u32,
-    pub(super) request_body: Option<extern "C" fn(u32, usize, u32) -> u32>,
-    pub(super) request_trailers: extern "C" fn(u32, usize) -> u32,
-    pub(super) response_headers: Option<extern "C" fn(u32, usize, u32) -> u32>,
-    pub(super) http_call_response: extern "C" fn(u32, u32, usize, usize, usize),
-    pub(super) done: extern "C" fn(u32) -> bool,
-    pub(super) delete: Option<extern "C" fn(u32)>,
+    pub(crate) initialize: fn(),
+    pub(crate) allocate: extern "C" fn(usize) -> *mut u8,
+    pub(crate) context_create: extern "C" fn(u32, u32),
+    pub(crate) vm_start: Option<extern "C" fn(u32, usize) -> bool>,
+    pub(crate) configure: extern "C" fn(u32, usize) -> bool,
+    pub(crate) tick: extern "C" fn(u32),
+    pub(crate) request_headers: extern "C" fn(u32, usize, bool) -> u32,
+    pub(crate) request_body: Option<extern "C" fn(u32, usize, bool) -> u32>,
+    pub(crate) request_trailers: extern "C" fn(u32, usize) -> u32,
+    pub(crate) response_headers: Option<extern "C" fn(u32, usize, bool) -> u32>,
+    pub(crate) http_call_response: extern "C" fn(u32, u32, usize, usize, usize),
+    pub(crate) done: Option<extern "C" fn(u32) -> bool>,
+    pub(crate) delete: extern "C" fn(u32),
 }
 
 impl Guest {
-    /// The filter.
-    pub(super) const PORTCULLIS: Self = Self {
-        initialize: || portcullis::_initialize(),
-        allocate: portcullis::proxy_on_memory_allocate,
-        context_create: portcullis::proxy_on_context_create,
+    /// The filter: what its module exports once it is built (`scripts/build-wasm`).
+    pub(crate) const PORTCULLIS: Self = Self {
+        initialize: || host::_initialize(),
         vm_start: None,
-        configure: portcullis::proxy_on_configure,
-        tick: portcullis::proxy_on_tick,
-        request_headers: portcullis::proxy_on_request_headers,
-        request_body: Some(portcullis::proxy_on_request_body),
-        request_trailers: portcullis::proxy_on_request_trailers,
-        response_headers: Some(portcullis::proxy_on_response_headers),
-        http_call_response: portcullis::proxy_on_http_call_response,
-        done: portcullis::proxy_on_done,
-        delete: None,
+        request_headers: host::exports::portcullis_on_request_headers,
+        request_body: Some(host::exports::portcullis_on_request_body),
+        response_headers: Some(proxy_on_response_headers),
+        http_call_response: host::exports::portcullis_on_http_call_response,
+        done: None,
+        ..Self::of_sdk(|| ())
     };
 
     /// One that is written with the SDK; `initialize` sets its root context.
@@ -80,8 +76,8 @@ impl Guest {
             request_trailers: proxy_on_request_trailers,
             response_headers: None,
             http_call_response: proxy_on_http_call_response,
-            done: proxy_on_done,
-            delete: Some(proxy_on_delete),
+            done: Some(proxy_on_done),
+            delete: proxy_on_delete,
         }
     }
 }

@@ -153,7 +153,7 @@ impl VmCore {
             stream.request.readable = false;
             stream.response.pairs.len()
         };
-        let (action, deferred) = self.enter(id, || callback(id, count, 1));
+        let (action, deferred) = self.enter(id, || callback(id, count, true));
         let replied = deferred.contains(&Deferred::Reply(id));
         if (action != 0) != replied {
             let note = format!("stream {id}: action {action} at the answer, replaced: {replied}");
@@ -218,7 +218,7 @@ impl VmCore {
     /// Whether the guest lets a part of a body go on.
     fn body_goes_on(&self, id: u32, size: usize, end: bool) -> bool {
         let Some(callback) = self.guest.request_body else { return true };
-        let (action, deferred) = self.enter(id, || callback(id, size, u32::from(end)));
+        let (action, deferred) = self.enter(id, || callback(id, size, end));
         self.carry_out(deferred);
         action == 0
     }
@@ -265,7 +265,7 @@ impl VmCore {
             let end = stream.body.is_empty() && stream.request_trailers.pairs.is_empty();
             (stream.request.pairs.len(), end)
         };
-        let (action, deferred) = self.enter(id, || (self.guest.request_headers)(id, count, u32::from(end)));
+        let (action, deferred) = self.enter(id, || (self.guest.request_headers)(id, count, end));
         let replied = deferred.contains(&Deferred::Reply(id));
         if let Some(stream) = self.lock().streams.get_mut(&id)
             && action != 0
@@ -309,7 +309,8 @@ impl VmCore {
             stream.request.readable = false;
             stream.response.readable = false;
         }
-        let (done, deferred) = self.enter(id, || (self.guest.done)(id));
+        let done = self.guest.done.map(|done| self.enter(id, || done(id)));
+        let (done, deferred) = done.unwrap_or((true, Vec::new()));
         if done {
             self.carry_out(deferred);
             self.delete(id);
@@ -326,7 +327,7 @@ impl VmCore {
             Some(stream) => stream.root,
             None => return,
         };
-        let deferred = self.guest.delete.map(|delete| self.enter(id, || delete(id)).1).unwrap_or_default();
+        let (_, deferred) = self.enter(id, || (self.guest.delete)(id));
         {
             let mut state = self.lock();
             if let Some(stream) = state.streams.remove(&id) {
@@ -346,7 +347,9 @@ impl VmCore {
                 return;
             }
         }
-        self.enter(root, || (self.guest.done)(root));
+        if let Some(done) = self.guest.done {
+            self.enter(root, || done(root));
+        }
         self.delete_root(root);
         let mut state = self.lock();
         state.roots.remove(&root);
@@ -354,9 +357,7 @@ impl VmCore {
     }
 
     fn delete_root(&self, root: u32) {
-        if let Some(delete) = self.guest.delete {
-            self.enter(root, || delete(root));
-        }
+        self.enter(root, || (self.guest.delete)(root));
     }
 
     fn tick(&self, root: u32) {

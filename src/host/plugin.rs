@@ -1,0 +1,86 @@
+//! What a plugin's root context shares with its requests.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::hostcalls;
+use crate::gate::{Gate, RouteCheck, StreamId};
+use crate::time::Timestamp;
+
+/// Requests hold on to it: some of them outlive the root context.
+pub(super) type SharedPlugin = Rc<RefCell<Plugin>>;
+
+/// One configuration of the filter in one worker.
+#[derive(Default)]
+pub(super) struct Plugin {
+    pub(super) gate: Option<Gate>,
+    /// Whether the configuration was refused: the gate, if there is one, is of the last good one.
+    pub(super) refused: bool,
+    /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
+    pub(super) per_route: bool,
+    /// The requests that had to wait, until they end: here the root context can reach them.
+    pub(super) waiting: HashMap<StreamId, Phase>,
+    /// How often the host calls `on_tick`; zero: not at all.
+    period: Option<Duration>,
+}
+
+/// What has become of a request.
+pub(super) enum Phase {
+    /// Its headers have not come.
+    New,
+    /// It waits. These fields were removed before it began to; it is judged as if they were still there.
+    Waiting(RemovedFields),
+    /// It was answered here.
+    Answered,
+    /// It passed. The route of its response is held to this.
+    Passed(ExpectedRoute),
+}
+
+/// Fields that were removed from a request, as they came.
+pub(super) type RemovedFields = Vec<(Box<[u8]>, Box<[u8]>)>;
+
+/// What is known of a request that passed when its response comes.
+#[derive(Clone)]
+pub(super) struct ExpectedRoute {
+    /// What the metadata of the route that serves is held to.
+    pub(super) check: RouteCheck,
+    /// The resource that this route must be of, where one is asked for.
+    pub(super) resource: Option<String>,
+}
+
+/// The shortest time between two ticks: while something waits or is about to start.
+pub(super) const BUSY: Duration = Duration::from_millis(10);
+/// How long what was counted may wait to be handed to the host.
+pub(super) const FLUSH: Duration = Duration::from_secs(1);
+
+impl Plugin {
+    /// Sets how often the host calls `on_tick`.
+    pub(super) fn tick_every(&mut self, period: Duration) {
+        let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+        if self.period != Some(period) && hostcalls::proxy_set_tick_period_milliseconds(millis).ok().is_ok() {
+            self.period = Some(period);
+        }
+    }
+
+    /// A request has begun to wait: the fetch that it waits for starts with the next tick.
+    pub(super) fn tick_soon(&mut self) {
+        self.tick_every(BUSY);
+    }
+
+    /// Something was counted. Where nothing else asks for a tick, one comes for that.
+    pub(super) fn tick_for_counts(&mut self) {
+        if self.period.is_none_or(|period| period.is_zero()) {
+            self.tick_every(FLUSH);
+        }
+    }
+}
+
+/// Any date before this project existed: a clock that says so is not set.
+const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
+
+/// The host's clock, if it can be believed.
+pub(super) fn clock() -> Option<Timestamp> {
+    hostcalls::now().ok().map(Timestamp::from_nanos).filter(|now| *now >= EARLIEST)
+}
