@@ -224,8 +224,8 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
-        if self.failed.is_none()
-            && let Err(Obstacle::Reject(rejected)) = &result
+        if let Err(Obstacle::Reject(rejected)) = &result
+            && self.failed.is_none()
             && rejected.reason != Reason::TokenMissing
         {
             self.failed = Some(rejected.clone());
@@ -250,8 +250,9 @@ impl<'r> RequestFlow<'_, 'r> {
                     Ok(token)
                 });
                 // It may still have another audience of the rule.
-                let final_result = !matches!(&result, Err(Obstacle::Reject(rejected)) if rejected.reason == Reason::AudienceMismatch);
-                if self.remembers && final_result {
+                let may_still_fit =
+                    result.as_ref().is_err_and(|obstacle| obstacle.is(Reason::AudienceMismatch));
+                if self.remembers && !may_still_fit {
                     self.results.push((id, result.clone()));
                 }
                 result?

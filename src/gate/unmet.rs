@@ -34,7 +34,7 @@ impl Unmet {
 
     /// Whether there is no token.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(&self.obstacle, Obstacle::Reject(rejected) if rejected.reason == Reason::TokenMissing)
+        self.obstacle.is(Reason::TokenMissing)
     }
 
     /// How much it says of what is wrong: of several failures the one that says most is reported, and of
@@ -50,6 +50,13 @@ impl Unmet {
                 _ => 2,
             },
         }
+    }
+}
+
+impl Obstacle {
+    /// Whether it is a rejection for this reason.
+    pub(super) fn is(&self, reason: Reason) -> bool {
+        matches!(self, Self::Reject(rejected) if rejected.reason == reason)
     }
 }
 
