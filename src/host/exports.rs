@@ -5,14 +5,8 @@
 
 use proxy_wasm::types::Action;
 
+use super::hostcalls::{proxy_on_request_body, proxy_on_request_headers};
 use super::root;
-
-// SAFETY: these are the SDK's, which declares them so. Any arguments are sound: it panics at a context that it does
-// not know.
-unsafe extern "C" {
-    safe fn proxy_on_request_headers(id: u32, count: usize, end: bool) -> Action;
-    safe fn proxy_on_request_body(id: u32, size: usize, end: bool) -> Action;
-}
 
 /// `FilterHeadersStatus::StopAllIterationAndWatermark`: nothing that follows comes before the request is resumed.
 const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;

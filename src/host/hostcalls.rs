@@ -5,20 +5,16 @@
 //! `Unimplemented`, which the SDK's `Status` does not even have, for what they lack. Further reasons are in brackets.
 #![allow(unsafe_code)]
 
-use std::ptr::null_mut;
-
-use proxy_wasm::types::{BufferType, Bytes, LogLevel, MapType, MetricType, StreamType};
+use proxy_wasm::types::{Action, BufferType, Bytes, LogLevel, MapType, MetricType, StreamType};
 
 use super::header_map::{HeaderMap, serialize};
+use super::memory::{Out, Size, returned};
 use super::status::Status;
 use crate::response::LocalReply;
 
 /// Bytes that the host reads.
 type In = *const u8;
 type N = usize;
-/// Where it writes the address and the size of memory that it allocated in the module.
-type Out = *mut *mut u8;
-type Size = *mut usize;
 
 #[cfg_attr(target_family = "wasm", link(wasm_import_module = "env"))]
 unsafe extern "C" {
@@ -44,6 +40,13 @@ unsafe extern "C" {
     fn proxy_http_call(_: In, _: N, _: In, _: N, _: In, _: N, _: In, _: N, _: u32, _: *mut u32) -> Status;
     /// Status; details, body and header fields; the gRPC status, or -1.
     fn proxy_send_local_response(_: u32, _: In, _: N, _: In, _: N, _: In, _: N, _: i32) -> Status;
+}
+
+// SAFETY: these are the SDK's, which declares them so. Any arguments are sound: it panics at a context that it does not
+// know. (Its crate has no other way to them.)
+unsafe extern "C" {
+    pub(super) safe fn proxy_on_request_headers(id: u32, count: usize, end: bool) -> Action;
+    pub(super) safe fn proxy_on_request_body(id: u32, size: usize, end: bool) -> Action;
 }
 
 // SAFETY, of every call below: the host reads live slices of the lengths that it is told, and writes to live variables.
@@ -138,13 +141,4 @@ pub(super) fn send_local_reply(reply: &LocalReply) -> Result<(), Status> {
 /// Where bytes are, and how many.
 fn parts(bytes: &[u8]) -> (In, N) {
     (bytes.as_ptr(), bytes.len())
-}
-
-/// Bytes that the host allocated in the module and handed over; none where it left the pointer as it was.
-fn returned(call: impl FnOnce(Out, Size) -> Status) -> Result<Bytes, Status> {
-    let (mut data, mut size) = (null_mut(), 0);
-    call(&mut data, &mut size).ok()?;
-    let none = data.is_null() || size == 0;
-    // SAFETY: the memory is of the SDK's `proxy_on_memory_allocate`: a boxed slice of this size that nothing else knows.
-    Ok(if none { Bytes::new() } else { unsafe { Vec::from_raw_parts(data, size, size) } })
 }

@@ -13,12 +13,15 @@
 //! | Which callbacks are not the SDK's? | [`exports`] |
 //! | Which host calls are not the SDK's? | `hostcalls` |
 
+#![allow(clippy::disallowed_methods, reason = "the environment comes in here")]
+
 mod apply;
 mod crypto;
 pub mod exports;
 mod header_map;
 mod hostcalls;
 mod logger;
+mod memory;
 mod metrics;
 mod plugin;
 mod properties;

@@ -169,7 +169,7 @@ impl Envoy {
         if !builder.component_log_level.is_empty() {
             command.args(["--component-log-level", &builder.component_log_level]);
         }
-        Ok((process::spawn(command)?, log))
+        Ok((spawn(command)?, log))
     }
 
     fn read_listeners(&self) -> Result<BTreeMap<String, SocketAddr>, String> {
