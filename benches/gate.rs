@@ -10,10 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion};
 use harness::idp::{jwks, now};
 use harness::{Alg, Key, TokenBuilder};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{Config, Environment, Gate, Outcome, Request, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 /// Those with a public key, the ones of each family that differ most.

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use portcullis::token::Unverified;
+use portcullis::Unverified;
 
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use portcullis::gate::Gate;
+use portcullis::Gate;
 use tokens::Case;
 
 /// Counts what goes through it. The benchmark has one thread.

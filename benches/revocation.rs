@@ -8,13 +8,12 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use portcullis::fetch::{Endpoint, HttpRequest, HttpResponse, InMemoryStore, SourceEvent};
-use portcullis::json::{self, Json};
-use portcullis::revocation::{
-    Draft, Identity, Index, Key, Kind, List, MAX_ENTRIES, OnUnavailable, Poll, Polled, RevocationStatus,
+use portcullis::{
+    Claims, Endpoint, Grants, HttpRequest, HttpResponse, InMemoryStore, Json, OnUnavailable,
+    PolledList as Poll, PolledListSettings as Polled, RevocationDraft as Draft,
+    RevocationIdentity as Identity, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
+    RevocationList as List, RevocationStatus, SourceEvent, Timestamp, limits::MAX_ENTRIES,
 };
-use portcullis::time::Timestamp;
-use portcullis::token::{Claims, Grants};
 
 /// Counts the bytes that are held, and the most that ever were.
 struct Counting {
@@ -164,7 +163,7 @@ fn main() {
     let identity = |number: usize| {
         let text =
             format!(r#"{{"iss":"{ISSUER}","sub":"s-{number}","jti":"{}","iat":{START}}}"#, name(number));
-        let Ok(Json::Object(all)) = json::parse(text.as_bytes()) else { panic!("an object") };
+        let Ok(Json::Object(all)) = portcullis::parse_json(text.as_bytes()) else { panic!("an object") };
         Identity::new(&Claims::new(all, &Grants::default()).expect("claims"))
     };
     for (what, first) in [("withdrawn", 0), ("not withdrawn", COUNT)] {

@@ -12,8 +12,10 @@ use harness::idp::{jwks, now};
 use harness::{
     Alg, Cluster, Connection, Documents, Envoy, Key, Listener, Request, TokenBuilder, Wasm, eventually,
 };
-use portcullis::revocation::{Draft, Index, Key as Name, Kind, List};
-use portcullis::time::Timestamp;
+use portcullis::{
+    RevocationDraft as Draft, RevocationIndex as Index, RevocationKey as Name, RevocationKind as Kind,
+    RevocationList as List, Timestamp,
+};
 use serde_json::{Value, json};
 
 const COUNT: usize = 1_000_000;

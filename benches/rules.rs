@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use portcullis::config::Config;
-use portcullis::request::Request;
-use portcullis::rules::RuleMatch;
+use portcullis::{Config, Request, RuleMatch};
 
 /// Counts the bytes that are held, and how often memory was asked for.
 struct Counting {

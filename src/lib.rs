@@ -1,25 +1,29 @@
-//! Portcullis: a proxy-wasm filter that validates the JSON Web Token of each HTTP request and
-//! enforces per-route rules.
+//! Portcullis: a proxy-wasm filter that validates the JSON Web Token of each HTTP request and enforces per-route rules.
 //!
-//! Everything but `host` (feature `plugin`) is a pure function of what it is given: bytes, the clock and random
-//! numbers come in as values, and what should happen goes out as values. `host` turns the callbacks
-//! of the proxy into those inputs and carries the outputs out; it decides nothing.
+//! A [`Gate`] of a [`Config`] decides about a [`Request`]: [`Gate::decide`] gives an [`Outcome`], and
+//! [`Gate::next_effect`] what else is to be done outside. It does no I/O: bytes, the time and random numbers come in as
+//! values. The feature `plugin` adds [`mod@host`], which turns the callbacks of the proxy into those values and carries
+//! out what the gate says; it decides nothing.
 //!
 //! | question | module |
 //! | --- | --- |
-//! | What did the operator write, and is it sound? | [`config`] |
-//! | Which rule does a request meet, and what does it ask? | [`rules`] |
-//! | Where is the token, and what does it say? | [`token`] |
-//! | Which keys do we hold, and how do we get more? | [`keys`] |
-//! | Does this signature hold? | [`crypto`] |
-//! | Was the token withdrawn? | [`revocation`] |
-//! | May this request pass? | [`gate`] |
-//! | What is the client told? | [`response`] |
-//! | What is the upstream told? | [`upstream`] |
-//! | What is written to the log of decisions? | [`audit`] |
-//! | What is counted? | [`metrics`] |
+//! | What did the operator write, and is it valid? | `config` |
+//! | What could a program behind the gate take a request for? | `request` |
+//! | Which rule does a request match, and what does it require? | `rules` |
+//! | Where is the token, and what does it claim? | `token` |
+//! | Is this signature valid? | `crypto` |
+//! | What is fetched, by which instance, and when again? | `fetch` |
+//! | Which keys are there? | `keys` |
+//! | Was the token revoked? | `revocation` |
+//! | May this request pass, step by step? | `gate` |
+//! | What is the client told, and why? | `response`, `reason` |
+//! | What is the upstream told? | `upstream` |
+//! | What is written to the log of decisions? | `audit` |
+//! | What is counted? | `metrics` |
 
 #![deny(unsafe_code)]
+// `pub` in a private module is for the crate; what is for others is named below.
+#![allow(unreachable_pub)]
 #![cfg_attr(
     not(test),
     deny(
@@ -36,22 +40,76 @@
     )
 )]
 
-pub mod audit;
-pub mod config;
-pub mod crypto;
-pub mod fetch;
-pub mod gate;
+mod audit;
+mod config;
+mod crypto;
+mod fetch;
+mod gate;
 #[cfg(feature = "plugin")]
 pub mod host;
-pub mod json;
-pub mod keys;
-pub mod metrics;
-pub mod reason;
-pub mod request;
-pub mod response;
-pub mod revocation;
-pub mod rules;
-pub mod text;
-pub mod time;
-pub mod token;
-pub mod upstream;
+mod json;
+mod keys;
+mod metrics;
+mod reason;
+mod request;
+mod response;
+mod revocation;
+mod rules;
+mod text;
+mod time;
+mod token;
+mod upstream;
+
+pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched};
+pub use crypto::{
+    Algorithm, Backend, EcKey, Ed25519Key, Hash as HashAlgorithm, HostCrypto, HostFailed,
+    Key as VerificationKey, KeyError, KeyKind, RsaKey, Secret as HmacSecret,
+};
+pub use fetch::{
+    CasVersion, Conflict, Endpoint, FetchError, HttpMethod, HttpRequest, HttpResponse, InMemoryStore,
+    LookupId, SourceEvent, Store,
+};
+pub use gate::{
+    Accepted, Allow, CachedToken, Effect, Environment, FilterState, Gate, Outcome, Rejection, RouteCheck,
+    Served, StreamId, Waited,
+};
+pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
+pub use keys::{
+    Format as KeyFormat, JwkRejection, KeySet, Reading as KeySetOptions, SetError as KeySetError,
+    Source as RemoteKeySet,
+};
+pub use reason::{Reason, Rejected};
+pub use request::{
+    Authority, Field as HeaderField, Held as Certainty, HostProperties, Metadata as RouteMetadataValue,
+    PathKind, PathReadings, PathStep, Request, RequestView, canonical as canonical_path,
+    decoded as decoded_path,
+};
+pub use response::{ErrorResponse, LocalReply};
+pub use revocation::{
+    Bits as StatusBits, Document as RevocationDocument, Draft as RevocationDraft,
+    Identity as RevocationIdentity, Index as RevocationIndex, Key as RevocationKey, Kind as RevocationKind,
+    List as RevocationList, OnUnavailable, Page as RevocationPage, PageError as RevocationPageError,
+    Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
+};
+pub use rules::{
+    AmbiguousPaths, Authorize, Bindings, Rule, RuleMatch, Template as PathTemplate, UriTemplate,
+};
+pub use time::Timestamp;
+pub use token::{
+    ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
+};
+pub use upstream::{Decision, FilterStateField};
+
+/// What bounds the work and the memory of the gate.
+pub mod limits {
+    pub use crate::gate::{MAX_TEXT, MAX_WAITING};
+    pub use crate::json::MAX_DEPTH;
+    pub use crate::reason::MAX_EXCERPT;
+    pub use crate::request::{
+        MAX_PARAMETER_READINGS, MAX_QUERY, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES,
+    };
+    pub use crate::revocation::{MAX_ENTRIES, MAX_PAGES};
+    pub use crate::text::{MATCHED_EACH, MAX_MATCHED, MAX_MATCHED_IN_ALL, MAX_REGEX};
+    pub use crate::token::MAX_HEADER;
+    pub use crate::upstream::{MAX_FIELDS, MAX_VALUE};
+}

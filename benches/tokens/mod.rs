@@ -3,11 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::{Alg, Key};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::reason::Reason;
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{Config, Environment, Gate, Outcome, Reason, Request, StreamId, Timestamp};
 use serde_json::json;
 
 /// The lengths of the payloads' JSON text, so that the tokens have about 100 B, 1 KB, 8 KB and 64 KB.

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use portcullis::revocation::{Document, Draft, Index, List, MAX_ENTRIES};
-use portcullis::time::Timestamp;
+use portcullis::{
+    RevocationDocument as Document, RevocationDraft as Draft, RevocationIndex as Index,
+    RevocationList as List, Timestamp, limits::MAX_ENTRIES,
+};
 
 /// How long an entry stays in the pages past its end.
 const KEPT_PAST_END: Duration = Duration::from_secs(24 * 3600);

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use portcullis::revocation::{Document, Index, Key, Kind, MAX_ENTRIES, Page};
+use portcullis::{
+    RevocationDocument as Document, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
+    RevocationPage as Page, limits::MAX_ENTRIES,
+};
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);

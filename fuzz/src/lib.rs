@@ -3,8 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use portcullis::config::Config;
-use portcullis::time::Timestamp;
+use portcullis::{Config, Timestamp};
 use sha2::Sha256;
 
 /// The moment at which everything happens: just before the token of RFC 7515 appendix A.3 expires.

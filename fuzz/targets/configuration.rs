@@ -4,10 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::config::Config;
-use portcullis::gate::{Gate, Outcome, StreamId, Environment};
-use portcullis::json::{self, Json, Number};
-use portcullis::request::Request;
+use portcullis::{Config, Environment, Gate, Json, JsonNumber as Number, Outcome, Request, StreamId};
 use portcullis_fuzz::{KEYS, now};
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -23,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(!problems.is_empty());
     }
     let mut exact = true;
-    if let Ok(Json::Object(members)) = json::parse(input)
+    if let Ok(Json::Object(members)) = portcullis::parse_json(input)
         && let Kind::StructValue(message) = kind(&Json::Object(members), &mut exact)
         && exact
         && !message.fields.is_empty()
@@ -38,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     for path in ["/", "/a/b", "/a?x"] {
         let fields: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", path.as_bytes())];
         let outcome = gate.decide(StreamId(1), &Request::new(&fields), now());
-        let open = gate.config().unmatched == portcullis::config::Unmatched::Allow;
+        let open = gate.config().unmatched == portcullis::Unmatched::Allow;
         assert!(open || !protected || matches!(outcome, Outcome::Deny(_)), "{outcome:?}");
     }
     while gate.next_effect().is_some() {}

@@ -9,9 +9,7 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::gate::{Allow, Gate, Outcome, StreamId, Environment};
-use portcullis::upstream::FilterStateField;
-use portcullis::request::{Field, Request};
+use portcullis::{Allow, Environment, FilterStateField, Gate, HeaderField as Field, Outcome, Request, StreamId};
 use portcullis_fuzz::{JOE, ann, config, now};
 
 thread_local! {

@@ -3,9 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::crypto::{Algorithm, Backend, KeyKind};
-use portcullis::keys::{Format, KeySet, Reading};
-use portcullis::token::Jws;
+use portcullis::{Algorithm, Backend, Jws, KeyFormat as Format, KeyKind, KeySet, KeySetOptions as Reading};
 use portcullis_fuzz::JOE;
 
 fuzz_target!(|input: &[u8]| {

@@ -4,8 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::request::{PathKind, PathReadings, canonical, decoded};
-use portcullis::rules::{Template, UriTemplate};
+use portcullis::{PathKind, PathReadings, PathTemplate as Template, UriTemplate, canonical_path as canonical, decoded_path as decoded};
 
 fuzz_target!(|input: &[u8]| {
     // A template, if the input has a line feed, and a target.

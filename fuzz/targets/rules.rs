@@ -7,9 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::config::Config;
-use portcullis::request::{Authority, Held, PathKind, PathReadings, Request, RequestView};
-use portcullis::rules::{AmbiguousPaths, Rule, RuleMatch};
+use portcullis::{AmbiguousPaths, Authority, Certainty as Held, Config, PathKind, PathReadings, Request, RequestView, Rule, RuleMatch};
 use serde_json::{Value, json};
 
 fuzz_target!(|input: &[u8]| {

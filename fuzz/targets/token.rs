@@ -7,10 +7,7 @@
 use std::cell::OnceCell;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::config::{Config, Keys};
-use portcullis::crypto::Backend;
-use portcullis::reason::Reason;
-use portcullis::token::{Unverified, Verified};
+use portcullis::{Backend, Config, Keys, Reason, Unverified, Verified};
 use portcullis_fuzz::{JOE, NOW, ann, config, now, signed};
 use serde_json::Value;
 

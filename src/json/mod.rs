@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 pub(crate) use outline::SHORT;
-pub use outline::{Elements, JsonSpan, Piece, look_over};
+pub use outline::{JsonSpan, Piece, look_over};
 pub use text::Text;
 
 /// A JSON value. SetRequirement keep the order in which they were written.

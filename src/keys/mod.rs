@@ -10,7 +10,7 @@ mod remote;
 mod set;
 mod source;
 
-pub use jwk::{Accepted, Jwk, JwkRejection};
-pub use remote::{DocumentError, Origin, Remote};
+pub use jwk::{Jwk, JwkRejection};
+pub use remote::{Origin, Remote};
 pub use set::{Format, KeySet, Reading, SetError};
 pub use source::{Source, Status, UnknownKid};

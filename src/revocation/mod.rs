@@ -14,11 +14,11 @@ mod status;
 mod status_document;
 mod statuses;
 
-pub use document::{Document, ListError, MAX_ENTRIES};
+pub use document::{Document, MAX_ENTRIES};
 pub use identity::{Identity, Key, Kind};
 pub use index::Index;
 pub use list::{Draft, List, RevocationStatus};
-pub use page::{Digest, MAX_PAGES, Page, PageError};
+pub use page::{MAX_PAGES, Page, PageError};
 pub use poll::{Poll, Polled};
 pub use status::{Bits, Reference, StatusError, StatusList};
 pub use statuses::{NoList, StatusSource, Statuses, Verify};

@@ -20,7 +20,7 @@ pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use requirement::{Demand, Requirement};
 pub use set_requirement::SetRequirement;
-pub use template::{Template, TemplateError};
+pub use template::Template;
 pub use uri_template::UriTemplate;
 
 use crate::reason::Reason;

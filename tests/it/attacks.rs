@@ -9,7 +9,7 @@ use common::{Gateway, SOON, assert_problem, challenge, config, corp, local_provi
 use harness::idp::flip_bit;
 use harness::wait::poll;
 use harness::{Cluster, Filter, Idp, Record, Request, Response};
-use portcullis::config::Config;
+use portcullis::Config;
 use serde_json::{Value, json};
 
 /// The names that the filter writes.

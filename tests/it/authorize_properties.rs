@@ -6,11 +6,7 @@
 
 use std::borrow::Cow;
 
-use portcullis::config::Config;
-use portcullis::json::{self, Json};
-use portcullis::reason::Reason;
-use portcullis::rules::{Authorize, Bindings};
-use portcullis::token::{Claims, Grants};
+use portcullis::{Authorize, Bindings, Claims, Config, Grants, Json, Reason};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
@@ -68,7 +64,7 @@ fn compiled(authorize: &Value) -> (Authorize, Grants) {
 
 fn outcome(authorize: &Value, claims: &Value, request: &dyn Bindings) -> Result<(), Reason> {
     let (authorize, grants) = compiled(authorize);
-    let Ok(Json::Object(claims)) = json::parse(claims.to_string().as_bytes()) else {
+    let Ok(Json::Object(claims)) = portcullis::parse_json(claims.to_string().as_bytes()) else {
         panic!("an object: {claims}")
     };
     Ok(authorize.check(&Claims::new(claims, &grants).expect("claims"), request)?)

@@ -11,10 +11,7 @@ use dearest::{FILLS, Genes, NOW, Random, decide, doors};
 use harness::idp::b64;
 use harness::wait::processor_time;
 use harness::{Alg, Key};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate};
-use portcullis::reason::Reason;
-use portcullis::time::Timestamp;
+use portcullis::{Config, Environment, Gate, Reason, Timestamp};
 use serde_json::{Value, json};
 
 /// How often a request allocates, and how many bytes in all.
@@ -272,12 +269,10 @@ fn is_taken(rules: &[Value], max_token_size: Option<usize>) -> bool {
 
 #[test]
 fn the_table_of_bounds_says_what_the_code_does() {
-    use portcullis::{config, gate, keys, request, text, token, upstream};
-
     let regex = |text: String| json!({ "match": { "safe_regex": { "regex": text } } });
     let usual = doors().remove(0).gate().config().providers[0].clone();
     assert_eq!(usual.policy.max_token_size, 1 << 20, "the largest that may be asked for");
-    let default = config::CacheSize::default();
+    let default = portcullis::CacheSize::default();
     let rows = bounds();
     let row = |what: &str| {
         let found = rows.iter().find(|(own, _)| own == what);
@@ -293,29 +288,36 @@ fn the_table_of_bounds_says_what_the_code_does() {
     assert!(is_taken(&[], Some(token[1])) && !is_taken(&[], Some(token[1] + 1)));
     let held = [
         ("a token", vec![8192, 1 << 20]),
-        ("its JOSE header", vec![token::MAX_HEADER]),
-        ("nesting in its header and its claims", vec![portcullis::json::MAX_DEPTH]),
-        ("a text on which a regular expression is run", vec![text::MAX_MATCHED]),
+        ("its JOSE header", vec![portcullis::limits::MAX_HEADER]),
+        ("nesting in its header and its claims", vec![portcullis::limits::MAX_DEPTH]),
+        ("a text on which a regular expression is run", vec![portcullis::limits::MAX_MATCHED]),
         (
             "a path that is not read in one way; its readings",
-            vec![request::MAX_READ_PATH, request::MAX_READINGS, request::MAX_READINGS_BYTES],
+            vec![
+                portcullis::limits::MAX_READ_PATH,
+                portcullis::limits::MAX_READINGS,
+                portcullis::limits::MAX_READINGS_BYTES,
+            ],
         ),
         (
             "all texts on which expressions are run for one request, counted once for each expression",
-            vec![text::MAX_MATCHED_IN_ALL, text::MATCHED_EACH],
+            vec![portcullis::limits::MAX_MATCHED_IN_ALL, portcullis::limits::MATCHED_EACH],
         ),
         (
             "a query with escapes, semicolons, plus signs, dots or brackets, where a rule asks for a parameter; readings of one parameter",
-            vec![request::MAX_QUERY, request::MAX_PARAMETER_READINGS],
+            vec![portcullis::limits::MAX_QUERY, portcullis::limits::MAX_PARAMETER_READINGS],
         ),
-        ("a regular expression", vec![text::MAX_REGEX]),
+        ("a regular expression", vec![portcullis::limits::MAX_REGEX]),
         ("regular expressions in all rules", vec![expressions]),
-        ("a header value that is written from a claim", vec![upstream::MAX_VALUE]),
-        ("header fields that one list becomes", vec![upstream::MAX_FIELDS]),
-        ("requests that wait for keys or lists, in one worker", vec![gate::MAX_WAITING]),
-        ("keys of one provider", vec![keys::KeySet::MAX_KEYS]),
+        ("a header value that is written from a claim", vec![portcullis::limits::MAX_VALUE]),
+        ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
+        ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),
+        ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
         ("tokens that are remembered", vec![default.entries, default.max_token]),
-        ("text of a client's in an audit line", vec![gate::MAX_TEXT, portcullis::reason::MAX_EXCERPT]),
+        (
+            "text of a client's in an audit line",
+            vec![portcullis::limits::MAX_TEXT, portcullis::limits::MAX_EXCERPT],
+        ),
     ];
     for (what, values) in &held {
         assert_eq!(&row(what), values, "{what}");

@@ -4,11 +4,10 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::idp::{Alg, Key, TokenBuilder, jwks};
-use portcullis::config::Config;
-use portcullis::fetch::{HttpResponse, InMemoryStore};
-use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{
+    Config, Effect, Environment, Gate, HttpResponse, InMemoryStore, Outcome, Request, StreamId, Timestamp,
+    Waited,
+};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://idp.example/";

@@ -10,7 +10,7 @@ use std::fs;
 use crd::Crds;
 use harness::{shared, skip, workspace};
 use pages::{Document, blocks, called, documents, files, manifests, plugins, typos};
-use portcullis::config::Config;
+use portcullis::Config;
 use serde_json::Value;
 
 /// The Envoy clusters that a document makes, by the names under which a plugin can call them.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness::{Envoy, Filter, Listener, Wasm};
-use portcullis::config::Config;
-use portcullis::request::Request;
-use portcullis::rules::RuleMatch;
+use portcullis::{Config, Request, RuleMatch};
 use serde_json::{Value, json};
 
 /// A request, in its parts.

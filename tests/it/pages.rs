@@ -10,8 +10,7 @@ use common::{SOON, assert_sound};
 use harness::envoy::Listener;
 use harness::{Cluster, Envoy, Request, Upstream, Wasm};
 use pages::{Document, blocks, called, documents, manifests, plugins, typos};
-use portcullis::config::Config;
-use portcullis::revocation::Document as Withdrawn;
+use portcullis::{Config, RevocationDocument as Withdrawn};
 use serde_json::{Value, json};
 
 /// What an environment variable holds that a page names: long enough for a secret, and fit for a header.

@@ -12,14 +12,10 @@ use std::path::PathBuf;
 use common::{SOON, assert_sound, parts};
 use harness::idp::{flip_bit, now};
 use harness::{Alg, Envoy, Key, Upstream, Wasm};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::json::{self, Json, Text};
-use portcullis::reason::Reason;
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
-use portcullis::token::Claims;
-use portcullis::upstream::FilterStateField;
+use portcullis::{
+    Claims, Config, Environment, FilterStateField, Gate, Json, JsonText as Text, Outcome, Reason, Request,
+    StreamId, Timestamp,
+};
 use serde_json::{Value, json};
 
 /// A recipe and where it is to be pinched.
@@ -493,7 +489,7 @@ fn a_recipe_takes_the_scopes_and_roles_of_its_provider_and_no_others() {
             return;
         };
         let config = parsed(recipe.file, &recipe.with_keys(&vendor));
-        let Ok(Json::Object(claims)) = json::parse(vendor.claims.to_string().as_bytes()) else {
+        let Ok(Json::Object(claims)) = portcullis::parse_json(vendor.claims.to_string().as_bytes()) else {
             panic!("{}: claims", recipe.file)
         };
         let claims = Claims::new(claims, &config.providers[0].policy.grants).expect(recipe.file);

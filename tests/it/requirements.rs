@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use harness::idp::{flip_bit, jwks, now};
 use harness::{Alg, Key, TokenBuilder};
-use portcullis::config::Config;
-use portcullis::fetch::{FetchError, HttpResponse, LookupId};
-use portcullis::gate::{Allow, Effect, Environment, Gate, Outcome, StreamId, Waited};
-use portcullis::request::{HostProperties, Metadata, Request};
-use portcullis::time::Timestamp;
-use portcullis::token::ProviderId;
-use portcullis::upstream::FilterStateField;
+use portcullis::{
+    Allow, Config, Effect, Environment, FetchError, FilterStateField, Gate, HostProperties, HttpResponse,
+    LookupId, Outcome, ProviderId, Request, RouteMetadataValue as Metadata, StreamId, Timestamp, Waited,
+};
 use serde_json::{Value, json};
 
 fn key(name: &str) -> Key {

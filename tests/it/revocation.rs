@@ -9,8 +9,10 @@ use harness::idp::now;
 use harness::{
     Behaviour, Cluster, Connection, Documents, Envoy, Idp, Request, Response, Upstream, Wasm, eventually,
 };
-use portcullis::revocation::{Draft, Index, Key, Kind};
-use portcullis::time::Timestamp;
+use portcullis::{
+    RevocationDraft as Draft, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
+    Timestamp,
+};
 use serde_json::{Value, json};
 
 /// How often the lists are asked for.

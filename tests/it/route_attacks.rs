@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use common::{Gateway, SOON, assert_problem, config, corp, local_provider, with};
 use harness::{Cluster, Idp, Request, Response, shared, skip};
-use portcullis::config::Config;
+use portcullis::Config;
 use serde_json::{Value, json};
 
 /// Everybody may see what is public, whoever has a token the rest, and who has the scope `admin` what is under `/admin`.

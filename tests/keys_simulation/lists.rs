@@ -8,12 +8,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use harness::idp::{Alg, Key, TokenBuilder, b64, jwks};
-use portcullis::config::Config;
-use portcullis::fetch::{FetchError, HttpRequest, HttpResponse, InMemoryStore, LookupId, Store};
-use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
-use portcullis::request::Request;
-use portcullis::revocation::{self, Draft, Index};
-use portcullis::time::Timestamp;
+use portcullis::{
+    Config, Effect, Environment, FetchError, Gate, HttpRequest, HttpResponse, InMemoryStore, LookupId,
+    Outcome, Request, RevocationDraft as Draft, RevocationIndex as Index, Store, StreamId, Timestamp, Waited,
+};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
@@ -461,7 +459,8 @@ impl Run {
                 let names = listed.iter().map(|token| format!("t{token}"));
                 // Others, so that there are several pages.
                 for jti in names.chain((0..20).map(|other| format!("other-{other}"))) {
-                    let name = revocation::Key::new(revocation::Kind::Token, ISSUER, &jti);
+                    let name =
+                        portcullis::RevocationKey::new(portcullis::RevocationKind::Token, ISSUER, &jti);
                     draft.entry(name, Some(START + 24 * 3600));
                 }
                 let list = draft.finish(4, self.now);

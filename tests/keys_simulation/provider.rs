@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, b64};
-use portcullis::fetch::{FetchError, HttpRequest, HttpResponse};
+use portcullis::{FetchError, HttpRequest, HttpResponse};
 use serde_json::json;
 
 use crate::chance::Chance;

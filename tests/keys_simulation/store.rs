@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use portcullis::fetch::{CasVersion, Conflict, Store};
+use portcullis::{CasVersion, Conflict, Store};
 
 use crate::world::World;
 

@@ -7,11 +7,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, b64};
-use portcullis::config::Config;
-use portcullis::fetch::{HttpResponse, InMemoryStore, LookupId, Store};
-use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{
+    Config, Effect, Environment, Gate, HttpResponse, InMemoryStore, LookupId, Outcome, Request, Store,
+    StreamId, Timestamp,
+};
 use serde_json::json;
 
 use crate::chance::Chance;

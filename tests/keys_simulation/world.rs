@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use portcullis::config::Config;
-use portcullis::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
-use portcullis::gate::{Effect, Environment as Surroundings, Gate, Outcome, StreamId, Waited};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{
+    Config, Effect, Environment as Surroundings, FetchError, Gate, HttpRequest, HttpResponse, LookupId,
+    Outcome, Request, StreamId, Timestamp, Waited,
+};
 
 use crate::chance::Chance;
 use crate::oracle::{Broken, Counts, Promise};

@@ -12,11 +12,7 @@ use std::time::Duration;
 
 use harness::idp::{b64, jwks};
 use harness::{Alg, Key};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::reason::Reason;
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{Config, Environment, Gate, Outcome, Reason, Request, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 /// The time of all requests.

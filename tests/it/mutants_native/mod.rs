@@ -19,11 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, thread};
 
 use harness::Alg;
-use portcullis::gate::{Outcome, StreamId};
-use portcullis::keys::KeySet;
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
-use portcullis::token::Unverified;
+use portcullis::{KeySet, Outcome, Request, StreamId, Timestamp, Unverified};
 
 use mutants::{Mutant, Pool, mutant};
 use random::Random;
@@ -173,7 +169,7 @@ fn same(ours: &Result<Accepted, String>, theirs: &Result<Accepted, &'static str>
 fn judge(portcullis: &mut Portcullis, mutant: &Mutant, index: u64) -> Result<Accepted, String> {
     let now =
         Timestamp::from_secs(mutant.seconds).plus(std::time::Duration::from_nanos(mutant.nanoseconds.into()));
-    let portcullis::config::Keys::Local(keys) = &portcullis.provider.keys else { return Err(String::new()) };
+    let portcullis::Keys::Local(keys) = &portcullis.provider.keys else { return Err(String::new()) };
     // RSA costs the filter's own arithmetic ten times as much as the host's.
     let [own, host] = &portcullis.backends;
     let (first, second) = if index.is_multiple_of(2) { (own, host) } else { (host, own) };
@@ -205,12 +201,12 @@ fn judge(portcullis: &mut Portcullis, mutant: &Mutant, index: u64) -> Result<Acc
 fn by_steps(
     portcullis: &Portcullis,
     keys: &KeySet,
-    backend: &portcullis::crypto::Backend,
+    backend: &portcullis::Backend,
     mutant: &Mutant,
     now: Timestamp,
 ) -> Result<Accepted, String> {
     let policy = &portcullis.provider.policy;
-    let reason = |rejected: portcullis::reason::Rejected| rejected.reason.as_str().to_owned();
+    let reason = |rejected: portcullis::Rejected| rejected.reason.as_str().to_owned();
     let token = Unverified::parse(&mutant.token, policy).map_err(reason)?;
     policy.check(&token, &policy.audiences, now).map_err(reason)?;
     let kid = token.header().kid.clone();

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use harness::{Alg, Key};
-use portcullis::config::{Config, Keys, Provider};
-use portcullis::crypto::{Backend, Hash, HostCrypto, HostFailed};
-use portcullis::gate::{Environment as Around, Gate};
+use portcullis::{
+    Backend, Config, Environment as Around, Gate, HashAlgorithm as Hash, HostCrypto, HostFailed, Keys,
+    Provider,
+};
 use serde_json::{Value, json};
 
 use crate::mutants_native::verifier::{Demands, Published};
@@ -211,7 +212,7 @@ impl Portcullis {
         let backends = [Backend::portable(), Backend::detect(Rc::new(Host))];
         assert_eq!(backends[1].to_string(), "the host verifies RSA PKCS #1 v1.5 and ECDSA");
         let around = Around { backend: Backend::detect(Rc::new(Host)), ..Around::alone(1) };
-        Self { provider, backends, gate: Gate::new(parse(), around, portcullis::time::Timestamp::default()) }
+        Self { provider, backends, gate: Gate::new(parse(), around, portcullis::Timestamp::default()) }
     }
 }
 

@@ -3,9 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::{Envoy, Idp, Listener, Request, Response, Upstream, Wasm};
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::time::Timestamp;
+use portcullis::{Config, Environment, Gate, Outcome, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::common::{assert_sound, corp, local_provider, with};
@@ -185,9 +183,7 @@ fn everyday_requests_pass_natively() {
         let fields = row.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let all: Vec<_> =
             pseudo.into_iter().chain(fields).map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
-        if let Outcome::Deny(refusal) =
-            gate.decide(StreamId(1), &portcullis::request::Request::new(&all), now)
-        {
+        if let Outcome::Deny(refusal) = gate.decide(StreamId(1), &portcullis::Request::new(&all), now) {
             refused.push(format!("{} {}: {refusal:?}", row.host, row.target));
         }
     }

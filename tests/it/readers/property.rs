@@ -3,7 +3,7 @@
 use std::env;
 
 use harness::{Alg, Key};
-use portcullis::request::PathStep;
+use portcullis::PathStep;
 use serde_json::{Value, json};
 
 use crate::readers::model::blunted::{self, Blunt, Blunted};
@@ -50,7 +50,7 @@ fn machine() -> Machine {
     let forged = sign(&Key::hmac(Alg::HS256, "h", b"another secret, of thirty-two by"), PEOPLE[1]);
     let ports =
         json!({ "providers": {}, "rules": [{ "match": { "prefix": "/", "hosts": ["a.example:*"] } }] });
-    let ports = portcullis::config::Config::parse(ports.to_string().as_bytes(), &|_| None).is_ok();
+    let ports = portcullis::Config::parse(ports.to_string().as_bytes(), &|_| None).is_ok();
     Machine { readers: paths::readers(), tokens: tokens.collect(), forged, known: Known { ports } }
 }
 

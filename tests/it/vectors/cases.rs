@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis::reason::Reason;
-use portcullis::token::Jws;
+use portcullis::{Jws, Reason};
 use serde_json::{Value, json};
 
 use crate::vectors::judge::{self, ALGORITHMS, Refusal, named, text};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use portcullis::crypto::{Backend, Hash, HostCrypto, HostFailed};
+use portcullis::{Backend, HashAlgorithm as Hash, HostCrypto, HostFailed};
 
 /// What Envoy's `verify_signature` does, by a relative of the library that Envoy uses: a key as DER
 /// `SubjectPublicKeyInfo`, an ECDSA signature as DER.

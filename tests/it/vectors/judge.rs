@@ -3,13 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis::config::{Config, Provider};
-use portcullis::crypto::Backend;
-use portcullis::json::{self, Json};
-use portcullis::keys::{Format, KeySet, Reading, SetError};
-use portcullis::reason::Reason;
-use portcullis::time::Timestamp;
-use portcullis::token::{Claims, Jws, Policy, Unverified};
+use portcullis::{
+    Backend, Claims, Config, Json, Jws, KeyFormat as Format, KeySet, KeySetError as SetError,
+    KeySetOptions as Reading, Provider, Reason, Timestamp, TokenPolicy as Policy, Unverified,
+};
 use serde_json::{Value, json};
 
 use crate::vectors::host::backends;
@@ -108,7 +105,7 @@ pub(crate) fn plausible<'t>(token: &'t [u8], policy: &Policy, now: u64) -> Resul
 
 /// What the second look at a token's claims says of them, which comes after its signature.
 pub(crate) fn strict(token: &[u8], policy: &Policy) -> Result<(), Reason> {
-    match json::parse(&Jws::parse(token)?.payload()?) {
+    match portcullis::parse_json(&Jws::parse(token)?.payload()?) {
         Ok(Json::Object(claims)) => Claims::new(claims, &policy.grants).map(drop).map_err(Reason::from),
         _ => Err(Reason::TokenMalformed),
     }

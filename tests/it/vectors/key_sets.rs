@@ -1,9 +1,9 @@
 //! `jwks_cases.jsonl`: key sets, each with whether it is one and how many of its keys are for us.
 
-use portcullis::config::Keys;
-use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore, SourceEvent};
-use portcullis::keys::{Format, JwkRejection, KeySet, Reading, SetError, Source};
-use portcullis::time::Timestamp;
+use portcullis::{
+    FetchError, HttpResponse, InMemoryStore, JwkRejection, KeyFormat as Format, KeySet,
+    KeySetError as SetError, KeySetOptions as Reading, Keys, RemoteKeySet as Source, SourceEvent, Timestamp,
+};
 use serde_json::{Value, json};
 
 use crate::vectors::judge::{self, text};
@@ -119,7 +119,7 @@ pub(crate) fn every_key_set_is_read_as_it_says() {
             format!("{id}: expected accept {accept:?} with {usable:?} keys, got {got:?}"),
         );
         let secret = got.as_ref().is_ok_and(|set| {
-            set.keys().iter().any(|key| matches!(key.key, portcullis::crypto::Key::Secret(_)))
+            set.keys().iter().any(|key| matches!(key.key, portcullis::VerificationKey::Secret(_)))
         });
         check(
             fetched.is_ok() == (count > 0 && !secret),

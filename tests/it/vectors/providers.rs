@@ -5,12 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::idp::{b64, flip_bit};
-use portcullis::config::{Keys, Provider};
-use portcullis::crypto::KeyError;
-use portcullis::json::Json;
-use portcullis::keys::JwkRejection;
-use portcullis::reason::Reason;
-use portcullis::token::{Claims, Jws};
+use portcullis::{Claims, Json, JwkRejection, Jws, KeyError, Keys, Provider, Reason};
 use serde_json::{Value, json};
 
 use crate::vectors::judge::{self, text};
@@ -146,7 +141,7 @@ fn one(folder: &Path, vendor: &Vendor) {
     }
     let grants = provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.grants.clone();
     let payload = Jws::parse(token.as_bytes()).and_then(|jws| jws.payload()).expect(what);
-    let Ok(Json::Object(all)) = portcullis::json::parse(&payload) else { panic!("{what}: no claims") };
+    let Ok(Json::Object(all)) = portcullis::parse_json(&payload) else { panic!("{what}: no claims") };
     let claimed = Claims::new(all, &grants).expect(what);
     if let Some(scopes) = meta["expect"]["scopes"].as_array() {
         let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();

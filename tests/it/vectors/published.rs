@@ -3,10 +3,7 @@
 //! proves the primitives.
 
 use harness::idp::flip_bit;
-use portcullis::crypto::Algorithm;
-use portcullis::keys::KeySet;
-use portcullis::reason::Reason;
-use portcullis::token::Jws;
+use portcullis::{Algorithm, Jws, KeySet, Reason};
 use serde_json::{Value, json};
 
 use crate::vectors::judge;

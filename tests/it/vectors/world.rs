@@ -1,12 +1,9 @@
 //! A gate for each backend, and the tokens that are shown to both.
 
 use harness::idp::{Alg, Key, jwks};
-use portcullis::config::Config;
-use portcullis::fetch::HttpResponse;
-use portcullis::gate::{Allow, Effect, Environment, Gate, Outcome, StreamId};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
-use portcullis::token::ProviderId;
+use portcullis::{
+    Allow, Config, Effect, Environment, Gate, HttpResponse, Outcome, ProviderId, Request, StreamId, Timestamp,
+};
 use serde_json::{Value, json};
 
 use crate::vectors::host::backends;

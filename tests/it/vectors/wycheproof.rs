@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use portcullis::crypto::{Algorithm, EcKey, Ed25519Key, Key, KeyError, RsaKey, Secret};
-use portcullis::keys::{Format, KeySet, Reading};
-use portcullis::reason::Reason;
-use portcullis::token::Jws;
+use portcullis::{
+    Algorithm, EcKey, Ed25519Key, HmacSecret as Secret, Jws, KeyError, KeyFormat as Format, KeySet,
+    KeySetOptions as Reading, Reason, RsaKey, VerificationKey as Key,
+};
 use serde_json::{Value, json};
 
 use crate::vectors::cases::{MIXED_SET, ROCA, SAME_KID};

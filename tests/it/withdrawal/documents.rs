@@ -1,8 +1,9 @@
 //! What a list may look like.
 
-use portcullis::config::Config;
-use portcullis::revocation::{Document, Identity, Key, Kind, MAX_ENTRIES, RevocationStatus};
-use portcullis::time::Timestamp;
+use portcullis::{
+    Config, RevocationDocument as Document, RevocationIdentity as Identity, RevocationKey as Key,
+    RevocationKind as Kind, RevocationStatus, Timestamp, limits::MAX_ENTRIES,
+};
 use serde_json::json;
 
 use crate::withdrawal::fleet::config;
@@ -153,13 +154,10 @@ fn what_two_entries_say_of_a_token_holds_until_the_later_ends() {
     };
     let list = draft.finish(2, Timestamp::from_secs(0));
     let identity = |claims: serde_json::Value| {
-        let Ok(portcullis::json::Json::Object(all)) = portcullis::json::parse(claims.to_string().as_bytes())
-        else {
+        let Ok(portcullis::Json::Object(all)) = portcullis::parse_json(claims.to_string().as_bytes()) else {
             panic!("an object")
         };
-        Identity::new(
-            &portcullis::token::Claims::new(all, &portcullis::token::Grants::default()).expect("claims"),
-        )
+        Identity::new(&portcullis::Claims::new(all, &portcullis::Grants::default()).expect("claims"))
     };
     let cases = [
         (json!({ "iss": "i", "jti": "a", "iat": 20 }), Some(50)),

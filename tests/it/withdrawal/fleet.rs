@@ -5,12 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use harness::idp::{Alg, Key, jwks};
-use portcullis::config::Config;
-use portcullis::crypto::Backend;
-use portcullis::fetch::{FetchError, HttpResponse, InMemoryStore, Store};
-use portcullis::gate::{Effect, Environment, Gate, Outcome, StreamId, Waited};
-use portcullis::request::Request;
-use portcullis::time::Timestamp;
+use portcullis::{
+    Backend, Config, Effect, Environment, FetchError, Gate, HttpResponse, InMemoryStore, Outcome, Request,
+    Store, StreamId, Timestamp, Waited,
+};
 use serde_json::{Value, json};
 
 pub(crate) const START: u64 = 1_800_000_000;
@@ -242,7 +240,7 @@ impl Fleet {
     }
 
     /// How a request goes on that a worker lets pass.
-    pub(crate) fn allowed(&mut self, at: usize, path: &str, token: &str) -> portcullis::gate::Allow {
+    pub(crate) fn allowed(&mut self, at: usize, path: &str, token: &str) -> portcullis::Allow {
         self.stream += 1;
         match self.outcome(at, StreamId(self.stream), None, path, token) {
             Outcome::Allow(allow) => allow,
@@ -251,7 +249,7 @@ impl Fleet {
     }
 
     /// The refusal of one worker, in full.
-    pub(crate) fn refusal(&mut self, at: usize, token: &str) -> portcullis::response::LocalReply {
+    pub(crate) fn refusal(&mut self, at: usize, token: &str) -> portcullis::LocalReply {
         self.stream += 1;
         match self.outcome(at, StreamId(self.stream), None, "/", token) {
             Outcome::Deny(refusal) => refusal.response.reply(false),

@@ -1,8 +1,10 @@
 //! What was withdrawn stays withdrawn for as long as its token could be used: past its end by the clock skew, while
 //! clocks go astray, and whatever older list somebody serves.
 
-use portcullis::revocation::{Draft, Index, Key, Kind};
-use portcullis::time::Timestamp;
+use portcullis::{
+    RevocationDraft as Draft, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
+    Timestamp,
+};
 use serde_json::{Value, json};
 
 use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, signed, token};
@@ -300,7 +302,7 @@ fn numbered(fleet: &mut Fleet, number: usize, bits: u8) -> String {
 
 /// The names in the shared store, and how many bytes their values have.
 fn shared(fleet: &Fleet) -> (usize, usize) {
-    use portcullis::fetch::Store;
+    use portcullis::Store;
     let names = fleet.store.names();
     let size = |name: &String| fleet.store.get(name).map_or(0, |(value, _)| value.len());
     (names.len(), names.iter().filter(|name| !name.ends_with(".notes")).map(size).sum())

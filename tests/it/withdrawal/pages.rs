@@ -3,8 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis::revocation::{Draft, Index, Key, Kind, List, MAX_PAGES, Page, PageError};
-use portcullis::time::Timestamp;
+use portcullis::{
+    RevocationDraft as Draft, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
+    RevocationList as List, RevocationPage as Page, RevocationPageError as PageError, Timestamp,
+    limits::MAX_PAGES,
+};
 use serde_json::json;
 
 use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
@@ -155,7 +158,7 @@ fn every_number_of_entries_is_found_again_on_its_pages() {
 
 #[test]
 fn a_page_that_somebody_else_put_into_the_shared_store_is_not_taken_over() {
-    use portcullis::fetch::Store as _;
+    use portcullis::Store as _;
     let mut fleet = Fleet::start(1, &config(polled(json!({}))));
     fleet.paged(&list(names(100), 1000));
     fleet.seconds(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::fetch::FetchError;
+use portcullis::FetchError;
 use serde_json::{Value, json};
 
 use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
@@ -100,7 +100,7 @@ fn each_entry_and_cut_off_withdraws_its_tokens_everywhere_in_time_and_no_others_
         assert_eq!(fleet.show(&hit), "revoked", "{name}: {:?}", fleet.log);
         spared.iter().for_each(|token| assert_eq!(fleet.show(token), "allow", "{name}"));
         // Its end, and the clock skew for which a token outlives its own.
-        fleet.now = portcullis::time::Timestamp::from_secs(START + 1059);
+        fleet.now = portcullis::Timestamp::from_secs(START + 1059);
         fleet.turn();
         assert_eq!(fleet.show(&hit), "revoked", "{name}");
         fleet.seconds(1);
@@ -336,7 +336,7 @@ fn whoever_loses_its_turn_does_not_stop_the_others() {
 
 #[test]
 fn shared_values_that_were_tampered_with_are_not_believed() {
-    use portcullis::fetch::Store as _;
+    use portcullis::Store as _;
     let mut fleet = Fleet::start(1, &config(polled(json!({ "issuer": ISSUER }))));
     fleet.list(&json!({ "version": 1, "entries": [{ "jti": "a", "until": START + 1000 }] }));
     fleet.seconds(1);

@@ -5,8 +5,7 @@ use std::fs;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::idp::{Alg, Key, jwks};
-use portcullis::fetch::FetchError;
-use portcullis::revocation::{Bits, StatusError};
+use portcullis::{FetchError, StatusBits as Bits, StatusError};
 use serde_json::{Value, json};
 
 use crate::common::zlib;
@@ -136,7 +135,7 @@ fn t2_the_first_status_is_in_the_lowest_bits() {
 
 fn read(bits: u64, lst: &str, most: usize) -> Result<Bits, StatusError> {
     let text = json!({ "bits": bits, "lst": lst }).to_string();
-    let Ok(portcullis::json::Json::Object(list)) = portcullis::json::parse(text.as_bytes()) else {
+    let Ok(portcullis::Json::Object(list)) = portcullis::parse_json(text.as_bytes()) else {
         panic!("an object")
     };
     Bits::read(&list, most)
@@ -452,7 +451,7 @@ fn every_case_of_a_token_and_its_status_list_comes_out_as_it_should() {
             "local_jwks": { "inline_string": case["jwks"].to_string() },
         });
         let mut fleet = Fleet::start(1, &config);
-        fleet.now = portcullis::time::Timestamp::from_secs(case["now"].as_u64().expect("a time"));
+        fleet.now = portcullis::Timestamp::from_secs(case["now"].as_u64().expect("a time"));
         let served = match (case["status_http"].as_u64(), case["status_token"].as_str()) {
             (Some(200), Some(body)) => Served::Plain(body.as_bytes().to_vec()),
             (Some(status), _) => Served::Status(u16::try_from(status).expect("a status")),

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis::config::Config;
-use portcullis::request::{PathReadings, PathStep, Request, RequestView};
-use portcullis::rules::RuleMatch;
+use portcullis::{Config, PathReadings, PathStep, Request, RequestView, RuleMatch};
 use serde_json::Value;
 
 use super::gate::{Judge, Passed};

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use portcullis::config::Config;
-use portcullis::gate::{Environment, Gate, Outcome, StreamId};
-use portcullis::request::{HostProperties, Metadata, Request};
-use portcullis::time::Timestamp;
-use portcullis::upstream::FilterStateField;
+use portcullis::{
+    Config, Environment, FilterStateField, Gate, HostProperties, Outcome, Request,
+    RouteMetadataValue as Metadata, StreamId, Timestamp,
+};
 use serde_json::Value;
 
 use super::head::Head;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use portcullis::request::Field;
+use portcullis::HeaderField as Field;
 
 /// The head of a request, and what the route that Envoy chose for it says.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a token claims: the rows C.
 
 use harness::idp::{Alg, Key};
-use portcullis::upstream::FilterStateField;
+use portcullis::FilterStateField;
 use serde_json::{Value, json};
 
 use crate::vectors::world::{

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use harness::idp::b64;
 use harness::wait::processor_time;
-use portcullis::reason::Reason;
-use portcullis::token::Jws;
+use portcullis::{Jws, Reason};
 use serde_json::{Value, json};
 
 use crate::common::allocations;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::idp::{Alg, Key, b64, flip_bit, jwks};
 use harness::wait::processor_time;
-use portcullis::crypto::{KeyError, RsaKey};
+use portcullis::{KeyError, RsaKey};
 use serde_json::{Value, json};
 
 use crate::vectors::judge;
