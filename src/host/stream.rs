@@ -25,10 +25,12 @@ impl Stream {
     }
 
     fn with_phase<R>(&self, read: impl FnOnce(&Phase) -> R) -> R {
-        match (&self.phase, self.plugin.try_borrow()) {
-            (Some(phase), _) => read(phase),
-            (None, Ok(plugin)) => read(plugin.waiting.get(&self.id).unwrap_or(&Phase::New)),
-            (None, Err(_)) => read(&Phase::New),
+        if let Some(phase) = &self.phase {
+            return read(phase);
+        }
+        match self.plugin.try_borrow() {
+            Ok(plugin) => read(plugin.waiting.get(&self.id).unwrap_or(&Phase::New)),
+            Err(_) => read(&Phase::New),
         }
     }
 
@@ -76,14 +78,15 @@ impl HttpContext for Stream {
         let id = self.id;
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
         let phase = decide(id, &self.plugin, Some(count), &RemovedFields::default(), judge);
-        match (&phase, self.plugin.try_borrow_mut()) {
-            (Phase::Waiting(_), Ok(mut plugin)) => {
-                plugin.tick_soon();
-                plugin.waiting.insert(id, phase);
-                self.phase = None;
-            }
-            _ => self.phase = Some(phase),
+        if let Phase::Waiting(_) = phase
+            && let Ok(mut plugin) = self.plugin.try_borrow_mut()
+        {
+            plugin.tick_soon();
+            plugin.waiting.insert(id, phase);
+            self.phase = None;
+            return Action::Pause;
         }
+        self.phase = Some(phase);
         self.action()
     }
 
