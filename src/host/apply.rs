@@ -36,11 +36,10 @@ pub(super) fn decide(
         log::error!("the host gave no request headers or no time; the request is refused");
         return answer(&overloaded(), request.is_grpc());
     };
-    let per_route = plugin.try_borrow().is_ok_and(|plugin| plugin.per_route);
-    let outcome = match plugin.try_borrow_mut().as_deref_mut() {
-        Ok(Plugin { gate: Some(gate), .. }) => judge(gate, &request, now),
-        Ok(Plugin { refused: true, .. }) => without_gate(Reason::ConfigurationRefused),
-        Ok(_) | Err(_) => without_gate(Reason::Overloaded),
+    let (outcome, per_route) = match plugin.try_borrow_mut().as_deref_mut() {
+        Ok(Plugin { gate: Some(gate), per_route, .. }) => (judge(gate, &request, now), *per_route),
+        Ok(Plugin { refused: true, .. }) => (without_gate(Reason::ConfigurationRefused), false),
+        Ok(_) | Err(_) => (without_gate(Reason::Overloaded), false),
     };
     match outcome {
         Outcome::Wait => hold(stream, plugin, &request, removed),

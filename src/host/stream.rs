@@ -25,10 +25,12 @@ impl Stream {
     }
 
     fn with_phase<R>(&self, read: impl FnOnce(&Phase) -> R) -> R {
-        match (&self.phase, self.plugin.try_borrow()) {
-            (Some(phase), _) => read(phase),
-            (None, Ok(plugin)) => read(plugin.waiting.get(&self.id).unwrap_or(&Phase::New)),
-            (None, Err(_)) => read(&Phase::New),
+        if let Some(phase) = &self.phase {
+            return read(phase);
+        }
+        match self.plugin.try_borrow() {
+            Ok(plugin) => read(plugin.waiting.get(&self.id).unwrap_or(&Phase::New)),
+            Err(_) => read(&Phase::New),
         }
     }
 
@@ -76,18 +78,17 @@ impl HttpContext for Stream {
         let id = self.id;
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.decide(id, request, now);
         let phase = decide(id, &self.plugin, Some(count), &RemovedFields::default(), judge);
-        match (&phase, self.plugin.try_borrow_mut()) {
-            (Phase::Waiting(_), Ok(mut plugin)) => {
+        match self.plugin.try_borrow_mut() {
+            Ok(mut plugin) if matches!(phase, Phase::Waiting(_)) => {
                 plugin.tick_soon();
                 plugin.waiting.insert(id, phase);
                 self.phase = None;
+                return Action::Pause;
             }
-            (_, Ok(mut plugin)) => {
-                plugin.tick_for_counts();
-                self.phase = Some(phase);
-            }
-            _ => self.phase = Some(phase),
+            Ok(mut plugin) => plugin.tick_for_counts(),
+            Err(_) => {}
         }
+        self.phase = Some(phase);
         self.action()
     }
 
