@@ -40,7 +40,7 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 check: ## what a change breaks first: formatting, clippy, unit and component tests, a short simulation; no Envoy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-100} $(PYTHON) -B scripts/test --lib --test component --test keys_simulation -- --skip each_promise
+	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-20} $(PYTHON) -B scripts/test --lib --test component --test keys_simulation -- --skip each_promise
 
 test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
