@@ -261,7 +261,7 @@ impl<D: Document> Refresher<D> {
     ) -> Vec<SourceEvent> {
         let mut events = Vec::new();
         let Some(step) = self.step.take() else { return events };
-        let asked_to_wait = response.as_ref().ok().and_then(|response| retry_after(response));
+        let asked_to_wait = response.as_ref().ok().and_then(retry_after);
         match response.and_then(|response| self.read(step, response, store, trust, now)) {
             Ok(Next::Ask(step)) if self.lease.renew(store, self.document.patience(), now) => {
                 self.ask(step, &mut events);
