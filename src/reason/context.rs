@@ -210,9 +210,14 @@ impl fmt::Display for Detail {
 /// A text in quotes as a context shows it: at most [`MAX_EXCERPT`] characters, none that could end a line, and nothing
 /// of what looks like a token: a JSON object in base64 begins with `eyJ`.
 pub fn excerpt(text: &str) -> String {
-    let (shown, looks_like_token) = match text.split_once("eyJ") {
+    // No more is looked at than could be shown, however long the text is.
+    let window = text
+        .char_indices()
+        .nth(MAX_EXCERPT.saturating_add(3))
+        .map_or(text, |(end, _)| text.get(..end).unwrap_or_default());
+    let (shown, looks_like_token) = match window.split_once("eyJ") {
         Some((before, _)) => (before, true),
-        None => (text, false),
+        None => (window, false),
     };
     let mut out = String::with_capacity(shown.len().min(MAX_EXCERPT).saturating_add(2));
     out.push('"');
