@@ -22,8 +22,6 @@
 //! | What is counted? | `metrics` |
 
 #![deny(unsafe_code)]
-// `pub` in a private module is for the crate; what is for others is named below.
-#![allow(unreachable_pub)]
 #![cfg_attr(
     not(test),
     deny(
