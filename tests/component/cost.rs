@@ -63,7 +63,11 @@ fn a_plugin_with_nothing_to_do_is_rarely_woken() {
     let calls = vm.host_calls();
     // Each of four ticks a second reads the time and the shared state, and every ten seconds there are four gauges of the one
     // provider.
-    assert!(calls.len() <= 60 * 4 * 2 + 7 * 4 + 8, "{} host calls in a minute of idleness: {calls:?}", calls.len());
+    assert!(
+        calls.len() <= 60 * 4 * 2 + 7 * 4 + 8,
+        "{} host calls in a minute of idleness: {calls:?}",
+        calls.len()
+    );
     assert_eq!(vm.pending_calls(), []);
 
     // While a request waits it may hurry, but not busily.
