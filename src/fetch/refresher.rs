@@ -54,7 +54,7 @@ pub(crate) struct Look {
 }
 
 /// How late an instance notices what another one does out of turn: a fetch for an unknown key id, say.
-const PEEK: Duration = Duration::from_secs(1);
+const PEEK: Duration = Duration::from_millis(250);
 /// The same while another instance is known to fetch, or a fetch is due.
 const PEEK_EXPECTING: Duration = Duration::from_millis(200);
 

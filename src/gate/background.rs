@@ -157,7 +157,7 @@ impl Gate {
         let is_waited_for = self.is_waited_for();
         let keys = self.sources.iter().flatten().map(|own| own.source.wake_at(is_waited_for, now));
         let sources = keys.chain(self.revocations.wake_at(is_waited_for, now)).min();
-        // The gauges of what is fetched need no time of their own: a source asks for a tick at least once a second.
+        // The gauges of what is fetched need no time of their own: a source asks for ticks several times a second.
         let wake_at = sources.into_iter().chain(self.waiting.first_deadline()).min();
         wake_at.map(|at| at.since(now))
     }
