@@ -82,7 +82,8 @@ pub struct AuditLog {
     policy: AuditPolicy,
     key: SecretValue,
     limiter: Limiter,
-    random: u64,
+    /// Draws the sample; which requests are written is no secret.
+    random: fastrand::Rng,
 }
 
 /// The line, field by field in order.
@@ -130,13 +131,18 @@ impl AuditLog {
     /// The writer for a policy. `random` keys the fingerprints where the policy has no key, and draws the sample.
     pub fn new(policy: &AuditPolicy, random: u64) -> Self {
         let key = policy.key.clone().unwrap_or_else(|| SecretValue(format!("{random:032x}")));
-        Self { limiter: Limiter::new(policy.max_per_second), policy: policy.clone(), key, random: random | 1 }
+        Self {
+            limiter: Limiter::new(policy.max_per_second),
+            policy: policy.clone(),
+            key,
+            random: fastrand::Rng::with_seed(random),
+        }
     }
 
     /// Whether a decision is one of those of which lines are written.
     pub fn wants(&mut self, decision: Decision) -> bool {
         match decision {
-            Decision::Allow => self.policy.allow_sample > 0.0 && self.draw() < self.policy.allow_sample,
+            Decision::Allow => self.policy.allow_sample > 0.0 && self.random.f64() < self.policy.allow_sample,
             Decision::Deny | Decision::WouldDeny => self.policy.refusals,
         }
     }
@@ -195,15 +201,7 @@ impl AuditLog {
     fn hash(&self, what: &str, text: &[u8]) -> String {
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.key.0.as_bytes()) else { return String::new() };
         let tag = mac.chain_update(what).chain_update([0]).chain_update(text).finalize().into_bytes();
-        tag.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// The next number from 0 to 1 (xorshift64); which requests are written is no secret.
-    fn draw(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1u64 << 53) as f64
+        base16ct::lower::encode_string(tag.get(..16).unwrap_or_default())
     }
 }
 

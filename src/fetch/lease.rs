@@ -26,7 +26,8 @@ pub(crate) struct FetchLease {
     newest: u64,
     /// The end of this instance's lease, which identifies it too.
     lease: Option<Timestamp>,
-    random: Random,
+    /// Spreads refreshes and retries; nothing depends on its being hard to guess.
+    random: fastrand::Rng,
 }
 
 impl FetchLease {
@@ -49,7 +50,7 @@ impl FetchLease {
             seen: State::default(),
             newest: 0,
             lease: None,
-            random: Random(random),
+            random: fastrand::Rng::with_seed(random),
         }
     }
 
@@ -96,7 +97,7 @@ impl FetchLease {
 
     /// The next of this instance's own random numbers, between two bounds.
     pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
-        self.random.between(low, high)
+        low + (high - low) * self.random.f64()
     }
 
     /// The number of an answer that comes now: no other instance gives it to another answer.
@@ -195,7 +196,7 @@ impl FetchLease {
     ) -> Duration {
         let failures = self.seen.failures;
         let doubled = Duration::from_secs(1u64 << failures.min(6));
-        let pause = doubled.min(longest).mul_f64(self.random.between(0.8, 1.2));
+        let pause = doubled.min(longest).mul_f64(self.between(0.8, 1.2));
         let hold = hold.map(|hold| hold.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
         let pause = hold.unwrap_or(pause);
         let not_before = now.plus(pause.min(longest));
@@ -240,19 +241,4 @@ impl FetchLease {
 /// A moment, unless it lies further ahead than a span: then it is damage, malice, or the clock was set back.
 pub(crate) fn within(moment: Timestamp, span: Duration, now: Timestamp) -> Timestamp {
     if moment > now.plus(span).plus(GRACE) { Timestamp::default() } else { moment }
-}
-
-/// SplitMix64: spreads retries; nothing depends on its being hard to guess.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn between(&mut self, low: f64, high: f64) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        low + (high - low) * ((z >> 11) as f64 / (1u64 << 53) as f64)
-    }
 }

@@ -36,7 +36,7 @@ use crate::request::{HostProperties, Request};
 use crate::response::ErrorResponse;
 use crate::time::{Limiter, Timestamp};
 use crate::token::Location;
-use crate::upstream::{Decision, Reserved};
+use crate::upstream::{Decision, ReservedHeaders};
 
 use background::KeySource;
 use build_outcome::error_response;
@@ -99,9 +99,9 @@ pub struct Gate {
     config: Rc<Config>,
     /// What each rule's tokens are taken from, by the rule's place.
     plans: Rc<[RulePlan]>,
-    reserved: Reserved,
+    reserved: ReservedHeaders,
     /// The same, and every header that a token is read from: in a trailer it would not be judged.
-    reserved_in_trailers: Reserved,
+    reserved_in_trailers: ReservedHeaders,
     backend: Backend,
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
@@ -134,7 +134,7 @@ impl Gate {
             Location::Param(_) => None,
         });
         let (reserved, reserved_in_trailers) =
-            (Reserved::new(written()), Reserved::new(written().chain(read)));
+            (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
         let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
@@ -167,13 +167,13 @@ impl Gate {
     }
 
     /// The header names that only this gate writes.
-    pub fn reserved(&self) -> &Reserved {
+    pub fn reserved(&self) -> &ReservedHeaders {
         &self.reserved
     }
 
     /// The names that a client may not send in its trailers: of headers that the filter writes, and of those that
     /// tokens are read from.
-    pub fn reserved_in_trailers(&self) -> &Reserved {
+    pub fn reserved_in_trailers(&self) -> &ReservedHeaders {
         &self.reserved_in_trailers
     }
 

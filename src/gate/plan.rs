@@ -7,7 +7,7 @@ use super::outcome::Allow;
 use crate::config::{Config, Keys, Provider};
 use crate::request::{Request, cookies, query, same_header};
 use crate::rules::{Requirement, Rule};
-use crate::token::{HeaderPlace, Location, ProviderId};
+use crate::token::{HeaderLocation, Location, ProviderId};
 
 /// What follows from a rule.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct RulePlan {
 /// The places of the tokens that a rule looks at.
 #[derive(Clone, Debug, Default)]
 struct TokenLocations {
-    headers: Vec<(Rc<[u8]>, HeaderPlace)>,
+    headers: Vec<(Rc<[u8]>, HeaderLocation)>,
     /// Those of the headers whose names servers fold from other spellings.
     spelled: Vec<Rc<[u8]>>,
     cookies: Vec<String>,

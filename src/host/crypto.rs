@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use prost::encoding::{WireType, encode_key, encode_varint};
+
 use super::hostcalls;
 use crate::crypto::{Backend, Hash, HostCrypto, HostFailed};
 
@@ -18,10 +20,10 @@ struct VerifySignature {
 }
 
 /// The fields of Envoy's `VerifySignatureArguments` that are used here.
-const HASH_FUNCTION: u8 = 1;
-const PUBLIC_KEY: u8 = 2;
-const SIGNATURE: u8 = 3;
-const TEXT: u8 = 4;
+const HASH_FUNCTION: u32 = 1;
+const PUBLIC_KEY: u32 = 2;
+const SIGNATURE: u32 = 3;
+const TEXT: u32 = 4;
 
 impl HostCrypto for VerifySignature {
     fn verify(&self, hash: Hash, spki: &[u8], signature: &[u8], message: &[u8]) -> Result<bool, HostFailed> {
@@ -37,16 +39,10 @@ impl HostCrypto for VerifySignature {
     }
 }
 
-/// Writes a field of bytes as protobuf has it: its number, its length in groups of seven bits, the bytes.
-fn put(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    const BYTES: u8 = 2;
-    message.push(field << 3 | BYTES);
-    let mut length = bytes.len();
-    while let (low, 1..) = (length & 0x7f, length >> 7) {
-        message.push(low as u8 | 0x80);
-        length >>= 7;
-    }
-    message.push(length as u8);
+/// Writes a field of bytes. The message as a type would own them, and each call copy them once more.
+fn put(message: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    encode_key(field, WireType::LengthDelimited, message);
+    encode_varint(bytes.len() as u64, message);
     message.extend_from_slice(bytes);
 }
 
@@ -81,7 +77,7 @@ mod tests {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    struct CachedToken {
+    struct Verdict {
         #[prost(bool, tag = "1")]
         result: bool,
         #[prost(string, tag = "2")]
@@ -110,7 +106,7 @@ mod tests {
     #[test]
     fn a_verdict_is_what_a_protobuf_library_wrote() {
         for (result, error) in [(true, ""), (false, ""), (false, "Failed to verify"), (false, "\u{1}")] {
-            let written = prost::Message::encode_to_vec(&CachedToken { result, error: error.to_owned() });
+            let written = prost::Message::encode_to_vec(&Verdict { result, error: error.to_owned() });
             assert_eq!(verdict(&written), Some(result), "{error:?}");
         }
     }

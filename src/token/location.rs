@@ -8,7 +8,7 @@ use crate::request::{Request, cookies, could_be_blank, query};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Location {
     /// A header field.
-    Header(HeaderPlace),
+    Header(HeaderLocation),
     /// A cookie of this name (RFC 6265 section 4.2).
     Cookie(String),
     /// A query parameter of this name (RFC 6750 section 2.3).
@@ -17,7 +17,7 @@ pub enum Location {
 
 /// A header field and what comes before the token in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeaderPlace {
+pub struct HeaderLocation {
     name: String,
     prefix: String,
 }
@@ -75,8 +75,10 @@ impl<'a> Credential<'a> {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header(HeaderPlace { name, prefix }) if prefix.is_empty() => write!(f, "header {name:?}"),
-            Self::Header(HeaderPlace { name, prefix }) => write!(f, "header {name:?} with {prefix:?}"),
+            Self::Header(HeaderLocation { name, prefix }) if prefix.is_empty() => {
+                write!(f, "header {name:?}")
+            }
+            Self::Header(HeaderLocation { name, prefix }) => write!(f, "header {name:?} with {prefix:?}"),
             Self::Cookie(name) => write!(f, "cookie {name:?}"),
             Self::Param(name) => write!(f, "query parameter {name:?}"),
         }
@@ -88,7 +90,7 @@ impl Location {
     /// ends with a space is an authentication scheme (RFC 9110 section 11.1): it is compared
     /// without case, and one or more spaces may follow.
     pub fn header(name: &str, prefix: &str) -> Self {
-        Self::Header(HeaderPlace { name: name.to_ascii_lowercase(), prefix: prefix.to_owned() })
+        Self::Header(HeaderLocation { name: name.to_ascii_lowercase(), prefix: prefix.to_owned() })
     }
 
     /// `Authorization: Bearer …` (RFC 6750 section 2.1).
@@ -131,7 +133,7 @@ fn only<'a>(mut credentials: impl Iterator<Item = Credential<'a>>) -> Found<'a> 
     }
 }
 
-impl HeaderPlace {
+impl HeaderLocation {
     /// The name of the field, in lower case.
     pub fn name(&self) -> &str {
         &self.name

@@ -24,7 +24,8 @@ pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, MAX_HEADER, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
 pub use location::{
-    Credential, CredentialSource, Found, HeaderPlace, Location, Scheme, find, is_token_byte, listed, occupied,
+    Credential, CredentialSource, Found, HeaderLocation, Location, Scheme, find, is_token_byte, listed,
+    occupied,
 };
 pub use path::ClaimPath;
 pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes, Wanted};

@@ -179,9 +179,9 @@ fn is_safe(value: &str) -> bool {
 
 /// The header names that only this filter writes.
 #[derive(Clone, Debug, Default)]
-pub struct Reserved(Vec<String>);
+pub struct ReservedHeaders(Vec<String>);
 
-impl Reserved {
+impl ReservedHeaders {
     /// These names.
     pub fn new<'n>(names: impl Iterator<Item = &'n str>) -> Self {
         let mut distinct: Vec<String> = Vec::new();
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_reserved_name_is_found() {
-        let reserved = Reserved::new(["x-user-id", "x-jwt-payload"].into_iter());
+        let reserved = ReservedHeaders::new(["x-user-id", "x-jwt-payload"].into_iter());
         let fields: Vec<Field<'_>> = [
             "x-user-id",
             "X-User-Id",
