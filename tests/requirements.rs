@@ -1063,7 +1063,7 @@ fn one_verdict_is_shared_and_never_by_two_providers() {
     let mut at = |path: &str| desk.ask(&fields("GET", path, &[("authorization", &bearer)]));
     let first = allowed(at("/a"));
     let second = allowed(at("/a"));
-    assert!(Rc::ptr_eq(&first.identity[0].verdict, &second.identity[0].verdict), "it is remembered");
+    assert!(Rc::ptr_eq(&first.identity[0].token, &second.identity[0].token), "it is remembered");
     assert_eq!(told(&at("/twin")), SIGNATURE);
     assert_eq!(told(&at("/a")), "a");
 }
