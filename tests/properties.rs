@@ -740,7 +740,8 @@ proptest! {
                     Reason::ClaimMissing,
                     Reason::AudienceMismatch,
                 ];
-                prop_assert!(first == second || later.contains(second), "{first:?} and {second:?}");
+                let (first, second) = (first.reason, second.reason);
+                prop_assert!(first == second || later.contains(&second), "{first:?} and {second:?}");
             }
             (Err(first), Ok(())) => prop_assert!(false, "{first:?} for {claims}"),
         }
