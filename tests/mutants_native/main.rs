@@ -210,7 +210,7 @@ fn by_steps(
     now: Timestamp,
 ) -> Result<Accepted, String> {
     let policy = &portcullis.provider.policy;
-    let reason = |reason: portcullis::reason::Reason| reason.as_str().to_owned();
+    let reason = |rejected: portcullis::reason::Rejected| rejected.reason.as_str().to_owned();
     let token = Unverified::parse(&mutant.token, policy).map_err(reason)?;
     policy.check(&token, &policy.audiences, now).map_err(reason)?;
     let kid = token.header().kid.clone();
