@@ -16,7 +16,7 @@ use crate::reason::{Context, Reason};
 use crate::request::Request;
 use crate::text::could_end_a_line;
 use crate::time::{Limiter, Timestamp};
-use crate::token::{Claims, Found, Jws, Location, find};
+use crate::token::{Claims, Found, Jws, Location, find, listed};
 use crate::upstream::Decision;
 
 /// What is written, and how much of it.
@@ -150,7 +150,6 @@ impl AuditLog {
     /// The line for a decision that is [wanted](Self::wants); none where there were too many in this second.
     pub fn line(&mut self, record: AuditRecord<'_>, request: &Request<'_>, now: Timestamp) -> Option<String> {
         let lines_left_out = self.limiter.admit(now)?;
-        let context = record.context.filter(|context| !context.is_none());
         let (kid, token_fingerprint) = self.token(record.locations, request).unwrap_or_default();
         let subject = record.claims.and_then(|claims| claims.subject.as_deref());
         let (subject_hash, subject) = match self.policy.subject {
@@ -164,7 +163,7 @@ impl AuditLog {
             time: (now.as_nanos() / 1_000_000) as f64 / 1000.0,
             decision: record.decision.as_str(),
             reason: record.reason.map(Reason::as_str),
-            detail: context.map(|context| cut(&context.to_string())),
+            detail: detail(&record).map(|detail| cut(&detail)),
             rule: record.rule,
             provider: record.provider,
             route: record.route.map(cut),
@@ -202,6 +201,18 @@ impl AuditLog {
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.key.0.as_bytes()) else { return String::new() };
         let tag = mac.chain_update(what).chain_update([0]).chain_update(text).finalize().into_bytes();
         base16ct::lower::encode_string(tag.get(..16).unwrap_or_default())
+    }
+}
+
+/// What led to a refusal. Of a missing token it is where that was looked for, which is put into words here and not on
+/// the way of the request: most of them are written nowhere.
+fn detail(record: &AuditRecord<'_>) -> Option<String> {
+    match record.context.filter(|context| !context.is_none()) {
+        Some(context) => Some(context.to_string()),
+        None if record.reason == Some(Reason::TokenMissing) && !record.locations.is_empty() => {
+            Some(["there is none in: ", &listed(record.locations)].concat())
+        }
+        None => None,
     }
 }
 

@@ -7,10 +7,10 @@ use super::flow::RequestFlow;
 use super::outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use super::plan::RulePlan;
 use crate::config::{Config, Provider};
-use crate::reason::{Context, Reason, Rejected};
+use crate::reason::{Reason, Rejected};
 use crate::response::ErrorResponse;
 use crate::rules::{Mode, Rule};
-use crate::token::{ProviderId, listed};
+use crate::token::ProviderId;
 use crate::upstream::Decision;
 
 /// A refusal with all that is said of it.
@@ -71,7 +71,7 @@ impl RequestFlow<'_, '_> {
     #[cold]
     pub(super) fn build_refusal(&mut self, refusal: Refusal) -> Outcome {
         let Refusal { rejected, provider, verified, scope, retry_after, is_enforced } = refusal;
-        let Rejected { reason, context } = with_locations(rejected, provider.as_deref());
+        let Rejected { reason, context } = rejected;
         let allow = std::mem::take(&mut self.allow);
         let rule = self.rule.take();
         let reports = !is_enforced && rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
@@ -105,16 +105,4 @@ pub(super) fn error_response(config: &Config, reason: Reason, provider: Option<&
         (None, None) => "",
     };
     ErrorResponse { style: config.style, ..ErrorResponse::new(reason, realm) }
-}
-
-/// Adds where a missing token was looked for. A missing token is no news until it decides: the next alternative may
-/// have one.
-fn with_locations(rejected: Rejected, provider: Option<&Provider>) -> Rejected {
-    match provider {
-        Some(provider) if rejected.reason == Reason::TokenMissing && rejected.context.is_none() => {
-            let words = ["there is none in: ", &listed(&provider.locations)].concat();
-            Rejected { context: Context::text(words), ..rejected }
-        }
-        _ => rejected,
-    }
 }

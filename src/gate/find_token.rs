@@ -24,7 +24,7 @@ impl<'r> RequestFlow<'_, 'r> {
         if let Some(csrf) = provider.csrf.as_ref().filter(|_| credential.source == CredentialSource::Cookie)
             && !csrf.holds(self.request)
         {
-            return Err(self.cross_site_rejection());
+            return Err(self.csrf_suspected());
         }
         let (bytes, limit) = (credential.text.len(), provider.policy.max_token_size);
         if bytes > limit {
@@ -53,7 +53,7 @@ impl<'r> RequestFlow<'_, 'r> {
         }
     }
 
-    fn cross_site_rejection(&self) -> Rejected {
+    fn csrf_suspected(&self) -> Rejected {
         let field = |name| match self.request.first(name) {
             Some(value) => format!("{name} is {}", excerpt(&String::from_utf8_lossy(value))),
             None => format!("{name} is absent"),
