@@ -10,7 +10,6 @@ mod refresher;
 mod shared;
 mod slots;
 mod store;
-mod takeover;
 
 pub(crate) use document::{Age, Around, Document, Fetched, Held, Next, Restored};
 pub(crate) use http::max_age;

@@ -4,6 +4,8 @@
 //! come out. Every worker of a proxy and its main thread run one for each document, and they agree through the store:
 //! one of them fetches, the others take over what it got.
 
+mod takeover;
+
 use std::time::Duration;
 
 use super::document::{Age, Around, Document, Fetched, Held, Next, Parts};
@@ -11,8 +13,8 @@ use super::http::{FetchError, HttpRequest, HttpResponse, max_age, retry_after};
 use super::lease::FetchLease;
 use super::shared::{Copy, SharedSlot, State};
 use super::store::{CasVersion, Store};
-use super::takeover::Restoring;
 use crate::time::Timestamp;
+use takeover::Restoring;
 
 /// Something that a fetched document wants done or known.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -266,6 +266,6 @@ impl Gate {
 }
 
 #[cfg(test)]
-mod audit_details;
+mod audit_details_tests;
 #[cfg(test)]
 mod tests;

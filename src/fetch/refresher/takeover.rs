@@ -1,10 +1,10 @@
 //! Taking over what another instance fetched: what is shared is checked here as in the instance that fetched it, and a
 //! large document comes in several turns.
 
-use super::document::{Document, Held, Restored};
-use super::refresher::{Look, Refresher, SourceEvent};
-use super::shared::{Copy, State};
-use super::store::Store;
+use super::super::document::{Document, Held, Restored};
+use super::super::shared::{Copy, State};
+use super::super::store::Store;
+use super::{Look, Refresher, SourceEvent};
 use crate::time::Timestamp;
 
 /// What another instance fetched, while it is taken over.
