@@ -34,14 +34,14 @@ pub enum SourceEvent {
 /// A fetched document, seen from one instance.
 #[derive(Debug)]
 pub(crate) struct Refresher<D: Document> {
-    pub(super) document: D,
-    pub(super) lease: FetchLease,
-    pub(super) held: Option<Held<D::Value>>,
+    document: D,
+    lease: FetchLease,
+    held: Option<Held<D::Value>>,
     /// What this instance asks for, while it fetches.
     step: Option<D::Step>,
-    pub(super) restoring: Option<Restoring<D>>,
+    restoring: Option<Restoring<D>>,
     /// The number of the copy that cannot be taken over.
-    pub(super) unusable: u64,
+    unusable: u64,
     /// Whether there was a tick.
     has_ticked: bool,
     /// The age that was last reported.
@@ -52,7 +52,7 @@ pub(crate) struct Refresher<D: Document> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) state: State,
-    pub(super) version: Option<CasVersion>,
+    version: Option<CasVersion>,
 }
 
 /// How late an instance notices what another one does out of turn: a fetch for an unknown key id, say.
@@ -309,7 +309,7 @@ impl<D: Document> Refresher<D> {
         }
     }
 
-    pub(super) fn around<'r, 't>(
+    fn around<'r, 't>(
         &'r self,
         store: &'r dyn Store,
         trust: D::Trust<'t>,
@@ -357,7 +357,7 @@ impl<D: Document> Refresher<D> {
         events.push(SourceEvent::Ended);
     }
 
-    pub(super) fn hold(
+    fn hold(
         &mut self,
         held: Held<D::Value>,
         is_own: bool,
