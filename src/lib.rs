@@ -76,6 +76,7 @@ pub use keys::{
     Format as KeyFormat, JwkRejection, KeySet, Reading as KeySetOptions, SetError as KeySetError,
     Source as RemoteKeySet,
 };
+pub use metrics::{Kind as MetricKind, Metrics, Sample};
 pub use reason::{Reason, Rejected};
 pub use request::{
     Authority, Field as HeaderField, Held as Certainty, HostProperties, Metadata as RouteMetadataValue,

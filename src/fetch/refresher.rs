@@ -357,13 +357,7 @@ impl<D: Document> Refresher<D> {
         events.push(SourceEvent::Ended);
     }
 
-    fn hold(
-        &mut self,
-        held: Held<D::Value>,
-        is_own: bool,
-        now: Timestamp,
-        events: &mut Vec<SourceEvent>,
-    ) {
+    fn hold(&mut self, held: Held<D::Value>, is_own: bool, now: Timestamp, events: &mut Vec<SourceEvent>) {
         // Once for the proxy.
         let lowered = |level| if is_own { level } else { log::Level::Debug };
         let before = self.held.replace(held);
