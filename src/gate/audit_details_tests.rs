@@ -207,14 +207,14 @@ fn a_platform_engineer_reads_what_is_wrong() {
             USUAL,
             &bare(r#"{"iss":"https://evil"}"#),
             "issuer_unknown",
-            r#"claim "iss" is "https://evil"; accepted: "https://idp""#,
+            r#"claim "iss" is another; accepted: "https://idp""#,
         ),
         (USUAL, &bare("{}"), "issuer_unknown", r#"claim "iss" is absent; accepted: "https://idp""#),
         (
             USUAL,
             &aud(r#"["shop","x"]"#),
             "audience_mismatch",
-            r#"claim "aud" is "shop", "x"; accepted: "orders", "billing""#,
+            r#"claim "aud" is another; accepted: "orders", "billing""#,
         ),
         (
             USUAL,
@@ -474,10 +474,11 @@ fn every_reason_has_a_detail() {
 
 #[test]
 fn a_client_cannot_write_lines_tokens_or_subjects_into_it() {
-    let long = "é".repeat(2000);
+    let long = "é".repeat(1000);
     let jwt = token("");
-    for iss in ["a\\r\\naudit {}", "a\\u2028b\\u0085c\\u007f", "\\\"}{\\\\", &long, &jwt, "\\u202e"] {
-        let token = bare(&format!(r#"{{"iss":"{iss}","sub":"alice","exp":{}}}"#, NOW + 600));
+    for typ in ["a\\r\\naudit {}", "a\\u2028b\\u0085c\\u007f", "\\\"}{\\\\", &long, &jwt, "\\u202e"] {
+        let claims = format!(r#"{{"iss":"https://idp","sub":"alice","exp":{}}}"#, NOW + 600);
+        let token = signed(&format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#), &claims);
         let mut gate = USUAL.gate();
         let fields =
             [(&b":path"[..], &b"/a"[..]), (b"authorization", format!("Bearer {token}").leak().as_bytes())];
@@ -488,8 +489,8 @@ fn a_client_cannot_write_lines_tokens_or_subjects_into_it() {
         assert!(line.len() < 1000, "{line}");
         let Ok(Json::Object(line)) = json::parse(line.as_bytes()) else { panic!("{line}") };
         let detail = line.get("detail").and_then(Json::as_str).unwrap();
-        assert!(detail.starts_with("claim \"iss\" is \""), "{detail}");
-        assert!(detail.ends_with("accepted: \"https://idp\""), "{detail}");
+        assert!(detail.starts_with("typ is \""), "{detail}");
+        assert!(detail.ends_with("accepted: \"absent\", \"jwt\", \"at+jwt\""), "{detail}");
         assert!(detail.chars().count() <= MAX_TEXT, "{detail}");
     }
 }

@@ -12,6 +12,7 @@ mod page;
 mod poll;
 mod status;
 mod status_document;
+mod status_source;
 mod statuses;
 
 pub use document::{Document, MAX_ENTRIES};
@@ -21,7 +22,8 @@ pub use list::{Draft, List, RevocationStatus};
 pub use page::{MAX_PAGES, Page, PageError};
 pub use poll::{Poll, Polled};
 pub use status::{Bits, Reference, StatusError, StatusList};
-pub use statuses::{NoList, StatusSource, Statuses, Verify};
+pub use status_source::{StatusSource, Verify};
+pub use statuses::{NoList, Statuses};
 
 /// What becomes of a token of which it cannot be known whether it is revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::status::{StatusError, StatusList};
-use super::statuses::{StatusSource, Verify};
+use super::status_source::{StatusSource, Verify};
 use crate::fetch::{
     Age, Around, Copy, Document, Endpoint, FetchError, Fetched, Held, HttpRequest, HttpResponse, Next,
     Restored,

@@ -2,9 +2,9 @@
 
 use super::Grants;
 use super::grants::Order;
-use super::reading::{ClaimSet, ClaimValue};
+use super::reading::{ClaimSet, ClaimValue, MIXED_LIST, wrong_type};
 use crate::json::{Json, Object, Text};
-use crate::reason::{Detail, Reason, Rejected};
+use crate::reason::Rejected;
 use crate::time::Timestamp;
 
 /// The claims of a token. The registered ones have the types that RFC 7519 section 4.1 gives them:
@@ -103,15 +103,6 @@ impl Claims {
         &self.all
     }
 }
-
-/// The rejection of a token that has a claim of a wrong type. `claim` is a name or a path, as the operator or the
-/// standard writes it.
-pub(super) fn wrong_type(claim: &impl ToString, found: &'static str, expected: &'static str) -> Rejected {
-    Reason::ClaimInvalid.with(Detail::ClaimType { claim: claim.to_string(), found, expected })
-}
-
-/// What is found where a list has an element of a wrong type.
-pub(super) const MIXED_LIST: &str = "a list with something else than strings";
 
 fn string<C: ClaimSet>(claims: &C, name: &'static str) -> Result<Option<Text>, Rejected> {
     let Some(value) = claims.claim(name) else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! What a provider's tokens grant: the scopes and roles in their claims, and what a scope stands for.
 
 use super::ClaimPath;
-use super::claims::{MIXED_LIST, wrong_type};
+use super::reading::{MIXED_LIST, wrong_type};
 use crate::json::{Json, Object, Text};
 use crate::reason::Rejected;
 

@@ -1,5 +1,6 @@
 //! Claims as far as they were read: all of them, or what a first look showed.
 
+use crate::reason::{Detail, Reason, Rejected};
 use std::borrow::Cow;
 
 use crate::json::{Json, Number, Object, Piece, Text, parse};
@@ -174,3 +175,12 @@ fn index(name: &str) -> Option<usize> {
     let digits = name.bytes().all(|b| b.is_ascii_digit());
     if canonical && digits { name.parse().ok() } else { None }
 }
+
+/// The rejection of a token that has a claim of a wrong type. `claim` is a name or a path, as the operator or the
+/// standard writes it.
+pub(super) fn wrong_type(claim: &impl ToString, found: &'static str, expected: &'static str) -> Rejected {
+    Reason::ClaimInvalid.with(Detail::ClaimType { claim: claim.to_string(), found, expected })
+}
+
+/// What is found where a list has an element of a wrong type.
+pub(super) const MIXED_LIST: &str = "a list with something else than strings";
