@@ -65,7 +65,7 @@ impl Claims {
     /// for n of them, and is for claims of a verified token.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] for a registered claim, a scope claim or a role claim of a wrong type, or
+    /// [`Reason::ClaimInvalid`](crate::Reason::ClaimInvalid) for a registered claim, a scope claim or a role claim of a wrong type, or
     /// a date out of range.
     pub fn new(all: Object, grants: &Grants) -> Result<Self, Rejected> {
         let mut scopes = Vec::new();
