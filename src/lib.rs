@@ -91,17 +91,17 @@ pub use revocation::{
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
 pub use rules::{
-    AmbiguousPaths, Authorize, Bindings, Rule, RuleMatch, Template as PathTemplate, UriTemplate,
+    AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate,
 };
 pub use time::Timestamp;
 pub use token::{
-    ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
+    Bindings, ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
 };
 pub use upstream::{Decision, FilterStateField};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {
-    pub use crate::gate::{MAX_TEXT, MAX_WAITING};
+    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_TEXT, MAX_WAITING};
     pub use crate::json::MAX_DEPTH;
     pub use crate::reason::MAX_EXCERPT;
     pub use crate::request::{

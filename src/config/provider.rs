@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use super::cache::CacheSize;
+use super::conditions::Owner;
 use super::fields::{Fields, Item, join};
 use super::keys::{Keys, keys};
 use super::locations::{csrf, locations};
 use super::text::text_match;
 use super::values::{SECOND, claim_path, claim_paths, paths, written_header};
-use super::{Variables, cache, grants};
+use super::{Variables, cache, conditions, grants};
 use crate::crypto::{Algorithm, AlgorithmSet};
+use crate::json::Json;
 use crate::request::{Csrf, same_header};
 use crate::token::{
-    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes, Wanted,
+    AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes, Wanted,
     normal_type,
 };
-use crate::upstream::{ClaimHeader, IdentityHeaders, ListFormat};
+use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat};
 
 /// A trusted issuer.
 #[derive(Clone, Debug)]
@@ -74,7 +76,7 @@ pub(super) fn read(
         pad_payload: fields.bool("pad_forward_payload_header", false),
         claims: fields
             .get("claim_to_headers")
-            .and_then(|item| claim_headers(&item, &policy.required_claims))
+            .and_then(|item| claim_headers(&item, &policy))
             .unwrap_or_default(),
     };
     let payload = outputs.payload_header.as_deref().unwrap_or_default().as_bytes();
@@ -83,7 +85,7 @@ pub(super) fn read(
             "writes one header from \"forward_payload_header\" and from \"claim_to_headers\", or two that a server folds into one (`_` for `-`); rename one",
         );
     }
-    let cache = fields.get("jwt_cache_config").and_then(|item| cache::read(&item)).unwrap_or_default();
+    let cache = cache::read(&mut fields, policy.max_token_size);
     let clear_route_cache = fields.bool("clear_route_cache", false);
     fields.refuse(REFUSED);
     fields.finish();
@@ -117,7 +119,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
     }
     let span = |fields: &mut Fields<'_>, name| fields.get(name)?.duration(SECOND, CENTURY);
     let audience_claims = claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"]));
-    let required_claims = claim_paths(fields, "required_claims").unwrap_or_default();
+    let (required_claims, required_conditions) = required(fields);
     Policy {
         wanted: Wanted::new(&issuers, &audience_claims, &required_claims),
         issuers,
@@ -140,12 +142,34 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         max_lifetime: span(fields, "max_lifetime"),
         max_age: span(fields, "max_age"),
         required_claims,
+        required_conditions,
         max_token_size: fields
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(8192),
+            .unwrap_or(cache::MAX_TOKEN_SIZE),
         grants: grants::read(fields),
     }
+}
+
+/// `required_claims`: claims that must be there, and conditions that are met.
+fn required(fields: &mut Fields<'_>) -> (Vec<ClaimPath>, Vec<Condition>) {
+    let (mut claims, mut conditions) = (Vec::new(), Vec::new());
+    let Some(item) = fields.get("required_claims") else { return (claims, conditions) };
+    let items = item.list();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        item.error("must name at least one claim");
+    }
+    for item in items.unwrap_or_default() {
+        match item.json {
+            Json::Object(_) => conditions.extend(conditions::read(&item, Owner::Provider)),
+            Json::String(_) | Json::Array(_) => claims.extend(claim_path(&item)),
+            other => item.error(format!(
+                "expected a claim or a condition such as {{ \"claim\": \"typ\", \"any_of\": [\"Bearer\"] }}, not {}",
+                other.kind()
+            )),
+        }
+    }
+    (claims, conditions)
 }
 
 fn reject_bound(fields: &mut Fields<'_>) -> bool {
@@ -262,7 +286,7 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
     Some(set)
 }
 
-fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHeader>> {
+fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
     let mut headers: Vec<ClaimHeader> = Vec::new();
     for item in item.list()? {
         let Some(mut fields) = item.fields() else {
@@ -281,6 +305,11 @@ fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHea
             ],
             ListFormat::Base64Json,
         );
+        let encoding = fields.choice(
+            "encoding",
+            &[("utf8", Encoding::Utf8), ("percent", Encoding::Percent), ("base64", Encoding::Base64)],
+            Encoding::Utf8,
+        );
         fields.finish();
         let Some(header_item) = header else { continue };
         let (Some(header), Some(claim)) = (written_header(&header_item), claim) else {
@@ -289,8 +318,8 @@ fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHea
         if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
             header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`)");
         }
-        let required = required.contains(&claim);
-        headers.push(ClaimHeader { header, claim, format, required });
+        let required = policy.requires(&claim);
+        headers.push(ClaimHeader { header, claim, format, encoding, required });
     }
     Some(headers)
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Effect;
 use super::background::KeySource;
 use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
@@ -43,8 +44,11 @@ impl RequestFlow<'_, '_> {
             metrics.verified(stopwatch().saturating_sub(began));
         }
         let token = Rc::new(CachedToken::new(token?.read(policy, audiences, self.now)?, provider));
-        for _ in 0..token.left_out() {
+        for left_out in token.left_out() {
             metrics.happened(id, Event::ClaimLeftOut);
+            if let Some(line) = self.gate.left_out_notes.line(provider, *left_out, self.now) {
+                self.gate.effects.push_back(Effect::Log(log::Level::Warn, line));
+            }
         }
         if let Some(cache) = self.gate.token_caches.get_mut(id.0) {
             cache.insert(text, Rc::clone(&token));

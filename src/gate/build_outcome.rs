@@ -11,7 +11,7 @@ use crate::reason::{Reason, Rejected};
 use crate::response::ErrorResponse;
 use crate::rules::{Mode, Rule};
 use crate::token::ProviderId;
-use crate::upstream::Decision;
+use crate::upstream::{Decision, FilterStateFields};
 
 /// A refusal with all that is said of it.
 pub(super) struct Refusal {
@@ -81,6 +81,7 @@ impl RequestFlow<'_, '_> {
         if reports {
             return Outcome::Allow(Allow { state, ..allow });
         }
+        let state = FilterState { selection: FilterStateFields::ALL, ..state };
         let response = ErrorResponse { verified, scope, retry_after, ..response };
         Outcome::Deny(Rejection { response, state })
     }

@@ -13,6 +13,7 @@ mod check_proof;
 mod check_revocation;
 mod find_token;
 mod flow;
+mod left_out;
 mod match_rule;
 mod meet_requirement;
 mod outcome;
@@ -36,13 +37,15 @@ use crate::request::{HostProperties, Request};
 use crate::response::ErrorResponse;
 use crate::time::{Limiter, Timestamp};
 use crate::token::Location;
-use crate::upstream::{Decision, ReservedHeaders};
+use crate::upstream::{Decision, FilterStateFields, ReservedHeaders};
 
 use background::KeySource;
 use build_outcome::error_response;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
 use flow::RequestFlow;
+pub use left_out::LEFT_OUT_SECONDS;
+use left_out::LeftOutNotes;
 pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
@@ -112,6 +115,7 @@ pub struct Gate {
     waiting: Waiting,
     audit: AuditLog,
     route_notes: Limiter,
+    left_out_notes: LeftOutNotes,
     metrics: Metrics,
     /// When the gauges were last shown.
     gauged: Timestamp,
@@ -136,6 +140,7 @@ impl Gate {
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
+        let left_out_notes = LeftOutNotes::new(&config);
         let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
         let revocations = Revocations::new(&config, &lookups, random);
@@ -155,6 +160,7 @@ impl Gate {
             waiting: Waiting::default(),
             audit,
             route_notes: Limiter::new(1),
+            left_out_notes,
             effects: VecDeque::new(),
         };
         gate.look(now);
@@ -239,7 +245,10 @@ impl Gate {
         let reason = Reason::RequestAmbiguous;
         const CHANGED: &str = "the route that served has another \"rule\" or \"scopes\" than the one by which the request was judged";
         let state = FilterState {
-            selection: self.config.filter_state,
+            selection: match decision {
+                Decision::Deny => FilterStateFields::ALL,
+                Decision::Allow | Decision::WouldDeny => self.config.filter_state,
+            },
             decision,
             reason: Some(reason),
             context: Context::Fixed(CHANGED),

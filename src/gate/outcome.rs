@@ -109,7 +109,7 @@ pub struct Rejection {
 /// What is written to the filter state.
 #[derive(Clone, Default)]
 pub struct FilterState {
-    /// Which of it is written.
+    /// Which of it is written: what the operator names, and of a refusal all.
     pub selection: FilterStateFields,
     /// What was decided.
     pub decision: Decision,
@@ -135,26 +135,34 @@ impl fmt::Debug for FilterState {
 }
 
 impl FilterState {
+    /// That of a refusal of which nothing else is known.
+    pub fn refused(reason: Reason) -> Self {
+        Self {
+            selection: FilterStateFields::ALL,
+            decision: Decision::Deny,
+            reason: Some(reason),
+            ..Self::default()
+        }
+    }
+
     /// The entries that are written, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (FilterStateField, &str)> {
-        let written = |entry: &FilterStateField| {
-            // A line end in a subject would begin a new line of an access log.
-            let is_unsafe = || self.principal.as_ref().is_some_and(|token| token.has_unsafe_subject());
-            self.selection.has(*entry) && !(*entry == FilterStateField::Subject && is_unsafe())
-        };
-        let selected = FilterStateField::ALL.into_iter().filter(written);
-        selected.filter_map(|entry| Some((entry, self.value(entry)?)))
+        let selected = FilterStateField::ALL.into_iter().filter(|entry| self.selection.has(*entry));
+        selected.filter_map(|entry| Some((entry, self.get(entry)?)))
     }
 
     /// The value of an entry, whether or not it is written.
-    fn value(&self, entry: FilterStateField) -> Option<&str> {
+    pub fn get(&self, entry: FilterStateField) -> Option<&str> {
         let principal = self.principal.as_deref();
         match entry {
             FilterStateField::Decision => Some(self.decision.as_str()),
             FilterStateField::Reason => self.reason.map(Reason::as_str),
             FilterStateField::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
             FilterStateField::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
-            FilterStateField::Subject => principal.and_then(|token| token.claims().subject.as_deref()),
+            // A line end in a subject would begin a new line of an access log.
+            FilterStateField::Subject => principal
+                .filter(|token| !token.has_unsafe_subject())
+                .and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
         }
     }
@@ -171,10 +179,5 @@ impl FilterState {
             route: self.route.as_deref(),
             claims: self.principal.as_ref().map(|token| token.claims()),
         }
-    }
-
-    /// The value of an entry that is written.
-    pub fn get(&self, entry: FilterStateField) -> Option<&str> {
-        self.entries().find(|(own, _)| *own == entry).map(|(_, value)| value)
     }
 }

@@ -13,7 +13,6 @@ use crate::reason::Reason;
 use crate::request::{Field, Request};
 use crate::response::ErrorResponse;
 use crate::time::Timestamp;
-use crate::upstream::Decision;
 
 /// Decides the request. `count` is how many fields the host says there are, where it does; `removed` are those that
 /// were removed before.
@@ -54,8 +53,7 @@ pub(super) fn decide(
 
 /// Without a configuration there is nothing to decide by.
 fn without_gate(reason: Reason) -> Outcome {
-    let state = FilterState { decision: Decision::Deny, reason: Some(reason), ..FilterState::default() };
-    Outcome::Deny(Rejection { response: ErrorResponse::new(reason, ""), state })
+    Outcome::Deny(Rejection { response: ErrorResponse::new(reason, ""), state: FilterState::refused(reason) })
 }
 
 /// Changes a request that passes, or refuses it where the host does not let us.

@@ -18,7 +18,7 @@ pub(super) fn jwks_endpoint(
         return Err(DocumentError::Malformed);
     };
     if !issuers.iter().any(|own| own == issuer) {
-        return Err(DocumentError::OtherIssuer);
+        return Err(DocumentError::OtherIssuer { found: issuer.to_owned(), accepted: issuers.to_vec() });
     }
     let (scheme, authority, path) = Endpoint::split(uri).ok_or(DocumentError::BadUri)?;
     if document.scheme == "https" && scheme != "https" {
@@ -50,6 +50,8 @@ mod tests {
         let issuers = ["https://idp.example/".to_owned()];
         let elsewhere = ("keys.example".to_owned(), "idp-keys".to_owned());
         let good = "https://idp.example/";
+        let other =
+            |found: &str| DocumentError::OtherIssuer { found: found.to_owned(), accepted: issuers.to_vec() };
         for (issuer, uri, expected) in [
             (good, "https://idp.example/k?v=1", Ok(("idp", "/k?v=1"))),
             (good, "https://IDP.example/k", Ok(("idp", "/k"))),
@@ -70,8 +72,8 @@ mod tests {
             (good, "/k", Err(DocumentError::BadUri)),
             (good, "file:///etc/passwd", Err(DocumentError::BadUri)),
             (good, "https://idp.example/k#f", Err(DocumentError::BadUri)),
-            ("https://idp.example", "https://idp.example/k", Err(DocumentError::OtherIssuer)),
-            ("https://evil/", "https://idp.example/k", Err(DocumentError::OtherIssuer)),
+            ("https://idp.example", "https://idp.example/k", Err(other("https://idp.example"))),
+            ("https://evil/", "https://idp.example/k", Err(other("https://evil/"))),
         ] {
             let text = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","other":[1]}}"#);
             let found = jwks_endpoint(text.as_bytes(), &document, &issuers, Some(&elsewhere));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::set::Format;
 use crate::fetch::{Endpoint, SecretValue};
+use crate::reason::{excerpt, excerpts};
 
 /// A remote key source as the operator configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,7 +52,12 @@ pub enum DocumentError {
     /// Not a JSON object with the texts `issuer` and `jwks_uri`
     Malformed,
     /// Its `issuer` is none that is configured (RFC 8414 section 3.3)
-    OtherIssuer,
+    OtherIssuer {
+        /// Its `issuer`
+        found: String,
+        /// Those that are configured
+        accepted: Vec<String>,
+    },
     /// Its `jwks_uri` is no absolute http(s) URI, or steps down from https
     BadUri,
     /// Its `jwks_uri` is on a host that the configuration does not name
@@ -62,9 +68,12 @@ impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => f.write_str("the metadata document has no texts \"issuer\" and \"jwks_uri\""),
-            Self::OtherIssuer => {
-                f.write_str("the metadata document names another issuer than the configuration")
-            }
+            Self::OtherIssuer { found, accepted } => write!(
+                f,
+                "the metadata document names another issuer than the configuration: {}, and not {}",
+                excerpt(found),
+                excerpts(accepted.iter().map(String::as_str))
+            ),
             Self::BadUri => f.write_str(
                 "the jwks_uri of the metadata document is not an absolute URI of the same security",
             ),

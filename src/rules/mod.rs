@@ -1,7 +1,6 @@
 //! Which rule a request meets, and what that rule asks for.
 
 mod authorize;
-mod condition;
 mod host;
 mod index;
 mod matcher;
@@ -14,8 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub use authorize::{Authorize, Bindings, Clause};
-pub use condition::{ClaimOperator, Condition, RequestValue, Scalar};
+pub use authorize::{Authorize, Clause};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use requirement::{Demand, Requirement};
@@ -26,6 +24,7 @@ pub use uri_template::UriTemplate;
 use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use crate::text::Effort;
+use crate::token::RequestValue;
 use index::{First, Index, Rank};
 
 /// The place of a rule in the configuration.
@@ -391,6 +390,3 @@ fn search(
         possible
     });
 }
-
-#[cfg(test)]
-mod testing;

@@ -10,6 +10,7 @@
 
 mod claims;
 mod compact;
+mod condition;
 mod grants;
 mod header;
 mod issuer;
@@ -17,9 +18,13 @@ mod location;
 mod path;
 mod policy;
 mod reading;
+#[cfg(test)]
+pub(crate) mod testing;
+mod wanted;
 
 pub use claims::Claims;
 pub use compact::{Jws, Signed, Unverified, Verified};
+pub use condition::{Bindings, ClaimOperator, Condition, RequestValue, Scalar};
 pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, MAX_HEADER, normal_type};
 pub use issuer::{Issuer, IssuerTemplate};
@@ -28,7 +33,8 @@ pub use location::{
     occupied,
 };
 pub use path::ClaimPath;
-pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes, Wanted};
+pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes};
+pub use wanted::Wanted;
 
 /// The index of a provider in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

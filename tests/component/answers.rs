@@ -291,7 +291,8 @@ fn a_good_token_passes_and_the_token_stays_here() {
 
 #[test]
 fn the_access_log_and_later_filters_can_read_the_decision() {
-    let vm = warm();
+    let all = json!(["decision", "reason", "rule", "provider", "subject", "scopes"]);
+    let vm = Vm::start(with(local_config(), "/filter_state", all));
     let state = |request: Request| {
         let stream = vm.request(request);
         let text = |(key, value): (String, Vec<u8>)| {
