@@ -90,9 +90,7 @@ pub use revocation::{
     List as RevocationList, OnUnavailable, Page as RevocationPage, PageError as RevocationPageError,
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
-pub use rules::{
-    AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate,
-};
+pub use rules::{AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate};
 pub use time::Timestamp;
 pub use token::{
     Bindings, ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,

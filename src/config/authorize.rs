@@ -1,5 +1,6 @@
 //! `rules[].authorize`: what a token must grant.
 
+pub(super) use super::conditions::some;
 use super::conditions::{self, Owner};
 use super::fields::{Fields, Item};
 use crate::rules::{Authorize, Clause, SetRequirement};
@@ -46,15 +47,6 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
         any: any.unwrap_or_default(),
         not: not.map(Box::new),
     })
-}
-
-/// The elements of a list that is not empty.
-pub(super) fn some<'c>(item: &Item<'c>, what: &str) -> Option<Vec<Item<'c>>> {
-    let items = item.list()?;
-    if items.is_empty() {
-        item.error(format!("must name at least one {what}"));
-    }
-    Some(items)
 }
 
 /// A kind of name that tokens hold.

@@ -1,6 +1,5 @@
 //! `authorize.claims[]` of a rule and `required_claims[]` of a provider: conditions on claims.
 
-use super::authorize::some;
 use super::fields::{Fields, Item, join};
 use super::values::{claim_path, header_name};
 use crate::json::{Json, Number};
@@ -87,6 +86,15 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
     Some(Condition { claim: claim?, test: tests.into_iter().flatten().next()? })
 }
 
+/// The elements of a list that is not empty.
+pub(super) fn some<'c>(item: &Item<'c>, what: &str) -> Option<Vec<Item<'c>>> {
+    let items = item.list()?;
+    if items.is_empty() {
+        item.error(format!("must name at least one {what}"));
+    }
+    Some(items)
+}
+
 fn scalar(item: &Item<'_>) -> Option<Scalar> {
     if let Json::Number(number) = item.json {
         return exact(item, *number).map(Scalar::Number);
@@ -117,7 +125,9 @@ fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
         Number::Float(value) => value.abs() < 9_007_199_254_740_992.0,
     };
     if !exact {
-        item.error("lies beyond 2^53 - 1, where numbers are rounded on their way here; let the claim be a text");
+        item.error(
+            "lies beyond 2^53 - 1, where numbers are rounded on their way here; let the claim be a text",
+        );
     }
     exact.then_some(number)
 }

@@ -14,8 +14,8 @@ use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::json::Json;
 use crate::request::{Csrf, same_header};
 use crate::token::{
-    AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes, Wanted,
-    normal_type,
+    AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
+    Wanted, normal_type,
 };
 use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat};
 

@@ -179,7 +179,7 @@ fn a_platform_engineer_reads_what_is_wrong() {
             USUAL,
             &token(r#""x":1e999"#),
             "token_malformed",
-            "its payload cannot be read: not valid JSON (line 1, column 71)",
+            "its payload cannot be read: not valid JSON (line 1, column 62)",
         ),
         (
             USUAL,
@@ -592,7 +592,9 @@ fn the_log_names_a_claim_that_becomes_no_header_once_in_a_while() {
         let outcome = gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(at));
         assert!(matches!(outcome, Outcome::Allow(_)), "{outcome:?}");
         let effects = std::iter::from_fn(|| gate.next_effect());
-        effects.filter_map(|effect| if let Effect::Log(_, text) = effect { Some(text) } else { None }).collect()
+        effects
+            .filter_map(|effect| if let Effect::Log(_, text) = effect { Some(text) } else { None })
+            .collect()
     };
     let name = |n: u64| format!(r#""jti":"{n}","name":"secret\u0007value""#);
     let why = "it has a control character; \"encoding\": \"percent\" or \"base64\" writes it";

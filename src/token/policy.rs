@@ -449,8 +449,9 @@ fn unmet(condition: &Condition, claims: &Object) -> Rejected {
 fn missing_in(claim: &ClaimPath, claims: &Object) -> Rejected {
     match claim.hint(claims) {
         hint if hint.is_empty() => missing(claim),
-        hint => Reason::ClaimMissing
-            .explained(format!("claim {claim} is absent; required_claims needs it{hint}")),
+        hint => {
+            Reason::ClaimMissing.explained(format!("claim {claim} is absent; required_claims needs it{hint}"))
+        }
     }
 }
 

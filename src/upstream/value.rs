@@ -42,11 +42,11 @@ pub const MAX_FIELDS: usize = 64;
 pub type Why = &'static str;
 
 const CONTROL: Why = "it has a control character; \"encoding\": \"percent\" or \"base64\" writes it";
-const ENDS: Why =
-    "it begins or ends with white space, which servers cut off; \"encoding\": \"percent\" or \"base64\" keeps it";
+const ENDS: Why = "it begins or ends with white space, which servers cut off; \"encoding\": \"percent\" or \"base64\" keeps it";
 const COMMA: Why = "it has a comma, at which servers part a list; \"list_format\": \"json\" keeps it";
 const EMPTY: Why = "an element is empty; \"list_format\": \"json\" writes it";
-const NESTED: Why = "it is or holds an object, a list in a list, or null; \"list_format\": \"json\" writes it";
+const NESTED: Why =
+    "it is or holds an object, a list in a list, or null; \"list_format\": \"json\" writes it";
 const LONG: Why = "it is longer than 8192 bytes";
 const MANY: Why = "it has more than 64 elements; \"list_format\": \"csv\" or \"json\" writes one field";
 
@@ -335,7 +335,11 @@ mod tests {
             ("[]", Csv, Percent, &[]),
             ("null", Repeat, Base64, &[]),
         ] {
-            assert_eq!(written(claim, format, encoding).unwrap(), expected, "{claim} {format:?} {encoding:?}");
+            assert_eq!(
+                written(claim, format, encoding).unwrap(),
+                expected,
+                "{claim} {format:?} {encoding:?}"
+            );
         }
         for encoding in [Percent, Base64] {
             for (claim, format, expected) in [
@@ -345,7 +349,11 @@ mod tests {
                 ("{\"a\":1}", Csv, NESTED),
                 ("[[1]]", Repeat, NESTED),
             ] {
-                assert_eq!(written(claim, format, encoding), Err(expected), "{claim} {format:?} {encoding:?}");
+                assert_eq!(
+                    written(claim, format, encoding),
+                    Err(expected),
+                    "{claim} {format:?} {encoding:?}"
+                );
             }
         }
     }

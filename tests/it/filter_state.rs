@@ -216,7 +216,8 @@ fn what_passes_writes_what_is_named_and_a_refusal_writes_all() {
             let value = written.contains(&name).then(|| json!(value));
             assert_eq!(passed.get(name), value.as_ref(), "{selection:?}: {name}");
         }
-        let refused = json!({ "decision": "deny", "provider": "corp", "reason": "signature_invalid", "rule": "all" });
+        let refused =
+            json!({ "decision": "deny", "provider": "corp", "reason": "signature_invalid", "rule": "all" });
         assert_eq!(json!(lines("/b")), refused, "{selection:?}");
         // What a rule only reports passes.
         let reported = lines("/report/c");

@@ -350,7 +350,8 @@ fn the_payload_header_is_the_payload_of_the_token() {
 #[test]
 fn the_payload_header_is_written_however_long_the_token_may_be() {
     let gateway = Gateway::start(|idp| {
-        let provider = with(outputs(idp), json!({ "max_token_size": 40_000, "pad_forward_payload_header": true }));
+        let provider =
+            with(outputs(idp), json!({ "max_token_size": 40_000, "pad_forward_payload_header": true }));
         config(provider, rules())
     });
     for length in [5_000, 8_000, 20_000, 29_000] {
@@ -401,7 +402,11 @@ fn text_beyond_ascii_is_written_in_the_encoding_that_was_asked_for() {
         let base64 = |text: &str| BASE64_STANDARD.encode(text);
         for (name, percent, json_text) in [
             ("J\u{fc}rgen", "J%C3%BCrgen", r#""J\u00fcrgen""#),
-            ("\u{5c71}\u{7530} \u{592a}\u{90ce}", "%E5%B1%B1%E7%94%B0%20%E5%A4%AA%E9%83%8E", r#""\u5c71\u7530 \u592a\u90ce""#),
+            (
+                "\u{5c71}\u{7530} \u{592a}\u{90ce}",
+                "%E5%B1%B1%E7%94%B0%20%E5%A4%AA%E9%83%8E",
+                r#""\u5c71\u7530 \u592a\u90ce""#,
+            ),
             ("a+b/c?%~", "a%2Bb%2Fc%3F%25~", r#""a+b/c?%~""#),
         ] {
             let token = idp.token(json!({ "name": name }));

@@ -66,7 +66,11 @@ fn kinds(elsewhere: &Idp) -> Vec<Kind> {
         keys("truncated", Behaviour::Truncated, "no complete answer"),
         keys("large", Behaviour::Huge(10 << 20), "more than max_bytes"),
         keys("empty", Behaviour::json(json!({ "keys": [] })), "the key set is empty"),
-        metadata("other-issuer", document("https://idp.evil.example"), "names another issuer"),
+        metadata(
+            "other-issuer",
+            document("https://idp.evil.example"),
+            "names another issuer than the configuration: \"https://idp.evil.example\", and not \"http",
+        ),
         metadata("no-document", Behaviour::Status(404), "status 404"),
         metadata("document-hung", Behaviour::Hang, "status 504"),
     ]

@@ -5,6 +5,7 @@
 
 mod common;
 
+mod access_tokens;
 mod answers;
 mod architecture;
 mod attacks;

@@ -140,8 +140,10 @@ fn both_filters_write_the_same_headers() {
             "sub": sub, "level": level, "admin": true, "groups": groups, "realm": { "name": "blue" },
         }));
         let [native, own] = ["native", "main"].map(|listener| {
-            let request =
-                Request::get("/orders").bearer(&token).header("x-none", "mallory").header("x-user", "mallory");
+            let request = Request::get("/orders")
+                .bearer(&token)
+                .header("x-none", "mallory")
+                .header("x-user", "mallory");
             assert_eq!(request.send(envoy.addr_of(listener)).status, 200, "{listener}");
             let record = upstream.last();
             names.map(|name| (name, record.headers_named(name)))
