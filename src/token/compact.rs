@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::claims::Registered;
-use super::reading::Outline;
+use super::reading::{ClaimSet as _, Outline};
 use super::{Claims, Header, Policy, header};
 use crate::crypto::Backend;
 use crate::json::{self, Json, JsonSpan, Text};
@@ -177,6 +177,12 @@ impl<'t> Unverified<'t> {
     /// The JOSE header.
     pub fn header(&self) -> &Header {
         &self.jws.header
+    }
+
+    /// Whether it is bound to a key (`cnf`, RFC 7800), as far as the first look shows: a claim whose name has escapes is
+    /// not seen by it.
+    pub fn may_be_bound(&self) -> bool {
+        self.outline.is_partial() || self.outline.claim("cnf").is_some()
     }
 
     /// Checks the signature under each of `keys` in turn.
