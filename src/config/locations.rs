@@ -5,8 +5,21 @@ use super::values::header_name;
 use crate::request::{Csrf, same_header};
 use crate::token::{HeaderLocation, Location, Marker, SUBPROTOCOLS, Subprotocols, is_token_byte};
 
-/// Where tokens are: `Authorization: Bearer` where nothing else is named.
-pub(super) fn locations(fields: &mut Fields<'_>) -> Vec<Location> {
+/// Where tokens are: `Authorization: Bearer` where nothing else is named. Where bound tokens are not refused, `DPoP` is as
+/// good.
+pub(super) fn locations(fields: &mut Fields<'_>, reject_bound: bool) -> Vec<Location> {
+    let mut locations = named(fields);
+    for location in &mut locations {
+        if let Location::Header(place) = location
+            && !reject_bound
+        {
+            place.ignore_proofs();
+        }
+    }
+    locations
+}
+
+fn named(fields: &mut Fields<'_>) -> Vec<Location> {
     let headers = fields.get("from_headers").map(|item| from_headers(&item));
     let mut names = |field, form: fn(String) -> Location| {
         fields.get(field).map(|item| from_names(&item).into_iter().map(form).collect::<Vec<_>>())

@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use super::background::KeySource;
 use super::cached_token::CachedToken;
-use super::check_proof::NOT_BOUND;
 use super::flow::RequestFlow;
 use super::unmet::Obstacle;
 use crate::config::{Keys, Provider};
 use crate::keys::{KeySet, UnknownKid};
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected, excerpt};
-use crate::token::{Credential, Jws, Policy, Scheme, Unverified};
+use crate::token::{Jws, Unverified};
 
 impl RequestFlow<'_, '_> {
     /// Verifies a provider's token. `audiences` are those of the rule, where it has its own; a token from the cache
@@ -19,15 +18,17 @@ impl RequestFlow<'_, '_> {
     pub(super) fn authenticate(
         &mut self,
         provider: &Provider,
-        credential: &Credential<'_>,
+        text: &[u8],
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        let text = &*credential.token();
         if let Some(known) = self.cached(provider, text)? {
             return Ok(known);
         }
         let (id, policy) = (provider.id, &provider.policy);
-        let token = first_look(text, credential.scheme, policy)?;
+        let jws = Jws::parse(text)?;
+        // Before its claims are looked at, for that costs more.
+        policy.check_header(jws.header())?;
+        let token = Unverified::read(jws, policy)?;
         let audiences = audiences.unwrap_or(&policy.audiences);
         policy.check(&token, audiences, self.now)?;
         let keys = self.keys_for(provider, &token)?;
@@ -123,18 +124,6 @@ impl RequestFlow<'_, '_> {
             _ => Err(kid_unavailable(provider, kid).into()),
         }
     }
-}
-
-/// Looks at a token for the first time.
-fn first_look<'t>(text: &'t [u8], scheme: Scheme, policy: &Policy) -> Result<Unverified<'t>, Rejected> {
-    if scheme == Scheme::Dpop && policy.reject_bound {
-        // That a token is bound is said of one alone that is.
-        return Unverified::parse(text, policy).ok().filter(Unverified::may_be_bound).ok_or(NOT_BOUND);
-    }
-    let jws = Jws::parse(text)?;
-    // Before its claims are looked at, for that costs more.
-    policy.check_header(jws.header())?;
-    Unverified::read(jws, policy)
 }
 
 fn keys_unavailable(provider: &Provider, age: Option<u64>) -> Rejected {

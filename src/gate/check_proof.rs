@@ -29,5 +29,5 @@ impl RequestFlow<'_, '_> {
 
 /// The rejection of a token that is bound to no key and comes as if it were: where bound tokens are refused, `DPoP` is no
 /// scheme of the provider's.
-pub(super) const NOT_BOUND: Rejected = Reason::TokenMissing
+const NOT_BOUND: Rejected = Reason::TokenMissing
     .because("the scheme is DPoP, the token is not bound to a key, and sender_constrained is \"reject\"");

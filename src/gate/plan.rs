@@ -113,9 +113,8 @@ impl RulePlan {
 
 /// Whether tokens of a provider that come with proofs count without them.
 pub(super) fn ignores_proofs(provider: &Provider) -> bool {
-    let takes_proofs =
-        |location: &Location| matches!(location, Location::Header(place) if place.takes_proofs());
-    !provider.policy.reject_bound && provider.locations.iter().any(takes_proofs)
+    let ignores = |location: &Location| matches!(location, Location::Header(place) if place.ignores_proofs());
+    provider.locations.iter().any(ignores)
 }
 
 /// What a requirement asks of the tokens of a provider: of one that it does not name, what the provider itself does.

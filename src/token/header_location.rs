@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::compact::could_be_bound;
 use super::credential::{Credential, CredentialSource, Found, Scheme};
 use crate::request::{Request, could_be_blank};
 
@@ -11,6 +12,8 @@ pub struct HeaderLocation {
     name: String,
     /// The longest first, so that of two that fit a value the one that says more is taken.
     prefixes: Vec<Prefix>,
+    /// Whether a token of the scheme `DPoP` counts without its proof.
+    ignores_proofs: bool,
 }
 
 /// What comes before a token.
@@ -27,13 +30,15 @@ impl HeaderLocation {
     /// authentication scheme (RFC 9110 section 11.1): it is compared without case, and one or more spaces may follow. Any
     /// other is compared to the letter, and spaces may follow.
     pub fn new(name: &str, prefix: &str) -> Self {
-        let mut location = Self { name: name.to_ascii_lowercase(), prefixes: Vec::new() };
+        let mut location =
+            Self { name: name.to_ascii_lowercase(), prefixes: Vec::new(), ignores_proofs: false };
         location.add(prefix);
         location
     }
 
-    /// One more text that may come before the token; false where it is there already. Who sends `Bearer` in
-    /// `Authorization` may send `DPoP` there.
+    /// One more text that may come before the token; false where it is there already. With `Bearer` in `Authorization` goes
+    /// `DPoP`: of that scheme only tokens count that could be bound to a key, so that they are refused as such, unless
+    /// [proofs are ignored](Self::ignore_proofs).
     pub fn add(&mut self, prefix: &str) -> bool {
         let prefix = Prefix::new(&self.name, prefix);
         self.prefixes.retain(|own| !(own.implied && own.scheme == prefix.scheme));
@@ -55,9 +60,19 @@ impl HeaderLocation {
         &self.name
     }
 
-    /// Whether tokens come with proofs here (RFC 9449).
-    pub fn takes_proofs(&self) -> bool {
-        self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Dpop)
+    /// Makes `DPoP` a scheme like `Bearer`.
+    pub fn ignore_proofs(&mut self) {
+        self.ignores_proofs = true;
+    }
+
+    /// Whether a token counts here without the proof that comes with it (RFC 9449).
+    pub fn ignores_proofs(&self) -> bool {
+        self.ignores_proofs && self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Dpop)
+    }
+
+    /// Whether of the tokens with this prefix only those count that could be bound to a key.
+    fn takes_only_bound(&self, prefix: &Prefix) -> bool {
+        prefix.scheme == Scheme::Dpop && !self.ignores_proofs
     }
 
     /// A field that is there twice counts as several, whatever its values are: which one an upstream
@@ -87,6 +102,9 @@ impl HeaderLocation {
     fn credential<'a>(&self, value: &'a [u8]) -> Option<Credential<'a>> {
         self.prefixes.iter().find_map(|prefix| {
             let text = prefix.text_after(value)?;
+            if self.takes_only_bound(prefix) && !could_be_bound(text) {
+                return None;
+            }
             Some(Credential { text, scheme: prefix.scheme, source: CredentialSource::Header })
         })
     }
@@ -94,7 +112,8 @@ impl HeaderLocation {
     /// Whether a value that has none of our prefixes has the word of one somewhere, and then what some server takes for
     /// a blank: `Bearer` and a tab, or `Basic x Bearer y`.
     fn is_announced(&self, value: &[u8]) -> bool {
-        let mut words = self.prefixes.iter().flat_map(|prefix| prefix.words_in(value));
+        let own = self.prefixes.iter().filter(|prefix| !self.takes_only_bound(prefix));
+        let mut words = own.flat_map(|prefix| prefix.words_in(value));
         words.any(|after| after.first().is_some_and(|byte| could_be_blank(*byte)))
     }
 
@@ -110,10 +129,10 @@ impl HeaderLocation {
         !scheme.is_empty()
             && scheme.iter().all(|byte| is_token_byte(*byte))
             && !rest.trim_ascii().is_empty()
-            && self
-                .prefixes
-                .iter()
-                .all(|prefix| !prefix.word().is_empty() && prefix.words_in(value).next().is_none())
+            // Where only bound tokens count of `DPoP`, what the operator did not write is another scheme.
+            && self.prefixes.iter().filter(|prefix| self.ignores_proofs || !prefix.implied).all(|prefix| {
+                !prefix.word().is_empty() && prefix.words_in(value).next().is_none()
+            })
     }
 }
 
