@@ -139,7 +139,7 @@ fn add_header(locations: &mut Vec<Location>, item: &Item<'_>, name: &str, prefix
 
 /// One more marker of tokens among the subprotocols of WebSockets.
 fn add_subprotocol(locations: &mut Vec<Location>, item: &Item<'_>, prefix_item: &Item<'_>, prefix: &str) {
-    let Ok(marker) = Marker::new(prefix) else {
+    let Some(marker) = Marker::new(prefix) else {
         return prefix_item.error(
             "is not one entry of a list: write the protocol that clients name before the token, such as \"bearer\"",
         );

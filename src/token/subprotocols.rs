@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use super::credential::{Credential, CredentialSource, Found};
 use super::header_location::is_token_byte;
 use crate::request::{Request, could_be_blank};
@@ -28,18 +31,16 @@ impl Marker {
     /// A marker in the operator's words, blanks around it apart. The entry behind one that is the marker, to the letter, is
     /// the token. A marker that ends with neither a letter, a digit nor a comma can be the beginning of the token's own
     /// entry too. An empty one makes a token of every entry.
-    ///
-    /// # Errors
-    /// Where it could not be an entry of the list (RFC 6455 section 4.1).
-    pub fn new(text: &str) -> Result<Self, ()> {
+    /// None where it could not be an entry of the list (RFC 6455 section 4.1).
+    pub fn new(text: &str) -> Option<Self> {
         let text = text.trim_matches(' ');
         let alone = text.strip_suffix(',');
         let text = alone.unwrap_or(text).trim_end_matches(' ');
         if !text.bytes().all(is_token_byte) || (text.is_empty() && alone.is_some()) {
-            return Err(());
+            return None;
         }
         let begins = alone.is_none() && text.bytes().last().is_some_and(|byte| !byte.is_ascii_alphanumeric());
-        Ok(Self { text: text.to_owned(), begins })
+        Some(Self { text: text.to_owned(), begins })
     }
 
     /// Whether every entry is a token.
@@ -56,28 +57,42 @@ impl Marker {
         (!rest.is_empty()).then_some(rest)
     }
 
-    /// Whether some reader could find a token in an entry: one that ignores case and quotes, or splits at blanks.
+    /// Whether some reader could find a token in an entry by this marker: one that ignores case and quotes, and splits at
+    /// blanks too.
     fn is_met_leniently(&self, entry: Entry<'_>) -> bool {
-        let is_like = |text: &[u8]| bare(text).eq_ignore_ascii_case(self.text.as_bytes());
-        if self.token(entry).is_some() || entry.before.is_some_and(is_like) {
-            return true;
-        }
-        let Some((head, rest)) = bare(entry.text).split_at_checked(self.text.len()) else { return false };
-        head.eq_ignore_ascii_case(self.text.as_bytes())
-            && rest.first().is_some_and(|byte| self.begins || is_around(*byte))
+        let marker = self.text.as_bytes();
+        let begins = |word: &[u8]| {
+            let head = word.get(..marker.len()).filter(|_| self.begins && word.len() > marker.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(marker))
+        };
+        let mut before = entry.before.and_then(|before| words(before).next_back());
+        self.token(entry).is_some()
+            || words(entry.text).any(|word| {
+                let last = before.replace(word);
+                last.is_some_and(|last| last.eq_ignore_ascii_case(marker)) || begins(word)
+            })
     }
 }
 
-/// What some reader takes for a blank or a quote.
-fn is_around(byte: u8) -> bool {
-    could_be_blank(byte) || byte == b'"'
+/// Whether a text has the form of a token, wherever it stands: two more parts behind one that is a JSON object. Where an
+/// entry is taken out, the one behind it comes to stand behind the marker.
+fn is_like_token(text: &[u8]) -> bool {
+    let mut parts = text.split(|byte| *byte == b'.');
+    let header = parts.next().unwrap_or_default();
+    // An object begins with a brace, which the first letter and a half say; before it there may be blanks.
+    let is_object = || match header {
+        [b'e', b'w'..=b'z' | b'0'..=b'9' | b'-' | b'_', ..] => true,
+        _ => {
+            BASE64_URL_SAFE_NO_PAD.decode(header).is_ok_and(|json| json.trim_ascii_start().starts_with(b"{"))
+        }
+    };
+    parts.nth(1).is_some() && is_object()
 }
 
-/// A text without blanks and quotes at its ends.
-fn bare(text: &[u8]) -> &[u8] {
-    let start = text.iter().position(|byte| !is_around(*byte)).unwrap_or(text.len());
-    let end = text.iter().rposition(|byte| !is_around(*byte)).map_or(start, |last| last.saturating_add(1));
-    text.get(start..end).unwrap_or_default()
+/// The words of an entry: what stands between all that some reader takes for a blank or a quote.
+fn words(entry: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let words = entry.split(|byte| could_be_blank(*byte) || *byte == b'"');
+    words.filter(|word| !word.is_empty())
 }
 
 /// An entry of the list.
@@ -142,7 +157,9 @@ impl Subprotocols {
     }
 
     fn could_hold_token(&self, entry: Entry<'_>) -> bool {
-        !entry.text.is_empty() && self.markers.iter().any(|marker| marker.is_met_leniently(entry))
+        !entry.text.is_empty()
+            && (self.markers.iter().any(|marker| marker.is_met_leniently(entry))
+                || words(entry.text).any(is_like_token))
     }
 
     /// The fields of a request without the entries in which some reader could find a token, but for those of which `stays`
