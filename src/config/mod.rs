@@ -7,6 +7,7 @@ mod audit;
 mod authorize;
 mod cache;
 mod conditions;
+mod cors;
 mod fields;
 mod grants;
 mod input;
@@ -31,7 +32,7 @@ pub use provider::Provider;
 pub use revocation::Revocation;
 
 use crate::audit::AuditPolicy;
-use crate::response::{Body, Style};
+use crate::response::{Body, Cors, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
@@ -64,6 +65,8 @@ pub struct Config {
     pub realm: Option<String>,
     /// How refusals are told.
     pub style: Style,
+    /// The origins whose pages may read the gate's own answers.
+    pub cors: Option<Cors>,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
@@ -154,6 +157,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let require_tls = require_tls(&mut fields);
     let realm = fields.get("realm").and_then(|item| realm(&item));
     let style = style(&mut fields);
+    let cors = fields.get("cors").and_then(|item| cors::read(&item));
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
@@ -174,6 +178,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         require_tls,
         realm,
         style,
+        cors,
         filter_state,
         audit,
         shared_data_secret,

@@ -68,7 +68,7 @@ pub(super) fn read(
     let mut fields = item.fields()?;
     let policy = policy(&mut fields);
     let keys = keys(&mut fields, environment, &policy);
-    let locations = locations(&mut fields);
+    let locations = locations(&mut fields, policy.reject_bound);
     let csrf = csrf(&mut fields, &locations);
     let forward = fields.bool("forward", false);
     let outputs = IdentityHeaders {

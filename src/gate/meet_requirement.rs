@@ -245,7 +245,7 @@ impl<'r> RequestFlow<'_, 'r> {
             None => {
                 let found = self.find_token(provider);
                 let result = found.map_err(Obstacle::from).and_then(|credential| {
-                    let token = self.authenticate(provider, credential.text, audiences)?;
+                    let token = self.authenticate(provider, &credential.token(), audiences)?;
                     self.check_proof(provider, &credential, &token)?;
                     Ok(token)
                 });

@@ -34,7 +34,7 @@ use crate::fetch::{HttpRequest, InMemoryStore, LookupId, LookupIds, Store};
 use crate::metrics::Metrics;
 use crate::reason::{Context, Reason, ResponseStatus};
 use crate::request::{HostProperties, Request};
-use crate::response::ErrorResponse;
+use crate::response::{CorsFields, ErrorResponse};
 use crate::time::{Limiter, Timestamp};
 use crate::token::Location;
 use crate::upstream::{Decision, FilterStateFields, ReservedHeaders};
@@ -133,10 +133,12 @@ impl Gate {
         let written = || config.providers.iter().flat_map(|provider| provider.outputs.names());
         let read = config.providers.iter().flat_map(|provider| &provider.locations);
         let read = read.filter_map(|place| match place {
-            Location::Header(place) => Some(place.name()),
+            Location::Header(_) | Location::Subprotocols(_) => place.header_name(),
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
+        let proofs = config.providers.iter().filter(|provider| plan::ignores_proofs(provider));
+        let read = read.chain(proofs.map(|_| plan::PROOF));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
@@ -181,6 +183,11 @@ impl Gate {
     /// tokens are read from.
     pub fn reserved_in_trailers(&self) -> &ReservedHeaders {
         &self.reserved_in_trailers
+    }
+
+    /// What an answer to a request says to a page of another origin, where one may read it.
+    pub fn cors(&self, request: &Request<'_>) -> Option<Rc<CorsFields>> {
+        self.config.cors.as_ref()?.fields(request)
     }
 
     /// Decides a request that has just arrived.
@@ -257,7 +264,7 @@ impl Gate {
         };
         self.metrics.route_changed();
         self.note_decision(&state, request, now);
-        let response = error_response(&self.config, reason, None);
+        let response = error_response(&self.config, reason, None, request);
         let response = ErrorResponse { status: Some(ResponseStatus::Forbidden), ..response };
         (served == Served::Otherwise).then_some(Rejection { response, state })
     }

@@ -42,8 +42,8 @@ pub struct Accepted {
 pub struct Allow {
     /// Header fields to take away, by the names in which they came.
     pub remove: Vec<Rc<[u8]>>,
-    /// The cookie field that is left where a token was in a cookie; empty: none is left.
-    pub cookie: Option<Vec<u8>>,
+    /// Fields of which a token was a part, by their names, and what is left of each: these fields, or none.
+    pub left: Vec<(&'static str, Vec<Vec<u8>>)>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
     /// The tokens of which the upstream is told, each with its provider: one, or several where the rule asks for
@@ -63,9 +63,10 @@ pub struct Allow {
 impl fmt::Debug for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let each = |fields: &[Vec<u8>]| fields.iter().map(|field| text(field)).collect::<Vec<_>>();
         f.debug_struct("Allow")
             .field("remove", &self.remove.iter().map(|name| text(name)).collect::<Vec<_>>())
-            .field("cookie", &self.cookie.as_deref().map(text))
+            .field("left", &self.left.iter().map(|(name, all)| (name, each(all))).collect::<Vec<_>>())
             .field("target", &self.target.as_deref().map(text))
             .field("added", &self.added().collect::<Vec<_>>())
             .field("clear_route_cache", &self.clear_route_cache)
@@ -78,9 +79,14 @@ impl Allow {
     /// Whether it changes any field.
     pub fn changes_fields(&self) -> bool {
         !self.remove.is_empty()
-            || self.cookie.is_some()
+            || !self.left.is_empty()
             || self.target.is_some()
             || self.added().next().is_some()
+    }
+
+    /// What is left of the fields of a name, where a token was a part of one.
+    pub fn left_of(&self, name: &str) -> Option<&[Vec<u8>]> {
+        self.left.iter().find(|(own, _)| *own == name).map(|(_, fields)| &fields[..])
     }
 
     /// The header fields to add. A header is written by the first token whose provider is configured to write it,

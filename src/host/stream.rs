@@ -144,9 +144,10 @@ impl Stream {
         match served(gate, expected, &properties) {
             Served::AsJudged => None,
             served => {
+                let cors = expected.cors.clone();
                 let replacement = refusal(gate, served, &properties);
                 plugin.tick_for_counts();
-                replacement
+                replacement.map(|(response, state, grpc)| (ErrorResponse { cors, ..response }, state, grpc))
             }
         }
     }

@@ -133,6 +133,18 @@ impl<'t> Jws<'t> {
     }
 }
 
+/// Whether a text is a token that could be bound to a key (`cnf`, RFC 7800). Nothing is read for that: the word may stand
+/// anywhere in its payload, and behind an escape any word may.
+pub(super) fn could_be_bound(token: &[u8]) -> bool {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let Ok(payload) = BASE64_URL_SAFE_NO_PAD.decode(payload) else { return false };
+    payload.contains(&b'\\') || payload.split(|byte| *byte == b'"').any(|word| word == b"cnf")
+}
+
 impl<'t> Unverified<'t> {
     /// Takes a first look at a token of this policy's provider: a [`Jws`] whose payload is a JSON object.
     ///
