@@ -126,7 +126,7 @@ fn plugin(config: &Value, vm_id: &str) -> Plugin {
 }
 
 const GATEWAY: &str = "envoyextensionpolicy/shop/orders/wasm/0";
-const GAUGE: &str = "portcullis.configuration_refused";
+const GAUGE: &str = "portcullis.configuration_refused.instance.orders";
 
 fn details(stream: &Stream) -> String {
     stream.outcome().replied().details
