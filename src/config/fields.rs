@@ -96,6 +96,17 @@ impl<'c> Item<'c> {
         }
     }
 
+    /// A `google.protobuf.BoolValue`, which Envoy also takes as the message that it is.
+    pub(super) fn bool_value(&self) -> Option<bool> {
+        if self.json.as_object().is_none() {
+            return self.bool();
+        }
+        let mut fields = self.fields()?;
+        let value = fields.bool("value", false);
+        fields.finish();
+        Some(value)
+    }
+
     /// A whole number in a range.
     pub(super) fn whole(&self, low: u64, high: u64) -> Option<u64> {
         let value = match self.json {
@@ -268,10 +279,11 @@ impl<'c> Fields<'c> {
         }
     }
 
-    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here.
+    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here. A name that is empty
+    /// turns nothing on, as in Envoy.
     pub(super) fn refuse(&mut self, names: &[(&'static str, &str)]) {
         for (name, hint) in names {
-            if let Some(item) = self.get(name) {
+            if let Some(item) = self.get(name).filter(|item| item.json.as_str() != Some("")) {
                 item.error(format!("cannot be done in a wasm filter; {hint}"));
             }
         }

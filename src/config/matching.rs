@@ -51,7 +51,7 @@ pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<M
     }
     let path = path(&mut fields, raw);
     let case_sensitive = fields.get("case_sensitive").and_then(|item| {
-        let sensitive = item.bool()?;
+        let sensitive = item.bool_value()?;
         let own_business = ["safe_regex", "path_match_policy", "connect_matcher"];
         if !sensitive && own_business.iter().any(|kind| given.contains(kind)) {
             item.warning("does not count here, as in Envoy; in an expression, write \"(?i)\" at its start");
@@ -104,7 +104,11 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
 
 /// A path or the start of one, in the form in which request paths are compared.
 fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
-    let text = item.text()?;
+    let text = item.string()?;
+    if text.is_empty() {
+        item.error("must not be empty; write the path, and for every path the prefix \"/\"");
+        return None;
+    }
     if text.contains('?') || (!raw && text.contains(';')) {
         item.error("can only name a path; leave queries and \";parameters\" out, which are not compared (\"query_parameters\" asks for a parameter)");
         return None;

@@ -129,7 +129,8 @@ impl Config {
     /// What a configuration that cannot be used calls its plugin, where that can be read.
     pub fn instance_of(bytes: &[u8]) -> Option<String> {
         let json = input::parse(bytes).ok()?;
-        json.as_object()?.get("instance")?.as_str().map(str::to_owned)
+        let instance = json.as_object()?.get("instance")?.as_str()?;
+        (!instance.is_empty()).then(|| instance.to_owned())
     }
 
     /// The provider of an id; ids are only made for providers that are there.

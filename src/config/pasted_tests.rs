@@ -121,6 +121,12 @@ fn what_protobuf_takes_means_the_same_as_what_is_written_plainly() {
             of_provider(""),
         ),
         (requires(&any.replace("{}", r#"{"@type":"x"}"#)), requires(any)),
+        (
+            of_provider(r#""payload_in_metadata":"","header_in_metadata":"","failed_status_in_metadata":"""#),
+            of_provider(""),
+        ),
+        (matches(r#","case_sensitive":{"value":true}"#), matches("")),
+        (matches(r#","case_sensitive":{}"#), matches(r#","case_sensitive":false"#)),
         // The type of a message beside its fields.
         (
             format!(
