@@ -3,10 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Variables;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use super::fields::{Fields, Item, join, variable};
 use super::values::{DAY, HOUR, SECOND, WEEK, endpoint, request_headers};
+use super::{Variables, protobuf};
 use crate::crypto::Algorithm;
+use crate::json::Json;
 use crate::keys::{Format, KeySet, Origin, Reading, Remote};
 use crate::token::{Issuer, Policy};
 
@@ -34,7 +39,7 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
     if symmetric && given != ["local_jwks"] {
         fields.report.error(
             &join(&fields.path, "algorithms"),
-            "names an HS algorithm, whose key is a secret; it needs \"local_jwks\"",
+            "names an HS algorithm, whose key is a secret that is never fetched; give it in \"local_jwks\", such as { \"environment_variable\": \"SIGNING_KEYS\" }, or name asymmetric algorithms alone",
         );
     }
     let local = fields.get("local_jwks").and_then(|item| local(&item, environment, symmetric));
@@ -52,7 +57,7 @@ const FORMATS: &[(&str, Format)] = &[
 ];
 
 fn remote(item: &Item<'_>, environment: Variables<'_>) -> Option<Remote> {
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::REMOTE_JWKS)?;
     let http_uri = fields.required("http_uri", "give { uri, cluster, timeout }");
     let endpoint = http_uri.and_then(|item| endpoint(&item));
     // Keys are always fetched ahead and retried; what `jwt_authn` says about that is accepted.
@@ -119,41 +124,77 @@ fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
 }
 
 fn local(item: &Item<'_>, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::LOCAL_JWKS)?;
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
     let tried = tried_without_kid(&mut fields);
-    fields.refuse(&[(
-        "filename",
-        "there are no files there; use \"inline\", \"inline_string\" or \"environment_variable\"",
-    )]);
-    fields.not_yet(&["inline_bytes"]);
-    let given = fields.present(&["inline", "inline_string", "environment_variable"]);
-    if given.len() != 1 {
-        fields.error("needs exactly one of \"inline\", \"inline_string\" and \"environment_variable\"");
-    }
-    let inline = fields.get("inline");
-    let text = fields.get("inline_string");
-    let from_environment = fields.get("environment_variable");
+    fields.refuse(&[
+        (
+            "filename",
+            "there are no files there (a native host has them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
+        ),
+        ("watched_directory", "there are no files there; fetch keys that change with \"remote_jwks\""),
+    ]);
+    let (item, document) = document(&mut fields, environment);
     fields.finish();
-    let (item, set) = if let Some(item) = inline {
-        let set = KeySet::from_json(item.json, reading);
-        (item, set)
-    } else if let Some(item) = text {
-        let set = KeySet::parse(item.text()?.as_bytes(), reading);
-        (item, set)
-    } else {
-        let item = from_environment?;
-        let text = variable(&item, environment)?;
-        let set = KeySet::parse(text.as_bytes(), reading);
-        (item, set)
+    let (item, document) = (item?, document?);
+    let set = match document {
+        Document::Json(json) => KeySet::from_json(json, reading),
+        Document::Text(bytes) => KeySet::parse(&bytes, reading),
     };
     let set = set.map_err(|error| item.error(error.to_string())).ok()?.trying_without_kid(tried);
     if let Some(text) = set.untried() {
-        item.report.warning(&item.path, text);
+        item.warning(text);
     }
     for (at, skip) in set.skipped() {
-        item.report.warning(&item.path, format!("keys[{at}] is not used: {}", skip.as_str()));
+        item.warning(format!("keys[{at}] is not used: {}", skip.as_str()));
     }
     Some(set)
+}
+
+/// A key set as it stands in the configuration.
+enum Document<'c> {
+    Json(&'c Json),
+    Text(Vec<u8>),
+}
+
+/// The one place of four in which a key set is, and what is there.
+fn document<'c>(
+    fields: &mut Fields<'c>,
+    environment: Variables<'_>,
+) -> (Option<Item<'c>>, Option<Document<'c>>) {
+    let given = fields.present(&["inline", "inline_string", "inline_bytes", "environment_variable"]);
+    if given.len() != 1 && fields.present(&["filename"]).is_empty() {
+        fields.error(
+            "needs exactly one of \"inline\", \"inline_string\", \"inline_bytes\" and \"environment_variable\"",
+        );
+    }
+    let inline = fields.get("inline");
+    let text = fields.get("inline_string");
+    let bytes = fields.get("inline_bytes");
+    let variable_name = fields.get("environment_variable");
+    let document = if let Some(item) = &inline {
+        Some(Document::Json(item.json))
+    } else if let Some(item) = &text {
+        item.text().map(|text| Document::Text(text.as_bytes().to_vec()))
+    } else if let Some(item) = &bytes {
+        base64(item).map(Document::Text)
+    } else {
+        let value = variable_name.as_ref().and_then(|item| variable(item, environment));
+        value.map(|value| Document::Text(value.into_bytes()))
+    };
+    (inline.or(text).or(bytes).or(variable_name), document)
+}
+
+/// Bytes in base64 as protobuf's JSON takes them: of either alphabet, with padding or without.
+fn base64(item: &Item<'_>) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    let text = item.text()?.replace('-', "+").replace('_', "/");
+    let bytes = engine.decode(text).ok();
+    if bytes.is_none() {
+        item.error("is not base64; write the bytes of the key set in base64, or the text itself as \"inline_string\"");
+    }
+    bytes
 }

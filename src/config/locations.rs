@@ -40,7 +40,7 @@ fn named(fields: &mut Fields<'_>) -> Vec<Location> {
 
 /// The names of cookies or query parameters.
 fn from_names(item: &Item<'_>) -> Vec<String> {
-    let items = item.list().unwrap_or_default();
+    let items = item.list_of_texts().unwrap_or_default();
     if items.is_empty() && item.json.as_array().is_some() {
         item.error("must name at least one; leave the field out for none");
     }

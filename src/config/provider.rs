@@ -8,8 +8,10 @@ use super::fields::{Fields, Item, join};
 use super::keys::{Keys, keys};
 use super::locations::{csrf, locations};
 use super::text::text_match;
-use super::values::{SECOND, claim_path, claim_paths, paths, written_header};
-use super::{Variables, cache, conditions, grants};
+use super::values::{
+    SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
+};
+use super::{Variables, cache, conditions, grants, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::json::Json;
 use crate::request::{Csrf, same_header};
@@ -45,14 +47,23 @@ pub struct Provider {
 }
 
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
-/// What `jwt_authn` has and wasm cannot: dynamic metadata is written by native filters only.
+/// What `jwt_authn` has and wasm cannot: only a native filter writes dynamic metadata. The way depends on who reads it.
 const REFUSED: &[(&str, &str)] = &[
-    ("payload_in_metadata", "read the filter state wasm.portcullis.* or use \"claim_to_headers\""),
-    ("header_in_metadata", "read the filter state wasm.portcullis.* instead"),
-    ("failed_status_in_metadata", "read the filter state wasm.portcullis.reason instead"),
+    (
+        "payload_in_metadata",
+        "a native host can. Here the upstream reads \"forward_payload_header\" or \"claim_to_headers\"; Lua, ext_authz and rate limits read the same headers; RBAC and the access log read the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\")",
+    ),
+    (
+        "header_in_metadata",
+        "a native host can. Here the access log reads the filter state wasm.portcullis.provider, and the audit line has the key id (\"kid\")",
+    ),
+    (
+        "failed_status_in_metadata",
+        "a native host can. Here the access log and other filters read the filter state wasm.portcullis.reason, and the access log %RESPONSE_CODE_DETAILS%",
+    ),
     (
         "normalize_payload_in_metadata",
-        "scopes are split for \"authorize\" and in the filter state wasm.portcullis.scopes",
+        "a native host can. Here scopes are split for \"authorize\" and in the filter state wasm.portcullis.scopes; the upstream reads a list with \"claim_to_headers\"",
     ),
 ];
 
@@ -65,7 +76,7 @@ pub(super) fn read(
     if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
         item.error("a provider's name has 1 to 128 bytes and no control characters");
     }
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::PROVIDER)?;
     let policy = policy(&mut fields);
     let keys = keys(&mut fields, environment, &policy);
     let locations = locations(&mut fields, policy.reject_bound);
@@ -105,7 +116,7 @@ pub(super) fn read(
 
 fn policy(fields: &mut Fields<'_>) -> Policy {
     let issuers = issuers(fields);
-    let audiences = fields.texts("audiences");
+    let audiences = fields.get("audiences").and_then(|item| compared_texts(&item));
     if audiences.as_ref().is_some_and(Vec::is_empty) {
         let text = "must name at least one audience; leave the field out to accept a token of any audience";
         fields.report.error(&join(&fields.path, "audiences"), text);
@@ -204,6 +215,7 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
     let mut issuers = Vec::new();
     for item in items {
         let Some(text) = item.text() else { continue };
+        warn_of_literals(&item);
         match IssuerTemplate::claims_of(text) {
             Some(names) if names.is_empty() => issuers.push(Issuer::Exact(text.to_owned())),
             Some(names) => {
@@ -289,7 +301,7 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
 fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
     let mut headers: Vec<ClaimHeader> = Vec::new();
     for item in item.list()? {
-        let Some(mut fields) = item.fields() else {
+        let Some(mut fields) = item.message(protobuf::CLAIM_TO_HEADER) else {
             continue;
         };
         let header = fields.required("header_name", "name the header to write");

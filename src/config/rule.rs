@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
-use super::{authorize, matching, requirement};
+use super::{authorize, matching, protobuf, requirement};
+use crate::json::Json;
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
 /// How a rule says that it asks for no token.
@@ -98,16 +99,18 @@ fn read(
     otherwise: AmbiguousPaths,
     public: PublicRules,
 ) -> Option<Rule> {
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::RULE)?;
     let ambiguous_paths = ambiguous_paths(&mut fields);
-    let name = fields.get("name").and_then(|item| rule_name(&item));
+    let name = fields.get("name").and_then(|item| self::name(&item));
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
         .and_then(|item| matching::read(&item, ambiguous_paths.unwrap_or(otherwise)));
     let written = fields.get("requires");
-    let by_name = fields.get("requirement_name");
+    // Generators write the one of the two that is not meant as null.
+    let is_unused = |item: &Item<'_>| written.is_some() && *item.json == Json::Null;
+    let by_name = fields.get("requirement_name").filter(|item| !is_unused(item));
     if let (Some(_), Some(item)) = (&written, &by_name) {
-        item.error("stands beside \"requires\"; keep one");
+        item.error("stands beside \"requires\"; keep one of them");
     }
     let has_requires = written.is_some() || by_name.is_some();
     let written = written.and_then(|item| requirement::read(&item, providers));
@@ -147,12 +150,12 @@ fn read(
     })
 }
 
-/// The name of a rule, which stands in log lines and labels of metrics.
-fn rule_name(item: &Item<'_>) -> Option<String> {
+/// A name that stands in log lines and labels of metrics.
+pub(super) fn name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     let is_sound = name.len() <= 128 && !name.chars().any(char::is_control);
     if !is_sound {
-        item.error("a rule's name has at most 128 bytes and no control characters");
+        item.error("a name has at most 128 bytes and no control characters; write a shorter one");
     }
     is_sound.then(|| name.to_owned())
 }

@@ -29,16 +29,18 @@ struct Candidates<'p> {
 type TokenResult = (ProviderId, Result<Rc<CachedToken>, Unmet>);
 
 impl<'r> RequestFlow<'_, 'r> {
-    /// Asks for the tokens that the rule requires. Breaks off where there are none, or the request waits.
+    /// Asks for the tokens that the rule requires, or its route in its place. Breaks off where there are none, or the
+    /// request waits.
     pub(super) fn meet_requirement(
         &mut self,
         rule: &Rule,
+        requires: Option<&Requirement>,
         plan: Option<&RulePlan>,
     ) -> ControlFlow<Outcome, Vec<Accepted>> {
         if let Some(words) = plan.and_then(|plan| plan.ambiguity(self.request)) {
             return self.refuse(Reason::RequestAmbiguous.because(words));
         }
-        let Some(requirement) = &rule.requires else { return ControlFlow::Continue(Vec::new()) };
+        let Some(requirement) = requires else { return ControlFlow::Continue(Vec::new()) };
         self.remembers = !matches!(requirement, Requirement::Provider { .. });
         let all = plan.map(|plan| &plan.all_demands[..]).unwrap_or_default();
         let met = self.meet(requirement, Candidates { siblings: None, all });

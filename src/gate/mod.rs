@@ -100,7 +100,7 @@ impl Environment {
 /// The gate of one plugin configuration in one worker.
 pub struct Gate {
     config: Rc<Config>,
-    /// What each rule's tokens are taken from, by the rule's place.
+    /// What each rule's tokens are taken from, by the rule's place; then those of the requirements that routes name.
     plans: Rc<[RulePlan]>,
     reserved: ReservedHeaders,
     /// The same, and every header that a token is read from: in a trailer it would not be judged.
@@ -143,7 +143,8 @@ impl Gate {
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
         let left_out_notes = LeftOutNotes::new(&config);
-        let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
+        let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
+        let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
         let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
@@ -233,7 +234,8 @@ impl Gate {
     /// How what the serving route says compares with what its request was judged by. Where no rules may be on
     /// routes, nothing is asked.
     pub fn served(&self, check: &RouteCheck, properties: &dyn HostProperties) -> Served {
-        if self.config.route_rules { check.compare(properties) } else { Served::AsJudged }
+        let rules = self.config.route_rules;
+        if rules.is_on { check.compare(properties, rules) } else { Served::AsJudged }
     }
 
     /// Counts an answer of a route that asks for something else than its request was judged by, tells the log of it,
@@ -250,7 +252,7 @@ impl Gate {
             Served::Otherwise => Decision::Deny,
         };
         let reason = Reason::RequestAmbiguous;
-        const CHANGED: &str = "the route that served has another \"rule\" or \"scopes\" than the one by which the request was judged";
+        const CHANGED: &str = "the route that served has another \"rule\", \"requirement\", \"scopes\" or \"disabled\" than the one by which the request was judged";
         let state = FilterState {
             selection: match decision {
                 Decision::Deny => FilterStateFields::ALL,

@@ -18,7 +18,7 @@ use super::stream::Stream;
 use crate::config::{Config, Problem};
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, instance_suffix};
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -297,7 +297,8 @@ impl Root {
         match (parse(&bytes), wrong) {
             (Ok(config), None) => {
                 refused::keep(plugin, &bytes);
-                self.begin(Some(config), false);
+                let instance = config.instance.clone();
+                self.begin(Some(config), instance, false);
                 true
             }
             (config, wrong) => {
@@ -305,7 +306,7 @@ impl Root {
                 match on_refusal {
                     OnRefusal::Reject => false,
                     OnRefusal::Deny => {
-                        self.keep_the_last_good(&plugin);
+                        self.keep_the_last_good(&plugin, Config::instance_of(&bytes));
                         true
                     }
                 }
@@ -313,18 +314,20 @@ impl Root {
         }
     }
 
-    /// Serves by the last good configuration of the plugin; where there is none, every request is refused.
-    fn keep_the_last_good(&mut self, plugin: &PluginName) {
+    /// Serves by the last good configuration of the plugin; where there is none, every request is refused. `instance`
+    /// is what the one that was refused calls the plugin.
+    fn keep_the_last_good(&mut self, plugin: &PluginName, instance: Option<String>) {
         let config = refused::last_good(plugin).and_then(|bytes| parse(&bytes).ok());
         match &config {
             Some(_) => log::error!("the last good configuration stays in force until this one is mended"),
             None => log::error!("there is no earlier one: every request gets 503 until this one is mended"),
         }
-        self.begin(config, true);
+        let instance = instance.or_else(|| config.as_ref()?.instance.clone());
+        self.begin(config, instance, true);
     }
 
     /// Puts a configuration into force, or none.
-    fn begin(&mut self, config: Option<Config>, refused: bool) {
+    fn begin(&mut self, config: Option<Config>, instance: Option<String>, refused: bool) {
         // Whoever waits under an earlier configuration of this context gets an answer now.
         self.release_all();
         self.report(Timestamp::default());
@@ -338,9 +341,11 @@ impl Root {
         plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tick_every(BUSY);
         drop(plugin);
+        let instance = instance.or_else(refused::policy);
+        self.metrics = HostMetrics::ending_in(instance.as_deref().map(instance_suffix).unwrap_or_default());
         self.metrics.record(&[Metrics::version()]);
-        if refused::is_shown(refused) {
-            self.metrics.record(&[Metrics::configuration_refused(refused)]);
+        for (suffix, refused) in refused::gauges(&self.name, self.metrics.suffix(), refused) {
+            HostMetrics::ending_in(suffix).record(&[Metrics::configuration_refused(refused)]);
         }
     }
 
