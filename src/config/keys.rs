@@ -147,12 +147,7 @@ fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
     tried.and_then(|tried| usize::try_from(tried).ok()).unwrap_or(KeySet::TRIED_WITHOUT_KID)
 }
 
-fn local(
-    item: &Item<'_>,
-    policy: &Policy,
-    environment: Variables<'_>,
-    symmetric: bool,
-) -> Option<KeySet> {
+fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
     let mut fields = item.fields()?;
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };

@@ -195,3 +195,47 @@ impl Endpoint {
         sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_is_asked_for_without_a_content_coding() {
+        let endpoint = Endpoint {
+            scheme: "https".to_owned(),
+            authority: "idp.example".to_owned(),
+            path: "/".to_owned(),
+            cluster: "idp".to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let field = |name: &str, value: &str| (name.to_owned(), SecretValue(value.to_owned()));
+        let configured = [field("accept-encoding", "gzip"), field("x-api-key", "k")];
+        let request = HttpRequest::get(endpoint, "application/json", &configured, 1);
+        let expected = [
+            field("accept", "application/json"),
+            field("accept-encoding", "identity"),
+            field("x-api-key", "k"),
+        ];
+        assert_eq!(request.headers, expected);
+    }
+
+    #[test]
+    fn an_answer_has_a_content_coding_where_it_names_another_than_identity() {
+        for (given, coding) in [
+            (None, None),
+            (Some(""), None),
+            (Some(" , "), None),
+            (Some("IDENTITY"), None),
+            (Some("gzip"), Some("gzip")),
+            (Some("identity, br"), Some("identity, br")),
+            (Some("a\nb"), Some("a\\nb")),
+        ] {
+            let response =
+                HttpResponse { content_encoding: given.map(str::to_owned), ..HttpResponse::default() };
+            assert_eq!(content_coding(&response).as_deref(), coding, "{given:?}");
+        }
+        let long = HttpResponse { content_encoding: Some("x".repeat(1000)), ..HttpResponse::default() };
+        assert_eq!(content_coding(&long).map(|coding| coding.len()), Some(64));
+    }
+}

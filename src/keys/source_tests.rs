@@ -1,6 +1,6 @@
 use super::super::document::lifetime;
-use super::super::remote::Origin;
 use super::super::form::Format;
+use super::super::remote::Origin;
 use super::*;
 use crate::fetch::{Endpoint, HttpRequest, InMemoryStore, SecretValue, SharedSlot, max_age};
 

@@ -313,10 +313,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),
         ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
-        (
-            "a fetched key set",
-            vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES],
-        ),
+        ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
         ("tokens that are remembered", vec![default.entries, default.max_token]),
         (
             "text of a client's in an audit line",

@@ -351,9 +351,15 @@ fn coordinates(forms: &mut Forms) {
             forms.one(&format!("{alg}, x without its first byte"), &key, cut, Refused);
         }
     }
-    let swapped = with(ec().public_jwk(), json!({ "x": ec().public_jwk()["y"], "y": ec().public_jwk()["x"] }));
+    let swapped =
+        with(ec().public_jwk(), json!({ "x": ec().public_jwk()["y"], "y": ec().public_jwk()["x"] }));
     forms.one("EC, coordinates swapped", &ec(), swapped, Refused);
-    forms.one("EC, a point off the curve", &ec(), with(ec().public_jwk(), json!({ "y": b64([1; 32]) })), Refused);
+    forms.one(
+        "EC, a point off the curve",
+        &ec(),
+        with(ec().public_jwk(), json!({ "y": b64([1; 32]) })),
+        Refused,
+    );
     forms.one("EC, zeros for coordinates", &ec(), changed(&ec(), &["x", "y"], |_| vec![0; 32]), Refused);
     forms.one("Ed25519, with one zero too many", &ed(), changed(&ed(), &["x"], zeros_before(1)), Refused);
     forms.one("Ed25519, one byte too few", &ed(), changed(&ed(), &["x"], |x| x[1..].to_vec()), Refused);
@@ -396,18 +402,28 @@ fn encodings(forms: &mut Forms) {
         let half = |bytes| padded(bytes).trim_end_matches('=').to_owned() + "=";
         let half_padded = written(&key, &names[..1], &half);
         // A modulus of 256 bytes is due two padding characters, a coordinate of 32 bytes one.
-        let expected = if alg == Alg::RS256 { Differs("padding") } else { Accepted };
+        let expected = if alg == Alg::RS256 { Refused } else { Accepted };
         forms.one(&format!("{alg}, one padding character"), &key, half_padded, expected);
         let more = |bytes| padded(bytes) + "==";
-        forms.one(&format!("{alg}, too much padding"), &key, written(&key, &names[..1], &more), Differs("padding"));
+        forms.one(&format!("{alg}, too much padding"), &key, written(&key, &names[..1], &more), Refused);
         let lines = |bytes: Vec<u8>| {
             let text = b64(bytes);
             let (head, tail) = text.split_at(20);
             format!("{head}\r\n{tail}")
         };
-        forms.one(&format!("{alg}, in two lines"), &key, written(&key, &names[..1], &lines), Differs("blanks"));
+        forms.one(
+            &format!("{alg}, in two lines"),
+            &key,
+            written(&key, &names[..1], &lines),
+            Differs("blanks"),
+        );
         let blank = |bytes| format!(" {} ", b64(bytes));
-        forms.one(&format!("{alg}, blanks around"), &key, written(&key, &names[..1], &blank), Differs("blanks"));
+        forms.one(
+            &format!("{alg}, blanks around"),
+            &key,
+            written(&key, &names[..1], &blank),
+            Differs("blanks"),
+        );
     }
     let key = lettered();
     let standard = |bytes: Vec<u8>| BASE64_STANDARD.encode(bytes);
@@ -466,7 +482,8 @@ fn mixed_sets(forms: &mut Forms) {
     let members = json!({ "x-note": "…", "iat": 1_700_000_000, "ext": true, "oth2": { "a": [1, null] } });
     forms.one("members that nobody knows", &ec(), with(ec().public_jwk(), members), Accepted);
     let many = |count: usize| {
-        let mut keys: Vec<Value> = (1..count).map(|n| with(other().public_jwk(), json!({ "kid": format!("k{n}") }))).collect();
+        let mut keys: Vec<Value> =
+            (1..count).map(|n| with(other().public_jwk(), json!({ "kid": format!("k{n}") }))).collect();
         keys.push(ec().public_jwk());
         keys
     };
@@ -485,25 +502,41 @@ fn texts(forms: &mut Forms) {
     add("a byte order mark", text(format!("\u{feff}{set}")), Differs("byte_order_mark"));
     add("two byte order marks", text(format!("\u{feff}\u{feff}{set}")), Refused);
     add("blanks and line ends around", text(format!("\r\n\t {set} \n\n")), Accepted);
-    add("indented", serde_json::to_vec_pretty(&json!({ "keys": [ec().public_jwk()] })).expect("JSON"), Accepted);
+    add(
+        "indented",
+        serde_json::to_vec_pretty(&json!({ "keys": [ec().public_jwk()] })).expect("JSON"),
+        Accepted,
+    );
     let utf16: Vec<u8> = set.encode_utf16().flat_map(u16::to_le_bytes).collect();
     add("UTF-16", [vec![0xff, 0xfe], utf16].concat(), Refused);
     add("escapes in names", text(set.replace("\"kty\"", "\"\\u006bty\"")), Accepted);
     add("escapes in values", text(set.replace("\"EC\"", "\"\\u0045C\"")), Accepted);
-    add("more members around", text(set.replacen('{', "{\"cache\":{\"ttl\":300},\"version\":1,", 1)), Accepted);
-    add("300 KB of other things", text(set.replacen('{', &format!("{{\"x\":\"{}\",", "x".repeat(300_000)), 1)), Differs("max_bytes"));
+    add(
+        "more members around",
+        text(set.replacen('{', "{\"cache\":{\"ttl\":300},\"version\":1,", 1)),
+        Accepted,
+    );
+    add(
+        "300 KB of other things",
+        text(set.replacen('{', &format!("{{\"x\":\"{}\",", "x".repeat(300_000)), 1)),
+        Differs("max_bytes"),
+    );
     add("a comma at the end", text(set.replace("}]}", "},]}")), Differs("json"));
     add("a comment", text(format!("/* keys */{set}")), Refused);
     add("single quotes", text(set.replace('"', "'")), Differs("json"));
     add("more behind it", text(format!("{set}{set}")), Refused);
     add("cut off", text(set[..set.len() - 2].to_owned()), Refused);
     add("as a script", text(format!("callback({set})")), Refused);
-    add("a member twice in a key", text(set.replace("\"kty\"", "\"kid\":\"x\",\"kty\"")), Differs("json"));
-    add("keys twice", text(format!("{{\"keys\":[],\"keys\":[{jwk}]}}")), Differs("json"));
+    add("a member twice in a key", text(set.replace("\"kty\"", "\"kid\":\"x\",\"kty\"")), Refused);
+    add("keys twice", text(format!("{{\"keys\":[],\"keys\":[{jwk}]}}")), Refused);
     let deep = format!("{{\"x\":{}{},", "[".repeat(80), "]".repeat(80));
     add("nested 80 levels deep", text(set.replacen('{', &deep, 1)), Differs("json"));
     add("a control character", text(set.replacen('{', "{\"x\":\"\u{1}\",", 1)), Differs("json"));
-    add("a letter that is no UTF-8", [b"{\"x\":\"\xff\",".to_vec(), set.as_bytes()[1..].to_vec()].concat(), Refused);
+    add(
+        "a letter that is no UTF-8",
+        [b"{\"x\":\"\xff\",".to_vec(), set.as_bytes()[1..].to_vec()].concat(),
+        Refused,
+    );
     add("a text with JSON in it", json!(set).to_string().into_bytes(), Refused);
 }
 
@@ -543,25 +576,47 @@ fn pem_maps(forms: &mut Forms) {
     let two = with(certificate(&stranger), certificate(&rsa()));
     map("two certificates", two.clone(), &rsa(), Accepted);
     map("two certificates, the other kid", two, &rsa().with_kid(stranger.kid()), Refused);
-    map("two certificates, a kid of neither", certificate(&rsa()), &rsa().with_kid("nobody"), Refused);
+    map("a kid that is not in it", certificate(&rsa()), &rsa().with_kid("nobody"), Refused);
     map("a certificate, for PS256", certificate(&rsa()), &rsa().with_alg(Alg::PS256), Accepted);
     for key in [ec(), Key::cached(Alg::ES384, "form-plain"), Key::cached(Alg::ES512, "form-plain"), ed()] {
         map(&format!("a certificate, {}", key.alg()), certificate(&key), &key, Differs("pem_map"));
     }
-    for key in [rsa(), ec(), Key::cached(Alg::ES384, "form-plain"), Key::cached(Alg::ES512, "form-plain"), ed()] {
+    for key in
+        [rsa(), ec(), Key::cached(Alg::ES384, "form-plain"), Key::cached(Alg::ES512, "form-plain"), ed()]
+    {
         let members = json!({ key.kid(): key.public_pem() });
         map(&format!("a public key, {}", key.alg()), members, &key, Differs("pem_map"));
     }
     let kid = rsa().kid().to_owned();
     let of = |text: String| json!({ kid.clone(): text });
-    map("a certificate with CRLF", of(pem("CERTIFICATE", &der_of(&rsa()), 64, "\r\n")), &rsa(), Differs("pem_map"));
+    map(
+        "a certificate with CRLF",
+        of(pem("CERTIFICATE", &der_of(&rsa()), 64, "\r\n")),
+        &rsa(),
+        Differs("pem_map"),
+    );
     map("a certificate in one long line", of(pem("CERTIFICATE", &der_of(&rsa()), 0, "\n")), &rsa(), Accepted);
     map("a certificate in lines of 76", of(pem("CERTIFICATE", &der_of(&rsa()), 76, "\n")), &rsa(), Accepted);
-    map("a certificate without the last line end", of(pem_of(&rsa()).trim_end().to_owned()), &rsa(), Differs("pem_map"));
+    map(
+        "a certificate without the last line end",
+        of(pem_of(&rsa()).trim_end().to_owned()),
+        &rsa(),
+        Differs("pem_map"),
+    );
     map("a certificate and blanks", of(format!("\n  {}\n\n", pem_of(&rsa()))), &rsa(), Differs("pem_map"));
     map("a chain", of(format!("{}{}", pem_of(&rsa()), pem_of(&stranger))), &rsa(), Accepted);
-    map("a chain, the authority's key", of(format!("{}{}", pem_of(&stranger), pem_of(&rsa()))), &rsa(), Refused);
-    map("a certificate and another member", with(certificate(&rsa()), json!({ "version": 1 })), &rsa(), Differs("pem_map"));
+    map(
+        "a chain, the authority's key",
+        of(format!("{}{}", pem_of(&stranger), pem_of(&rsa()))),
+        &rsa(),
+        Refused,
+    );
+    map(
+        "a certificate and another member",
+        with(certificate(&rsa()), json!({ "version": 1 })),
+        &rsa(),
+        Differs("pem_map"),
+    );
     map("an empty kid", json!({ "": pem_of(&rsa()) }), &rsa().with_kid("nobody"), Refused);
     map("a private key", of(pem("PRIVATE KEY", &[0x30, 0], 64, "\n")), &rsa(), Refused);
     map("a certificate that is none", of(pem("CERTIFICATE", &[0x30, 0], 64, "\n")), &rsa(), Refused);
@@ -573,7 +628,10 @@ fn pem_maps(forms: &mut Forms) {
 fn certificates_beside(forms: &mut Forms) {
     for key in [rsa(), ec()] {
         let chain = json!([BASE64_STANDARD.encode(der_of(&key))]);
-        let jwk = with(key.public_jwk(), json!({ "x5c": chain, "x5t": "AHK_", "x5t#S256": "AHK_", "x5u": "https://x/" }));
+        let jwk = with(
+            key.public_jwk(),
+            json!({ "x5c": chain, "x5t": "AHK_", "x5t#S256": "AHK_", "x5u": "https://x/" }),
+        );
         forms.one(&format!("{}, with a certificate", key.alg()), &key, jwk, Accepted);
         let other = json!([BASE64_STANDARD.encode(der_of(&other()))]);
         let jwk = with(key.public_jwk(), json!({ "x5c": other }));
@@ -589,13 +647,19 @@ fn bundles(forms: &mut Forms) {
         let chain = json!([BASE64_STANDARD.encode(der_of(&key))]);
         with(without(key.public_jwk(), &["kid", "alg", "use"]), json!({ "use": "x509-svid", "x5c": chain }))
     };
-    let signer = |key: &Key, wanted: &str| with(without(key.public_jwk(), &["alg"]), json!({ "use": wanted }));
+    let signer =
+        |key: &Key, wanted: &str| with(without(key.public_jwk(), &["alg"]), json!({ "use": wanted }));
     let mut bundle = |name: &str, keys: Vec<Value>, key: &Key, expected| {
         let document = json!({ "spiffe_sequence": 7, "spiffe_refresh_hint": 300, "keys": keys });
         forms.add(&format!("SPIFFE: {name}"), document.to_string(), mint(key).sign(), expected);
     };
     for key in [rsa(), ec()] {
-        bundle(&format!("a key for tokens, {}", key.alg()), vec![authority(0), signer(&key, "jwt-svid")], &key, Accepted);
+        bundle(
+            &format!("a key for tokens, {}", key.alg()),
+            vec![authority(0), signer(&key, "jwt-svid")],
+            &key,
+            Accepted,
+        );
     }
     for wanted in ["x509-svid", "wit-svid", "sig", "enc"] {
         let keys = vec![signer(&ec(), wanted), signer(&other(), "jwt-svid")];
@@ -606,7 +670,12 @@ fn bundles(forms: &mut Forms) {
     bundle("a key without kid and use", nameless, &ec(), Differs("spiffe"));
     let chain = json!([BASE64_STANDARD.encode(der_of(&ec()))]);
     let certified = with(without(ec().public_jwk(), &["use"]), json!({ "x5c": chain }));
-    bundle("an authority without use", vec![certified, signer(&other(), "jwt-svid")], &ec(), Differs("spiffe"));
+    bundle(
+        "an authority without use",
+        vec![certified, signer(&other(), "jwt-svid")],
+        &ec(),
+        Differs("spiffe"),
+    );
     bundle("authorities alone", vec![authority(0), authority(1)], &ec(), Refused);
     bundle("no keys", vec![], &ec(), Refused);
     let many = [(0..272).map(authority).collect(), vec![signer(&ec(), "jwt-svid")]].concat();
@@ -644,7 +713,12 @@ fn secrets(forms: &mut Forms) {
         let key = Key::hmac(alg, "secret", &vec![7; bits / 8]);
         forms.local(&format!("{alg}, as the RFCs have it"), beside(key.public_jwk()), &key, Accepted);
         let short = Key::hmac(alg, "secret", &[7; 32]);
-        forms.local(&format!("{alg}, a secret of 256 bits"), beside(short.public_jwk()), &short, Differs("short_secret"));
+        forms.local(
+            &format!("{alg}, a secret of 256 bits"),
+            beside(short.public_jwk()),
+            &short,
+            Differs("short_secret"),
+        );
     }
     let short = Key::hmac(Alg::HS256, "secret", &[7; 16]);
     forms.local("HS256, a secret of 128 bits", beside(short.public_jwk()), &short, Differs("short_secret"));

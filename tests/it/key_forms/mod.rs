@@ -52,7 +52,9 @@ fn config(forms: &[Form], documents: &Documents, own: bool) -> Value {
             Place::Remote => json!({ "remote_jwks": { "http_uri": {
                 "uri": documents.uri(&format!("/{number}")), "cluster": "documents", "timeout": "10s",
             } } }),
-            Place::Local => json!({ "local_jwks": { "inline_string": String::from_utf8_lossy(&form.document) } }),
+            Place::Local => {
+                json!({ "local_jwks": { "inline_string": String::from_utf8_lossy(&form.document) } })
+            }
         };
         let usual = json!({ "issuer": ISSUER, "audiences": [AUDIENCE] });
         // Portcullis verifies with a secret only where its algorithm is named.
@@ -61,9 +63,7 @@ fn config(forms: &[Form], documents: &Documents, own: bool) -> Value {
         (format!("f{number}"), merged(&[&usual, &keys, &more]))
     };
     let providers = forms.iter().enumerate().map(|(number, form)| provider(number, form));
-    let rule = |number: usize| {
-        json!({ "match": { "path": format!("/form/{number}") }, "requires": { "provider_name": format!("f{number}") } })
-    };
+    let rule = |number: usize| json!({ "match": { "path": format!("/form/{number}") }, "requires": { "provider_name": format!("f{number}") } });
     let rules: Vec<Value> = (0..forms.len()).map(rule).collect();
     json!({ "providers": Value::Object(providers.collect()), "rules": rules })
 }

@@ -46,11 +46,15 @@ pub(crate) fn every_key_of_real_servers_is_used_for_what_it_is_for() {
     for (file, usable, others) in SETS {
         let text = judge::contents(&folder.join(file));
         // What a mark before it, and a list for each absent member, change: nothing.
-        for text in [text.clone(), format!("\u{feff}{text}"), text.replace("\"kty\"", "\"key_ops\":[],\"d\":null,\"kty\"")]
-        {
+        for text in [
+            text.clone(),
+            format!("\u{feff}{text}"),
+            text.replace("\"kty\"", "\"key_ops\":[],\"d\":null,\"kty\""),
+        ] {
             let reading =
                 KeySetOptions { format: KeyFormat::Auto, max_keys: KeySet::MAX_KEYS, symmetric: false };
-            let set = KeySet::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let set =
+                KeySet::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{file}: {error}"));
             assert_eq!((set.keys().len(), set.skipped().len()), (*usable, *others), "{file}");
             assert_eq!(set.is_bundle(), file.contains("/bundle."), "{file}");
             let hint = (file.contains("/bundle.") && !file.contains(".show.")).then_some(300);
@@ -61,7 +65,8 @@ pub(crate) fn every_key_of_real_servers_is_used_for_what_it_is_for() {
         let files = entry.path().read_dir().into_iter().flatten().flatten();
         files.map(|file| file.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     });
-    let found = found.filter(|name| name.ends_with(".json") && (name.starts_with("jwks") || name.starts_with("bundle")));
+    let found = found
+        .filter(|name| name.ends_with(".json") && (name.starts_with("jwks") || name.starts_with("bundle")));
     assert_eq!(found.count(), SETS.len(), "every key set has a row");
 }
 

@@ -2,7 +2,8 @@
 
 use portcullis::{
     FetchError, HttpResponse, InMemoryStore, JwkRejection, KeyFormat as Format, KeySet,
-    OtherForm, KeySetError as SetError, KeySetOptions as Reading, Keys, RemoteKeySet as Source, SourceEvent, Timestamp,
+    KeySetError as SetError, KeySetOptions as Reading, Keys, OtherForm, RemoteKeySet as Source, SourceEvent,
+    Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -233,7 +234,11 @@ pub(crate) fn j5_a_bundle_is_bounded_by_its_bytes_and_its_keys_for_tokens() {
         (json!({ "max_bytes": 500_000 }), &large, Err("more than max_bytes (500000)")),
         (json!({ "format": "jwks" }), &large, Err("more than max_bytes (262144)")),
         (usual(), &jwks, Err("more than max_bytes (262144)")),
-        (usual(), &large.replace("jwt-svid", "wit-svid"), Err("none of the 273 keys of the SPIFFE bundle is for tokens")),
+        (
+            usual(),
+            &large.replace("jwt-svid", "wit-svid"),
+            Err("none of the 273 keys of the SPIFFE bundle is for tokens"),
+        ),
     ] {
         // A warning says that nothing binds it to its trust domain; it is used all the same.
         let got = match fetched(remote.clone(), text) {
@@ -275,7 +280,9 @@ pub(crate) fn a_bundle_that_nothing_binds_to_its_trust_domain_is_warned_of() {
         (json!({ "subjects": { "suffix": "/web" } }), false),
         (json!({ "subjects": { "safe_regex": { "regex": "spiffe://example.org/.*" } } }), false),
     ] {
-        for (keys, path) in [(&remote, "providers.p.remote_jwks"), (&local, "providers.p.local_jwks.inline_string")] {
+        for (keys, path) in
+            [(&remote, "providers.p.remote_jwks"), (&local, "providers.p.local_jwks.inline_string")]
+        {
             let mut provider = keys.clone();
             for (name, value) in binding.as_object().expect("members") {
                 provider[name] = value.clone();
@@ -344,7 +351,6 @@ pub(crate) fn j6_to_j9_one_bad_key_does_not_spoil_the_set() {
         ("J6", with(r#""alg":"ES384""#), JwkRejection::OtherAlgorithm),
         ("J7", with(r#""use":"enc""#), JwkRejection::NotForSignatures),
         ("J7", with(r#""use":"Sig""#), JwkRejection::NotForSignatures),
-        ("J7", with(r#""use":"jwt-svid""#), JwkRejection::NotForSignatures),
         ("J7", with(r#""key_ops":["sign","encrypt"]"#), JwkRejection::NotForSignatures),
         ("J7", with(r#""key_ops":"verify""#), JwkRejection::NotForSignatures),
         (
@@ -382,10 +388,12 @@ pub(crate) fn keys_are_read_as_they_are_published() {
             for (at, name) in [0, 1].into_iter().flat_map(|at| names.iter().map(move |name| (at, *name))) {
                 set["keys"][at][name] = nothing.clone();
             }
-            let read = parse(&set.to_string(), Format::Auto, LIMIT).unwrap_or_else(|error| panic!("{set}: {error}"));
+            let read =
+                parse(&set.to_string(), Format::Auto, LIMIT).unwrap_or_else(|error| panic!("{set}: {error}"));
             assert_eq!((read.skipped(), read.keys().len()), (&[][..], 2), "{set}");
             assert_eq!(fingerprints(&read) == fingerprints(&plain), is_same, "{set}");
-            for (read, name) in read.keys().iter().flat_map(|key| names.iter().map(move |name| (key, *name))) {
+            for (read, name) in read.keys().iter().flat_map(|key| names.iter().map(move |name| (key, *name)))
+            {
                 assert!(name != "kid" || read.kid.is_none(), "{set}");
                 assert!(name != "alg" || read.algorithm.is_none(), "{set}");
             }
@@ -419,7 +427,8 @@ pub(crate) fn an_error_names_the_form_that_was_found_and_what_to_write() {
         ("{}".to_owned(), "no list \"keys\"", r#"{"keys": [ … ]}"#),
         (json!({ "keys": [] }).to_string(), "the key set is empty", ""),
         (
-            json!({ "keys": [{ "kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8" }] }).to_string(),
+            json!({ "keys": [{ "kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8" }] })
+                .to_string(),
             "symmetric key",
             "algorithms: [HS256]",
         ),
