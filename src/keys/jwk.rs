@@ -239,3 +239,99 @@ fn coordinate(
         _ => Err(JwkRejection::Key(KeyError::WrongLength)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json;
+
+    const ACCEPTED: Accepted = Accepted { symmetric: false, spiffe: false };
+
+    fn read(curve: &str, x: &str, y: &str) -> Result<Jwk, JwkRejection> {
+        let text = format!(r#"{{"kty":"EC","crv":"{curve}","kid":"k","x":"{x}","y":"{y}"}}"#);
+        Jwk::parse(&json::parse(text.as_bytes()).unwrap(), ACCEPTED)
+    }
+
+    /// The coordinates of a public key.
+    fn point(curve: &str, scalar: &[u8; 66]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let sec1 = match curve {
+            "P-256" => p256::SecretKey::from_slice(&scalar[..32]).ok()?.public_key().to_sec1_bytes(),
+            "P-384" => p384::SecretKey::from_slice(&scalar[..48]).ok()?.public_key().to_sec1_bytes(),
+            _ => p521::SecretKey::from_slice(scalar).ok()?.public_key().to_sec1_bytes(),
+        };
+        let (x, y) = sec1[1..].split_at(sec1.len() / 2);
+        Some((x.to_vec(), y.to_vec()))
+    }
+
+    /// The number with so many leading zeros.
+    fn rewritten(number: &[u8], zeros: usize, padded: bool) -> String {
+        let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        let bytes = [vec![0; zeros], digits].concat();
+        if padded { BASE64_URL_SAFE.encode(bytes) } else { BASE64_URL_SAFE_NO_PAD.encode(bytes) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Leading zeros are no part of a number: up to one zero byte too many, a key is the same key, and is warned of
+        /// where its length is not that of the curve. Beyond that it is refused.
+        #[test]
+        fn a_key_is_the_same_however_its_leading_zeros_are_written(
+            at in 0..3usize,
+            mut scalar in prop::array::uniform32(any::<u8>()).prop_map(|bytes| {
+                let mut scalar = [0; 66];
+                scalar[..32].copy_from_slice(&bytes);
+                scalar[34..].copy_from_slice(&bytes);
+                scalar
+            }),
+            x_zeros in 0..4usize,
+            y_zeros in 0..4usize,
+            padded in any::<bool>(),
+        ) {
+            let curve = ["P-256", "P-384", "P-521"][at];
+            // Below the order of P-521.
+            if at == 2 { scalar[0] = 0; }
+            let Some((x, y)) = point(curve, &scalar) else { return Ok(()) };
+            let whole = read(curve, &BASE64_URL_SAFE_NO_PAD.encode(&x), &BASE64_URL_SAFE_NO_PAD.encode(&y)).unwrap();
+            prop_assert!(!whole.has_odd_length);
+            let size = x.len();
+            let length = |number: &[u8], zeros: usize| {
+                zeros + number.iter().skip_while(|byte| **byte == 0).count()
+            };
+            let lengths = [length(&x, x_zeros), length(&y, y_zeros)];
+            let found = read(curve, &rewritten(&x, x_zeros, padded), &rewritten(&y, y_zeros, padded));
+            if lengths.iter().all(|length| *length <= size + 1) {
+                let found = found.unwrap();
+                prop_assert_eq!(found.fingerprint, whole.fingerprint);
+                prop_assert_eq!(found.has_odd_length, lengths != [size, size]);
+            } else {
+                prop_assert_eq!(found.err(), Some(JwkRejection::Key(KeyError::WrongLength)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_named() {
+        for (members, expected) in [
+            (r#""kty":"RSA","n":"a+b/","e":"AQAB""#, JwkRejection::StandardBase64),
+            (r#""kty":"RSA","n":"ab==","e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"RSA","n":"ab=","e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"RSA","n":"AQAB=","e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"RSA","n":"=","e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"RSA","n":"AQ AB","e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"RSA","n":null,"e":"AQAB""#, JwkRejection::BadMember),
+            (r#""kty":"","n":"AQAB","e":"AQAB""#, JwkRejection::UnknownType),
+            (r#""kty":"RSA","n":"AAAAAAAA","e":"AQAB""#, JwkRejection::Key(KeyError::TooSmall)),
+            (r#""kty":"oct","k":"AAAA","d":null"#, JwkRejection::Symmetric),
+        ] {
+            let json = json::parse(format!("{{{members}}}").as_bytes()).unwrap();
+            assert_eq!(Jwk::parse(&json, ACCEPTED).err(), Some(expected), "{members}");
+        }
+        let secrets = Accepted { symmetric: true, spiffe: false };
+        let short = format!(r#"{{"kty":"oct","alg":"HS512","k":"{}"}}"#, "A".repeat(43));
+        let short = Jwk::parse(&json::parse(short.as_bytes()).unwrap(), secrets);
+        assert_eq!(short.err(), Some(JwkRejection::ShortForAlgorithm));
+    }
+}

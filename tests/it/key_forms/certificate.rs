@@ -11,6 +11,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut head = vec![tag];
     match length {
         0..0x80 => head.push(u8::try_from(length).expect("short")),
+        0x80..0x100 => head.extend([0x81, u8::try_from(length).expect("one byte")]),
         _ => {
             let length = u16::try_from(length).expect("a small certificate").to_be_bytes();
             head.extend([0x82, length[0], length[1]]);

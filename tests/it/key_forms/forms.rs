@@ -604,6 +604,9 @@ fn pem_maps(forms: &mut Forms) {
         Differs("pem_map"),
     );
     map("a certificate and blanks", of(format!("\n  {}\n\n", pem_of(&rsa()))), &rsa(), Differs("pem_map"));
+    // A SubjectPublicKeyInfo of RSA, 2048 bits, has 24 bytes before the key itself.
+    let inner = pem("RSA PUBLIC KEY", &rsa().public_der()[24..], 64, "\n");
+    map("an RSA public key of PKCS #1", of(inner), &rsa(), Differs("pem_map"));
     map("a chain", of(format!("{}{}", pem_of(&rsa()), pem_of(&stranger))), &rsa(), Accepted);
     map(
         "a chain, the authority's key",
