@@ -73,7 +73,7 @@ pub use gate::{
 };
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
-    Format as KeyFormat, JwkRejection, KeySet, Reading as KeySetOptions, SetError as KeySetError,
+    Format as KeyFormat, JwkRejection, KeySet, OtherForm, Reading as KeySetOptions, SetError as KeySetError,
     Source as RemoteKeySet,
 };
 pub use metrics::{Kind as MetricKind, Metrics, Sample};

@@ -12,7 +12,8 @@ use super::values::{DAY, HOUR, SECOND, WEEK, endpoint, request_headers};
 use super::{Variables, protobuf};
 use crate::crypto::Algorithm;
 use crate::json::Json;
-use crate::keys::{Format, KeySet, Origin, Reading, Remote};
+use crate::keys::{Format, KeySet, Origin, Reading, Remote, UNBOUND};
+use crate::text::TextMatch;
 use crate::token::{Issuer, Policy};
 
 /// Where keys come from.
@@ -34,15 +35,15 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
             format!("has keys from {}; keep one", given.join(" and "))
         });
     }
-    let remote = fields.get("remote_jwks").and_then(|item| remote(&item, environment));
+    let remote = fields.get("remote_jwks").and_then(|item| remote(&item, policy, environment));
     let discovery = fields.get("discovery").and_then(|item| discovery(&item, policy, environment));
     if symmetric && given != ["local_jwks"] {
         fields.report.error(
             &join(&fields.path, "algorithms"),
-            "names an HS algorithm, whose key is a secret that is never fetched; give it in \"local_jwks\", such as { \"environment_variable\": \"SIGNING_KEYS\" }, or name asymmetric algorithms alone",
+            "names an HS algorithm, whose key is a secret that is not fetched; give it in \"local_jwks\", for example \"local_jwks\": { \"environment_variable\": \"JWKS\" } beside \"algorithms\": [\"HS256\"]",
         );
     }
-    let local = fields.get("local_jwks").and_then(|item| local(&item, environment, symmetric));
+    let local = fields.get("local_jwks").and_then(|item| local(&item, policy, environment, symmetric));
     remote
         .or(discovery)
         .map(|remote| Keys::Remote(Box::new(remote)))
@@ -56,7 +57,7 @@ const FORMATS: &[(&str, Format)] = &[
     ("spiffe", Format::Spiffe),
 ];
 
-fn remote(item: &Item<'_>, environment: Variables<'_>) -> Option<Remote> {
+fn remote(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Option<Remote> {
     let mut fields = item.message(protobuf::REMOTE_JWKS)?;
     let http_uri = fields.required("http_uri", "give { uri, cluster, timeout }");
     let endpoint = http_uri.and_then(|item| endpoint(&item));
@@ -64,7 +65,7 @@ fn remote(item: &Item<'_>, environment: Variables<'_>) -> Option<Remote> {
     for name in ["async_fetch", "retry_policy"] {
         fields.get(name).and_then(|item| item.fields());
     }
-    source(fields, endpoint.map(Origin::Jwks), environment)
+    source(fields, endpoint.map(Origin::Jwks), policy, environment)
 }
 
 fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Option<Remote> {
@@ -89,30 +90,58 @@ fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Op
     }
     let origin =
         document.zip(issuers).map(|(document, issuers)| Origin::Discovery { document, issuers, elsewhere });
-    source(fields, origin, environment)
+    source(fields, origin, policy, environment)
+}
+
+/// Whether tokens are bound to one SPIFFE trust domain: by their issuer or by their subject.
+fn is_bound(policy: &Policy) -> bool {
+    fn binds(subjects: &TextMatch) -> bool {
+        match subjects {
+            TextMatch::Exact(_) => true,
+            TextMatch::Prefix(prefix) => {
+                let name = prefix.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+                name.is_some_and(|(name, _)| !name.is_empty())
+            }
+            TextMatch::AnyCase(inner) => binds(inner),
+            TextMatch::Suffix(_) | TextMatch::Contains(_) | TextMatch::Regex(_) => false,
+        }
+    }
+    !policy.issuers.is_empty() || policy.subjects.as_ref().is_some_and(binds)
 }
 
 /// The fields that every remote source has.
-fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Variables<'_>) -> Option<Remote> {
+fn source(
+    mut fields: Fields<'_>,
+    origin: Option<Origin>,
+    policy: &Policy,
+    environment: Variables<'_>,
+) -> Option<Remote> {
     let headers = fields.get("headers").and_then(|item| request_headers(&item, environment));
     let cache_duration = fields.duration("cache_duration", SECOND, WEEK, Duration::from_secs(600));
     let stale_if_error = fields.duration("stale_if_error", Duration::ZERO, WEEK, HOUR);
     let unknown_kid_cooldown = fields.duration("unknown_kid_cooldown", SECOND, DAY, Duration::from_secs(30));
-    let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(262_144);
+    let max_bytes = fields.whole("max_bytes", 256, 32 << 20);
     let max_keys = fields.whole("max_keys", 1, 100_000).unwrap_or(KeySet::MAX_KEYS as u64);
     let format = fields.choice("format", FORMATS, Format::Auto);
     let tried_without_kid = tried_without_kid(&mut fields);
+    let is_bound = is_bound(policy);
+    if format == Format::Spiffe && !is_bound {
+        fields.report.warning(&fields.path, UNBOUND);
+    }
     fields.finish();
+    let max_bytes = max_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     Some(Remote {
         origin: origin?,
         headers: headers.unwrap_or_default(),
         cache_duration,
         stale_if_error,
         unknown_kid_cooldown,
-        max_bytes: usize::try_from(max_bytes).ok()?,
+        max_bytes: max_bytes.unwrap_or(KeySet::MAX_BYTES),
+        max_bundle_bytes: max_bytes.unwrap_or(KeySet::MAX_BUNDLE_BYTES),
         max_keys: usize::try_from(max_keys).ok()?,
         format,
         tried_without_kid,
+        is_bound,
     })
 }
 
@@ -123,7 +152,7 @@ fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
     tried.and_then(|tried| usize::try_from(tried).ok()).unwrap_or(KeySet::TRIED_WITHOUT_KID)
 }
 
-fn local(item: &Item<'_>, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
+fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
     let mut fields = item.message(protobuf::LOCAL_JWKS)?;
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
@@ -143,7 +172,8 @@ fn local(item: &Item<'_>, environment: Variables<'_>, symmetric: bool) -> Option
         Document::Text(bytes) => KeySet::parse(&bytes, reading),
     };
     let set = set.map_err(|error| item.error(error.to_string())).ok()?.trying_without_kid(tried);
-    if let Some(text) = set.untried() {
+    let unbound = set.is_bundle() && !is_bound(policy);
+    for text in set.warnings().chain(unbound.then(|| UNBOUND.to_owned())) {
         item.warning(text);
     }
     for (at, skip) in set.skipped() {

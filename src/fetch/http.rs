@@ -63,15 +63,19 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// A GET for a document of these media types, with the fields that the operator configured.
+    /// A GET for a document of these media types, in no content coding (RFC 9110 section 12.5.3), with the fields that the
+    /// operator configured.
     pub fn get(
         endpoint: Endpoint,
         accept: &str,
         headers: &[(String, SecretValue)],
         max_bytes: usize,
     ) -> Self {
-        let accept = ("accept".to_owned(), SecretValue(accept.to_owned()));
-        let headers = std::iter::once(accept).chain(headers.iter().cloned()).collect();
+        const CODING: &str = "accept-encoding";
+        let own = [("accept", accept), (CODING, "identity")];
+        let own = own.map(|(name, value)| (name.to_owned(), SecretValue(value.to_owned())));
+        let configured = headers.iter().filter(|(name, _)| name != CODING).cloned();
+        let headers = own.into_iter().chain(configured).collect();
         Self { method: HttpMethod::Get, endpoint, headers, body: Vec::new(), max_bytes }
     }
 
@@ -98,6 +102,8 @@ pub struct HttpResponse {
     pub last_modified: Option<String>,
     /// `Retry-After` (RFC 9110 section 10.2.3)
     pub retry_after: Option<String>,
+    /// `Content-Encoding` (RFC 9110 section 8.4), of several fields all
+    pub content_encoding: Option<String>,
     /// The body of a 200.
     pub body: Vec<u8>,
 }
@@ -112,6 +118,14 @@ pub(crate) fn max_age(response: &HttpResponse) -> Option<u64> {
     });
     let name = |directive: &str| directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
     given.or(directives.any(|own| matches!(name(own).as_str(), "no-store" | "no-cache")).then_some(0))
+}
+
+/// The content coding of an answer, where it has one: cut for a log line, and with nothing raw in it.
+pub(super) fn content_coding(response: &HttpResponse) -> Option<String> {
+    let field = response.content_encoding.as_deref()?;
+    let mut codings = field.split(',').map(str::trim);
+    let is_coded = codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+    is_coded.then(|| field.chars().take(64).flat_map(char::escape_default).collect())
 }
 
 /// `Retry-After` in whole seconds (RFC 9110 section 10.2.3); a date says too little to a clock that may be wrong.
@@ -138,6 +152,8 @@ pub enum FetchError {
         /// How large it may be
         limit: usize,
     },
+    /// A body in a content coding that was not asked for; says which
+    ContentCoding(String),
     /// A body that is not what was asked for; says why
     Unusable(String),
 }
@@ -154,6 +170,10 @@ impl fmt::Display for FetchError {
             Self::TooLarge { size, limit } => {
                 write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
             }
+            Self::ContentCoding(coding) => write!(
+                f,
+                "the answer has content-encoding {coding}, although accept-encoding: identity was sent; let the server, or the proxy before it, send this document uncompressed"
+            ),
             Self::Unusable(why) => f.write_str(why),
         }
     }
@@ -173,5 +193,49 @@ impl Endpoint {
             && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
         let slash = if path.starts_with('/') { "" } else { "/" };
         sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_is_asked_for_without_a_content_coding() {
+        let endpoint = Endpoint {
+            scheme: "https".to_owned(),
+            authority: "idp.example".to_owned(),
+            path: "/".to_owned(),
+            cluster: "idp".to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let field = |name: &str, value: &str| (name.to_owned(), SecretValue(value.to_owned()));
+        let configured = [field("accept-encoding", "gzip"), field("x-api-key", "k")];
+        let request = HttpRequest::get(endpoint, "application/json", &configured, 1);
+        let expected = [
+            field("accept", "application/json"),
+            field("accept-encoding", "identity"),
+            field("x-api-key", "k"),
+        ];
+        assert_eq!(request.headers, expected);
+    }
+
+    #[test]
+    fn an_answer_has_a_content_coding_where_it_names_another_than_identity() {
+        for (given, coding) in [
+            (None, None),
+            (Some(""), None),
+            (Some(" , "), None),
+            (Some("IDENTITY"), None),
+            (Some("gzip"), Some("gzip")),
+            (Some("identity, br"), Some("identity, br")),
+            (Some("a\nb"), Some("a\\nb")),
+        ] {
+            let response =
+                HttpResponse { content_encoding: given.map(str::to_owned), ..HttpResponse::default() };
+            assert_eq!(content_coding(&response).as_deref(), coding, "{given:?}");
+        }
+        let long = HttpResponse { content_encoding: Some("x".repeat(1000)), ..HttpResponse::default() };
+        assert_eq!(content_coding(&long).map(|coding| coding.len()), Some(64));
     }
 }

@@ -9,7 +9,7 @@ mod takeover;
 use std::time::Duration;
 
 use super::document::{Age, Around, Document, Fetched, Held, Next, Parts};
-use super::http::{FetchError, HttpRequest, HttpResponse, max_age, retry_after};
+use super::http::{FetchError, HttpRequest, HttpResponse, content_coding, max_age, retry_after};
 use super::lease::FetchLease;
 use super::shared::{Copy, SharedSlot, State};
 use super::store::{CasVersion, Store};
@@ -293,6 +293,11 @@ impl<D: Document> Refresher<D> {
             self.document.is_conditional(&step)
                 && (held.copy.etag.is_some() || held.copy.last_modified.is_some())
         });
+        if response.status == 200
+            && let Some(coding) = content_coding(&response)
+        {
+            return Err(FetchError::ContentCoding(coding));
+        }
         match (response.status, known) {
             (200, _) if size > limit => Err(FetchError::TooLarge { size, limit }),
             (200, _) => self.document.read(step, response, &self.around(store, trust, now)),

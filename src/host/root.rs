@@ -253,6 +253,11 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
         std::str::from_utf8(value).ok().map(str::to_owned)
     };
+    let all = |wanted: &str| {
+        let own = fields.iter().filter(|(name, _)| *name == wanted.as_bytes());
+        let values: Vec<_> = own.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    };
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
@@ -265,6 +270,7 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         etag: text("etag"),
         last_modified: text("last-modified"),
         retry_after: text("retry-after"),
+        content_encoding: all("content-encoding"),
         body,
     })
 }

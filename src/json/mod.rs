@@ -86,6 +86,12 @@ impl fmt::Display for Error {
 /// The deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: usize = 64;
 
+/// A document without the byte order mark that it may begin with: a reader may pass over one (RFC 8259 section 8.1), and
+/// some servers and editors write it. For documents alone; in a token it is an error.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
 /// Reads a whole JSON text.
 ///
 /// # Errors

@@ -12,8 +12,12 @@ pub(super) fn jwks_endpoint(
     issuers: &[String],
     elsewhere: Option<&(String, String)>,
 ) -> Result<Endpoint, DocumentError> {
-    let json = json::parse(text).map_err(|_| DocumentError::Malformed)?;
-    let member = |name| json.as_object()?.get(name).and_then(Json::as_str);
+    let json = json::parse(json::without_byte_order_mark(text)).map_err(|_| DocumentError::Malformed)?;
+    let object = json.as_object().ok_or(DocumentError::Malformed)?;
+    let member = |name| object.get(name).and_then(Json::as_str);
+    if object.contains("keys") && !object.contains("jwks_uri") {
+        return Err(DocumentError::KeySet);
+    }
     let (Some(issuer), Some(uri)) = (member("issuer"), member("jwks_uri")) else {
         return Err(DocumentError::Malformed);
     };
@@ -75,7 +79,8 @@ mod tests {
             ("https://idp.example", "https://idp.example/k", Err(other("https://idp.example"))),
             ("https://evil/", "https://idp.example/k", Err(other("https://evil/"))),
         ] {
-            let text = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","other":[1]}}"#);
+            // A byte order mark says nothing.
+            let text = format!("\u{feff}{{\"issuer\":\"{issuer}\",\"jwks_uri\":\"{uri}\",\"other\":[1]}}");
             let found = jwks_endpoint(text.as_bytes(), &document, &issuers, Some(&elsewhere));
             let found = found.map(|endpoint| (endpoint.cluster, endpoint.path));
             assert_eq!(found, expected.map(|(c, p)| (c.to_owned(), p.to_owned())), "{issuer} {uri}");
@@ -85,5 +90,7 @@ mod tests {
             let found = jwks_endpoint(text.as_bytes(), &document, &issuers, None);
             assert_eq!(found, Err(DocumentError::Malformed), "{text}");
         }
+        let found = jwks_endpoint(br#"{"keys":[]}"#, &document, &issuers, None);
+        assert_eq!(found, Err(DocumentError::KeySet));
     }
 }

@@ -1,6 +1,6 @@
 use super::super::document::lifetime;
+use super::super::form::Format;
 use super::super::remote::Origin;
-use super::super::set::Format;
 use super::*;
 use crate::fetch::{Endpoint, HttpRequest, InMemoryStore, SecretValue, SharedSlot, max_age};
 
@@ -34,9 +34,11 @@ fn remote(origin: Origin) -> Remote {
         stale_if_error: secs(3600),
         unknown_kid_cooldown: secs(30),
         max_bytes: 10_000,
+        max_bundle_bytes: 20_000,
         max_keys: 10,
         format: Format::Auto,
         tried_without_kid: 4,
+        is_bound: false,
     }
 }
 

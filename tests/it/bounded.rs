@@ -316,6 +316,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
             "lines in the log for one header that is left out, of one worker",
             vec![usize::try_from(portcullis::limits::LEFT_OUT_SECONDS).expect("a small number")],
         ),
+        ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
         ("tokens that are remembered", vec![default.entries]),
         (
             "text of a client's in an audit line",

@@ -195,8 +195,8 @@ impl Mixed {
 }
 
 /// An RSA modulus of 1024 bits, and a token of that key that is good until the year 2100.
-const SMALL_MODULUS: &str = "0-bAF_tH9P-qr_CqBj1lrMrxY-eDJkd8etAEXHWc_48_bE-uzbJR7utz-GVXRu_4PBIBDLgouHSjl8DkmH8Z467xeFkoKcoUmbuIOEIYs9vfdxCsIHd8q0n7ZLJK3yUIfFxLFq0g5Ca058LZyFAXpAzK_e6-iNianqWPoUaHW1c";
-const SMALL_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InNtYWxsIn0.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLyIsImF1ZCI6Im9yZGVycyIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwfQ.yZ4cM9fVzHn-thLiOKgyOCV3Px_G4BfkRmS0AksdCVJIslrtvVZk1WTrIrrDf_7WLMhka2K9pw1FLhsW9tZRq-7jBBzYpC7-OGddRZgGDFwbtzKzTthmmURsDuFs9S1LrHlQZJdBKUC_aVuU-usCAleaDOLMOOHeaAyUxbNf6Iw";
+pub(crate) const SMALL_MODULUS: &str = "0-bAF_tH9P-qr_CqBj1lrMrxY-eDJkd8etAEXHWc_48_bE-uzbJR7utz-GVXRu_4PBIBDLgouHSjl8DkmH8Z467xeFkoKcoUmbuIOEIYs9vfdxCsIHd8q0n7ZLJK3yUIfFxLFq0g5Ca058LZyFAXpAzK_e6-iNianqWPoUaHW1c";
+pub(crate) const SMALL_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InNtYWxsIn0.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLyIsImF1ZCI6Im9yZGVycyIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwfQ.yZ4cM9fVzHn-thLiOKgyOCV3Px_G4BfkRmS0AksdCVJIslrtvVZk1WTrIrrDf_7WLMhka2K9pw1FLhsW9tZRq-7jBBzYpC7-OGddRZgGDFwbtzKzTthmmURsDuFs9S1LrHlQZJdBKUC_aVuU-usCAleaDOLMOOHeaAyUxbNf6Iw";
 
 /// The keys of the provider `bare`: with nothing but what the kind of key needs.
 fn bare_keys() -> [Key; 4] {
