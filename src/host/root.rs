@@ -254,17 +254,23 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         std::str::from_utf8(value).ok().map(str::to_owned)
     };
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    let read = |size| hostcalls::buffer(BufferType::HttpCallResponseBody, size);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => hostcalls::buffer(BufferType::HttpCallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => read(size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
+    let local_reply = HttpResponse::is_local_reply(status, fields.iter().map(|(name, _)| *name)).then(|| {
+        let reason = read(size.min(HttpResponse::MAX_LOCAL_REPLY)).unwrap_or_default();
+        String::from_utf8_lossy(&reason).into_owned()
+    });
     Ok(HttpResponse {
         status,
         cache_control: text("cache-control"),
         etag: text("etag"),
         last_modified: text("last-modified"),
         retry_after: text("retry-after"),
+        local_reply,
         body,
     })
 }

@@ -20,6 +20,7 @@ mod identity;
 mod keys;
 mod keys_flood;
 mod keys_glewlwyd;
+mod keys_life;
 mod keys_outage;
 mod keys_rotation;
 mod keys_shared;
