@@ -163,7 +163,7 @@ pub(crate) fn run(seed: u64, workers: usize, sabotage: Sabotage) -> Report {
     };
     run.begin(workers);
     let lists_late = run.chance.once_in(2) || sabotage == Sabotage::ListsLate;
-    let forges = Duration::from_millis(run.chance.pick(&[20, 100, 700, 5000]));
+    let forges = Duration::from_millis(run.chance.pick(&[100, 700, 5000]));
     let what = format!(
         "seed {seed}, {workers} workers, cooldown {:?}, named {}, a forged token every {forges:?}",
         run.cooldown, run.named
@@ -260,7 +260,7 @@ impl Run {
         let key = if self.now < since { self.before } else { key };
         let late = self.late.iter().filter(|(_, from)| *from <= self.now);
         let keys = late.map(|(key, _)| &wallet(true, true).keys[*key]);
-        let mut set = idp::jwks(keys.chain([&wallet(false, true).keys[key]]));
+        let mut set = idp::jwks(keys.chain([&wallet(false, self.named).keys[key]]));
         if !self.named {
             for member in set["keys"].as_array_mut().expect("a list") {
                 if member["kid"] == "main" {
