@@ -106,8 +106,9 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
 }
 
-/// The field that Envoy's router puts into each answer that came from an endpoint.
-const FROM_AN_ENDPOINT: &[u8] = b"x-envoy-upstream-service-time";
+/// Fields of an answer that came from an endpoint: Envoy's router puts the first into each of them, servers the others.
+/// What Envoy answers itself has none.
+const FROM_AN_ENDPOINT: [&[u8]; 3] = [b"x-envoy-upstream-service-time", b"date", b"server"];
 
 impl HttpResponse {
     /// How many bytes of Envoy's own answer are worth reading.
@@ -116,7 +117,7 @@ impl HttpResponse {
     /// Whether Envoy itself gave an answer with this status and these field names (in lower case), for want of one from
     /// the endpoint: it could not connect, TLS failed, or nothing came in time. Its body says why.
     pub fn is_local_reply<'n>(status: u16, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
-        (500..600).contains(&status) && !names.any(|name| name == FROM_AN_ENDPOINT)
+        (500..600).contains(&status) && !names.any(|name| FROM_AN_ENDPOINT.contains(&name))
     }
 }
 

@@ -53,7 +53,8 @@ impl RulePlan {
             Keys::Local(_) => Duration::ZERO,
         };
         let for_keys = providers().map(for_keys).max().unwrap_or_default();
-        let all = for_keys.saturating_add(config.revocation.patience());
+        let for_lists = if rule.ignores_revocation { Duration::ZERO } else { config.revocation.patience() };
+        let all = for_keys.saturating_add(for_lists);
         let max_wait = rule.wait_timeout.map_or(all, |own| own.min(all));
         Self { providers: ids, all_demands, max_wait, locations }
     }

@@ -208,6 +208,22 @@ fn a_forged_token_is_refused_as_ever_and_costs_a_fetch_in_each_cooldown() {
 }
 
 #[test]
+fn during_an_outage_a_key_id_that_could_be_new_is_503_beside_keys_without_one_too() {
+    let old = main_key(Alg::ES256, 1);
+    let (set, _) = published(&old, false);
+    let mut native = Native::warm(protected(), &set);
+    let new = sign(&Key::cached(Alg::ES256, "new-in-an-outage"));
+    assert_eq!(native.ask("/", &new), "wait");
+    native.tick();
+    let failed = HttpResponse { status: 500, ..HttpResponse::default() };
+    assert_eq!(native.respond("/jwks", Ok(failed)), ["keys_unavailable"]);
+    assert_eq!(native.ask("/", &new), "keys_unavailable");
+    // The key that has no key id may have signed it, whatever that one says.
+    let odd = TokenBuilder::new(&old, ISSUER, "orders").expires_in(3600).kid("odd").sign();
+    assert_eq!(native.ask("/", &odd), "allow");
+}
+
+#[test]
 fn few_wait_because_of_a_signature_and_they_keep_no_place_from_others() {
     let (set, good) = published(&main_key(Alg::ES256, 1), true);
     let forged = flip_bit(&good);
