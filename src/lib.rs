@@ -99,7 +99,7 @@ pub use upstream::{Decision, FilterStateField};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {
-    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_TEXT, MAX_WAITING};
+    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_DOUBTFUL, MAX_TEXT, MAX_WAITING};
     pub use crate::json::MAX_DEPTH;
     pub use crate::reason::MAX_EXCERPT;
     pub use crate::request::{

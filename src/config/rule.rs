@@ -1,9 +1,11 @@
 //! `rules`: which requests need which token.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
+use super::values::MINUTE;
 use super::{authorize, matching, protobuf, requirement};
 use crate::json::Json;
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
@@ -136,6 +138,7 @@ fn read(
         let path = join(&fields.path, "revocation");
         fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
     }
+    let wait_timeout = wait_timeout(&mut fields, has_requires);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -147,7 +150,17 @@ fn read(
         mode,
         ambiguous_paths,
         ignores_revocation,
+        wait_timeout,
     })
+}
+
+/// How long a request may wait for keys and lists, where the rule says it.
+fn wait_timeout(fields: &mut Fields<'_>, has_requires: bool) -> Option<Duration> {
+    let item = fields.get("wait_timeout")?;
+    if !has_requires {
+        item.error("needs \"requires\": a request without a token waits for nothing; leave it out");
+    }
+    item.duration(Duration::from_millis(1), MINUTE)
 }
 
 /// A name that stands in log lines and labels of metrics.

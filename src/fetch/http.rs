@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::could_end_a_line;
+
 /// Something that can be asked over HTTP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
@@ -104,8 +106,25 @@ pub struct HttpResponse {
     pub retry_after: Option<String>,
     /// `Content-Encoding` (RFC 9110 section 8.4), of several fields all
     pub content_encoding: Option<String>,
+    /// Why Envoy answered itself, in its own words, where no answer came from the endpoint.
+    pub local_reply: Option<String>,
     /// The body of a 200.
     pub body: Vec<u8>,
+}
+
+/// Fields of an answer that came from an endpoint: Envoy's router puts the first into each of them, servers the others.
+/// What Envoy answers itself has none.
+const FROM_AN_ENDPOINT: [&[u8]; 3] = [b"x-envoy-upstream-service-time", b"date", b"server"];
+
+impl HttpResponse {
+    /// How many bytes of Envoy's own answer are worth reading.
+    pub const MAX_LOCAL_REPLY: usize = 1024;
+
+    /// Whether Envoy itself gave an answer with this status and these field names (in lower case), for want of one from
+    /// the endpoint: it could not connect, TLS failed, or nothing came in time. Its body says why.
+    pub fn is_local_reply<'n>(status: u16, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+        (500..600).contains(&status) && !names.any(|name| FROM_AN_ENDPOINT.contains(&name))
+    }
 }
 
 /// `max-age` in seconds (RFC 9111 section 5.2.2.1); without one, `no-store` and `no-cache` count as 0.
@@ -133,6 +152,9 @@ pub(super) fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.retry_after.as_deref()?.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// How much of Envoy's own words goes into the log, in characters.
+const MAX_REASON: usize = 300;
+
 /// Why a fetch brought nothing that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchError {
@@ -145,6 +167,15 @@ pub enum FetchError {
     NoAnswer,
     /// An answer other than 200
     Status(u16),
+    /// Envoy answered itself: the endpoint could not be reached, or gave no answer in time
+    LocalReply {
+        /// The cluster of the configuration
+        cluster: String,
+        /// The status that Envoy gave
+        status: u16,
+        /// Why, in Envoy's own words
+        reason: String,
+    },
     /// A body larger than `max_bytes`
     TooLarge {
         /// Its size in bytes
@@ -167,6 +198,14 @@ impl fmt::Display for FetchError {
             Self::NoAnswer => f.write_str("no complete answer"),
             Self::Status(status @ 300..=399) => write!(f, "status {status}; redirects are not followed"),
             Self::Status(status) => write!(f, "status {status}"),
+            Self::LocalReply { cluster, status, reason } => {
+                let clean = |c| if could_end_a_line(c) { ' ' } else { c };
+                let reason: String = reason.trim().chars().take(MAX_REASON).map(clean).collect();
+                write!(
+                    f,
+                    "status {status} from Envoy itself and not from the endpoint ({reason}); where the certificate may be the cause, see Envoy's counters cluster.{cluster}.ssl.fail_verify_*"
+                )
+            }
             Self::TooLarge { size, limit } => {
                 write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
             }

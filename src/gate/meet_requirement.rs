@@ -50,7 +50,12 @@ impl<'r> RequestFlow<'_, 'r> {
         match met {
             Ok(accepted) => ControlFlow::Continue(accepted),
             Err(Unmet { provider, obstacle: Obstacle::Wait(lookup) }) => self.wait(lookup, provider, plan),
-            Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) }) => {
+            Err(Unmet { provider, obstacle: Obstacle::Doubt(lookup, _) })
+                if self.gate.waiting.has_room_for_doubt() =>
+            {
+                self.wait(lookup, provider, plan)
+            }
+            Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) }) => {
                 self.refuse_token(rejected, provider, rule, plan)
             }
         }
@@ -226,7 +231,8 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
-        if let Err(Obstacle::Reject(rejected)) = &result
+        if let Err(obstacle) = &result
+            && let Some(rejected) = obstacle.rejected()
             && self.failed.is_none()
             && rejected.reason != Reason::TokenMissing
         {

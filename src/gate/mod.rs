@@ -51,7 +51,7 @@ use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
 use waiting::Waiting;
-pub use waiting::{MAX_WAITING, Waited};
+pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
 
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -17,7 +17,7 @@ pub(super) struct RulePlan {
     pub(super) providers: Vec<ProviderId>,
     /// Every provider, with the audiences that the rule asks for where it names the provider.
     pub(super) all_demands: Vec<(ProviderId, Option<Vec<String>>)>,
-    /// How long a request may wait for their keys and for their revocation lists.
+    /// How long a request may wait for their keys and for their revocation lists, all in all.
     pub(super) max_wait: Duration,
     locations: TokenLocations,
 }
@@ -59,7 +59,9 @@ impl RulePlan {
             Keys::Local(_) => Duration::ZERO,
         };
         let for_keys = providers().map(for_keys).max().unwrap_or_default();
-        let max_wait = for_keys.saturating_add(config.revocation.patience());
+        let for_lists = if rule.ignores_revocation { Duration::ZERO } else { config.revocation.patience() };
+        let all = for_keys.saturating_add(for_lists);
+        let max_wait = rule.wait_timeout.map_or(all, |own| own.min(all));
         Self { providers: ids, all_demands, max_wait, locations }
     }
 

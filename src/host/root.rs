@@ -259,11 +259,16 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         (!values.is_empty()).then(|| values.join(", "))
     };
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    let read = |size| hostcalls::buffer(BufferType::HttpCallResponseBody, size);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => hostcalls::buffer(BufferType::HttpCallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => read(size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
+    let local_reply = HttpResponse::is_local_reply(status, fields.iter().map(|(name, _)| *name)).then(|| {
+        let reason = read(size.min(HttpResponse::MAX_LOCAL_REPLY)).unwrap_or_default();
+        String::from_utf8_lossy(&reason).into_owned()
+    });
     Ok(HttpResponse {
         status,
         cache_control: text("cache-control"),
@@ -271,6 +276,7 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         last_modified: text("last-modified"),
         retry_after: text("retry-after"),
         content_encoding: all("content-encoding"),
+        local_reply,
         body,
     })
 }

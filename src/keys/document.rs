@@ -113,10 +113,6 @@ impl Document for KeyDocument {
         MAX_PAUSE
     }
 
-    fn heeds_retry_after(&self) -> bool {
-        true
-    }
-
     fn not_before(&self, state: &State, is_usable: bool) -> Timestamp {
         let not_before = if self.needed && !is_usable {
             state.started.plus(NEEDED_PAUSE).min(state.not_before)

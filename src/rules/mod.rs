@@ -12,6 +12,7 @@ mod uri_template;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use authorize::{Authorize, Clause};
 pub use host::{HostMatch, HostName, HostPort};
@@ -50,6 +51,8 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// How long its requests may wait for what is fetched, all in all, where it says so.
+    pub wait_timeout: Option<Duration>,
 }
 
 /// What becomes of a path that could be read in more than one way.

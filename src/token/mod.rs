@@ -20,9 +20,9 @@ mod location;
 mod path;
 mod policy;
 mod reading;
+mod subprotocols;
 #[cfg(test)]
 pub(crate) mod testing;
-mod subprotocols;
 mod wanted;
 
 pub use claims::Claims;

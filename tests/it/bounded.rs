@@ -311,6 +311,10 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("a header value that is written from a claim", vec![portcullis::limits::MAX_VALUE]),
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),
+        (
+            "requests that wait, of which another may wait because its signature does not hold",
+            vec![portcullis::limits::MAX_DOUBTFUL],
+        ),
         ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
         (
             "lines in the log for one header that is left out, of one worker",

@@ -23,6 +23,7 @@ mod key_forms;
 mod keys;
 mod keys_flood;
 mod keys_glewlwyd;
+mod keys_life;
 mod keys_outage;
 mod keys_rotation;
 mod keys_shared;
