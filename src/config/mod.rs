@@ -144,15 +144,7 @@ impl Config {
 
 fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Config> {
     let mut fields = Item::root(json, report).message(protobuf::FILTER)?;
-    let providers = fields.required("providers", "name at least one trusted issuer");
-    let providers = providers.and_then(|item| item.entries()).unwrap_or_default();
-    let mut names = BTreeMap::new();
-    let mut list = Vec::new();
-    for (name, item) in providers {
-        let id = ProviderId(list.len());
-        names.insert(name, id);
-        list.push(provider::read(id, name, &item, environment).map(Rc::new));
-    }
+    let (names, list) = providers(&mut fields, environment);
     let route_rules = route_rules::read(&mut fields);
     let (rules, requirements, ambiguous_paths) = rules(&mut fields, &names, route_rules);
     let unmatched = fields.choice(
@@ -205,6 +197,22 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         revocation,
         warnings: Vec::new(),
     })
+}
+
+/// The providers by their names, and what each says; none for one with an error.
+fn providers<'a>(
+    fields: &mut Fields<'a>,
+    environment: Variables<'_>,
+) -> (BTreeMap<&'a str, ProviderId>, Vec<Option<Rc<Provider>>>) {
+    let providers = fields.required("providers", "name at least one trusted issuer");
+    let mut names = BTreeMap::new();
+    let mut list = Vec::new();
+    for (name, item) in providers.and_then(|item| item.entries()).unwrap_or_default() {
+        let id = ProviderId(list.len());
+        names.insert(name, id);
+        list.push(provider::read(id, name, &item, environment).map(Rc::new));
+    }
+    (names, list)
 }
 
 /// `rules` with all that says how they are read: `requirement_map`, `ambiguous_paths`, `public_rules`.
