@@ -55,8 +55,8 @@ pub enum SetError {
     NoneUsable {
         /// How many members there are
         count: usize,
-        /// Why the first of them was passed over
-        first: Option<JwkRejection>,
+        /// The first that was passed over: its place, and why
+        first: Option<(usize, JwkRejection)>,
     },
     /// No member of a SPIFFE bundle is for tokens
     NoTokenKeys {
@@ -74,7 +74,7 @@ impl fmt::Display for SetError {
             Self::NoneUsable { count: 0, .. } => f.write_str("the key set is empty"),
             Self::NoneUsable { count, first } => {
                 write!(f, "none of {count} keys can verify signatures")?;
-                first.map_or(Ok(()), |skip| write!(f, " (the first: {})", skip.as_str()))
+                first.map_or(Ok(()), |(at, skip)| write!(f, " (keys[{at}]: {})", skip.as_str()))
             }
             Self::NoTokenKeys { count } => write!(
                 f,
@@ -160,7 +160,7 @@ impl KeySet {
             }
         }
         if keys.is_empty() {
-            let first = skipped.first().map(|(_, skip)| *skip);
+            let first = skipped.first().copied();
             return Err(SetError::NoneUsable { count, first });
         }
         Ok(Self { keys, skipped, odd_lengths, bundle: None, tried: Self::TRIED_WITHOUT_KID })

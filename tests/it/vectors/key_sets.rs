@@ -34,7 +34,7 @@ const WITHOUT_USE: &str = "the SPIFFE text asks for \"use\", and the sets of its
 const DIFFERS: &[(&str, Result<usize, SetError>, &str)] = &[
     (
         "jwks/josekit.test.jwks",
-        Err(SetError::NoneUsable { count: 2, first: Some(JwkRejection::PrivateMaterial) }),
+        Err(SetError::NoneUsable { count: 2, first: Some((0, JwkRejection::PrivateMaterial)) }),
         "both keys are private ones: RFC 7517 section 9.2, \"private and symmetric keys MUST be protected from \
          disclosure\"; who reads this set can sign with them, as crafted/jwks.private-rsa says too",
     ),
