@@ -62,10 +62,8 @@ const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
 impl<'t> Seen<'t> {
     fn add(&mut self, name: &[u8], value: JsonSpan<'t>) {
         for (own, place) in NAMES.iter().zip(&mut self.members) {
-            if own.as_bytes() == name {
-                if place.replace(value.piece()).is_some() {
-                    self.twice = Some(own);
-                }
+            if own.as_bytes() == name && place.replace(value.piece()).is_some() {
+                self.twice = Some(own);
             }
         }
     }
