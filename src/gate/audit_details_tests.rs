@@ -600,7 +600,7 @@ fn the_log_names_a_claim_that_becomes_no_header_once_in_a_while() {
     let why = "it has a control character; \"encoding\": \"percent\" or \"base64\" writes it";
     let line = format!(r#"provider "corp": claim "name" is not written to the header "x-name": {why}"#);
     let minute = NOW / LEFT_OUT_SECONDS * LEFT_OUT_SECONDS;
-    assert_eq!(lines(name(0), minute), std::slice::from_ref(&line));
+    assert_eq!(lines(name(0), minute), [line.as_str()]);
     // A token that is known says nothing again, and another one waits for the next minute.
     assert_eq!(lines(name(0), minute), [""; 0]);
     for n in 1..5 {
