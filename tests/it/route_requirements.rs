@@ -68,7 +68,7 @@ fn table(allowed: bool) -> Vec<(&'static str, Value, &'static str, &'static str)
         ("/other/", json!({ "comment": "x" }), unknown, unknown),
         ("/staff/", json!({ "requirement": "staff" }), "token_missing", ""),
         ("/list/", json!({ "requirement": ["staff"] }), "token_missing", ""),
-        ("/strict/", json!({ "requirement": "strict" }), "token_missing", "audience_mismatch"),
+        ("/strict/", json!({ "requirement": "strict" }), "token_missing", "token_rejected"),
         ("/guests/", json!({ "requirement": "guests" }), "", ""),
         ("/scoped/", json!({ "requirement": "staff", "scopes": "reader" }), "token_missing", ""),
         (
@@ -117,11 +117,7 @@ fn a_route_names_its_requirement_and_what_no_route_names_is_unmatched() {
                         assert!(world.upstream.last().headers_named("x_user").is_empty(), "{path}");
                     }
                     reason => {
-                        let status = if reason.starts_with("token_") || reason == "audience_mismatch" {
-                            401
-                        } else {
-                            403
-                        };
+                        let status = if reason.starts_with("token_") { 401 } else { 403 };
                         assert_problem(path, &answer, status, reason);
                     }
                 }
