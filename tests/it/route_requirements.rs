@@ -111,7 +111,7 @@ fn a_route_names_its_requirement_and_what_no_route_names_is_unmatched() {
                     "" => {
                         assert_eq!(answer.status, 200, "{allowed} {path} {says}: {}", answer.text());
                         let user = world.upstream.last().headers_named("x-user").join("|");
-                        let is_disabled = says["disabled"] == true;
+                        let is_disabled = allowed && says["disabled"] == true;
                         let is_alice = with_token.is_empty() && expected == with_token && !is_disabled;
                         assert!(user.is_empty() || (is_alice && user == "alice"), "{path}: {user}");
                         assert!(world.upstream.last().headers_named("x_user").is_empty(), "{path}");
