@@ -64,7 +64,9 @@ pub(super) fn sound_scope(scope: &str) -> Result<(), &'static str> {
     if scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
         Ok(())
     } else {
-        Err("is not one scope: no blanks, quotes, backslashes or non-ASCII (RFC 6749 section 3.3)")
+        Err(
+            "is not one scope; write it without blanks, quotes, backslashes and non-ASCII letters (RFC 6749 section 3.3)",
+        )
     }
 }
 

@@ -139,7 +139,7 @@ fn between(fields: &mut Fields<'_>) -> Option<ClaimOperator> {
         match item.json {
             Json::Number(number) => exact(&item, *number),
             other => {
-                item.error(format!("expected a number, not {}", other.kind()));
+                item.error(format!("expected a number, not {}; write one without quotes", other.kind()));
                 None
             }
         }

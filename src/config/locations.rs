@@ -53,7 +53,7 @@ fn from_names(item: &Item<'_>) -> Vec<String> {
         } else if name.contains(['%', '&', '+', '#']) {
             item.error("has a character that could be read in two ways; rename it");
         } else if names.iter().any(|other| other == name) {
-            item.error("is named above already");
+            item.error("is named above already; remove it");
         } else if names.iter().any(|other| other.replace('.', "_") == name.replace('.', "_")) {
             item.error("is a name that some servers take for one above (`_` for `.`); keep one of them");
         }

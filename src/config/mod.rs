@@ -147,11 +147,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let (names, list) = providers(&mut fields, environment);
     let route_rules = route_rules::read(&mut fields);
     let (rules, requirements, ambiguous_paths) = rules(&mut fields, &names, route_rules);
-    let unmatched = fields.choice(
-        "unmatched",
-        &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
-        Unmatched::Deny,
-    );
+    let unmatched = unmatched(&mut fields, rules.is_empty() && !requirements.is_empty());
     let shared_data_secret = fields.get("shared_data_secret").and_then(|item| secret(&item, environment));
     let revocation = fields
         .get("revocation")
@@ -239,6 +235,19 @@ fn rules(
         false => BTreeMap::new(),
     };
     (rule::read_all(&rules, providers, &named, ambiguous_paths, public), requirements, ambiguous_paths)
+}
+
+/// What becomes of requests that no rule matches.
+fn unmatched(fields: &mut Fields<'_>, routes_alone: bool) -> Unmatched {
+    let words = [("deny", Unmatched::Deny), ("allow", Unmatched::Allow)];
+    let unmatched = fields.choice("unmatched", &words, Unmatched::Deny);
+    if routes_alone && unmatched == Unmatched::Allow {
+        fields.report.warning(
+            &fields::join(&fields.path, "unmatched"),
+            "is \"allow\" without \"rules\": a request of a route that names no requirement passes without a token",
+        );
+    }
+    unmatched
 }
 
 fn require_tls(fields: &mut Fields<'_>) -> RequireTls {

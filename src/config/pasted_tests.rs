@@ -330,6 +330,11 @@ fn what_is_compared_to_the_letter_and_looks_otherwise_is_warned_of() {
         (matches(r#""prefix":"/","headers":null"#), "rules[0].match.headers", "is null"),
         (of_provider(r#""subjects":null"#), "providers.p.subjects", "is null"),
         (
+            of_rules(r#""requirement_map":{"staff":{"provider_name":"p"}},"unmatched":"allow""#),
+            "unmatched",
+            "passes without a token",
+        ),
+        (
             of_rules(&format!(r#"{RULES},"route_rules":{{"allow_disable":true}}"#)),
             "route_rules",
             "without a token",
@@ -343,6 +348,7 @@ fn what_is_compared_to_the_letter_and_looks_otherwise_is_warned_of() {
     }
     for text in [
         issuer(r#""https://i/a b""#),
+        of_rules(r#""requirement_map":{"staff":{"provider_name":"p"}}"#),
         matches(r#""path_template":"/api/**""#),
         matches(r#""safe_regex":{"regex":"/api/.*"}"#),
         matches(r#""prefix":"/odata/$metadata(1)""#),
