@@ -66,11 +66,15 @@ impl<'a> Credential<'a> {
 impl<'a> Found<'a> {
     /// What these credentials are, the empty ones left out.
     pub(super) fn among(credentials: impl Iterator<Item = Credential<'a>>) -> Self {
-        let mut filled = credentials.filter(|credential| !credential.text.is_empty());
-        match (filled.next(), filled.next()) {
-            (None, _) => Self::Nothing,
-            (Some(one), None) => Self::One(one),
-            (Some(_), Some(_)) => Self::Several,
+        Self::of(credentials.filter(|credential| !credential.text.is_empty()))
+    }
+
+    /// What these credentials are, where an empty one beside another makes two. An empty one alone is none.
+    pub(super) fn of(mut credentials: impl Iterator<Item = Credential<'a>>) -> Self {
+        match (credentials.next(), credentials.next()) {
+            (Some(one), None) if !one.text.is_empty() => Self::One(one),
+            (_, None) => Self::Nothing,
+            (_, Some(_)) => Self::Several,
         }
     }
 }

@@ -61,7 +61,7 @@ impl Location {
                     .map(|parameter| {
                         Credential::bearer(query::value(parameter), CredentialSource::Parameter)
                     });
-                Found::among(values)
+                Found::of(values)
             }
         }
     }
@@ -206,7 +206,8 @@ mod tests {
             (&[(":path", "/a?x=1&access_token=t&y=2")], "one \"t\""),
             (&[(":path", "/a?access%5Ftoken=t")], "one \"t\""),
             (&[(":path", "/a?access_token")], "nothing"),
-            (&[(":path", "/a?access_token=&access_token=t")], "one \"t\""),
+            (&[(":path", "/a?access_token=&access_token=t")], "several"),
+            (&[(":path", "/a?access_token=&access_token")], "several"),
             (&[(":path", "/a?access_token=t%2Eu%2ev")], "one \"t.u.v\""),
             (&[(":path", "/a?access_token=%2541%zz%4")], "one \"%41%zz%4\""),
             (&[(":path", "/a?access_token=a+b%20c")], "one \"a+b c\""),

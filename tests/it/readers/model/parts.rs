@@ -307,7 +307,9 @@ impl TokenReader {
             let entries = list.split(splits).map(|entry| entry.trim_matches(around));
             let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
             for pair in entries.windows(2) {
-                if pair[0] == marker || (lenient && pair[0].eq_ignore_ascii_case(marker)) {
+                // Where the token was taken out, another protocol stands behind the marker.
+                let is_token = pair[1].matches('.').count() >= 2;
+                if is_token && (pair[0] == marker || (lenient && pair[0].eq_ignore_ascii_case(marker))) {
                     found.push(pair[1].to_owned());
                 }
             }
