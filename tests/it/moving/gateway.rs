@@ -50,7 +50,7 @@ fn provider(value: &Value) -> Provider {
         headers: headers.map(|header| (text(&header["name"]), text(&header["valuePrefix"]))).collect(),
         parameters: texts(&from["params"]),
         cookies: texts(&from["cookies"]),
-        space_delimited: vec!["scope".to_owned()],
+        space_delimited: ["scope", "scp"].map(str::to_owned).to_vec(),
     }
 }
 
@@ -79,7 +79,8 @@ impl Policy {
             _ => None,
         });
         let is_missing = judged.iter().all(|(_, found)| *found == Found::Missing);
-        if !judged.is_empty() && good.is_none() && !self.fail_open && !(self.optional && is_missing) {
+        let may_be_without = judged.is_empty() || self.fail_open || (self.optional && is_missing);
+        if good.is_none() && !may_be_without {
             return false;
         }
         let Some(authorization) = &self.authorization else { return true };

@@ -41,6 +41,7 @@ fn provider(rule: &Value) -> Provider {
             "audiences",
             "jwksUri",
             "jwks",
+            "timeout",
             "fromHeaders",
             "fromParams",
             "fromCookies",

