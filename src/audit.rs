@@ -192,7 +192,8 @@ impl AuditLog {
         request: &Request<'_>,
     ) -> Option<(Option<String>, Option<String>)> {
         let Found::One(credential) = find(locations, request) else { return None };
-        let jws = Jws::parse(credential.text).ok()?;
+        let token = credential.token();
+        let jws = Jws::parse(&token).ok()?;
         let fingerprint = self.hash("token", jws.signing_input().as_bytes());
         Some((jws.header().kid.as_deref().map(cut), Some(fingerprint)))
     }

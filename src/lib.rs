@@ -73,7 +73,7 @@ pub use gate::{
 };
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
-    Format as KeyFormat, JwkRejection, KeySet, Reading as KeySetOptions, SetError as KeySetError,
+    Format as KeyFormat, JwkRejection, KeySet, OtherForm, Reading as KeySetOptions, SetError as KeySetError,
     Source as RemoteKeySet,
 };
 pub use metrics::{Kind as MetricKind, Metrics, Sample};
@@ -90,18 +90,16 @@ pub use revocation::{
     List as RevocationList, OnUnavailable, Page as RevocationPage, PageError as RevocationPageError,
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
-pub use rules::{
-    AmbiguousPaths, Authorize, Bindings, Rule, RuleMatch, Template as PathTemplate, UriTemplate,
-};
+pub use rules::{AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate};
 pub use time::Timestamp;
 pub use token::{
-    ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
+    Bindings, ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
 };
 pub use upstream::{Decision, FilterStateField};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {
-    pub use crate::gate::{MAX_TEXT, MAX_WAITING};
+    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_DOUBTFUL, MAX_TEXT, MAX_WAITING};
     pub use crate::json::MAX_DEPTH;
     pub use crate::reason::MAX_EXCERPT;
     pub use crate::request::{

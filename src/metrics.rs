@@ -110,7 +110,8 @@ impl Metrics {
         let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
         let mut providers = labels(&names, "none");
         providers.push("none".to_owned());
-        let names: Vec<&str> = config.rules.iter().take(MAX_RULES).map(|rule| &*rule.name).collect();
+        let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
+        let names: Vec<&str> = rules.take(MAX_RULES).map(|rule| &*rule.name).collect();
         let mut rules = labels(&names, "other");
         rules.push("other".to_owned());
         let places = (0..config.revocation.status_lists.len()).map(|at| format!("status_lists[{at}]"));
@@ -261,6 +262,11 @@ fn add_one(count: Option<&mut u64>) {
     if let Some(count) = count {
         *count = count.saturating_add(1);
     }
+}
+
+/// What stands behind each name of a plugin's metrics that is told apart from others of the same proxy.
+pub fn instance_suffix(instance: &str) -> String {
+    format!(".instance.{}", label(instance))
 }
 
 /// A name as a label: letters, digits, `_` and `-`; dots end a label.

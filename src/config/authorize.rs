@@ -1,6 +1,7 @@
 //! `rules[].authorize`: what a token must grant.
 
-use super::conditions;
+pub(super) use super::conditions::some;
+use super::conditions::{self, Owner};
 use super::fields::{Fields, Item};
 use crate::rules::{Authorize, Clause, SetRequirement};
 
@@ -29,7 +30,7 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
     let roles = fields.get("roles").and_then(|item| members(&item, &ROLE));
     let claims = fields.get("claims").and_then(|item| {
         let conditions = some(&item, "condition")?;
-        Some(conditions.iter().filter_map(|item| conditions::read(item, variables)).collect())
+        Some(conditions.iter().filter_map(|item| conditions::read(item, Owner::Rule(variables))).collect())
     });
     let mut clauses = |name| {
         let clauses = some(&fields.get(name)?, "clause")?;
@@ -46,15 +47,6 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
         any: any.unwrap_or_default(),
         not: not.map(Box::new),
     })
-}
-
-/// The elements of a list that is not empty.
-pub(super) fn some<'c>(item: &Item<'c>, what: &str) -> Option<Vec<Item<'c>>> {
-    let items = item.list()?;
-    if items.is_empty() {
-        item.error(format!("must name at least one {what}"));
-    }
-    Some(items)
 }
 
 /// A kind of name that tokens hold.
@@ -135,6 +127,7 @@ mod tests {
             r#"{"claims":[{"claim":"a","none_of":["b"]},{"claim":"a","present":false}]}"#,
             r#"{"claims":[{"claim":"a","matches":"a|b"},{"claim":"n","gte":1},{"claim":"n","lte":1.5}]}"#,
             r#"{"claims":[{"claim":"n","gte":1,"lte":1}]}"#,
+            r#"{"claims":[{"claim":"n","equals":9007199254740991},{"claim":"n","gte":-9007199254740991.0}]}"#,
             r#"{"claims":[{"claim":"a","equals_path":"tenant"},{"claim":"a","equalsPath":"rest"}]}"#,
             r#"{"claims":[{"claim":"a","equals_header":"X-Tenant"},{"claim":"a","equals_host":true}]}"#,
             r#"{"any":[{"roles":{"any_of":["a"]}},{"all":[{"not":{"scopes":{"any_of":["a"]}}}]}]}"#,
@@ -194,7 +187,12 @@ mod tests {
             (one(r#""equals":null"#), ".claims[0].equals: is null; a claim that must be missing"),
             (one(r#""equals":["a"]"#), ".claims[0].equals: is a list; compare lists with \"any_of\""),
             (one(r#""equals":{}"#), ".claims[0].equals: is an object"),
-            (one(r#""equals":9007199254740993"#), ".claims[0].equals: lies beyond 2^53"),
+            (one(r#""equals":9007199254740993"#), ".claims[0].equals: lies beyond 2^53 - 1"),
+            (one(r#""equals":9007199254740992"#), ".claims[0].equals: lies beyond 2^53 - 1"),
+            (one(r#""equals":9007199254740992.0"#), ".claims[0].equals: lies beyond 2^53 - 1"),
+            (one(r#""any_of":[-9007199254740992]"#), ".claims[0].any_of[0]: lies beyond 2^53 - 1"),
+            (one(r#""gte":1e16"#), ".claims[0].gte: lies beyond 2^53 - 1"),
+            (one(r#""none_of":[1,-1E16]"#), ".claims[0].none_of[1]: lies beyond 2^53 - 1"),
             (one(r#""any_of":"a""#), ".claims[0].any_of: expected a list"),
             (one(r#""any_of":[]"#), ".claims[0].any_of: must name at least one value"),
             (one(r#""none_of":[["a"]]"#), ".claims[0].none_of[0]: is a list"),

@@ -1,11 +1,10 @@
-//! `authorize.claims[]`: conditions on claims.
+//! `authorize.claims[]` of a rule and `required_claims[]` of a provider: conditions on claims.
 
-use super::authorize::some;
-use super::fields::{Fields, Item};
+use super::fields::{Fields, Item, join};
 use super::values::{claim_path, header_name};
 use crate::json::{Json, Number};
-use crate::rules::{ClaimOperator, Condition, RequestValue, Scalar};
 use crate::text::TextMatch;
+use crate::token::{ClaimOperator, Condition, RequestValue, Scalar};
 
 const OPERATORS: [&str; 11] = [
     "equals",
@@ -21,8 +20,30 @@ const OPERATORS: [&str; 11] = [
     "equals_host",
 ];
 
-pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Condition> {
+/// What compares a claim with the request.
+const OF_REQUEST: [&str; 3] = ["equals_path", "equals_header", "equals_host"];
+
+/// Whose condition it is.
+#[derive(Clone, Copy)]
+pub(super) enum Owner<'v> {
+    /// A rule's, whose path template binds these variables; none: not known, for the rule's match cannot be read.
+    Rule(Option<&'v [&'v str]>),
+    /// A provider's.
+    Provider,
+}
+
+pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
     let mut fields = item.fields()?;
+    let variables = match owner {
+        Owner::Rule(variables) => variables,
+        Owner::Provider => {
+            for name in fields.present(&OF_REQUEST) {
+                let path = join(&fields.path, name);
+                fields.report.error(&path, "compares the claim with the request, and a provider's tokens are judged once for many; write it into \"authorize.claims\" of the rules");
+            }
+            None
+        }
+    };
     let claim = fields
         .required("claim", "name the claim: its name, a path such as /realm_access/roles, or a list of names")
         .and_then(|item| claim_path(&item));
@@ -65,6 +86,15 @@ pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Condit
     Some(Condition { claim: claim?, test: tests.into_iter().flatten().next()? })
 }
 
+/// The elements of a list that is not empty.
+pub(super) fn some<'c>(item: &Item<'c>, what: &str) -> Option<Vec<Item<'c>>> {
+    let items = item.list()?;
+    if items.is_empty() {
+        item.error(format!("must name at least one {what}"));
+    }
+    Some(items)
+}
+
 fn scalar(item: &Item<'_>) -> Option<Scalar> {
     if let Json::Number(number) = item.json {
         return exact(item, *number).map(Scalar::Number);
@@ -86,16 +116,18 @@ fn scalars(item: &Item<'_>) -> Option<Vec<Scalar>> {
     (scalars.len() == items.len()).then_some(scalars)
 }
 
-/// A number that means the same in every form of a configuration: a Struct holds doubles alone, which
-/// round what lies beyond 2^53.
+/// A number that means the same in every form of a configuration: a Struct holds doubles alone, in which 2^53 is also
+/// what is left of 2^53 + 1.
 fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
     let exact = match number {
-        Number::Unsigned(whole) => whole <= 1 << 53,
-        Number::Negative(whole) => whole.unsigned_abs() <= 1 << 53,
-        Number::Float(value) => value.abs() <= 9_007_199_254_740_992.0,
+        Number::Unsigned(whole) => whole < 1 << 53,
+        Number::Negative(whole) => whole.unsigned_abs() < 1 << 53,
+        Number::Float(value) => value.abs() < 9_007_199_254_740_992.0,
     };
     if !exact {
-        item.error("lies beyond 2^53, where numbers are rounded on their way here; let the claim be a text");
+        item.error(
+            "lies beyond 2^53 - 1, where numbers are rounded on their way here; let the claim be a text",
+        );
     }
     exact.then_some(number)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Variables;
 use super::problem::Report;
+use super::{Variables, protobuf};
 use crate::json::{Json, Number, Object};
 
 /// An object of the configuration that is being read. Each field is taken once by its name; what
@@ -12,7 +12,16 @@ pub(super) struct Fields<'c> {
     object: &'c Object,
     pub(super) path: String,
     pub(super) report: &'c Report,
+    of_envoy: OfEnvoy,
     asked: Vec<&'static str>,
+}
+
+/// Which fields of an object are Envoy's own, and read as protobuf's JSON reads them.
+#[derive(Clone, Copy)]
+enum OfEnvoy {
+    Nothing,
+    These(&'static [&'static str]),
+    All,
 }
 
 /// A value of the configuration and its path.
@@ -21,39 +30,59 @@ pub(super) struct Item<'c> {
     pub(super) json: &'c Json,
     pub(super) path: String,
     pub(super) report: &'c Report,
+    /// Whether the field is Envoy's own.
+    is_envoys: bool,
 }
 
 impl<'c> Item<'c> {
+    /// The configuration as a whole.
+    pub(super) fn root(json: &'c Json, report: &'c Report) -> Self {
+        Self { json, path: String::new(), report, is_envoys: true }
+    }
+
     pub(super) fn error(&self, message: impl Into<String>) {
         self.report.error(&self.path, message);
     }
 
-    fn wrong<T>(&self, expected: &str) -> Option<T> {
+    pub(super) fn warning(&self, message: impl Into<String>) {
+        self.report.warning(&self.path, message);
+    }
+
+    fn wrong<T>(&self, expected: &str, way: &str) -> Option<T> {
         self.error(match self.json {
             Json::Null => format!("expected {expected}; leave the field out instead of null"),
-            other => format!("expected {expected}, not {}", other.kind()),
+            other => format!("expected {expected}, not {}; {way}", other.kind()),
         });
         None
     }
 
+    /// The fields of an object. They are Envoy's own where the object is.
     pub(super) fn fields(&self) -> Option<Fields<'c>> {
-        match self.json.as_object() {
-            Some(object) => {
-                Some(Fields { object, path: self.path.clone(), report: self.report, asked: Vec::new() })
-            }
-            None => self.wrong("an object"),
-        }
+        self.object(if self.is_envoys { OfEnvoy::All } else { OfEnvoy::Nothing })
+    }
+
+    /// The fields of an object, of which these are Envoy's own and the others this filter's.
+    pub(super) fn message(&self, of_envoy: &'static [&'static str]) -> Option<Fields<'c>> {
+        self.object(OfEnvoy::These(of_envoy))
+    }
+
+    fn object(&self, of_envoy: OfEnvoy) -> Option<Fields<'c>> {
+        let Some(object) = self.json.as_object() else {
+            return self.wrong("an object", "write its fields between { and }");
+        };
+        let path = self.path.clone();
+        Some(Fields { object, path, report: self.report, of_envoy, asked: Vec::new() })
     }
 
     pub(super) fn string(&self) -> Option<&'c str> {
-        self.json.as_str().or_else(|| self.wrong("a string"))
+        self.json.as_str().or_else(|| self.wrong("a string", "write it as a text in quotes"))
     }
 
     /// A string that is not empty.
     pub(super) fn text(&self) -> Option<&'c str> {
         match self.string()? {
             "" => {
-                self.error("must not be empty");
+                self.error("must not be empty; write its value");
                 None
             }
             text => Some(text),
@@ -63,43 +92,63 @@ impl<'c> Item<'c> {
     pub(super) fn bool(&self) -> Option<bool> {
         match self.json {
             Json::Bool(value) => Some(*value),
-            _ => self.wrong("true or false"),
+            _ => self.wrong("true or false", "write the word without quotes"),
         }
+    }
+
+    /// A `google.protobuf.BoolValue`, which Envoy also takes as the message that it is.
+    pub(super) fn bool_value(&self) -> Option<bool> {
+        if self.json.as_object().is_none() {
+            return self.bool();
+        }
+        let mut fields = self.fields()?;
+        let value = fields.bool("value", false);
+        fields.finish();
+        Some(value)
     }
 
     /// A whole number in a range.
     pub(super) fn whole(&self, low: u64, high: u64) -> Option<u64> {
-        match self.json {
-            Json::Number(Number::Unsigned(value)) if (low..=high).contains(value) => Some(*value),
-            Json::Number(_) => {
-                self.error(format!("must be a whole number from {low} to {high}"));
-                None
+        let value = match self.json {
+            Json::Number(Number::Unsigned(value)) => Some(*value),
+            json @ (Json::Number(_) | Json::String(_)) if self.is_envoys => {
+                protobuf::integer(json).and_then(|value| u64::try_from(value).ok())
             }
-            _ => self.wrong("a whole number"),
+            Json::Number(_) => None,
+            _ => return self.wrong("a whole number", "write it without quotes"),
+        };
+        let value = value.filter(|value| (low..=high).contains(value));
+        if value.is_none() {
+            self.error(format!("must be a whole number from {low} to {high}"));
         }
+        value
     }
 
-    /// The elements of a list.
+    /// The elements of a list. In a field of Envoy's one object stands for a list of one.
     pub(super) fn list(&self) -> Option<Vec<Item<'c>>> {
-        match self.json.as_array() {
-            Some(items) => Some(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(at, json)| Item {
-                        json,
-                        path: format!("{}[{at}]", self.path),
-                        report: self.report,
-                    })
-                    .collect(),
-            ),
-            None => self.wrong("a list"),
+        self.elements(|json| json.as_object().is_some_and(|object| !object.is_empty()))
+    }
+
+    /// The elements of a list of texts. In a field of Envoy's one text stands for a list of one.
+    pub(super) fn list_of_texts(&self) -> Option<Vec<Item<'c>>> {
+        self.elements(|json| json.as_str().is_some())
+    }
+
+    fn elements(&self, is_one: fn(&Json) -> bool) -> Option<Vec<Item<'c>>> {
+        let item = |json, path| Item { json, path, report: self.report, is_envoys: self.is_envoys };
+        match self.json {
+            Json::Array(items) => {
+                let items = items.iter().enumerate();
+                Some(items.map(|(at, json)| item(json, format!("{}[{at}]", self.path))).collect())
+            }
+            json if self.is_envoys && is_one(json) => Some(vec![item(json, self.path.clone())]),
+            _ => self.wrong("a list", "write its elements between [ and ]"),
         }
     }
 
     /// A list of strings that are not empty.
     pub(super) fn texts(&self) -> Option<Vec<String>> {
-        let items = self.list()?;
+        let items = self.list_of_texts()?;
         let texts: Vec<String> = items.iter().filter_map(Item::text).map(str::to_owned).collect();
         (texts.len() == items.len()).then_some(texts)
     }
@@ -108,9 +157,10 @@ impl<'c> Item<'c> {
     pub(super) fn entries(&self) -> Option<Vec<(&'c str, Item<'c>)>> {
         let object = match self.json.as_object() {
             Some(object) => object,
-            None => return self.wrong("an object"),
+            None => return self.wrong("an object", "write each of its members with its name"),
         };
-        let entry = |(name, json)| (name, Item { json, path: join(&self.path, name), report: self.report });
+        let (report, is_envoys) = (self.report, self.is_envoys);
+        let entry = |(name, json)| (name, Item { json, path: join(&self.path, name), report, is_envoys });
         Some(object.iter().map(entry).collect())
     }
 
@@ -126,7 +176,10 @@ impl<'c> Item<'c> {
                 let seconds = Duration::from_secs(seconds.unwrap_or(0));
                 Some(seconds.saturating_add(Duration::from_nanos(nanos.unwrap_or(0))))
             }
-            _ => return self.wrong("a duration such as \"600s\" or \"1.5s\""),
+            _ => {
+                return self
+                    .wrong("a duration such as \"600s\" or \"1.5s\"", "write it as a text with its unit");
+            }
         };
         match value {
             None => {
@@ -152,7 +205,28 @@ impl<'c> Fields<'c> {
         if found.next().is_some() {
             self.report.error(&join(&self.path, key), "is given in two spellings; keep one");
         }
-        Some(Item { json, path: join(&self.path, key), report: self.report })
+        let is_envoys = self.is_envoys(name);
+        let item = Item { json, path: join(&self.path, key), report: self.report, is_envoys };
+        if !self.is_absent(name, json) {
+            return Some(item);
+        }
+        if protobuf::narrows(name) {
+            item.warning("is null, which is as if it was not there: nothing is asked of it; remove it");
+        }
+        None
+    }
+
+    fn is_envoys(&self, name: &str) -> bool {
+        match self.of_envoy {
+            OfEnvoy::Nothing => false,
+            OfEnvoy::These(names) => names.contains(&name),
+            OfEnvoy::All => true,
+        }
+    }
+
+    /// Whether a field that is there counts as left out: protobuf writes null for that.
+    fn is_absent(&self, name: &str, json: &Json) -> bool {
+        *json == Json::Null && self.is_envoys(name) && !protobuf::opens(name)
     }
 
     /// A field that must be there.
@@ -166,10 +240,6 @@ impl<'c> Fields<'c> {
 
     pub(super) fn text(&mut self, name: &'static str) -> Option<&'c str> {
         self.get(name)?.text()
-    }
-
-    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
-        self.get(name)?.texts()
     }
 
     pub(super) fn bool(&mut self, name: &'static str, default: bool) -> bool {
@@ -209,19 +279,11 @@ impl<'c> Fields<'c> {
         }
     }
 
-    /// Fields of the interface that this version does not have yet: an error, never ignored.
-    pub(super) fn not_yet(&mut self, names: &[&'static str]) {
-        for name in names {
-            if let Some(item) = self.get(name) {
-                item.error("is not supported by this version; remove it");
-            }
-        }
-    }
-
-    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here.
+    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here. A name that is empty
+    /// turns nothing on, as in Envoy.
     pub(super) fn refuse(&mut self, names: &[(&'static str, &str)]) {
         for (name, hint) in names {
-            if let Some(item) = self.get(name) {
+            if let Some(item) = self.get(name).filter(|item| item.json.as_str() != Some("")) {
                 item.error(format!("cannot be done in a wasm filter; {hint}"));
             }
         }
@@ -229,7 +291,8 @@ impl<'c> Fields<'c> {
 
     /// Which of these fields are there.
     pub(super) fn present(&self, names: &[&'static str]) -> Vec<&'static str> {
-        let there = |name: &&&str| self.object.iter().any(|(key, _)| is_name(key, name));
+        let is = |key: &str, json: &Json, name: &str| is_name(key, name) && !self.is_absent(name, json);
+        let there = |name: &&&str| self.object.iter().any(|(key, json)| is(key, json, name));
         names.iter().filter(there).copied().collect()
     }
 
@@ -240,7 +303,12 @@ impl<'c> Fields<'c> {
     /// Reports every field that nobody asked for, with the nearest known name.
     pub(super) fn finish(self) {
         for (key, _) in self.object.iter() {
-            if self.asked.iter().any(|name| is_name(key, name)) {
+            let is_type = key == "@type" && !matches!(self.of_envoy, OfEnvoy::Nothing);
+            if is_type || self.asked.iter().any(|name| is_name(key, name)) {
+                continue;
+            }
+            if self.path.is_empty() && WRAPPERS.contains(&key) {
+                self.report.error(key, "is a wrapper around the configuration; give what is inside it");
                 continue;
             }
             // No name is as long: more of the key would only cost time.
@@ -262,6 +330,18 @@ impl<'c> Fields<'c> {
         }
     }
 }
+
+/// Where the files of Envoy and Kubernetes have the configuration inside.
+const WRAPPERS: &[&str] = &[
+    "typed_config",
+    "typedConfig",
+    "configuration",
+    "config",
+    "plugin_config",
+    "pluginConfig",
+    "value",
+    "spec",
+];
 
 /// The value of the environment variable that a field names.
 pub(super) fn variable(item: &Item<'_>, environment: Variables<'_>) -> Option<String> {

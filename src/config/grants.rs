@@ -1,6 +1,7 @@
 //! `scope_claims`, `role_claims` and `scope_hierarchy` of a provider: what its tokens grant.
 
-use super::authorize::{some, sound_scope};
+use super::authorize::sound_scope;
+use super::conditions::some;
 use super::fields::{Fields, Item};
 use super::values::{claim_path, claim_paths, paths};
 use crate::token::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};

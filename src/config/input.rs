@@ -6,6 +6,7 @@
 use prost::Message as _;
 use prost_types::value::Kind;
 
+use super::protobuf;
 use crate::json::{self, Json, MAX_DEPTH, Number, Object};
 
 /// Reads either form.
@@ -13,13 +14,15 @@ use crate::json::{self, Json, MAX_DEPTH, Number, Object};
 /// # Errors
 /// What the bytes are not, in words for the operator.
 pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
+    // Editors put a byte order mark before a text that is pasted.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         None => Err("the plugin configuration is empty; give a JSON object with \"providers\" and \"rules\""
             .to_owned()),
-        Some(b'{' | b'[' | b'"') => {
-            json::parse(bytes).map_err(|error| format!("the plugin configuration is not valid JSON: {error}"))
-        }
+        Some(b'{' | b'[' | b'"') => json::parse(bytes).map_err(|error| {
+            format!("the plugin configuration is not valid JSON: {error}; correct the text there")
+        }),
         // The first byte of a Struct with a field is the tag 0x0a, which JSON takes for white space.
         Some(_) => from_struct(bytes),
     }
@@ -29,9 +32,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
     })
 }
 
+const NEITHER: &str = "the plugin configuration is neither JSON nor a google.protobuf.Struct; write it as JSON, or as YAML under a google.protobuf.Struct";
+
 fn from_struct(bytes: &[u8]) -> Result<Json, String> {
-    let decoded = prost_types::Struct::decode(bytes)
-        .map_err(|_| "the plugin configuration is neither JSON nor a google.protobuf.Struct".to_owned())?;
+    let decoded = prost_types::Struct::decode(bytes).map_err(|_| NEITHER.to_owned())?;
     object(decoded, MAX_DEPTH)
 }
 
@@ -62,12 +66,9 @@ fn value(decoded: prost_types::Value, depth: usize) -> Result<Json, String> {
 
 /// A double that is a whole number is what the operator wrote as an integer.
 fn whole(value: f64) -> Number {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() <= EXACT {
-        let whole = value as i64;
-        u64::try_from(whole).map_or(Number::Negative(whole), Number::Unsigned)
-    } else {
-        Number::Float(value)
+    match protobuf::whole(value) {
+        Some(whole) => u64::try_from(whole).map_or(Number::Negative(whole), Number::Unsigned),
+        None => Number::Float(value),
     }
 }
 
@@ -102,6 +103,7 @@ mod tests {
         let json = br#"{"n":null,"o":{"b":true,"l":[600,-1.5]},"s":"x"}"#;
         assert_eq!(parse(&outer.encode_to_vec()), Ok(json::parse(json).unwrap()));
         assert_eq!(parse(json), Ok(json::parse(json).unwrap()));
+        assert_eq!(parse(&[&b"\xef\xbb\xbf"[..], json].concat()), Ok(json::parse(json).unwrap()));
     }
 
     #[test]

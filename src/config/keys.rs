@@ -3,11 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Variables;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use super::fields::{Fields, Item, join, variable};
 use super::values::{DAY, HOUR, SECOND, WEEK, endpoint, request_headers};
+use super::{Variables, protobuf};
 use crate::crypto::Algorithm;
-use crate::keys::{Format, KeySet, Origin, Reading, Remote};
+use crate::json::Json;
+use crate::keys::{Format, KeySet, Origin, Reading, Remote, UNBOUND};
+use crate::text::TextMatch;
 use crate::token::{Issuer, Policy};
 
 /// Where keys come from.
@@ -29,15 +35,15 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
             format!("has keys from {}; keep one", given.join(" and "))
         });
     }
-    let remote = fields.get("remote_jwks").and_then(|item| remote(&item, environment));
+    let remote = fields.get("remote_jwks").and_then(|item| remote(&item, policy, environment));
     let discovery = fields.get("discovery").and_then(|item| discovery(&item, policy, environment));
     if symmetric && given != ["local_jwks"] {
         fields.report.error(
             &join(&fields.path, "algorithms"),
-            "names an HS algorithm, whose key is a secret; it needs \"local_jwks\"",
+            "names an HS algorithm, whose key is a secret that is not fetched; give it in \"local_jwks\", for example \"local_jwks\": { \"environment_variable\": \"JWKS\" } beside \"algorithms\": [\"HS256\"]",
         );
     }
-    let local = fields.get("local_jwks").and_then(|item| local(&item, environment, symmetric));
+    let local = fields.get("local_jwks").and_then(|item| local(&item, policy, environment, symmetric));
     remote
         .or(discovery)
         .map(|remote| Keys::Remote(Box::new(remote)))
@@ -51,15 +57,15 @@ const FORMATS: &[(&str, Format)] = &[
     ("spiffe", Format::Spiffe),
 ];
 
-fn remote(item: &Item<'_>, environment: Variables<'_>) -> Option<Remote> {
-    let mut fields = item.fields()?;
+fn remote(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Option<Remote> {
+    let mut fields = item.message(protobuf::REMOTE_JWKS)?;
     let http_uri = fields.required("http_uri", "give { uri, cluster, timeout }");
     let endpoint = http_uri.and_then(|item| endpoint(&item));
     // Keys are always fetched ahead and retried; what `jwt_authn` says about that is accepted.
     for name in ["async_fetch", "retry_policy"] {
         fields.get(name).and_then(|item| item.fields());
     }
-    source(fields, endpoint.map(Origin::Jwks), environment)
+    source(fields, endpoint.map(Origin::Jwks), policy, environment)
 }
 
 fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Option<Remote> {
@@ -84,30 +90,58 @@ fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Op
     }
     let origin =
         document.zip(issuers).map(|(document, issuers)| Origin::Discovery { document, issuers, elsewhere });
-    source(fields, origin, environment)
+    source(fields, origin, policy, environment)
+}
+
+/// Whether tokens are bound to one SPIFFE trust domain: by their issuer or by their subject.
+fn is_bound(policy: &Policy) -> bool {
+    fn binds(subjects: &TextMatch) -> bool {
+        match subjects {
+            TextMatch::Exact(_) => true,
+            TextMatch::Prefix(prefix) => {
+                let name = prefix.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+                name.is_some_and(|(name, _)| !name.is_empty())
+            }
+            TextMatch::AnyCase(inner) => binds(inner),
+            TextMatch::Suffix(_) | TextMatch::Contains(_) | TextMatch::Regex(_) => false,
+        }
+    }
+    !policy.issuers.is_empty() || policy.subjects.as_ref().is_some_and(binds)
 }
 
 /// The fields that every remote source has.
-fn source(mut fields: Fields<'_>, origin: Option<Origin>, environment: Variables<'_>) -> Option<Remote> {
+fn source(
+    mut fields: Fields<'_>,
+    origin: Option<Origin>,
+    policy: &Policy,
+    environment: Variables<'_>,
+) -> Option<Remote> {
     let headers = fields.get("headers").and_then(|item| request_headers(&item, environment));
     let cache_duration = fields.duration("cache_duration", SECOND, WEEK, Duration::from_secs(600));
     let stale_if_error = fields.duration("stale_if_error", Duration::ZERO, WEEK, HOUR);
     let unknown_kid_cooldown = fields.duration("unknown_kid_cooldown", SECOND, DAY, Duration::from_secs(30));
-    let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(262_144);
+    let max_bytes = fields.whole("max_bytes", 256, 32 << 20);
     let max_keys = fields.whole("max_keys", 1, 100_000).unwrap_or(KeySet::MAX_KEYS as u64);
     let format = fields.choice("format", FORMATS, Format::Auto);
     let tried_without_kid = tried_without_kid(&mut fields);
+    let is_bound = is_bound(policy);
+    if format == Format::Spiffe && !is_bound {
+        fields.report.warning(&fields.path, UNBOUND);
+    }
     fields.finish();
+    let max_bytes = max_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     Some(Remote {
         origin: origin?,
         headers: headers.unwrap_or_default(),
         cache_duration,
         stale_if_error,
         unknown_kid_cooldown,
-        max_bytes: usize::try_from(max_bytes).ok()?,
+        max_bytes: max_bytes.unwrap_or(KeySet::MAX_BYTES),
+        max_bundle_bytes: max_bytes.unwrap_or(KeySet::MAX_BUNDLE_BYTES),
         max_keys: usize::try_from(max_keys).ok()?,
         format,
         tried_without_kid,
+        is_bound,
     })
 }
 
@@ -118,42 +152,79 @@ fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
     tried.and_then(|tried| usize::try_from(tried).ok()).unwrap_or(KeySet::TRIED_WITHOUT_KID)
 }
 
-fn local(item: &Item<'_>, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
-    let mut fields = item.fields()?;
+fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric: bool) -> Option<KeySet> {
+    let mut fields = item.message(protobuf::LOCAL_JWKS)?;
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
     let tried = tried_without_kid(&mut fields);
-    fields.refuse(&[(
-        "filename",
-        "there are no files there; use \"inline\", \"inline_string\" or \"environment_variable\"",
-    )]);
-    fields.not_yet(&["inline_bytes"]);
-    let given = fields.present(&["inline", "inline_string", "environment_variable"]);
-    if given.len() != 1 {
-        fields.error("needs exactly one of \"inline\", \"inline_string\" and \"environment_variable\"");
+    fields.refuse(&[
+        (
+            "filename",
+            "there are no files there (a native host has them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
+        ),
+        ("watched_directory", "there are no files there; fetch keys that change with \"remote_jwks\""),
+    ]);
+    let (item, document) = document(&mut fields, environment);
+    fields.finish();
+    let (item, document) = (item?, document?);
+    let set = match document {
+        Document::Json(json) => KeySet::from_json(json, reading),
+        Document::Text(bytes) => KeySet::parse(&bytes, reading),
+    };
+    let set = set.map_err(|error| item.error(error.to_string())).ok()?.trying_without_kid(tried);
+    let unbound = set.is_bundle() && !is_bound(policy);
+    for text in set.warnings().chain(unbound.then(|| UNBOUND.to_owned())) {
+        item.warning(text);
+    }
+    for (at, skip) in set.skipped() {
+        item.warning(format!("keys[{at}] is not used: {}", skip.as_str()));
+    }
+    Some(set)
+}
+
+/// A key set as it stands in the configuration.
+enum Document<'c> {
+    Json(&'c Json),
+    Text(Vec<u8>),
+}
+
+/// The one place of four in which a key set is, and what is there.
+fn document<'c>(
+    fields: &mut Fields<'c>,
+    environment: Variables<'_>,
+) -> (Option<Item<'c>>, Option<Document<'c>>) {
+    let given = fields.present(&["inline", "inline_string", "inline_bytes", "environment_variable"]);
+    if given.len() != 1 && fields.present(&["filename"]).is_empty() {
+        fields.error(
+            "needs exactly one of \"inline\", \"inline_string\", \"inline_bytes\" and \"environment_variable\"",
+        );
     }
     let inline = fields.get("inline");
     let text = fields.get("inline_string");
-    let from_environment = fields.get("environment_variable");
-    fields.finish();
-    let (item, set) = if let Some(item) = inline {
-        let set = KeySet::from_json(item.json, reading);
-        (item, set)
-    } else if let Some(item) = text {
-        let set = KeySet::parse(item.text()?.as_bytes(), reading);
-        (item, set)
+    let bytes = fields.get("inline_bytes");
+    let variable_name = fields.get("environment_variable");
+    let document = if let Some(item) = &inline {
+        Some(Document::Json(item.json))
+    } else if let Some(item) = &text {
+        item.text().map(|text| Document::Text(text.as_bytes().to_vec()))
+    } else if let Some(item) = &bytes {
+        base64(item).map(Document::Text)
     } else {
-        let item = from_environment?;
-        let text = variable(&item, environment)?;
-        let set = KeySet::parse(text.as_bytes(), reading);
-        (item, set)
+        let value = variable_name.as_ref().and_then(|item| variable(item, environment));
+        value.map(|value| Document::Text(value.into_bytes()))
     };
-    let set = set.map_err(|error| item.error(error.to_string())).ok()?.trying_without_kid(tried);
-    if let Some(text) = set.untried() {
-        item.report.warning(&item.path, text);
+    (inline.or(text).or(bytes).or(variable_name), document)
+}
+
+/// Bytes in base64 as protobuf's JSON takes them: of either alphabet, with padding or without.
+fn base64(item: &Item<'_>) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    let text = item.text()?.replace('-', "+").replace('_', "/");
+    let bytes = engine.decode(text).ok();
+    if bytes.is_none() {
+        item.error("is not base64; write the bytes of the key set in base64, or the text itself as \"inline_string\"");
     }
-    for (at, skip) in set.skipped() {
-        item.report.warning(&item.path, format!("keys[{at}] is not used: {}", skip.as_str()));
-    }
-    Some(set)
+    bytes
 }

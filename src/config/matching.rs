@@ -1,8 +1,8 @@
 //! `rules[].match`: which requests a rule is for. Envoy's `RouteMatch`, and more.
 
 use super::fields::{Fields, Item};
+use super::protobuf;
 use super::text::{expression, regex, text_match};
-use crate::json::{Json, Number};
 use crate::request::{Authority, canonical};
 use crate::rules::{
     AmbiguousPaths, HeaderMatch, HostMatch, HostName, HostPort, Match, PathMatch, PathRegex, QueryMatch,
@@ -24,9 +24,21 @@ const KINDS: &[&str] = &[
     "connect_matcher",
 ];
 
+/// What Envoy's routes can ask for and a wasm filter does not see, with the way here.
+const REFUSED: &[(&str, &str)] = &[
+    ("runtime_fraction", "try a rule out with \"mode: report\", or choose by a header"),
+    ("tls_context", "ask for TLS with \"require_tls\", or choose by \"hosts\" or \"headers\""),
+    (
+        "dynamic_metadata",
+        "name a rule or a requirement in the metadata of the route, or choose by \"headers\"",
+    ),
+    ("filter_state", "name a rule or a requirement in the metadata of the route, or choose by \"headers\""),
+    ("cookies", "choose by \"headers\", with the name cookie and \"safe_regex\""),
+];
+
 /// Reads the conditions of a rule that makes this of ambiguous paths.
 pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<Match> {
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::ROUTE_MATCH)?;
     let raw = ambiguous_paths == AmbiguousPaths::MatchRaw;
     let given = fields.present(KINDS);
     if given.len() != 1 {
@@ -39,13 +51,10 @@ pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<M
     }
     let path = path(&mut fields, raw);
     let case_sensitive = fields.get("case_sensitive").and_then(|item| {
-        let sensitive = item.bool()?;
+        let sensitive = item.bool_value()?;
         let own_business = ["safe_regex", "path_match_policy", "connect_matcher"];
         if !sensitive && own_business.iter().any(|kind| given.contains(kind)) {
-            item.report.warning(
-                &item.path,
-                "does not count here, as in Envoy; in an expression, write \"(?i)\" at its start",
-            );
+            item.warning("does not count here, as in Envoy; in an expression, write \"(?i)\" at its start");
         }
         Some(sensitive)
     });
@@ -55,13 +64,7 @@ pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<M
     let headers = each(&mut fields, "headers", header);
     let query_parameters = each(&mut fields, "query_parameters", query_parameter);
     let grpc = fields.get("grpc").and_then(|item| item.fields()).map(Fields::finish).is_some();
-    fields.refuse(&[
-        ("runtime_fraction", "try a rule out with \"mode: report\", or choose by a header"),
-        ("tls_context", "ask for TLS with \"require_tls\", or choose by \"hosts\" or \"headers\""),
-        ("dynamic_metadata", "name a rule in the metadata of the route, or choose by \"headers\""),
-        ("filter_state", "name a rule in the metadata of the route, or choose by \"headers\""),
-        ("cookies", "choose by \"headers\", with the name cookie and \"safe_regex\""),
-    ]);
+    fields.refuse(REFUSED);
     fields.finish();
     let case_sensitive = case_sensitive.unwrap_or(true);
     Some(Match { path: path?, case_sensitive, methods, hosts, headers, query_parameters, grpc })
@@ -85,6 +88,9 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
     });
     let regex = fields.get("safe_regex").and_then(|item| {
         let (item, text) = expression(&item)?;
+        if text.ends_with("/*") {
+            item.warning("ends with \"/*\", which in an expression is any number of \"/\" and nothing else; write \"/.*\", or \"path_template\": \"/orders/**\"");
+        }
         let expression = TextMatch::regex(text).map_err(|error| item.error(error)).ok()?;
         Some(PathMatch::Regex(PathRegex { expression, prefix: literal_prefix(text) }))
     });
@@ -98,20 +104,36 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
 
 /// A path or the start of one, in the form in which request paths are compared.
 fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
-    let text = item.text()?;
-    if text.contains('?') || (!raw && text.contains(';')) {
-        item.error("can only name a path; queries and \";parameters\" are not compared");
+    let text = item.string()?;
+    if text.is_empty() {
+        item.error("must not be empty; write the path, and for every path the prefix \"/\"");
         return None;
     }
+    if text.contains('?') || (!raw && text.contains(';')) {
+        item.error("can only name a path; leave queries and \";parameters\" out, which are not compared (\"query_parameters\" asks for a parameter)");
+        return None;
+    }
+    warn_of_patterns(item, text);
     if raw {
         return Some(text.to_owned());
     }
     match canonical(text) {
         Ok(path) => Some(path.into_owned()),
         Err(ambiguous) => {
-            item.error(format!("no request path can match: {ambiguous}"));
+            item.error(format!(
+                "no request path can match: {ambiguous}; write a path as requests have it, such as /orders"
+            ));
             None
         }
+    }
+}
+
+/// Warns of a path that is compared to the letter and looks like a pattern.
+fn warn_of_patterns(item: &Item<'_>, text: &str) {
+    if let Some(sign) = text.chars().find(|c| matches!(c, '*' | '{' | '}' | '[' | '^' | '|')) {
+        item.warning(format!(
+            "has a \"{sign}\", which is compared to the letter here; write \"path_template\", where * and {{name}} stand for one segment and ** for the rest, \"prefix\" without a sign for whatever follows it, or \"safe_regex\" for an expression"
+        ));
     }
 }
 
@@ -147,7 +169,7 @@ fn methods(item: &Item<'_>, connect: bool) -> Option<Vec<String>> {
     for method in &items {
         let Some(text) = method.text() else { continue };
         if !text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-            method.error("is not a method; methods are upper case, such as GET");
+            method.error("is not a method; methods are upper case, such as GET, and for every method \"methods\" is left out");
         }
         if (text == "CONNECT") != connect {
             method.error("does not fit: CONNECT, which has no path, goes with \"connect_matcher\" and nothing else does");
@@ -189,7 +211,7 @@ fn host(item: &Item<'_>) -> Option<HostMatch> {
     };
     let Some(authority) = Authority::parse(whole.as_bytes()).filter(|_| !(under && name.starts_with('[')))
     else {
-        item.error("is not a host; write it as api.example.com, api.example.com:8080, api.example.com:* for every port, or *.example.com for all hosts under it");
+        item.error("is not a host; write it as api.example.com, api.example.com:8080, api.example.com:* for every port, *.example.com for all hosts under it, and leave \"hosts\" out for every host");
         return None;
     };
     let name = authority.host().to_owned();
@@ -250,8 +272,7 @@ fn header_name(item: &Item<'_>) -> Option<String> {
         !name.is_empty() && name.bytes().all(known)
     };
     match name.strip_prefix(':') {
-        Some("path") => item.report.warning(
-            &item.path,
+        Some("path") => item.warning(
             "is compared with its query, and every other spelling of the path is refused; use \"path\", \"prefix\" or \"path_template\"",
         ),
         Some("method" | "authority" | "scheme") => {}
@@ -282,14 +303,9 @@ fn range(item: &Item<'_>) -> Option<ValueMatch> {
     Some(ValueMatch::Range(start, end))
 }
 
-/// A whole number, which protobuf's JSON may write as a string.
+/// A whole number of 64 bits.
 fn integer(item: &Item<'_>) -> Option<i64> {
-    let number = match item.json {
-        Json::Number(Number::Unsigned(value)) => i64::try_from(*value).ok(),
-        Json::Number(Number::Negative(value)) => Some(*value),
-        Json::String(text) => text.parse().ok(),
-        _ => None,
-    };
+    let number = protobuf::integer(item.json);
     if number.is_none() {
         item.error("must be a whole number of 64 bits");
     }

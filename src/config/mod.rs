@@ -7,6 +7,7 @@ mod audit;
 mod authorize;
 mod cache;
 mod conditions;
+mod cors;
 mod fields;
 mod grants;
 mod input;
@@ -14,9 +15,11 @@ mod keys;
 mod locations;
 mod matching;
 mod problem;
+mod protobuf;
 mod provider;
 mod requirement;
 mod revocation;
+mod route_rules;
 mod rule;
 mod text;
 mod values;
@@ -29,15 +32,16 @@ pub use keys::Keys;
 pub use problem::Problem;
 pub use provider::Provider;
 pub use revocation::Revocation;
+pub use route_rules::RouteRules;
 
 use crate::audit::AuditPolicy;
-use crate::response::{Body, Style};
+use crate::response::{Body, Cors, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
 use crate::request::same_header;
-use crate::rules::{AmbiguousPaths, RequestValue, Rule, Rules};
-use crate::token::ProviderId;
+use crate::rules::{AmbiguousPaths, Rule, Rules};
+use crate::token::{ProviderId, RequestValue};
 use crate::upstream::{FilterStateField, FilterStateFields};
 use fields::{Fields, Item};
 use problem::Report;
@@ -56,18 +60,25 @@ pub struct Config {
     pub bypass_cors_preflight: bool,
     /// Whether a request is refused that brings a header which the filter writes; else the header is taken away.
     pub refuses_spoofed_headers: bool,
-    /// Whether the metadata of the proxy's routes may choose rules and ask for scopes.
-    pub route_rules: bool,
+    /// What the metadata of the proxy's routes may say.
+    pub route_rules: RouteRules,
+    /// The requirements that a route may name, by their names: each as a rule for every request, which decides where
+    /// no other rule does.
+    pub requirements: BTreeMap<String, Rc<Rule>>,
     /// The way that tokens must have come.
     pub require_tls: RequireTls,
     /// The realm of challenges; none: the provider's name.
     pub realm: Option<String>,
     /// How refusals are told.
     pub style: Style,
+    /// The origins whose pages may read the gate's own answers.
+    pub cors: Option<Cors>,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
     pub audit: AuditPolicy,
+    /// What the plugin is called in its metrics, to be told apart from others of the same proxy.
+    pub instance: Option<String>,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<SecretValue>,
     /// Where it is told which tokens were withdrawn.
@@ -118,6 +129,13 @@ impl Config {
         }
     }
 
+    /// What a configuration that cannot be used calls its plugin, where that can be read.
+    pub fn instance_of(bytes: &[u8]) -> Option<String> {
+        let json = input::parse(bytes).ok()?;
+        let instance = json.as_object()?.get("instance")?.as_str()?;
+        (!instance.is_empty()).then(|| instance.to_owned())
+    }
+
     /// The provider of an id; ids are only made for providers that are there.
     pub fn provider(&self, id: ProviderId) -> Option<&Rc<Provider>> {
         self.providers.get(id.0)
@@ -125,18 +143,10 @@ impl Config {
 }
 
 fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Config> {
-    let root = Item { json, path: String::new(), report };
-    let mut fields = root.fields()?;
-    let providers = fields.required("providers", "name at least one trusted issuer");
-    let providers = providers.and_then(|item| item.entries()).unwrap_or_default();
-    let mut names = BTreeMap::new();
-    let mut list = Vec::new();
-    for (name, item) in providers {
-        let id = ProviderId(list.len());
-        names.insert(name, id);
-        list.push(provider::read(id, name, &item, environment).map(Rc::new));
-    }
-    let (rules, ambiguous_paths) = rules(&mut fields, &names);
+    let mut fields = Item::root(json, report).message(protobuf::FILTER)?;
+    let (names, list) = providers(&mut fields, environment);
+    let route_rules = route_rules::read(&mut fields);
+    let (rules, requirements, ambiguous_paths) = rules(&mut fields, &names, route_rules);
     let unmatched = fields.choice(
         "unmatched",
         &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)],
@@ -150,15 +160,19 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let bypass_cors_preflight = fields.bool("bypass_cors_preflight", false);
     let refuses_spoofed_headers =
         fields.choice("spoofed_headers", &[("strip", false), ("reject", true)], false);
-    let route_rules = fields.bool("route_rules", true);
     let require_tls = require_tls(&mut fields);
     let realm = fields.get("realm").and_then(|item| realm(&item));
+    let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
+    let cors = fields.get("cors").and_then(|item| cors::read(&item));
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
-        ("filter_state_rules", "choose by path in \"rules\", or with \"rule\" in the metadata of the route"),
-        ("stat_prefix", "its metrics have one name in every proxy; remove it"),
+        (
+            "filter_state_rules",
+            "choose by path in \"rules\", or with \"rule\" or \"requirement\" in the metadata of the route",
+        ),
+        ("stat_prefix", "give its metrics the label \"instance\""),
     ]);
     fields.finish();
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
@@ -171,9 +185,12 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         bypass_cors_preflight,
         refuses_spoofed_headers,
         route_rules,
+        requirements,
         require_tls,
         realm,
+        instance,
         style,
+        cors,
         filter_state,
         audit,
         shared_data_secret,
@@ -182,19 +199,46 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     })
 }
 
+/// The providers by their names, and what each says; none for one with an error.
+fn providers<'a>(
+    fields: &mut Fields<'a>,
+    environment: Variables<'_>,
+) -> (BTreeMap<&'a str, ProviderId>, Vec<Option<Rc<Provider>>>) {
+    let providers = fields.required("providers", "name at least one trusted issuer");
+    let mut names = BTreeMap::new();
+    let mut list = Vec::new();
+    for (name, item) in providers.and_then(|item| item.entries()).unwrap_or_default() {
+        let id = ProviderId(list.len());
+        names.insert(name, id);
+        list.push(provider::read(id, name, &item, environment).map(Rc::new));
+    }
+    (names, list)
+}
+
 /// `rules` with all that says how they are read: `requirement_map`, `ambiguous_paths`, `public_rules`.
-fn rules(fields: &mut Fields<'_>, providers: &requirement::Providers<'_>) -> (Vec<Rule>, AmbiguousPaths) {
-    let rules = fields.required("rules", "without rules nothing is protected");
-    let rules = rules.and_then(|item| item.list()).unwrap_or_default();
+fn rules(
+    fields: &mut Fields<'_>,
+    providers: &requirement::Providers<'_>,
+    route_rules: RouteRules,
+) -> (Vec<Rule>, BTreeMap<String, Rc<Rule>>, AmbiguousPaths) {
     let named = fields.get("requirement_map").and_then(|item| requirement::read_map(&item, providers));
+    let named = named.unwrap_or_default();
+    let rules = match route_rules.is_on && !named.is_empty() {
+        true => fields.get("rules"),
+        false => fields.required("rules", "without rules nothing is protected; where routes name requirements of \"requirement_map\", leave \"route_rules\" on"),
+    };
+    let rules = rules.and_then(|item| item.list()).unwrap_or_default();
     let ambiguous_paths = rule::ambiguous_paths(fields).unwrap_or_default();
     let public = fields.choice(
         "public_rules",
         &[("implicit", rule::PublicRules::Implicit), ("explicit", rule::PublicRules::Explicit)],
         rule::PublicRules::Implicit,
     );
-    let named = named.unwrap_or_default();
-    (rule::read_all(&rules, providers, &named, ambiguous_paths, public), ambiguous_paths)
+    let requirements = match route_rules.is_on {
+        true => route_rules::requirements(&named, rules.len()),
+        false => BTreeMap::new(),
+    };
+    (rule::read_all(&rules, providers, &named, ambiguous_paths, public), requirements, ambiguous_paths)
 }
 
 fn require_tls(fields: &mut Fields<'_>) -> RequireTls {
@@ -286,5 +330,7 @@ fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], re
     }
 }
 
+#[cfg(test)]
+mod pasted_tests;
 #[cfg(test)]
 mod tests;

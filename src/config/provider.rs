@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use super::cache::CacheSize;
+use super::conditions::Owner;
 use super::fields::{Fields, Item, join};
 use super::keys::{Keys, keys};
 use super::locations::{csrf, locations};
 use super::text::text_match;
-use super::values::{SECOND, claim_path, claim_paths, paths, written_header};
-use super::{Variables, cache, grants};
+use super::values::{
+    SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
+};
+use super::{Variables, cache, conditions, grants, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
+use crate::json::Json;
 use crate::request::{Csrf, same_header};
 use crate::token::{
-    AudienceMatch, ClaimPath, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes, Wanted,
-    normal_type,
+    AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
+    Wanted, normal_type,
 };
-use crate::upstream::{ClaimHeader, IdentityHeaders, ListFormat};
+use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat};
 
 /// A trusted issuer.
 #[derive(Clone, Debug)]
@@ -43,14 +47,23 @@ pub struct Provider {
 }
 
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
-/// What `jwt_authn` has and wasm cannot: dynamic metadata is written by native filters only.
+/// What `jwt_authn` has and wasm cannot: only a native filter writes dynamic metadata. The way depends on who reads it.
 const REFUSED: &[(&str, &str)] = &[
-    ("payload_in_metadata", "read the filter state wasm.portcullis.* or use \"claim_to_headers\""),
-    ("header_in_metadata", "read the filter state wasm.portcullis.* instead"),
-    ("failed_status_in_metadata", "read the filter state wasm.portcullis.reason instead"),
+    (
+        "payload_in_metadata",
+        "a native host can. Here the upstream reads \"forward_payload_header\" or \"claim_to_headers\"; Lua, ext_authz and rate limits read the same headers; RBAC and the access log read the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\")",
+    ),
+    (
+        "header_in_metadata",
+        "a native host can. Here the access log reads the filter state wasm.portcullis.provider, and the audit line has the key id (\"kid\")",
+    ),
+    (
+        "failed_status_in_metadata",
+        "a native host can. Here the access log and other filters read the filter state wasm.portcullis.reason, and the access log %RESPONSE_CODE_DETAILS%",
+    ),
     (
         "normalize_payload_in_metadata",
-        "scopes are split for \"authorize\" and in the filter state wasm.portcullis.scopes",
+        "a native host can. Here scopes are split for \"authorize\" and in the filter state wasm.portcullis.scopes; the upstream reads a list with \"claim_to_headers\"",
     ),
 ];
 
@@ -63,10 +76,10 @@ pub(super) fn read(
     if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
         item.error("a provider's name has 1 to 128 bytes and no control characters");
     }
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::PROVIDER)?;
     let policy = policy(&mut fields);
     let keys = keys(&mut fields, environment, &policy);
-    let locations = locations(&mut fields);
+    let locations = locations(&mut fields, policy.reject_bound);
     let csrf = csrf(&mut fields, &locations);
     let forward = fields.bool("forward", false);
     let outputs = IdentityHeaders {
@@ -74,7 +87,7 @@ pub(super) fn read(
         pad_payload: fields.bool("pad_forward_payload_header", false),
         claims: fields
             .get("claim_to_headers")
-            .and_then(|item| claim_headers(&item, &policy.required_claims))
+            .and_then(|item| claim_headers(&item, &policy))
             .unwrap_or_default(),
     };
     let payload = outputs.payload_header.as_deref().unwrap_or_default().as_bytes();
@@ -83,7 +96,7 @@ pub(super) fn read(
             "writes one header from \"forward_payload_header\" and from \"claim_to_headers\", or two that a server folds into one (`_` for `-`); rename one",
         );
     }
-    let cache = fields.get("jwt_cache_config").and_then(|item| cache::read(&item)).unwrap_or_default();
+    let cache = cache::read(&mut fields, policy.max_token_size);
     let clear_route_cache = fields.bool("clear_route_cache", false);
     fields.refuse(REFUSED);
     fields.finish();
@@ -103,7 +116,7 @@ pub(super) fn read(
 
 fn policy(fields: &mut Fields<'_>) -> Policy {
     let issuers = issuers(fields);
-    let audiences = fields.texts("audiences");
+    let audiences = fields.get("audiences").and_then(|item| compared_texts(&item));
     if audiences.as_ref().is_some_and(Vec::is_empty) {
         let text = "must name at least one audience; leave the field out to accept a token of any audience";
         fields.report.error(&join(&fields.path, "audiences"), text);
@@ -117,7 +130,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
     }
     let span = |fields: &mut Fields<'_>, name| fields.get(name)?.duration(SECOND, CENTURY);
     let audience_claims = claim_paths(fields, "audience_claims").unwrap_or_else(|| paths(&["aud"]));
-    let required_claims = claim_paths(fields, "required_claims").unwrap_or_default();
+    let (required_claims, required_conditions) = required(fields);
     Policy {
         wanted: Wanted::new(&issuers, &audience_claims, &required_claims),
         issuers,
@@ -140,12 +153,34 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
         max_lifetime: span(fields, "max_lifetime"),
         max_age: span(fields, "max_age"),
         required_claims,
+        required_conditions,
         max_token_size: fields
             .whole("max_token_size", 64, 1 << 20)
             .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(8192),
+            .unwrap_or(cache::MAX_TOKEN_SIZE),
         grants: grants::read(fields),
     }
+}
+
+/// `required_claims`: claims that must be there, and conditions that are met.
+fn required(fields: &mut Fields<'_>) -> (Vec<ClaimPath>, Vec<Condition>) {
+    let (mut claims, mut conditions) = (Vec::new(), Vec::new());
+    let Some(item) = fields.get("required_claims") else { return (claims, conditions) };
+    let items = item.list();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        item.error("must name at least one claim");
+    }
+    for item in items.unwrap_or_default() {
+        match item.json {
+            Json::Object(_) => conditions.extend(conditions::read(&item, Owner::Provider)),
+            Json::String(_) | Json::Array(_) => claims.extend(claim_path(&item)),
+            other => item.error(format!(
+                "expected a claim or a condition such as {{ \"claim\": \"typ\", \"any_of\": [\"Bearer\"] }}, not {}",
+                other.kind()
+            )),
+        }
+    }
+    (claims, conditions)
 }
 
 fn reject_bound(fields: &mut Fields<'_>) -> bool {
@@ -180,6 +215,7 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
     let mut issuers = Vec::new();
     for item in items {
         let Some(text) = item.text() else { continue };
+        warn_of_literals(&item);
         match IssuerTemplate::claims_of(text) {
             Some(names) if names.is_empty() => issuers.push(Issuer::Exact(text.to_owned())),
             Some(names) => {
@@ -262,10 +298,10 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
     Some(set)
 }
 
-fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHeader>> {
+fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
     let mut headers: Vec<ClaimHeader> = Vec::new();
     for item in item.list()? {
-        let Some(mut fields) = item.fields() else {
+        let Some(mut fields) = item.message(protobuf::CLAIM_TO_HEADER) else {
             continue;
         };
         let header = fields.required("header_name", "name the header to write");
@@ -281,6 +317,11 @@ fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHea
             ],
             ListFormat::Base64Json,
         );
+        let encoding = fields.choice(
+            "encoding",
+            &[("utf8", Encoding::Utf8), ("percent", Encoding::Percent), ("base64", Encoding::Base64)],
+            Encoding::Utf8,
+        );
         fields.finish();
         let Some(header_item) = header else { continue };
         let (Some(header), Some(claim)) = (written_header(&header_item), claim) else {
@@ -289,8 +330,8 @@ fn claim_headers(item: &Item<'_>, required: &[ClaimPath]) -> Option<Vec<ClaimHea
         if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
             header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`)");
         }
-        let required = required.contains(&claim);
-        headers.push(ClaimHeader { header, claim, format, required });
+        let required = policy.requires(&claim);
+        headers.push(ClaimHeader { header, claim, format, encoding, required });
     }
     Some(headers)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Item};
+use super::values::compared_texts;
 use crate::rules::Requirement;
 use crate::token::ProviderId;
 
@@ -49,7 +50,7 @@ pub(super) fn read(item: &Item<'_>, providers: &Providers<'_>) -> Option<Require
     let refused = !fields.present(&["extract_only_without_validation"]).is_empty();
     if given.len() != 1 && !refused {
         fields.error(if given.is_empty() {
-            "is empty; name a provider with \"provider_name\", or leave \"requires\" out for a public rule"
+            "is empty, which asks for no token; name a provider with \"provider_name\", allow a token to be missing with \"allow_missing\", or leave \"requires\" out for a public rule"
                 .to_owned()
         } else {
             format!(
@@ -90,7 +91,7 @@ fn with_audiences(item: &Item<'_>, providers: &Providers<'_>) -> Option<Requirem
     let audiences =
         fields.required("audiences", "list the audiences of this rule; the provider's do not count");
     let audiences = audiences.and_then(|item| {
-        let texts = item.texts()?;
+        let texts = compared_texts(&item)?;
         if texts.is_empty() {
             item.error("must name at least one audience");
         }

@@ -1,10 +1,13 @@
 //! `rules`: which requests need which token.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
-use super::{authorize, matching, requirement};
+use super::values::MINUTE;
+use super::{authorize, matching, protobuf, requirement};
+use crate::json::Json;
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
 /// How a rule says that it asks for no token.
@@ -98,16 +101,18 @@ fn read(
     otherwise: AmbiguousPaths,
     public: PublicRules,
 ) -> Option<Rule> {
-    let mut fields = item.fields()?;
+    let mut fields = item.message(protobuf::RULE)?;
     let ambiguous_paths = ambiguous_paths(&mut fields);
-    let name = fields.get("name").and_then(|item| rule_name(&item));
+    let name = fields.get("name").and_then(|item| self::name(&item));
     let matches = fields
         .required("match", "say which requests the rule is for, such as { prefix: / }")
         .and_then(|item| matching::read(&item, ambiguous_paths.unwrap_or(otherwise)));
     let written = fields.get("requires");
-    let by_name = fields.get("requirement_name");
+    // Generators write the one of the two that is not meant as null.
+    let is_unused = |item: &Item<'_>| written.is_some() && *item.json == Json::Null;
+    let by_name = fields.get("requirement_name").filter(|item| !is_unused(item));
     if let (Some(_), Some(item)) = (&written, &by_name) {
-        item.error("stands beside \"requires\"; keep one");
+        item.error("stands beside \"requires\"; keep one of them");
     }
     let has_requires = written.is_some() || by_name.is_some();
     let written = written.and_then(|item| requirement::read(&item, providers));
@@ -133,6 +138,7 @@ fn read(
         let path = join(&fields.path, "revocation");
         fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
     }
+    let wait_timeout = wait_timeout(&mut fields, has_requires);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -144,15 +150,25 @@ fn read(
         mode,
         ambiguous_paths,
         ignores_revocation,
+        wait_timeout,
     })
 }
 
-/// The name of a rule, which stands in log lines and labels of metrics.
-fn rule_name(item: &Item<'_>) -> Option<String> {
+/// How long a request may wait for keys and lists, where the rule says it.
+fn wait_timeout(fields: &mut Fields<'_>, has_requires: bool) -> Option<Duration> {
+    let item = fields.get("wait_timeout")?;
+    if !has_requires {
+        item.error("needs \"requires\": a request without a token waits for nothing; leave it out");
+    }
+    item.duration(Duration::from_millis(1), MINUTE)
+}
+
+/// A name that stands in log lines and labels of metrics.
+pub(super) fn name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     let is_sound = name.len() <= 128 && !name.chars().any(char::is_control);
     if !is_sound {
-        item.error("a rule's name has at most 128 bytes and no control characters");
+        item.error("a name has at most 128 bytes and no control characters; write a shorter one");
     }
     is_sound.then(|| name.to_owned())
 }

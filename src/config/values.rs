@@ -28,7 +28,9 @@ pub(super) fn request_headers(
         let Some(named) = value else { continue };
         let Some(value) = variable(&named, environment) else { continue };
         if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-            named.error("holds something that cannot stand in a header");
+            named.error(
+                "holds something that cannot stand in a header; let it hold printable ASCII characters alone",
+            );
         }
         headers.extend(name.map(|name| (name, SecretValue(value))));
     }
@@ -46,7 +48,7 @@ pub(super) fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
     fields.finish();
     let uri = uri?;
     let Some((scheme, authority, path)) = uri.text().and_then(Endpoint::split) else {
-        uri.error("must be absolute and plain: https://host/path, without user or fragment");
+        uri.error("must be absolute and plain: write https://host/path, without user or fragment");
         return None;
     };
     Some(Endpoint { scheme, authority, path, cluster: cluster?, timeout })
@@ -56,7 +58,7 @@ pub(super) fn endpoint(item: &Item<'_>) -> Option<Endpoint> {
 pub(super) fn header_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     if !name.bytes().all(is_token_byte) {
-        item.error("is not a header name");
+        item.error("is not a header name; write letters, digits and \"-\" alone, such as x-user");
         return None;
     }
     Some(name.to_ascii_lowercase())
@@ -84,6 +86,26 @@ pub(super) const NOT_WRITTEN: &[&str] = &[
     "trailer",
     "cookie",
 ];
+
+/// Texts that a token's are compared with, none of them empty. Warns of what no token will equal.
+pub(super) fn compared_texts(item: &Item<'_>) -> Option<Vec<String>> {
+    let texts = item.texts()?;
+    item.list_of_texts()?.iter().for_each(warn_of_literals);
+    Some(texts)
+}
+
+/// Warns of a text that is compared to the letter and looks as if it was meant otherwise.
+pub(super) fn warn_of_literals(item: &Item<'_>) {
+    let text = item.json.as_str().unwrap_or_default();
+    if text.trim() != text {
+        item.warning(
+            "begins or ends with a blank or a line end, which is compared too; write it without (in YAML, `|` adds a line end and `|-` adds none)",
+        );
+    }
+    if text.contains('*') {
+        item.warning("has a \"*\", which is compared to the letter and stands for no other text; write the whole value");
+    }
+}
 
 pub(super) fn paths(names: &[&str]) -> Vec<ClaimPath> {
     names.iter().map(|name| ClaimPath::parse(name)).collect()

@@ -41,6 +41,16 @@ const P521_ORDER: [u8; 66] = [
 ];
 
 impl EcKey {
+    /// How many bytes a coordinate of a curve has (RFC 7518 section 6.2.1.2); none for a curve that is not verified here.
+    pub fn coordinate_size(curve: &str) -> Option<usize> {
+        match curve {
+            "P-256" => Some(32),
+            "P-384" => Some(48),
+            "P-521" => Some(66),
+            _ => None,
+        }
+    }
+
     /// A key of the name of its curve and its two coordinates at full length, big-endian (RFC 7518
     /// sections 6.2.1.1 to 6.2.1.3: 32, 48 or 66 bytes each); none for a curve that
     /// is not verified here.
@@ -49,12 +59,7 @@ impl EcKey {
     /// [`KeyError::WrongLength`] for a coordinate of another length, [`KeyError::NotOnCurve`] for a point
     /// that is not on the curve.
     pub fn new(curve: &str, x: &[u8], y: &[u8]) -> Option<Result<Self, KeyError>> {
-        let size = match curve {
-            "P-256" => 32,
-            "P-384" => 48,
-            "P-521" => 66,
-            _ => return None,
-        };
+        let size = Self::coordinate_size(curve)?;
         if x.len() != size || y.len() != size {
             return Some(Err(KeyError::WrongLength));
         }

@@ -25,11 +25,6 @@ pub(crate) trait Document: Sized {
     /// The longest pause between two tries that fail.
     fn max_pause(&self) -> Duration;
 
-    /// Whether `Retry-After` keeps the instances from asking (RFC 9110 section 10.2.3).
-    fn heeds_retry_after(&self) -> bool {
-        false
-    }
-
     /// No instance asks before this moment. `is_usable` says whether there is a document that can be trusted.
     fn not_before(&self, state: &State, is_usable: bool) -> Timestamp {
         let _ = is_usable;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::could_end_a_line;
+
 /// Something that can be asked over HTTP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
@@ -63,15 +65,19 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// A GET for a document of these media types, with the fields that the operator configured.
+    /// A GET for a document of these media types, in no content coding (RFC 9110 section 12.5.3), with the fields that the
+    /// operator configured.
     pub fn get(
         endpoint: Endpoint,
         accept: &str,
         headers: &[(String, SecretValue)],
         max_bytes: usize,
     ) -> Self {
-        let accept = ("accept".to_owned(), SecretValue(accept.to_owned()));
-        let headers = std::iter::once(accept).chain(headers.iter().cloned()).collect();
+        const CODING: &str = "accept-encoding";
+        let own = [("accept", accept), (CODING, "identity")];
+        let own = own.map(|(name, value)| (name.to_owned(), SecretValue(value.to_owned())));
+        let configured = headers.iter().filter(|(name, _)| name != CODING).cloned();
+        let headers = own.into_iter().chain(configured).collect();
         Self { method: HttpMethod::Get, endpoint, headers, body: Vec::new(), max_bytes }
     }
 
@@ -98,8 +104,27 @@ pub struct HttpResponse {
     pub last_modified: Option<String>,
     /// `Retry-After` (RFC 9110 section 10.2.3)
     pub retry_after: Option<String>,
+    /// `Content-Encoding` (RFC 9110 section 8.4), of several fields all
+    pub content_encoding: Option<String>,
+    /// Why Envoy answered itself, in its own words, where no answer came from the endpoint.
+    pub local_reply: Option<String>,
     /// The body of a 200.
     pub body: Vec<u8>,
+}
+
+/// Fields of an answer that came from an endpoint: Envoy's router puts the first into each of them, servers the others.
+/// What Envoy answers itself has none.
+const FROM_AN_ENDPOINT: [&[u8]; 3] = [b"x-envoy-upstream-service-time", b"date", b"server"];
+
+impl HttpResponse {
+    /// How many bytes of Envoy's own answer are worth reading.
+    pub const MAX_LOCAL_REPLY: usize = 1024;
+
+    /// Whether Envoy itself gave an answer with this status and these field names (in lower case), for want of one from
+    /// the endpoint: it could not connect, TLS failed, or nothing came in time. Its body says why.
+    pub fn is_local_reply<'n>(status: u16, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+        (500..600).contains(&status) && !names.any(|name| FROM_AN_ENDPOINT.contains(&name))
+    }
 }
 
 /// `max-age` in seconds (RFC 9111 section 5.2.2.1); without one, `no-store` and `no-cache` count as 0.
@@ -114,10 +139,21 @@ pub(crate) fn max_age(response: &HttpResponse) -> Option<u64> {
     given.or(directives.any(|own| matches!(name(own).as_str(), "no-store" | "no-cache")).then_some(0))
 }
 
+/// The content coding of an answer, where it has one: cut for a log line, and with nothing raw in it.
+pub(super) fn content_coding(response: &HttpResponse) -> Option<String> {
+    let field = response.content_encoding.as_deref()?;
+    let mut codings = field.split(',').map(str::trim);
+    let is_coded = codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+    is_coded.then(|| field.chars().take(64).flat_map(char::escape_default).collect())
+}
+
 /// `Retry-After` in whole seconds (RFC 9110 section 10.2.3); a date says too little to a clock that may be wrong.
 pub(super) fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.retry_after.as_deref()?.trim().parse().ok().map(Duration::from_secs)
 }
+
+/// How much of Envoy's own words goes into the log, in characters.
+const MAX_REASON: usize = 300;
 
 /// Why a fetch brought nothing that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,6 +167,15 @@ pub enum FetchError {
     NoAnswer,
     /// An answer other than 200
     Status(u16),
+    /// Envoy answered itself: the endpoint could not be reached, or gave no answer in time
+    LocalReply {
+        /// The cluster of the configuration
+        cluster: String,
+        /// The status that Envoy gave
+        status: u16,
+        /// Why, in Envoy's own words
+        reason: String,
+    },
     /// A body larger than `max_bytes`
     TooLarge {
         /// Its size in bytes
@@ -138,6 +183,8 @@ pub enum FetchError {
         /// How large it may be
         limit: usize,
     },
+    /// A body in a content coding that was not asked for; says which
+    ContentCoding(String),
     /// A body that is not what was asked for; says why
     Unusable(String),
 }
@@ -151,9 +198,21 @@ impl fmt::Display for FetchError {
             Self::NoAnswer => f.write_str("no complete answer"),
             Self::Status(status @ 300..=399) => write!(f, "status {status}; redirects are not followed"),
             Self::Status(status) => write!(f, "status {status}"),
+            Self::LocalReply { cluster, status, reason } => {
+                let clean = |c| if could_end_a_line(c) { ' ' } else { c };
+                let reason: String = reason.trim().chars().take(MAX_REASON).map(clean).collect();
+                write!(
+                    f,
+                    "status {status} from Envoy itself and not from the endpoint ({reason}); where the certificate may be the cause, see Envoy's counters cluster.{cluster}.ssl.fail_verify_*"
+                )
+            }
             Self::TooLarge { size, limit } => {
                 write!(f, "the answer has {size} bytes, more than max_bytes ({limit})")
             }
+            Self::ContentCoding(coding) => write!(
+                f,
+                "the answer has content-encoding {coding}, although accept-encoding: identity was sent; let the server, or the proxy before it, send this document uncompressed"
+            ),
             Self::Unusable(why) => f.write_str(why),
         }
     }
@@ -173,5 +232,49 @@ impl Endpoint {
             && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
         let slash = if path.starts_with('/') { "" } else { "/" };
         sound.then(|| (scheme, authority.to_owned(), format!("{slash}{path}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_is_asked_for_without_a_content_coding() {
+        let endpoint = Endpoint {
+            scheme: "https".to_owned(),
+            authority: "idp.example".to_owned(),
+            path: "/".to_owned(),
+            cluster: "idp".to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let field = |name: &str, value: &str| (name.to_owned(), SecretValue(value.to_owned()));
+        let configured = [field("accept-encoding", "gzip"), field("x-api-key", "k")];
+        let request = HttpRequest::get(endpoint, "application/json", &configured, 1);
+        let expected = [
+            field("accept", "application/json"),
+            field("accept-encoding", "identity"),
+            field("x-api-key", "k"),
+        ];
+        assert_eq!(request.headers, expected);
+    }
+
+    #[test]
+    fn an_answer_has_a_content_coding_where_it_names_another_than_identity() {
+        for (given, coding) in [
+            (None, None),
+            (Some(""), None),
+            (Some(" , "), None),
+            (Some("IDENTITY"), None),
+            (Some("gzip"), Some("gzip")),
+            (Some("identity, br"), Some("identity, br")),
+            (Some("a\nb"), Some("a\\nb")),
+        ] {
+            let response =
+                HttpResponse { content_encoding: given.map(str::to_owned), ..HttpResponse::default() };
+            assert_eq!(content_coding(&response).as_deref(), coding, "{given:?}");
+        }
+        let long = HttpResponse { content_encoding: Some("x".repeat(1000)), ..HttpResponse::default() };
+        assert_eq!(content_coding(&long).map(|coding| coding.len()), Some(64));
     }
 }

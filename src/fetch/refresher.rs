@@ -9,7 +9,7 @@ mod takeover;
 use std::time::Duration;
 
 use super::document::{Age, Around, Document, Fetched, Held, Next, Parts};
-use super::http::{FetchError, HttpRequest, HttpResponse, max_age, retry_after};
+use super::http::{FetchError, HttpRequest, HttpResponse, content_coding, max_age, retry_after};
 use super::lease::FetchLease;
 use super::shared::{Copy, SharedSlot, State};
 use super::store::{CasVersion, Store};
@@ -272,9 +272,9 @@ impl<D: Document> Refresher<D> {
             Ok(Next::Ask(_)) => self.failed(store, &FetchError::NoAnswer, None, now, &mut events),
             Ok(Next::Done(fetched)) => self.succeeded(store, fetched, now, &mut events),
             Err(error) => {
-                // Only with a status that says so.
-                let heeds = self.document.heeds_retry_after() && matches!(error, FetchError::Status(_));
-                self.failed(store, &error, asked_to_wait.filter(|_| heeds), now, &mut events);
+                // Only with a status that says so (RFC 9110 section 10.2.3).
+                let asked_to_wait = asked_to_wait.filter(|_| matches!(error, FetchError::Status(_)));
+                self.failed(store, &error, asked_to_wait, now, &mut events);
             }
         }
         events
@@ -288,11 +288,17 @@ impl<D: Document> Refresher<D> {
         trust: D::Trust<'_>,
         now: Timestamp,
     ) -> Result<Next<D>, FetchError> {
-        let (size, limit) = (response.body.len(), self.document.request(&step).max_bytes);
+        let HttpRequest { endpoint, max_bytes: limit, .. } = self.document.request(&step);
+        let size = response.body.len();
         let known = self.held.as_ref().filter(|held| {
             self.document.is_conditional(&step)
                 && (held.copy.etag.is_some() || held.copy.last_modified.is_some())
         });
+        if response.status == 200
+            && let Some(coding) = content_coding(&response)
+        {
+            return Err(FetchError::ContentCoding(coding));
+        }
         match (response.status, known) {
             (200, _) if size > limit => Err(FetchError::TooLarge { size, limit }),
             (200, _) => self.document.read(step, response, &self.around(store, trust, now)),
@@ -305,7 +311,10 @@ impl<D: Document> Refresher<D> {
                 etag: copy.etag.clone(),
                 last_modified: copy.last_modified.clone(),
             })),
-            (status, _) => Err(FetchError::Status(status)),
+            (status, _) => Err(match response.local_reply {
+                Some(reason) => FetchError::LocalReply { cluster: endpoint.cluster, status, reason },
+                None => FetchError::Status(status),
+            }),
         }
     }
 

@@ -15,7 +15,7 @@ use super::store::{CasVersion, Conflict, Store};
 use crate::time::Timestamp;
 
 /// Bumped whenever the layout or meaning of a shared value changes.
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
 /// The first byte of notes.
 pub(crate) const NOTES_SCHEMA: u8 = SCHEMA;
 const MAC_SIZE: usize = 32;

@@ -135,6 +135,7 @@ fn a_platform_engineer_reads_what_is_wrong() {
     );
     let roles = authorize(r#"{"roles":{"any_of":["admin","ops"]}}"#);
     let equals = authorize(r#"{"claims":[{"claim":"tenant","equals":"acme"}]}"#);
+    let dotted = authorize(r#"{"claims":[{"claim":"realm.a.b.c","equals":1}]}"#);
     let header = authorize(r#"{"claims":[{"claim":"tenant","equals_header":"x-tenant"}]}"#);
     let not = authorize(r#"{"not":{"claims":[{"claim":"tenant","equals":"evil"}]}}"#);
     let exp = NOW + 600;
@@ -161,7 +162,88 @@ fn a_platform_engineer_reads_what_is_wrong() {
         (USUAL, "a.b", "token_malformed", "it does not have three parts"),
         (USUAL, "a.b.c", "token_malformed", "its header is empty or not base64url"),
         (USUAL, &signed("{}", "{}"), "token_malformed", r#"its header has no "alg""#),
-        (USUAL, &bare("[]"), "token_malformed", "its payload is no JSON object, or has a member twice"),
+        (USUAL, &bare("[]"), "token_malformed", "its payload is no JSON object"),
+        (
+            USUAL,
+            &bare(r#"{"iss":"https://idp","aud":"orders","iss":"https://evil"}"#),
+            "token_malformed",
+            r#"its payload has the member "iss" twice"#,
+        ),
+        (
+            USUAL,
+            &token(r#""tenant":{"id":"a","i\u0064":"b"}"#),
+            "token_malformed",
+            r#"its payload has the member "id" twice"#,
+        ),
+        (
+            USUAL,
+            &token(r#""x":1e999"#),
+            "token_malformed",
+            "its payload cannot be read: not valid JSON (line 1, column 62)",
+        ),
+        (
+            USUAL,
+            &signed(r#"{"alg":"HS256","kid":"a","kid":"b"}"#, "{}"),
+            "token_malformed",
+            r#"its header has the member "kid" twice"#,
+        ),
+        (
+            USUAL,
+            &signed(
+                r#"{"alg":"HS256","kid":"k1","x":{"y":1,"y":2}}"#,
+                &format!(r#"{{"iss":"https://idp","aud":"orders","exp":{exp}}}"#),
+            ),
+            "token_malformed",
+            r#"its header has the member "y" twice"#,
+        ),
+        (
+            USUAL,
+            &token(r#""events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#),
+            "type_not_allowed",
+            r#"it has the claim "events": it is a logout token or another security event token"#,
+        ),
+        (
+            provider(r#""required_claims":[{"claim":"typ","any_of":["Bearer","DPoP"]}],"#),
+            &token(r#""typ":"ID""#),
+            "claim_invalid",
+            r#"claim "typ" must have any of "Bearer", "DPoP"; it is a string (required_claims)"#,
+        ),
+        (
+            provider(r#""required_claims":[{"claim":"typ","none_of":["ID"]}],"#),
+            &good,
+            "claim_invalid",
+            r#"claim "typ" must have none of "ID"; it is absent (required_claims)"#,
+        ),
+        (
+            provider(r#""required_claims":["realm.a.b"],"#),
+            &token(r#""realm":{"a.b":1}"#),
+            "claim_missing",
+            r#"claim "realm.a.b" is absent; required_claims needs it; a name has a dot in it: write ["realm", "a.b"]"#,
+        ),
+        (
+            Case { rule: &roles, ..provider(r#""role_claims":["resource_access.shop.web.roles"],"#) },
+            &token(r#""resource_access":{"shop.web":{"roles":["admin"]}}"#),
+            "role_insufficient",
+            r#"role "admin", "ops" is missing (any_of); a name has a dot in it: write ["resource_access", "shop.web", "roles"]"#,
+        ),
+        (
+            Case { rule: &roles, ..provider(r#""role_claims":["resource_access.shop.roles"],"#) },
+            &token(r#""resource_access":{"shop.web":{"roles":["admin"]}}"#),
+            "role_insufficient",
+            r#"role "admin", "ops" is missing (any_of)"#,
+        ),
+        (
+            Case { rule: &all_of, ..provider(r#""scope_claims":["grants.shop.web"],"#) },
+            &token(r#""grants":{"shop.web":"a"}"#),
+            "scope_insufficient",
+            r#"scope "orders:read", "a" is missing (all_of); a name has a dot in it: write ["grants", "shop.web"]"#,
+        ),
+        (
+            rule(&dotted),
+            &token(r#""realm":{"a.b":{"c":1}}"#),
+            "claim_mismatch",
+            r#"claim "realm.a.b.c" must equal 1; it is absent; a name has a dot in it: write ["realm", "a.b", "c"]"#,
+        ),
         (USUAL, "a.b.c.d.e", "token_encrypted", "it has five parts, as a JWE"),
         (
             USUAL,
@@ -300,7 +382,7 @@ fn a_platform_engineer_reads_what_is_wrong() {
             provider(
                 r#""required_claims":["tenant"],"claim_to_headers":[{"header_name":"x-tenant","claim_name":"tenant"}],"#,
             ),
-            &token(r#""tenant":"\u00e9""#),
+            &token(r#""tenant":"\u0007""#),
             "claim_invalid",
             r#"required claim "tenant" cannot be written to the header "x-tenant""#,
         ),
@@ -493,6 +575,44 @@ fn a_client_cannot_write_lines_tokens_or_subjects_into_it() {
         assert!(detail.ends_with("accepted: \"absent\", \"jwt\", \"at+jwt\""), "{detail}");
         assert!(detail.chars().count() <= MAX_TEXT, "{detail}");
     }
+}
+
+#[test]
+fn the_log_names_a_claim_that_becomes_no_header_once_in_a_while() {
+    let case = Case {
+        provider: r#""claim_to_headers":[{"header_name":"x-name","claim_name":"name"},
+            {"header_name":"x-groups","claim_name":"groups","list_format":"csv"}],"#,
+        ..USUAL
+    };
+    let mut gate = case.gate();
+    let mut lines = |claims: String, at: u64| -> Vec<String> {
+        let value = format!("Bearer {}", token(&claims));
+        let fields =
+            [(&b":method"[..], &b"GET"[..]), (b":path", b"/a"), (b"authorization", value.as_bytes())];
+        let outcome = gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(at));
+        assert!(matches!(outcome, Outcome::Allow(_)), "{outcome:?}");
+        let effects = std::iter::from_fn(|| gate.next_effect());
+        effects
+            .filter_map(|effect| if let Effect::Log(_, text) = effect { Some(text) } else { None })
+            .collect()
+    };
+    let name = |n: u64| format!(r#""jti":"{n}","name":"secret\u0007value""#);
+    let why = "it has a control character; \"encoding\": \"percent\" or \"base64\" writes it";
+    let line = format!(r#"provider "corp": claim "name" is not written to the header "x-name": {why}"#);
+    let minute = NOW / LEFT_OUT_SECONDS * LEFT_OUT_SECONDS;
+    assert_eq!(lines(name(0), minute), std::slice::from_ref(&line));
+    // A token that is known says nothing again, and another one waits for the next minute.
+    assert_eq!(lines(name(0), minute), [""; 0]);
+    for n in 1..5 {
+        assert_eq!(lines(name(n), minute + n), [""; 0]);
+    }
+    // One claim does not hide another.
+    let groups = lines(r#""groups":["a,b"],"name":"J\u00fcrgen""#.to_owned(), minute + 6);
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    assert!(groups[0].contains(r#"claim "groups" is not written to the header "x-groups": it has a comma"#));
+    let next = lines(name(6), minute + LEFT_OUT_SECONDS);
+    assert_eq!(next, [format!("{line} (4 more were not written before)")]);
+    assert!(!next[0].contains("secret"), "{next:?}");
 }
 
 #[test]

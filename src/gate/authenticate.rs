@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Effect;
 use super::background::KeySource;
 use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
@@ -10,7 +11,7 @@ use crate::config::{Keys, Provider};
 use crate::keys::{KeySet, UnknownKid};
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected, excerpt};
-use crate::token::{Jws, Unverified};
+use crate::token::{Header, Jws, Unverified};
 
 impl RequestFlow<'_, '_> {
     /// Verifies a provider's token. `audiences` are those of the rule, where it has its own; a token from the cache
@@ -31,7 +32,7 @@ impl RequestFlow<'_, '_> {
         let token = Unverified::read(jws, policy)?;
         let audiences = audiences.unwrap_or(&policy.audiences);
         policy.check(&token, audiences, self.now)?;
-        let keys = self.keys_for(provider, &token)?;
+        let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
         let metrics = &mut self.gate.metrics;
@@ -42,9 +43,16 @@ impl RequestFlow<'_, '_> {
         if let Some(began) = began {
             metrics.verified(stopwatch().saturating_sub(began));
         }
-        let token = Rc::new(CachedToken::new(token?.read(policy, audiences, self.now)?, provider));
-        for _ in 0..token.left_out() {
-            metrics.happened(id, Event::ClaimLeftOut);
+        let token = token.map_err(|rejected| match &header.kid {
+            Some(kid) if lacks_kid => kid_unavailable(provider, kid).into(),
+            _ => self.doubt(provider, &header, &keys, rejected),
+        })?;
+        let token = Rc::new(CachedToken::new(token.read(policy, audiences, self.now)?, provider));
+        for left_out in token.left_out() {
+            self.gate.metrics.happened(id, Event::ClaimLeftOut);
+            if let Some(line) = self.gate.left_out_notes.line(provider, *left_out, self.now) {
+                self.gate.effects.push_back(Effect::Log(log::Level::Warn, line));
+            }
         }
         if let Some(cache) = self.gate.token_caches.get_mut(id.0) {
             cache.insert(text, Rc::clone(&token));
@@ -74,10 +82,15 @@ impl RequestFlow<'_, '_> {
         self.gate.sources.get_mut(provider.id.0)?.as_mut()
     }
 
-    /// The keys that a token is judged by, or why there are none yet.
-    fn keys_for(&mut self, provider: &Provider, token: &Unverified<'_>) -> Result<Rc<KeySet>, Obstacle> {
+    /// The keys that a token is judged by, or why there are none yet; and whether a key of its kid may be lacking, so
+    /// that the others cannot refuse it.
+    fn keys_for(
+        &mut self,
+        provider: &Provider,
+        token: &Unverified<'_>,
+    ) -> Result<(Rc<KeySet>, bool), Obstacle> {
         if let Keys::Local(set) = &provider.keys {
-            return Ok(Rc::clone(set));
+            return Ok((Rc::clone(set), false));
         }
         let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
         let store = Rc::clone(&self.gate.store);
@@ -101,7 +114,7 @@ impl RequestFlow<'_, '_> {
         };
         let header = token.header();
         let Some(kid) = header.kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
-            return Ok(keys);
+            return Ok((keys, false));
         };
         // A fetch that had begun before the token came may have missed its key; one that began after
         // it did not.
@@ -115,13 +128,32 @@ impl RequestFlow<'_, '_> {
             source.unknown_kid(&*store, kid, waited.is_none(), now)
         };
         match unknown {
-            UnknownKid::Missing => Ok(keys),
+            UnknownKid::Missing => Ok((keys, false)),
             UnknownKid::Wait if in_time && may_wait => Err(Obstacle::Wait(lookup)),
             // A rule that only reports says what there is.
-            UnknownKid::Wait if !may_wait => Ok(keys),
+            UnknownKid::Wait if !may_wait => Ok((keys, false)),
             // A key that names no kid may be the one.
-            _ if keys.candidates(Some(kid), header.algorithm).next().is_some() => Ok(keys),
+            _ if keys.candidates(Some(kid), header.algorithm).next().is_some() => Ok((keys, true)),
             _ => Err(kid_unavailable(provider, kid).into()),
+        }
+    }
+
+    /// What keeps a token from being accepted whose signature holds under none of these keys. Where they are fetched, and
+    /// it names one of them or none, one of them may have been replaced under its key id.
+    #[cold]
+    fn doubt(&mut self, provider: &Provider, header: &Header, keys: &KeySet, rejected: Rejected) -> Obstacle {
+        let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
+        let is_named = header.kid.as_deref().is_none_or(|kid| keys.has_kid(kid));
+        let by_keys = matches!(rejected.reason, Reason::SignatureInvalid | Reason::KeyNotFound);
+        let store = Rc::clone(&self.gate.store);
+        let Some(own) = self.key_source(provider).filter(|_| is_named && by_keys) else {
+            return rejected.into();
+        };
+        let since = waited.map_or(now, |waited| waited.since);
+        let in_time = waited.is_none_or(|waited| now < waited.deadline);
+        match own.source.signature_failed(&*store, since, now) && may_wait && in_time {
+            true => Obstacle::Doubt(own.lookup, rejected),
+            false => rejected.into(),
         }
     }
 }

@@ -11,7 +11,8 @@ use super::outcome::{Accepted, Outcome};
 use super::plan::RulePlan;
 use crate::reason::{Reason, Rejected, excerpts};
 use crate::request::{RequestView, same_header};
-use crate::rules::{Authorize, Bindings, Rule, Rules};
+use crate::rules::{Authorize, Rule, Rules};
+use crate::token::Bindings;
 
 impl RequestFlow<'_, '_> {
     /// Whether the principal's token grants what the rule and the route ask for, and each token can be told to the
@@ -25,7 +26,11 @@ impl RequestFlow<'_, '_> {
         let principal = accepted.first();
         if rule.authorize.is_some() || !self.route_scopes.is_empty() {
             let result = match principal {
-                Some(principal) => self.grants(&principal.token, rule).map_err(|rejected| (rejected, true)),
+                Some(principal) => self.grants(&principal.token, rule).map_err(|rejected| {
+                    let grants = &principal.provider.policy.grants;
+                    let hint = grants.hint(rejected.reason, principal.token.claims().all());
+                    (rejected.with_more(&hint), true)
+                }),
                 // There is no token; one that was rejected says why.
                 None => Err((self.failed.take().unwrap_or(Reason::TokenMissing.into()), false)),
             };

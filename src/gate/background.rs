@@ -208,7 +208,7 @@ impl Gate {
         if self.config.revocation.is_off() {
             return;
         }
-        let missing_kids: RefCell<Vec<(ProviderId, String)>> = RefCell::default();
+        let unverified: RefCell<Vec<(ProviderId, Option<String>)>> = RefCell::default();
         let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
             let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
             let keys = match &provider.keys {
@@ -219,11 +219,10 @@ impl Gate {
             };
             let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
             let list = StatusList::verify(token, uri, trust, most, now);
-            if list == Err(StatusError::Token(Reason::KeyNotFound))
+            if let Err(StatusError::Token(Reason::KeyNotFound | Reason::SignatureInvalid)) = list
                 && let Ok(jws) = Jws::parse(token.trim_ascii())
-                && let Some(kid) = &jws.header().kid
             {
-                missing_kids.borrow_mut().push((id, kid.clone()));
+                unverified.borrow_mut().push((id, jws.header().kid.clone()));
             }
             list
         };
@@ -247,9 +246,16 @@ impl Gate {
             }
         }
         // A list under a new key is a reason to look for the key, like a token.
-        for (id, kid) in missing_kids.into_inner() {
-            if let Some(own) = self.sources.get_mut(id.0).and_then(Option::as_mut) {
-                own.source.unknown_kid(&*self.store, &kid, true, now);
+        for (id, kid) in unverified.into_inner() {
+            let Some(own) = self.sources.get_mut(id.0).and_then(Option::as_mut) else { continue };
+            let source = &mut own.source;
+            match kid.filter(|kid| source.held().is_none_or(|keys| !keys.has_kid(kid))) {
+                Some(kid) => {
+                    source.unknown_kid(&*self.store, &kid, true, now);
+                }
+                None => {
+                    source.signature_failed(&*self.store, now, now);
+                }
             }
         }
     }

@@ -8,10 +8,11 @@ use super::outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use super::plan::RulePlan;
 use crate::config::{Config, Provider};
 use crate::reason::{Reason, Rejected};
+use crate::request::Request;
 use crate::response::ErrorResponse;
 use crate::rules::{Mode, Rule};
 use crate::token::ProviderId;
-use crate::upstream::Decision;
+use crate::upstream::{Decision, FilterStateFields};
 
 /// A refusal with all that is said of it.
 pub(super) struct Refusal {
@@ -76,11 +77,12 @@ impl RequestFlow<'_, '_> {
         let rule = self.rule.take();
         let reports = !is_enforced && rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
         let decision = if reports { Decision::WouldDeny } else { Decision::Deny };
-        let response = error_response(self.config, reason, provider.as_deref());
+        let response = error_response(self.config, reason, provider.as_deref(), self.request);
         let state = FilterState { decision, reason: Some(reason), context, rule, provider, ..allow.state };
         if reports {
             return Outcome::Allow(Allow { state, ..allow });
         }
+        let state = FilterState { selection: FilterStateFields::ALL, ..state };
         let response = ErrorResponse { verified, scope, retry_after, ..response };
         Outcome::Deny(Rejection { response, state })
     }
@@ -97,12 +99,18 @@ impl RequestFlow<'_, '_> {
     }
 }
 
-/// A refusal in the form that the operator chose.
-pub(super) fn error_response(config: &Config, reason: Reason, provider: Option<&Provider>) -> ErrorResponse {
+/// A refusal of a request in the form that the operator chose.
+pub(super) fn error_response(
+    config: &Config,
+    reason: Reason,
+    provider: Option<&Provider>,
+    request: &Request<'_>,
+) -> ErrorResponse {
     let realm = match (&config.realm, provider) {
         (Some(realm), _) => realm,
         (None, Some(provider)) => &provider.name,
         (None, None) => "",
     };
-    ErrorResponse { style: config.style, ..ErrorResponse::new(reason, realm) }
+    let cors = config.cors.as_ref().and_then(|cors| cors.fields(request));
+    ErrorResponse { style: config.style, cors, ..ErrorResponse::new(reason, realm) }
 }

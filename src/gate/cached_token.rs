@@ -10,7 +10,7 @@ use crate::rules::RuleId;
 use crate::text::could_end_a_line;
 use crate::time::Timestamp;
 use crate::token::{Claims, Verified};
-use crate::upstream::ClaimHeader;
+use crate::upstream::{ClaimHeader, Why};
 
 /// A verified token with what follows from it: made once, used with every request that brings it.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct CachedToken {
     /// Whether it was made for the audiences of its provider.
     own_audience: bool,
     headers: Vec<(String, String)>,
-    left_out: usize,
+    left_out: Vec<(usize, Why)>,
     /// Why it is rejected in any case: a required claim cannot become a header.
     unwritable: Option<Rejected>,
     /// Whether it is bound to a key (`cnf`, RFC 7800).
@@ -96,9 +96,9 @@ impl CachedToken {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many of its claims could not become headers.
-    pub fn left_out(&self) -> usize {
-        self.left_out
+    /// Which of its claims could not become headers, by the places of those headers in its provider, and why.
+    pub(super) fn left_out(&self) -> &[(usize, Why)] {
+        &self.left_out
     }
 
     /// Why it is rejected, where one of those is required.

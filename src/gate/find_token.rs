@@ -26,7 +26,7 @@ impl<'r> RequestFlow<'_, 'r> {
         {
             return Err(self.csrf_suspected());
         }
-        let (bytes, limit) = (credential.text.len(), provider.policy.max_token_size);
+        let (bytes, limit) = (credential.token().len(), provider.policy.max_token_size);
         if bytes > limit {
             return Err(Reason::TokenTooLarge.with(Detail::Size { bytes, setting: "max_token_size", limit }));
         }

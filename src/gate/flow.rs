@@ -41,6 +41,8 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) view: RequestView<'r>,
     /// The rule that decides.
     pub(super) rule: Option<Rc<Rule>>,
+    /// The requirement that its route named, which is asked for in place of the rule's.
+    pub(super) requirement: Option<Rc<Rule>>,
     /// Whether the rule matches the request; otherwise its route named it.
     pub(super) is_matched: bool,
     /// The scopes that the route asks for.
@@ -75,6 +77,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             now,
             view: config.rules.view(request),
             rule: None,
+            requirement: None,
             is_matched: false,
             route_scopes: Vec::new(),
             allow,
@@ -93,9 +96,11 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
 
     fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
         let rule = self.match_rule()?;
+        let requirement = self.requirement.take();
+        let asks = requirement.as_ref().unwrap_or(&rule);
         let plans = Rc::clone(&self.gate.plans);
-        let plan = plans.get(rule.id.0);
-        let accepted = self.meet_requirement(&rule, plan)?;
+        let plan = plans.get(asks.id.0);
+        let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
         self.authorize(&rule, plan, &accepted)?;
         ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
     }

@@ -13,8 +13,9 @@ use crate::reason::{Reason, Rejected};
 use crate::request::{Held, PathKind, Request, canonical};
 use crate::rules::{Mode, Rule, RuleMatch};
 
-const UNREADABLE: Rejected =
-    Reason::RouteUnmatched.because("the metadata of the route cannot be read: \"rule\" or \"scopes\"");
+const UNREADABLE: Rejected = Reason::RouteUnmatched.because(
+    "the metadata of the route cannot be read: \"rule\", \"requirement\", \"scopes\" or \"disabled\"",
+);
 
 impl RequestFlow<'_, '_> {
     /// Finds the rule that decides: the one that matches the request, or the one that its route names. Breaks off
@@ -24,23 +25,16 @@ impl RequestFlow<'_, '_> {
         let matched_id = matched.as_ref().map(|rule| rule.id);
         self.pass_preflight(&matched)?;
         let has_path = self.request.target().is_some() && !self.request.is_connect();
-        let route = match self.config.route_rules {
-            true => RouteMetadata::read(self.request.properties()),
-            false => RouteMetadata::none(),
-        };
-        self.rule = match &route.rule {
-            // It may mean any rule, so that the one of the path, which may only report, has no say.
-            Err(_) => return self.refuse(UNREADABLE),
-            // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
-            Ok(Some(name)) if has_path => match self.config.rules.named(name) {
-                None => {
-                    let words = format!("the route names the rule {name:?}, which is not configured");
-                    return self.refuse(Reason::RouteUnmatched.explained(words));
-                }
-                named => named,
-            },
-            Ok(_) => matched,
-        };
+        let route = RouteMetadata::read(self.request.properties(), self.config.route_rules);
+        if self.is_disabled(&route)? && has_path {
+            self.allow.route = RouteCheck::new(&route, false);
+            self.refuse_spoofed()?;
+            return self.pass();
+        }
+        self.requirement = self.named_requirement(&route)?;
+        let named = self.named_rule(&route, has_path)?;
+        let by_requirement = || self.requirement.clone().filter(|_| has_path);
+        self.rule = named.or(matched).or_else(by_requirement);
         let reports = self.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
         self.allow.route = RouteCheck::new(&route, reports);
         self.refuse_spoofed()?;
@@ -51,14 +45,66 @@ impl RequestFlow<'_, '_> {
         if !self.is_matched && rule.matches.others_held(&self.view) != Held::Always {
             self.note_named(&rule);
         }
-        match (&rule.requires, self.route_scopes.is_empty()) {
-            (Some(_), _) => ControlFlow::Continue(rule),
-            (None, true) => {
+        let asks = self.requirement.is_some() || rule.requires.is_some();
+        match (asks, self.route_scopes.is_empty()) {
+            (true, _) => ControlFlow::Continue(rule),
+            (false, true) => {
                 self.allow.state.rule = Some(rule);
                 self.pass()
             }
-            (None, false) => self
+            (false, false) => self
                 .refuse(Reason::RouteUnmatched.because("the route asks for scopes, and its rule is public")),
+        }
+    }
+
+    /// The rule that the route names. It may mean any rule, so that the one of the path, which may only report, has no
+    /// say where that is not known.
+    fn named_rule(
+        &mut self,
+        route: &RouteMetadata,
+        has_path: bool,
+    ) -> ControlFlow<Outcome, Option<Rc<Rule>>> {
+        match &route.rule {
+            Err(_) => self.refuse(UNREADABLE),
+            // Only a rule for CONNECT is for a request without a path (RFC 9113 section 8.5).
+            Ok(Some(name)) if has_path => match self.config.rules.named(name) {
+                None => {
+                    let words = format!("the route names the rule {name:?}, which is not configured");
+                    self.refuse(Reason::RouteUnmatched.explained(words))
+                }
+                named => ControlFlow::Continue(named),
+            },
+            Ok(_) => ControlFlow::Continue(None),
+        }
+    }
+
+    /// The requirement that the route names, in place of the rule's.
+    fn named_requirement(&mut self, route: &RouteMetadata) -> ControlFlow<Outcome, Option<Rc<Rule>>> {
+        match &route.requirement {
+            Err(_) => self.refuse(UNREADABLE),
+            Ok(None) => ControlFlow::Continue(None),
+            Ok(Some(name)) => match self.config.requirements.get(name) {
+                None => {
+                    let words = format!(
+                        "the route names the requirement {name:?}, which \"requirement_map\" does not have"
+                    );
+                    self.refuse(Reason::RouteUnmatched.explained(words))
+                }
+                named => ControlFlow::Continue(named.map(Rc::clone)),
+            },
+        }
+    }
+
+    /// Whether the route says that nothing is asked of its requests, and nothing else.
+    fn is_disabled(&mut self, route: &RouteMetadata) -> ControlFlow<Outcome, bool> {
+        match route.is_disabled {
+            Ok(false) => ControlFlow::Continue(false),
+            Ok(true) if *route == RouteMetadata::disabled() => ControlFlow::Continue(true),
+            Ok(true) => self.refuse(
+                Reason::RouteUnmatched
+                    .because("the route says \"disabled\" beside \"rule\", \"requirement\" or \"scopes\""),
+            ),
+            Err(_) => self.refuse(UNREADABLE),
         }
     }
 

@@ -29,16 +29,18 @@ struct Candidates<'p> {
 type TokenResult = (ProviderId, Result<Rc<CachedToken>, Unmet>);
 
 impl<'r> RequestFlow<'_, 'r> {
-    /// Asks for the tokens that the rule requires. Breaks off where there are none, or the request waits.
+    /// Asks for the tokens that the rule requires, or its route in its place. Breaks off where there are none, or the
+    /// request waits.
     pub(super) fn meet_requirement(
         &mut self,
         rule: &Rule,
+        requires: Option<&Requirement>,
         plan: Option<&RulePlan>,
     ) -> ControlFlow<Outcome, Vec<Accepted>> {
         if let Some(words) = plan.and_then(|plan| plan.ambiguity(self.request)) {
             return self.refuse(Reason::RequestAmbiguous.because(words));
         }
-        let Some(requirement) = &rule.requires else { return ControlFlow::Continue(Vec::new()) };
+        let Some(requirement) = requires else { return ControlFlow::Continue(Vec::new()) };
         self.remembers = !matches!(requirement, Requirement::Provider { .. });
         let all = plan.map(|plan| &plan.all_demands[..]).unwrap_or_default();
         let met = self.meet(requirement, Candidates { siblings: None, all });
@@ -48,7 +50,12 @@ impl<'r> RequestFlow<'_, 'r> {
         match met {
             Ok(accepted) => ControlFlow::Continue(accepted),
             Err(Unmet { provider, obstacle: Obstacle::Wait(lookup) }) => self.wait(lookup, provider, plan),
-            Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) }) => {
+            Err(Unmet { provider, obstacle: Obstacle::Doubt(lookup, _) })
+                if self.gate.waiting.has_room_for_doubt() =>
+            {
+                self.wait(lookup, provider, plan)
+            }
+            Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) }) => {
                 self.refuse_token(rejected, provider, rule, plan)
             }
         }
@@ -224,7 +231,8 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
-        if let Err(Obstacle::Reject(rejected)) = &result
+        if let Err(obstacle) = &result
+            && let Some(rejected) = obstacle.rejected()
             && self.failed.is_none()
             && rejected.reason != Reason::TokenMissing
         {
@@ -245,7 +253,7 @@ impl<'r> RequestFlow<'_, 'r> {
             None => {
                 let found = self.find_token(provider);
                 let result = found.map_err(Obstacle::from).and_then(|credential| {
-                    let token = self.authenticate(provider, credential.text, audiences)?;
+                    let token = self.authenticate(provider, &credential.token(), audiences)?;
                     self.check_proof(provider, &credential, &token)?;
                     Ok(token)
                 });

@@ -13,6 +13,7 @@ mod check_proof;
 mod check_revocation;
 mod find_token;
 mod flow;
+mod left_out;
 mod match_rule;
 mod meet_requirement;
 mod outcome;
@@ -33,22 +34,24 @@ use crate::fetch::{HttpRequest, InMemoryStore, LookupId, LookupIds, Store};
 use crate::metrics::Metrics;
 use crate::reason::{Context, Reason, ResponseStatus};
 use crate::request::{HostProperties, Request};
-use crate::response::ErrorResponse;
+use crate::response::{CorsFields, ErrorResponse};
 use crate::time::{Limiter, Timestamp};
 use crate::token::Location;
-use crate::upstream::{Decision, ReservedHeaders};
+use crate::upstream::{Decision, FilterStateFields, ReservedHeaders};
 
 use background::KeySource;
 use build_outcome::error_response;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
 use flow::RequestFlow;
+pub use left_out::LEFT_OUT_SECONDS;
+use left_out::LeftOutNotes;
 pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
 use waiting::Waiting;
-pub use waiting::{MAX_WAITING, Waited};
+pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
 
 /// The host's number for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -97,7 +100,7 @@ impl Environment {
 /// The gate of one plugin configuration in one worker.
 pub struct Gate {
     config: Rc<Config>,
-    /// What each rule's tokens are taken from, by the rule's place.
+    /// What each rule's tokens are taken from, by the rule's place; then those of the requirements that routes name.
     plans: Rc<[RulePlan]>,
     reserved: ReservedHeaders,
     /// The same, and every header that a token is read from: in a trailer it would not be judged.
@@ -112,6 +115,7 @@ pub struct Gate {
     waiting: Waiting,
     audit: AuditLog,
     route_notes: Limiter,
+    left_out_notes: LeftOutNotes,
     metrics: Metrics,
     /// When the gauges were last shown.
     gauged: Timestamp,
@@ -129,14 +133,18 @@ impl Gate {
         let written = || config.providers.iter().flat_map(|provider| provider.outputs.names());
         let read = config.providers.iter().flat_map(|provider| &provider.locations);
         let read = read.filter_map(|place| match place {
-            Location::Header(place) => Some(place.name()),
+            Location::Header(_) | Location::Subprotocols(_) => place.header_name(),
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
+        let proofs = config.providers.iter().filter(|provider| plan::ignores_proofs(provider));
+        let read = read.chain(proofs.map(|_| plan::PROOF));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
-        let plans = config.rules.iter().map(|rule| RulePlan::new(rule, &config)).collect();
+        let left_out_notes = LeftOutNotes::new(&config);
+        let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
+        let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
         let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
@@ -155,6 +163,7 @@ impl Gate {
             waiting: Waiting::default(),
             audit,
             route_notes: Limiter::new(1),
+            left_out_notes,
             effects: VecDeque::new(),
         };
         gate.look(now);
@@ -175,6 +184,11 @@ impl Gate {
     /// tokens are read from.
     pub fn reserved_in_trailers(&self) -> &ReservedHeaders {
         &self.reserved_in_trailers
+    }
+
+    /// What an answer to a request says to a page of another origin, where one may read it.
+    pub fn cors(&self, request: &Request<'_>) -> Option<Rc<CorsFields>> {
+        self.config.cors.as_ref()?.fields(request)
     }
 
     /// Decides a request that has just arrived.
@@ -220,7 +234,8 @@ impl Gate {
     /// How what the serving route says compares with what its request was judged by. Where no rules may be on
     /// routes, nothing is asked.
     pub fn served(&self, check: &RouteCheck, properties: &dyn HostProperties) -> Served {
-        if self.config.route_rules { check.compare(properties) } else { Served::AsJudged }
+        let rules = self.config.route_rules;
+        if rules.is_on { check.compare(properties, rules) } else { Served::AsJudged }
     }
 
     /// Counts an answer of a route that asks for something else than its request was judged by, tells the log of it,
@@ -237,9 +252,12 @@ impl Gate {
             Served::Otherwise => Decision::Deny,
         };
         let reason = Reason::RequestAmbiguous;
-        const CHANGED: &str = "the route that served has another \"rule\" or \"scopes\" than the one by which the request was judged";
+        const CHANGED: &str = "the route that served has another \"rule\", \"requirement\", \"scopes\" or \"disabled\" than the one by which the request was judged";
         let state = FilterState {
-            selection: self.config.filter_state,
+            selection: match decision {
+                Decision::Deny => FilterStateFields::ALL,
+                Decision::Allow | Decision::WouldDeny => self.config.filter_state,
+            },
             decision,
             reason: Some(reason),
             context: Context::Fixed(CHANGED),
@@ -248,7 +266,7 @@ impl Gate {
         };
         self.metrics.route_changed();
         self.note_decision(&state, request, now);
-        let response = error_response(&self.config, reason, None);
+        let response = error_response(&self.config, reason, None, request);
         let response = ErrorResponse { status: Some(ResponseStatus::Forbidden), ..response };
         (served == Served::Otherwise).then_some(Rejection { response, state })
     }

@@ -42,8 +42,8 @@ pub struct Accepted {
 pub struct Allow {
     /// Header fields to take away, by the names in which they came.
     pub remove: Vec<Rc<[u8]>>,
-    /// The cookie field that is left where a token was in a cookie; empty: none is left.
-    pub cookie: Option<Vec<u8>>,
+    /// Fields of which a token was a part, by their names, and what is left of each: these fields, or none.
+    pub left: Vec<(&'static str, Vec<Vec<u8>>)>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
     /// The tokens of which the upstream is told, each with its provider: one, or several where the rule asks for
@@ -63,9 +63,10 @@ pub struct Allow {
 impl fmt::Debug for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let each = |fields: &[Vec<u8>]| fields.iter().map(|field| text(field)).collect::<Vec<_>>();
         f.debug_struct("Allow")
             .field("remove", &self.remove.iter().map(|name| text(name)).collect::<Vec<_>>())
-            .field("cookie", &self.cookie.as_deref().map(text))
+            .field("left", &self.left.iter().map(|(name, all)| (name, each(all))).collect::<Vec<_>>())
             .field("target", &self.target.as_deref().map(text))
             .field("added", &self.added().collect::<Vec<_>>())
             .field("clear_route_cache", &self.clear_route_cache)
@@ -78,9 +79,14 @@ impl Allow {
     /// Whether it changes any field.
     pub fn changes_fields(&self) -> bool {
         !self.remove.is_empty()
-            || self.cookie.is_some()
+            || !self.left.is_empty()
             || self.target.is_some()
             || self.added().next().is_some()
+    }
+
+    /// What is left of the fields of a name, where a token was a part of one.
+    pub fn left_of(&self, name: &str) -> Option<&[Vec<u8>]> {
+        self.left.iter().find(|(own, _)| *own == name).map(|(_, fields)| &fields[..])
     }
 
     /// The header fields to add. A header is written by the first token whose provider is configured to write it,
@@ -109,7 +115,7 @@ pub struct Rejection {
 /// What is written to the filter state.
 #[derive(Clone, Default)]
 pub struct FilterState {
-    /// Which of it is written.
+    /// Which of it is written: what the operator names, and of a refusal all.
     pub selection: FilterStateFields,
     /// What was decided.
     pub decision: Decision,
@@ -135,26 +141,34 @@ impl fmt::Debug for FilterState {
 }
 
 impl FilterState {
+    /// That of a refusal of which nothing else is known.
+    pub fn refused(reason: Reason) -> Self {
+        Self {
+            selection: FilterStateFields::ALL,
+            decision: Decision::Deny,
+            reason: Some(reason),
+            ..Self::default()
+        }
+    }
+
     /// The entries that are written, each with its value.
     pub fn entries(&self) -> impl Iterator<Item = (FilterStateField, &str)> {
-        let written = |entry: &FilterStateField| {
-            // A line end in a subject would begin a new line of an access log.
-            let is_unsafe = || self.principal.as_ref().is_some_and(|token| token.has_unsafe_subject());
-            self.selection.has(*entry) && !(*entry == FilterStateField::Subject && is_unsafe())
-        };
-        let selected = FilterStateField::ALL.into_iter().filter(written);
-        selected.filter_map(|entry| Some((entry, self.value(entry)?)))
+        let selected = FilterStateField::ALL.into_iter().filter(|entry| self.selection.has(*entry));
+        selected.filter_map(|entry| Some((entry, self.get(entry)?)))
     }
 
     /// The value of an entry, whether or not it is written.
-    fn value(&self, entry: FilterStateField) -> Option<&str> {
+    pub fn get(&self, entry: FilterStateField) -> Option<&str> {
         let principal = self.principal.as_deref();
         match entry {
             FilterStateField::Decision => Some(self.decision.as_str()),
             FilterStateField::Reason => self.reason.map(Reason::as_str),
             FilterStateField::Rule => self.rule.as_ref().map(|rule| rule.name.as_str()),
             FilterStateField::Provider => self.provider.as_ref().map(|provider| provider.name.as_str()),
-            FilterStateField::Subject => principal.and_then(|token| token.claims().subject.as_deref()),
+            // A line end in a subject would begin a new line of an access log.
+            FilterStateField::Subject => principal
+                .filter(|token| !token.has_unsafe_subject())
+                .and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
         }
     }
@@ -171,10 +185,5 @@ impl FilterState {
             route: self.route.as_deref(),
             claims: self.principal.as_ref().map(|token| token.claims()),
         }
-    }
-
-    /// The value of an entry that is written.
-    pub fn get(&self, entry: FilterStateField) -> Option<&str> {
-        self.entries().find(|(own, _)| *own == entry).map(|(_, value)| value)
     }
 }

@@ -7,7 +7,7 @@ use super::outcome::Allow;
 use crate::config::{Config, Keys, Provider};
 use crate::request::{Request, cookies, query, same_header};
 use crate::rules::{Requirement, Rule};
-use crate::token::{HeaderLocation, Location, ProviderId};
+use crate::token::{HeaderLocation, Location, ProviderId, SUBPROTOCOLS, Subprotocols};
 
 /// What follows from a rule.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct RulePlan {
     pub(super) providers: Vec<ProviderId>,
     /// Every provider, with the audiences that the rule asks for where it names the provider.
     pub(super) all_demands: Vec<(ProviderId, Option<Vec<String>>)>,
-    /// How long a request may wait for their keys and for their revocation lists.
+    /// How long a request may wait for their keys and for their revocation lists, all in all.
     pub(super) max_wait: Duration,
     locations: TokenLocations,
 }
@@ -28,9 +28,15 @@ struct TokenLocations {
     headers: Vec<(Rc<[u8]>, HeaderLocation)>,
     /// Those of the headers whose names servers fold from other spellings.
     spelled: Vec<Rc<[u8]>>,
+    subprotocols: Subprotocols,
     cookies: Vec<String>,
     params: Vec<String>,
+    /// The field of proofs, where tokens that are bound to a key count without one.
+    proof: Option<Rc<[u8]>>,
 }
+
+/// The field with the proof that goes with a token of the scheme `DPoP` (RFC 9449 section 4.1).
+pub(super) const PROOF: &str = "dpop";
 
 impl RulePlan {
     pub(super) fn new(rule: &Rule, config: &Config) -> Self {
@@ -53,7 +59,9 @@ impl RulePlan {
             Keys::Local(_) => Duration::ZERO,
         };
         let for_keys = providers().map(for_keys).max().unwrap_or_default();
-        let max_wait = for_keys.saturating_add(config.revocation.patience());
+        let for_lists = if rule.ignores_revocation { Duration::ZERO } else { config.revocation.patience() };
+        let all = for_keys.saturating_add(for_lists);
+        let max_wait = rule.wait_timeout.map_or(all, |own| own.min(all));
         Self { providers: ids, all_demands, max_wait, locations }
     }
 
@@ -76,7 +84,7 @@ impl RulePlan {
     /// token at all. So no token is forwarded that was not judged.
     pub(super) fn strip_tokens(&self, request: &Request<'_>, forwarded: &[&[u8]], allow: &mut Allow) {
         let stays = |value: &[u8]| forwarded.iter().any(|token| is_part(value, token));
-        let TokenLocations { headers, cookies, params, .. } = &self.locations;
+        let TokenLocations { headers, subprotocols, cookies, params, proof, .. } = &self.locations;
         for (name, place) in headers {
             let mut values = request.all(place.name());
             let goes = |value: &[u8]| !place.is_of_another_scheme(value) && !stays(value);
@@ -84,9 +92,18 @@ impl RulePlan {
                 allow.remove.push(Rc::clone(name));
             }
         }
+        if let Some(proof) = proof.as_ref().filter(|_| forwarded.is_empty())
+            && request.all(PROOF).next().is_some()
+        {
+            allow.remove.push(Rc::clone(proof));
+        }
+        if let Some(left) = subprotocols.without(request, stays) {
+            allow.left.push((SUBPROTOCOLS, left));
+        }
         if !cookies.is_empty() {
             let is_ours = |name: &[u8]| cookies.iter().any(|own| own.as_bytes() == name);
-            allow.cookie = cookies::without(request, |name, value| is_ours(name) && !stays(value));
+            let left = cookies::without(request, |name, value| is_ours(name) && !stays(value));
+            allow.left.extend(left.map(|left| ("cookie", left)));
         }
         if !params.is_empty() {
             let is_ours = |part: &[u8]| params.iter().any(|own| query::is_named(part, own));
@@ -94,6 +111,12 @@ impl RulePlan {
             allow.target = request.target().and_then(|target| query::without(target, goes));
         }
     }
+}
+
+/// Whether tokens of a provider that come with proofs count without them.
+pub(super) fn ignores_proofs(provider: &Provider) -> bool {
+    let ignores = |location: &Location| matches!(location, Location::Header(place) if place.ignores_proofs());
+    provider.locations.iter().any(ignores)
 }
 
 /// What a requirement asks of the tokens of a provider: of one that it does not name, what the provider itself does.
@@ -115,22 +138,34 @@ fn is_part(value: &[u8], token: &[u8]) -> bool {
 
 impl TokenLocations {
     fn add(&mut self, provider: &Provider) {
+        if ignores_proofs(provider) {
+            self.proof = Some(Rc::from(PROOF.as_bytes()));
+        }
         for location in &provider.locations {
             match location {
                 Location::Header(place) => {
-                    if self.headers.iter().any(|(_, known)| known == place) {
-                        continue;
+                    if self.headers.iter().all(|(_, known)| known != place) {
+                        let name = self.add_name(place.name());
+                        self.headers.push((name, place.clone()));
                     }
-                    let name: Rc<[u8]> = Rc::from(place.name().as_bytes());
-                    if !name.iter().all(u8::is_ascii_alphanumeric) {
-                        self.spelled.push(Rc::clone(&name));
-                    }
-                    self.headers.push((name, place.clone()));
+                }
+                Location::Subprotocols(place) => {
+                    self.add_name(SUBPROTOCOLS);
+                    self.subprotocols.add_all(place);
                 }
                 Location::Cookie(name) => add_once(&mut self.cookies, name),
                 Location::Param(name) => add_once(&mut self.params, name),
             }
         }
+    }
+
+    /// Takes note of the name of a header.
+    fn add_name(&mut self, name: &str) -> Rc<[u8]> {
+        let name: Rc<[u8]> = Rc::from(name.as_bytes());
+        if !name.iter().all(u8::is_ascii_alphanumeric) && !self.spelled.contains(&name) {
+            self.spelled.push(Rc::clone(&name));
+        }
+        name
     }
 
     /// Whether the request has a field that some server takes for one of the headers, and that is none of them.

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use crate::config::RouteRules;
 use crate::request::{HostProperties, Metadata};
 
 /// What the route that serves is compared with.
@@ -48,17 +49,17 @@ impl RouteCheck {
     }
 
     /// Compares with what the serving route says.
-    pub(super) fn compare(&self, properties: &dyn HostProperties) -> Served {
+    pub(super) fn compare(&self, properties: &dyn HostProperties, rules: RouteRules) -> Served {
         let none = RouteMetadata::none();
         let (judged, reports) = match self {
             Self::Exempt => return Served::AsJudged,
             Self::Silent => (&none, false),
             Self::Same(judged) => (&judged.on_route, judged.reports),
         };
-        let serving = RouteMetadata::read(properties);
+        let serving = RouteMetadata::read(properties, rules);
         if serving.asks_like(judged) {
             Served::AsJudged
-        } else if reports && serving.rule == judged.rule {
+        } else if reports && serving.chooses_like(judged) {
             Served::Reported
         } else {
             Served::Otherwise
@@ -71,20 +72,12 @@ impl RouteCheck {
 pub(super) struct RouteMetadata {
     /// The rule to use, whatever the path says.
     pub(super) rule: Result<Option<String>, Unreadable>,
+    /// The requirement to ask for instead of the rule's.
+    pub(super) requirement: Result<Option<String>, Unreadable>,
     /// Further scopes that the token must grant.
     pub(super) scopes: Result<Vec<String>, Unreadable>,
-}
-
-impl RouteMetadata {
-    /// Whether both ask for the same: the order of scopes does not count.
-    fn asks_like(&self, other: &Self) -> bool {
-        let all_in = |one: &[String], other: &[String]| one.iter().all(|scope| other.contains(scope));
-        let scopes = match (&self.scopes, &other.scopes) {
-            (Ok(own), Ok(others)) => all_in(own, others) && all_in(others, own),
-            (own, others) => own == others,
-        };
-        scopes && self.rule == other.rule
-    }
+    /// Whether nothing is asked of its requests; read only where the configuration allows it.
+    pub(super) is_disabled: Result<bool, Unreadable>,
 }
 
 /// It cannot be read.
@@ -94,18 +87,18 @@ pub(super) struct Unreadable;
 impl RouteMetadata {
     /// What a route says that has no rules.
     pub(super) fn none() -> Self {
-        Self { rule: Ok(None), scopes: Ok(Vec::new()) }
+        Self { rule: Ok(None), requirement: Ok(None), scopes: Ok(Vec::new()), is_disabled: Ok(false) }
     }
 
-    pub(super) fn read(properties: &dyn HostProperties) -> Self {
-        let rule = match properties.route_metadata("rule") {
-            Metadata::Absent => Ok(None),
-            Metadata::Texts(texts) => match <[String; 1]>::try_from(texts) {
-                Ok([name]) => Ok(Some(name)),
-                Err(_) => Err(Unreadable),
-            },
-            Metadata::Unreadable => Err(Unreadable),
-        };
+    /// What a route says of whose requests nothing is asked.
+    pub(super) fn disabled() -> Self {
+        Self { is_disabled: Ok(true), ..Self::none() }
+    }
+
+    pub(super) fn read(properties: &dyn HostProperties, rules: RouteRules) -> Self {
+        if !rules.is_on || !properties.has_route_metadata() {
+            return Self::none();
+        }
         let scopes = match properties.route_metadata("scopes") {
             Metadata::Absent => Ok(Vec::new()),
             // One text may hold several, as the `scope` of a token does (RFC 6749 section 3.3).
@@ -115,9 +108,42 @@ impl RouteMetadata {
                 .filter(|scope| !scope.is_empty())
                 .map(str::to_owned)
                 .collect()),
-            Metadata::Unreadable => Err(Unreadable),
+            Metadata::Flag(_) | Metadata::Unreadable => Err(Unreadable),
         };
-        Self { rule, scopes }
+        let is_disabled = match rules.allow_disable {
+            true => match properties.route_metadata("disabled") {
+                Metadata::Absent => Ok(false),
+                Metadata::Flag(is_disabled) => Ok(is_disabled),
+                Metadata::Texts(_) | Metadata::Unreadable => Err(Unreadable),
+            },
+            false => Ok(false),
+        };
+        let name = |key| match properties.route_metadata(key) {
+            Metadata::Absent => Ok(None),
+            Metadata::Texts(texts) => match <[String; 1]>::try_from(texts) {
+                Ok([name]) => Ok(Some(name)),
+                Err(_) => Err(Unreadable),
+            },
+            Metadata::Flag(_) | Metadata::Unreadable => Err(Unreadable),
+        };
+        Self { rule: name("rule"), requirement: name("requirement"), scopes, is_disabled }
+    }
+
+    /// Whether both ask for the same: the order of scopes does not count.
+    fn asks_like(&self, other: &Self) -> bool {
+        let all_in = |one: &[String], other: &[String]| one.iter().all(|scope| other.contains(scope));
+        let scopes = match (&self.scopes, &other.scopes) {
+            (Ok(own), Ok(others)) => all_in(own, others) && all_in(others, own),
+            (own, others) => own == others,
+        };
+        scopes && self.chooses_like(other)
+    }
+
+    /// Whether both ask for the same but for scopes.
+    fn chooses_like(&self, other: &Self) -> bool {
+        self.rule == other.rule
+            && self.requirement == other.requirement
+            && self.is_disabled == other.is_disabled
     }
 }
 
@@ -125,8 +151,16 @@ impl RouteMetadata {
 mod tests {
     use super::*;
 
-    /// A route with these values under `rule` and `scopes`.
-    struct Route(Metadata, Metadata);
+    const ON: RouteRules = RouteRules { is_on: true, allow_disable: true };
+
+    /// A route with these values.
+    #[derive(Clone, Copy, Default, Debug)]
+    struct Route {
+        rule: &'static str,
+        scopes: &'static str,
+        requirement: &'static str,
+        disabled: &'static str,
+    }
 
     impl HostProperties for Route {
         fn is_tls(&self) -> bool {
@@ -138,20 +172,24 @@ mod tests {
         }
 
         fn route_metadata(&self, key: &str) -> Metadata {
-            if key == "rule" { self.0.clone() } else { self.1.clone() }
+            let text = match key {
+                "rule" => self.rule,
+                "scopes" => self.scopes,
+                "requirement" => self.requirement,
+                _ => self.disabled,
+            };
+            match text {
+                "" => Metadata::Absent,
+                "?" => Metadata::Unreadable,
+                "true" => Metadata::Flag(true),
+                "false" => Metadata::Flag(false),
+                text => Metadata::Texts(text.split(',').map(str::to_owned).collect()),
+            }
         }
     }
 
-    fn texts(text: &str) -> Metadata {
-        match text {
-            "" => Metadata::Absent,
-            "?" => Metadata::Unreadable,
-            text => Metadata::Texts(text.split(',').map(str::to_owned).collect()),
-        }
-    }
-
-    fn route((rule, scopes): (&str, &str)) -> Route {
-        Route(texts(rule), texts(scopes))
+    fn route((rule, scopes): (&'static str, &'static str)) -> Route {
+        Route { rule, scopes, ..Route::default() }
     }
 
     #[test]
@@ -184,9 +222,41 @@ mod tests {
             (("", "?"), true, ("", "?"), AsJudged),
             (("", "?"), true, ("app", "?"), Otherwise),
         ] {
-            let check = RouteCheck::new(&RouteMetadata::read(&route(read)), reports);
-            assert_eq!(check.compare(&route(serving)), expected, "{read:?} {reports} {serving:?}");
-            assert_eq!(RouteCheck::Exempt.compare(&route(serving)), AsJudged);
+            let check = RouteCheck::new(&RouteMetadata::read(&route(read), ON), reports);
+            assert_eq!(check.compare(&route(serving), ON), expected, "{read:?} {reports} {serving:?}");
+            assert_eq!(RouteCheck::Exempt.compare(&route(serving), ON), AsJudged);
         }
+    }
+
+    #[test]
+    fn another_requirement_or_a_route_that_is_disabled_is_something_else() {
+        let requirement = |requirement| Route { requirement, ..Route::default() };
+        let disabled = |disabled| Route { disabled, ..Route::default() };
+        let routes = [
+            Route::default(),
+            requirement("staff"),
+            requirement("guests"),
+            requirement("?"),
+            requirement("true"),
+            disabled("true"),
+            disabled("yes"),
+        ];
+        for (at, judged) in routes.iter().enumerate() {
+            for (other, serving) in routes.iter().enumerate() {
+                // Both cannot be read, and nothing was allowed by the first.
+                let is_same = at == other || [at, other].iter().all(|at| matches!(at, 3 | 4));
+                let expected = if is_same { Served::AsJudged } else { Served::Otherwise };
+                for reports in [false, true] {
+                    let check = RouteCheck::new(&RouteMetadata::read(judged, ON), reports);
+                    assert_eq!(check.compare(serving, ON), expected, "{judged:?} {serving:?}");
+                }
+            }
+        }
+        let check = RouteCheck::new(&RouteMetadata::none(), false);
+        assert_eq!(check.compare(&disabled("false"), ON), Served::AsJudged);
+        // Where it is not allowed, a route that says so is one like any other.
+        let off = RouteRules { allow_disable: false, ..ON };
+        assert_eq!(check.compare(&disabled("true"), off), Served::AsJudged);
+        assert_eq!(check.compare(&requirement("staff"), off), Served::Otherwise);
     }
 }

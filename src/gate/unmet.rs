@@ -19,6 +19,9 @@ pub(super) enum Obstacle {
     Wait(LookupId),
     /// It is rejected, or there is none.
     Reject(Rejected),
+    /// It is rejected, as things are: its signature holds under none of the keys at hand, and what is on its way may bring
+    /// another key of the same name. The request may wait for that if nothing else lets it pass.
+    Doubt(LookupId, Rejected),
 }
 
 impl Unmet {
@@ -43,7 +46,7 @@ impl Unmet {
     pub(super) fn weight(&self) -> u8 {
         match &self.obstacle {
             Obstacle::Wait(_) => 4,
-            Obstacle::Reject(rejected) => match rejected.reason {
+            Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) => match rejected.reason {
                 Reason::KeysUnavailable | Reason::RevocationUnavailable => 3,
                 Reason::TokenMissing => 0,
                 Reason::IssuerUnknown => 1,
@@ -56,7 +59,15 @@ impl Unmet {
 impl Obstacle {
     /// Whether it is a rejection for this reason.
     pub(super) fn is(&self, reason: Reason) -> bool {
-        matches!(self, Self::Reject(rejected) if rejected.reason == reason)
+        self.rejected().is_some_and(|rejected| rejected.reason == reason)
+    }
+
+    /// The rejection, if it is one.
+    pub(super) fn rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Wait(_) => None,
+            Self::Reject(rejected) | Self::Doubt(_, rejected) => Some(rejected),
+        }
     }
 }
 

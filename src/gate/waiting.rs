@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 
 /// How many requests may wait in one worker.
 pub const MAX_WAITING: usize = 1024;
+/// A request waits for keys because of its signature only while fewer than this wait: anybody can make up a signature.
+pub const MAX_DOUBTFUL: usize = 64;
 
 /// How long a request has waited and may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,11 @@ pub struct Waited {
 pub(super) struct Waiting(HashMap<StreamId, Waited>);
 
 impl Waiting {
+    /// Whether few enough wait for one more whose signature does not hold.
+    pub(super) fn has_room_for_doubt(&self) -> bool {
+        self.0.len() < MAX_DOUBTFUL
+    }
+
     /// Lets a request wait; false where too many wait already.
     pub(super) fn add(&mut self, stream: StreamId, waited: Waited) -> bool {
         let room = self.0.len() < MAX_WAITING;

@@ -2,6 +2,8 @@
 //!
 //! Whatever the host cannot do ends in a refusal.
 
+use std::rc::Rc;
+
 use proxy_wasm::types::MapType;
 
 use super::hostcalls;
@@ -11,9 +13,8 @@ use super::status::Status;
 use crate::gate::{Allow, FilterState, Gate, Outcome, Rejection, StreamId};
 use crate::reason::Reason;
 use crate::request::{Field, Request};
-use crate::response::ErrorResponse;
+use crate::response::{CorsFields, ErrorResponse};
 use crate::time::Timestamp;
-use crate::upstream::Decision;
 
 /// Decides the request. `count` is how many fields the host says there are, where it does; `removed` are those that
 /// were removed before.
@@ -36,10 +37,12 @@ pub(super) fn decide(
         log::error!("the host gave no request headers or no time; the request is refused");
         return answer(&overloaded(), request.is_grpc());
     };
-    let (outcome, per_route) = match plugin.try_borrow_mut().as_deref_mut() {
-        Ok(Plugin { gate: Some(gate), per_route, .. }) => (judge(gate, &request, now), *per_route),
-        Ok(Plugin { refused: true, .. }) => (without_gate(Reason::ConfigurationRefused), false),
-        Ok(_) | Err(_) => (without_gate(Reason::Overloaded), false),
+    let (outcome, per_route, cors) = match plugin.try_borrow_mut().as_deref_mut() {
+        Ok(Plugin { gate: Some(gate), per_route, .. }) => {
+            (judge(gate, &request, now), *per_route, gate.cors(&request))
+        }
+        Ok(Plugin { refused: true, .. }) => (without_gate(Reason::ConfigurationRefused), false, None),
+        Ok(_) | Err(_) => (without_gate(Reason::Overloaded), false, None),
     };
     match outcome {
         Outcome::Wait => hold(stream, plugin, &request, removed),
@@ -48,26 +51,25 @@ pub(super) fn decide(
             let _ = write_state(&state);
             answer(&response, request.is_grpc())
         }
-        Outcome::Allow(allow) => pass(allow, &request, per_route),
+        Outcome::Allow(allow) => pass(allow, &request, per_route, cors),
     }
 }
 
 /// Without a configuration there is nothing to decide by.
 fn without_gate(reason: Reason) -> Outcome {
-    let state = FilterState { decision: Decision::Deny, reason: Some(reason), ..FilterState::default() };
-    Outcome::Deny(Rejection { response: ErrorResponse::new(reason, ""), state })
+    Outcome::Deny(Rejection { response: ErrorResponse::new(reason, ""), state: FilterState::refused(reason) })
 }
 
 /// Changes a request that passes, or refuses it where the host does not let us.
-fn pass(allow: Allow, request: &Request<'_>, per_route: bool) -> Phase {
+fn pass(allow: Allow, request: &Request<'_>, per_route: bool, cors: Option<Rc<CorsFields>>) -> Phase {
     // Each change makes Envoy choose a route anew, perhaps one whose policies were not asked.
     let watched = per_route && allow.changes_fields() && (allow.spoofed || !allow.clear_route_cache);
     let resource = watched.then(|| route_resource(request.properties().route_name()));
     match change(&allow) {
-        Ok(()) => Phase::Passed(ExpectedRoute { check: allow.route, resource }),
+        Ok(()) => Phase::Passed(ExpectedRoute { check: allow.route, resource, cors }),
         Err(status) => {
             log::error!("the host refused to change the request ({status}); it is refused");
-            answer(&overloaded(), request.is_grpc())
+            answer(&ErrorResponse { cors, ..overloaded() }, request.is_grpc())
         }
     }
 }
@@ -98,7 +100,8 @@ fn hold(stream: StreamId, plugin: &SharedPlugin, request: &Request<'_>, removed:
     {
         log::error!("the host refused to change the request ({status}); it is refused");
         gate.forget(stream);
-        return answer(&overloaded(), request.is_grpc());
+        let refusal = ErrorResponse { cors: gate.cors(request), ..overloaded() };
+        return answer(&refusal, request.is_grpc());
     }
     let taken = request.fields().iter().filter(|(name, _)| names.iter().any(|own| **own == **name));
     Phase::Waiting(taken.map(|(name, value)| (Box::from(*name), Box::from(*value))).collect())
@@ -114,10 +117,10 @@ fn change(allow: &Allow) -> Result<(), Status> {
     for name in &allow.remove {
         hostcalls::remove(MAP, name)?;
     }
-    if let Some(cookie) = &allow.cookie {
-        hostcalls::remove(MAP, b"cookie")?;
-        if !cookie.is_empty() {
-            hostcalls::add(MAP, b"cookie", cookie)?;
+    for (name, fields) in &allow.left {
+        hostcalls::remove(MAP, name.as_bytes())?;
+        for field in fields {
+            hostcalls::add(MAP, name.as_bytes(), field)?;
         }
     }
     if let Some(target) = &allow.target {
@@ -151,7 +154,7 @@ pub(super) fn answer(response: &ErrorResponse, grpc: bool) -> Phase {
 /// is how many trailers it says there are; `reserved` says nothing where that is not known.
 pub(super) fn clean_trailers(
     count: usize,
-    reserved: impl FnOnce(&[Field<'_>]) -> Option<Vec<std::rc::Rc<[u8]>>>,
+    reserved: impl FnOnce(&[Field<'_>]) -> Option<Vec<Rc<[u8]>>>,
 ) -> bool {
     const MAP: MapType = MapType::HttpRequestTrailers;
     let trailers = hostcalls::header_map(MAP).unwrap_or_default();

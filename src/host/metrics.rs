@@ -10,18 +10,34 @@ use crate::metrics::{Kind, Sample};
 /// The numbers that the host gave to names.
 #[derive(Default)]
 pub(super) struct HostMetrics {
+    /// What stands behind each name.
+    suffix: String,
     /// None for a name that the host did not take.
     known: HashMap<String, Option<u32>>,
 }
 
 impl HostMetrics {
+    /// Metrics whose names end in this.
+    pub(super) fn ending_in(suffix: String) -> Self {
+        Self { suffix, known: HashMap::new() }
+    }
+
+    /// What each name ends in.
+    pub(super) fn suffix(&self) -> &str {
+        &self.suffix
+    }
+
     /// Hands values to the host. One that it does not take is lost: nothing hangs on it.
     pub(super) fn record(&mut self, samples: &[Sample]) {
         for sample in samples {
             let id = match self.known.get(&sample.name) {
                 Some(id) => *id,
                 None => {
-                    let id = hostcalls::define_metric(kind(sample.kind), &sample.name).ok();
+                    let id = hostcalls::define_metric(
+                        kind(sample.kind),
+                        &format!("{}{}", sample.name, self.suffix),
+                    )
+                    .ok();
                     self.known.insert(sample.name.clone(), id);
                     id
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::hostcalls;
 use crate::gate::{Gate, RouteCheck, StreamId};
+use crate::response::CorsFields;
 use crate::time::Timestamp;
 
 /// Requests hold on to it: some of them outlive the root context.
@@ -48,6 +49,8 @@ pub(super) struct ExpectedRoute {
     pub(super) check: RouteCheck,
     /// The resource that this route must be of, where one is asked for.
     pub(super) resource: Option<String>,
+    /// What another answer in its place says to a page of another origin.
+    pub(super) cors: Option<Rc<CorsFields>>,
 }
 
 /// The shortest time between two ticks: while something waits or is about to start.

@@ -60,18 +60,24 @@ impl HostProperties for StreamProperties {
         text(b"xds\0route_name")
     }
 
-    fn route_metadata(&self, key: &str) -> Metadata {
-        let has_metadata = self.has_metadata.get().unwrap_or_else(|| {
+    fn has_route_metadata(&self) -> bool {
+        self.has_metadata.get().unwrap_or_else(|| {
             let found = !matches!(property(METADATA), Property::Absent);
             self.has_metadata.set(Some(found));
             found
-        });
-        if !has_metadata {
+        })
+    }
+
+    fn route_metadata(&self, key: &str) -> Metadata {
+        if !self.has_route_metadata() {
             return Metadata::Absent;
         }
         let path = [METADATA, b"\0", key.as_bytes()].concat();
         match property(&path) {
             Property::Absent => Metadata::Absent,
+            // A boolean comes as one byte, which is no text.
+            Property::Value(value) if value == [1] => Metadata::Flag(true),
+            Property::Value(value) if value == [0] => Metadata::Flag(false),
             Property::Value(value) => texts(value),
             Property::Structure | Property::Failed => Metadata::Unreadable,
         }

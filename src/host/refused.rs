@@ -4,8 +4,8 @@
 //! a filter that is then not there, they are served without it: there the filter accepts, and serves by the last good
 //! configuration of the same plugin in this VM, or refuses every request.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::properties;
@@ -29,6 +29,16 @@ const ENVOY_GATEWAY: &str = "envoyextensionpolicy/";
 /// Whether Envoy Gateway made this VM: each route turns on the policies that are for it, and others have others.
 pub(super) fn is_of_envoy_gateway() -> bool {
     text(b"plugin_vm_id").starts_with(ENVOY_GATEWAY)
+}
+
+/// The name of Envoy Gateway's policy that made this VM.
+pub(super) fn policy() -> Option<String> {
+    policy_of(&text(b"plugin_vm_id")).map(str::to_owned)
+}
+
+/// `envoyextensionpolicy/NAMESPACE/POLICY/wasm/N`
+fn policy_of(vm_id: &str) -> Option<&str> {
+    vm_id.strip_prefix(ENVOY_GATEWAY)?.split('/').nth(1).filter(|policy| !policy.is_empty())
 }
 
 /// By the name of this VM and its environment; and what is wrong with the latter.
@@ -83,14 +93,20 @@ thread_local! {
 }
 
 thread_local! {
-    /// Whether the gauge was ever set in this VM: what was never refused has no metric.
-    static SHOWN: Cell<bool> = const { Cell::new(false) };
+    /// How the names of the gauge end that each plugin ever set in this VM: what was never refused has no metric.
+    static SHOWN: RefCell<BTreeMap<PluginName, BTreeSet<String>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Whether there is anything to show of refused configurations.
-pub(super) fn is_shown(refused: bool) -> bool {
-    SHOWN.set(SHOWN.get() || refused);
-    SHOWN.get()
+/// The gauges that a plugin has to set, by how their names end, whose configuration was taken or refused under
+/// `suffix`.
+pub(super) fn gauges(plugin: &PluginName, suffix: &str, refused: bool) -> Vec<(String, bool)> {
+    SHOWN.with_borrow_mut(|shown| {
+        if refused {
+            shown.entry(plugin.clone()).or_default().insert(suffix.to_owned());
+        }
+        let own = shown.get(plugin).into_iter().flatten();
+        own.map(|own| (own.clone(), refused && own == suffix)).collect()
+    })
 }
 
 thread_local! {
@@ -122,6 +138,34 @@ pub(super) fn last_good(plugin: &PluginName) -> Option<Rc<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_is_known_by_the_name_of_its_vm() {
+        for (vm_id, expected) in [
+            ("envoyextensionpolicy/shop/portcullis-orders/wasm/0", Some("portcullis-orders")),
+            ("envoyextensionpolicy/shop/orders", Some("orders")),
+            ("envoyextensionpolicy/shop//wasm/0", None),
+            ("envoyextensionpolicy/shop", None),
+            ("envoyextensionpolicy", None),
+            ("x/envoyextensionpolicy/shop/orders/wasm/0", None),
+            ("", None),
+        ] {
+            assert_eq!(policy_of(vm_id), expected, "{vm_id}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_under_a_former_name_is_set_back() {
+        let plugin = PluginName { name: "a".to_owned(), ..PluginName::default() };
+        let gauge = |suffix: &str, value| (suffix.to_owned(), value);
+        assert_eq!(gauges(&plugin, ".instance.old", false), []);
+        assert_eq!(gauges(&plugin, ".instance.old", true), [gauge(".instance.old", true)]);
+        let both = [gauge(".instance.new", true), gauge(".instance.old", false)];
+        assert_eq!(gauges(&plugin, ".instance.new", true), both);
+        let none = [gauge(".instance.new", false), gauge(".instance.old", false)];
+        assert_eq!(gauges(&plugin, ".instance.third", false), none);
+        assert_eq!(gauges(&PluginName::default(), ".instance.old", false), []);
+    }
 
     #[test]
     fn the_word_decides_and_then_the_name_of_the_vm() {

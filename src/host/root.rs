@@ -18,7 +18,7 @@ use super::stream::Stream;
 use crate::config::{Config, Problem};
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, instance_suffix};
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -253,18 +253,30 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
         let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
         std::str::from_utf8(value).ok().map(str::to_owned)
     };
+    let all = |wanted: &str| {
+        let own = fields.iter().filter(|(name, _)| *name == wanted.as_bytes());
+        let values: Vec<_> = own.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    };
     let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    let read = |size| hostcalls::buffer(BufferType::HttpCallResponseBody, size);
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
-        200 => hostcalls::buffer(BufferType::HttpCallResponseBody, size).map_err(|_| FetchError::NoAnswer)?,
+        200 => read(size).map_err(|_| FetchError::NoAnswer)?,
         _ => Vec::new(),
     };
+    let local_reply = HttpResponse::is_local_reply(status, fields.iter().map(|(name, _)| *name)).then(|| {
+        let reason = read(size.min(HttpResponse::MAX_LOCAL_REPLY)).unwrap_or_default();
+        String::from_utf8_lossy(&reason).into_owned()
+    });
     Ok(HttpResponse {
         status,
         cache_control: text("cache-control"),
         etag: text("etag"),
         last_modified: text("last-modified"),
         retry_after: text("retry-after"),
+        content_encoding: all("content-encoding"),
+        local_reply,
         body,
     })
 }
@@ -297,7 +309,8 @@ impl Root {
         match (parse(&bytes), wrong) {
             (Ok(config), None) => {
                 refused::keep(plugin, &bytes);
-                self.begin(Some(config), false);
+                let instance = config.instance.clone();
+                self.begin(Some(config), instance, false);
                 true
             }
             (config, wrong) => {
@@ -305,7 +318,7 @@ impl Root {
                 match on_refusal {
                     OnRefusal::Reject => false,
                     OnRefusal::Deny => {
-                        self.keep_the_last_good(&plugin);
+                        self.keep_the_last_good(&plugin, Config::instance_of(&bytes));
                         true
                     }
                 }
@@ -313,18 +326,20 @@ impl Root {
         }
     }
 
-    /// Serves by the last good configuration of the plugin; where there is none, every request is refused.
-    fn keep_the_last_good(&mut self, plugin: &PluginName) {
+    /// Serves by the last good configuration of the plugin; where there is none, every request is refused. `instance`
+    /// is what the one that was refused calls the plugin.
+    fn keep_the_last_good(&mut self, plugin: &PluginName, instance: Option<String>) {
         let config = refused::last_good(plugin).and_then(|bytes| parse(&bytes).ok());
         match &config {
             Some(_) => log::error!("the last good configuration stays in force until this one is mended"),
             None => log::error!("there is no earlier one: every request gets 503 until this one is mended"),
         }
-        self.begin(config, true);
+        let instance = instance.or_else(|| config.as_ref()?.instance.clone());
+        self.begin(config, instance, true);
     }
 
     /// Puts a configuration into force, or none.
-    fn begin(&mut self, config: Option<Config>, refused: bool) {
+    fn begin(&mut self, config: Option<Config>, instance: Option<String>, refused: bool) {
         // Whoever waits under an earlier configuration of this context gets an answer now.
         self.release_all();
         self.report(Timestamp::default());
@@ -338,9 +353,11 @@ impl Root {
         plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tick_every(BUSY);
         drop(plugin);
+        let instance = instance.or_else(refused::policy);
+        self.metrics = HostMetrics::ending_in(instance.as_deref().map(instance_suffix).unwrap_or_default());
         self.metrics.record(&[Metrics::version()]);
-        if refused::is_shown(refused) {
-            self.metrics.record(&[Metrics::configuration_refused(refused)]);
+        for (suffix, refused) in refused::gauges(&self.name, self.metrics.suffix(), refused) {
+            HostMetrics::ending_in(suffix).record(&[Metrics::configuration_refused(refused)]);
         }
     }
 

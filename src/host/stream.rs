@@ -8,6 +8,7 @@ use super::hostcalls;
 use super::plugin::{ExpectedRoute, Phase, Plugin, RemovedFields, SharedPlugin, clock};
 use super::properties::StreamProperties;
 use crate::gate::{FilterState, Gate, Rejection, Served, StreamId};
+use crate::reason::Reason;
 use crate::request::{HostProperties as _, Request};
 use crate::response::ErrorResponse;
 
@@ -131,7 +132,7 @@ type Replacement = (ErrorResponse, FilterState, bool);
 impl Stream {
     /// What takes the place of a response of a route for which the request was not judged.
     fn replacement(&self) -> Option<Replacement> {
-        let without_gate = || Some((overloaded(), FilterState::default(), false));
+        let without_gate = || Some((overloaded(), FilterState::refused(Reason::Overloaded), false));
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return without_gate() };
         let Plugin { gate, waiting, .. } = &mut *plugin;
         let Phase::Passed(expected) = self.phase.as_ref().or_else(|| waiting.get(&self.id))? else {
@@ -143,9 +144,10 @@ impl Stream {
         match served(gate, expected, &properties) {
             Served::AsJudged => None,
             served => {
+                let cors = expected.cors.clone();
                 let replacement = refusal(gate, served, &properties);
                 plugin.tick_for_counts();
-                replacement
+                replacement.map(|(response, state, grpc)| (ErrorResponse { cors, ..response }, state, grpc))
             }
         }
     }

@@ -8,6 +8,7 @@
 mod outline;
 mod text;
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -69,18 +70,27 @@ impl Number {
 #[derive(Clone, PartialEq, Default)]
 pub struct Object(Vec<(Text, Json)>);
 
-/// Why a text is not JSON that we accept. Says what and where, and repeats nothing of the text.
+/// Why a text is not JSON that we accept. Its `Display` says what and where, and repeats nothing of the text.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Error(String);
+pub struct Error {
+    text: String,
+    twice: Option<String>,
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 /// The deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: usize = 64;
+
+/// A document without the byte order mark that it may begin with: a reader may pass over one (RFC 8259 section 8.1), and
+/// some servers and editors write it. For documents alone; in a token it is an error.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
 
 /// Reads a whole JSON text.
 ///
@@ -98,9 +108,10 @@ pub fn parse(text: &[u8]) -> Result<Json, Error> {
 /// Those of [`parse`].
 pub fn parse_shared(source: &Arc<str>) -> Result<Json, Error> {
     let mut reader = serde_json::Deserializer::from_str(source);
-    let value = Value { source, depth: MAX_DEPTH };
-    let value = value.deserialize(&mut reader).map_err(Error::new)?;
-    reader.end().map_err(Error::new)?;
+    let twice = RefCell::default();
+    let value = Value { source, depth: MAX_DEPTH, twice: &twice };
+    let value = value.deserialize(&mut reader).map_err(|error| Error::new(error, twice.take()))?;
+    reader.end().map_err(|error| Error::new(error, None))?;
     Ok(value)
 }
 
@@ -109,10 +120,15 @@ impl Error {
         let before = text.get(..at).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
         let column = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().len().saturating_add(1);
-        Self(format!("not UTF-8 (line {line}, column {column})"))
+        Self { text: format!("not UTF-8 (line {line}, column {column})"), twice: None }
     }
 
-    fn new(error: serde_json::Error) -> Self {
+    /// The name that an object has twice, where that is what is wrong.
+    pub fn duplicate(&self) -> Option<&str> {
+        self.twice.as_deref()
+    }
+
+    fn new(error: serde_json::Error, twice: Option<String>) -> Self {
         use serde_json::error::Category;
         let what = match error.classify() {
             // Our own messages, which quote nothing.
@@ -123,7 +139,7 @@ impl Error {
             Category::Eof => "the text ends too early".to_owned(),
             Category::Syntax | Category::Io => "not valid JSON".to_owned(),
         };
-        Self(format!("{what} (line {}, column {})", error.line(), error.column()))
+        Self { text: format!("{what} (line {}, column {})", error.line(), error.column()), twice }
     }
 }
 
@@ -319,6 +335,8 @@ struct Value<'s> {
     source: &'s Arc<str>,
     /// How many levels of nesting may still open.
     depth: usize,
+    /// Where the name goes that an object has twice.
+    twice: &'s RefCell<Option<String>>,
 }
 
 impl Value<'_> {
@@ -398,7 +416,8 @@ impl<'de> Visitor<'de> for Value<'_> {
         while let Some(name) = entries.next_key_seed(Name(self.source))? {
             object.0.push((name, entries.next_value_seed(inner)?));
         }
-        if object.duplicate().is_some() {
+        if let Some(name) = object.duplicate() {
+            *self.twice.borrow_mut() = Some(name.to_owned());
             return Err(A::Error::custom("a member name comes twice in one object"));
         }
         Ok(Json::Object(object))
@@ -470,6 +489,15 @@ mod tests {
     fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
         for json in [r#"{"a":1,"a":1}"#, r#"{"alg":1,"\u0061lg":2}"#, r#"[{"x":{"a":1,"b":2,"a":3}}]"#] {
             assert!(text(json).unwrap_err().contains("twice"), "{json}");
+        }
+        for (json, name) in [
+            (r#"{"a":1,"a":1}"#, Some("a")),
+            (r#"[{"x":{"a":1,"b":2,"b":3}}]"#, Some("b")),
+            (r#"{"alg":1,"\u0061lg":2}"#, Some("alg")),
+            ("{\"a\":1,}", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(json.as_bytes()).unwrap_err().duplicate(), name, "{json}");
         }
         let many: Vec<String> = (0..40).map(|i| format!("\"k{}\":0", i % 39)).collect();
         assert!(text(&format!("{{{}}}", many.join(","))).unwrap_err().contains("twice"));

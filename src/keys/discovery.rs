@@ -12,13 +12,17 @@ pub(super) fn jwks_endpoint(
     issuers: &[String],
     elsewhere: Option<&(String, String)>,
 ) -> Result<Endpoint, DocumentError> {
-    let json = json::parse(text).map_err(|_| DocumentError::Malformed)?;
-    let member = |name| json.as_object()?.get(name).and_then(Json::as_str);
+    let json = json::parse(json::without_byte_order_mark(text)).map_err(|_| DocumentError::Malformed)?;
+    let object = json.as_object().ok_or(DocumentError::Malformed)?;
+    let member = |name| object.get(name).and_then(Json::as_str);
+    if object.contains("keys") && !object.contains("jwks_uri") {
+        return Err(DocumentError::KeySet);
+    }
     let (Some(issuer), Some(uri)) = (member("issuer"), member("jwks_uri")) else {
         return Err(DocumentError::Malformed);
     };
     if !issuers.iter().any(|own| own == issuer) {
-        return Err(DocumentError::OtherIssuer);
+        return Err(DocumentError::OtherIssuer { found: issuer.to_owned(), accepted: issuers.to_vec() });
     }
     let (scheme, authority, path) = Endpoint::split(uri).ok_or(DocumentError::BadUri)?;
     if document.scheme == "https" && scheme != "https" {
@@ -50,6 +54,8 @@ mod tests {
         let issuers = ["https://idp.example/".to_owned()];
         let elsewhere = ("keys.example".to_owned(), "idp-keys".to_owned());
         let good = "https://idp.example/";
+        let other =
+            |found: &str| DocumentError::OtherIssuer { found: found.to_owned(), accepted: issuers.to_vec() };
         for (issuer, uri, expected) in [
             (good, "https://idp.example/k?v=1", Ok(("idp", "/k?v=1"))),
             (good, "https://IDP.example/k", Ok(("idp", "/k"))),
@@ -70,10 +76,11 @@ mod tests {
             (good, "/k", Err(DocumentError::BadUri)),
             (good, "file:///etc/passwd", Err(DocumentError::BadUri)),
             (good, "https://idp.example/k#f", Err(DocumentError::BadUri)),
-            ("https://idp.example", "https://idp.example/k", Err(DocumentError::OtherIssuer)),
-            ("https://evil/", "https://idp.example/k", Err(DocumentError::OtherIssuer)),
+            ("https://idp.example", "https://idp.example/k", Err(other("https://idp.example"))),
+            ("https://evil/", "https://idp.example/k", Err(other("https://evil/"))),
         ] {
-            let text = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","other":[1]}}"#);
+            // A byte order mark says nothing.
+            let text = format!("\u{feff}{{\"issuer\":\"{issuer}\",\"jwks_uri\":\"{uri}\",\"other\":[1]}}");
             let found = jwks_endpoint(text.as_bytes(), &document, &issuers, Some(&elsewhere));
             let found = found.map(|endpoint| (endpoint.cluster, endpoint.path));
             assert_eq!(found, expected.map(|(c, p)| (c.to_owned(), p.to_owned())), "{issuer} {uri}");
@@ -83,5 +90,7 @@ mod tests {
             let found = jwks_endpoint(text.as_bytes(), &document, &issuers, None);
             assert_eq!(found, Err(DocumentError::Malformed), "{text}");
         }
+        let found = jwks_endpoint(br#"{"keys":[]}"#, &document, &issuers, None);
+        assert_eq!(found, Err(DocumentError::KeySet));
     }
 }

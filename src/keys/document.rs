@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::budget::Budgets;
 use super::discovery::jwks_endpoint;
+use super::form::Format;
 use super::kids::{Kids, Name};
-use super::remote::{Origin, Remote};
-use super::set::{KeySet, Reading};
+use super::remote::{Origin, Remote, UNBOUND};
+use super::set::{KeySet, Reading, SetError};
 use crate::fetch::{
     Age, Around, Copy, Document, Endpoint, FetchError, Fetched, Held, HttpRequest, HttpResponse, Next,
     Restored, SharedSlot, State, Store, max_age,
@@ -60,15 +61,30 @@ impl KeyDocument {
         }
     }
 
-    fn life(&self, copy: &Copy) -> Duration {
-        lifetime(self.remote.cache_duration, copy.max_age)
+    fn life(&self, held: &Held<Rc<KeySet>>) -> Duration {
+        let asked = [held.copy.max_age, held.value.refresh_hint()].into_iter().flatten().min();
+        lifetime(self.remote.cache_duration, asked)
     }
 
-    fn parse(&self, body: &[u8]) -> Result<KeySet, String> {
+    fn parse(&self, body: &[u8]) -> Result<KeySet, SetError> {
         // All that reach the endpoint can read it: no secret comes from there.
         let Remote { format, max_keys, tried_without_kid, .. } = self.remote;
         let set = KeySet::parse(body, Reading { format, max_keys, symmetric: false });
-        set.map(|set| set.trying_without_kid(tried_without_kid)).map_err(|error| error.to_string())
+        set.map(|set| set.trying_without_kid(tried_without_kid))
+    }
+
+    /// Reads an answer. How large it may be depends on what it is.
+    fn fetched(&self, body: &[u8]) -> Result<KeySet, FetchError> {
+        let set = self.parse(body);
+        let is_bundle = match &set {
+            Ok(set) => set.is_bundle(),
+            Err(error) => matches!(error, SetError::NoTokenKeys { .. }),
+        };
+        let (size, limit) = (body.len(), self.remote.max_bytes);
+        if size > limit && !is_bundle {
+            return Err(FetchError::TooLarge { size, limit });
+        }
+        set.map_err(|error| FetchError::Unusable(error.to_string()))
     }
 
     fn jwks_endpoint(&self, body: &[u8]) -> Result<Endpoint, FetchError> {
@@ -97,10 +113,6 @@ impl Document for KeyDocument {
         MAX_PAUSE
     }
 
-    fn heeds_retry_after(&self) -> bool {
-        true
-    }
-
     fn not_before(&self, state: &State, is_usable: bool) -> Timestamp {
         let not_before = if self.needed && !is_usable {
             state.started.plus(NEEDED_PAUSE).min(state.not_before)
@@ -115,12 +127,12 @@ impl Document for KeyDocument {
     }
 
     fn due_at(&self, held: &Held<Self::Value>) -> Timestamp {
-        let life = self.life(&held.copy).mul_f64(self.refresh_at);
+        let life = self.life(held).mul_f64(self.refresh_at);
         held.copy.fetched_at.plus(if self.retired_seen { life.min(MIN_LIFE) } else { life })
     }
 
     fn fresh_until(&self, held: &Held<Self::Value>) -> Timestamp {
-        held.copy.fetched_at.plus(self.life(&held.copy))
+        held.copy.fetched_at.plus(self.life(held))
     }
 
     fn usable_until(&self, held: &Held<Self::Value>) -> Timestamp {
@@ -135,8 +147,11 @@ impl Document for KeyDocument {
     }
 
     fn request(&self, step: &Step) -> HttpRequest {
-        let (Step::Metadata(endpoint) | Step::Keys(endpoint)) = step;
-        HttpRequest::get(endpoint.clone(), ACCEPT, &self.remote.headers, self.remote.max_bytes)
+        let (endpoint, max_bytes) = match step {
+            Step::Metadata(endpoint) => (endpoint, self.remote.max_bytes),
+            Step::Keys(endpoint) => (endpoint, self.remote.max_answer_bytes()),
+        };
+        HttpRequest::get(endpoint.clone(), ACCEPT, &self.remote.headers, max_bytes)
     }
 
     fn is_conditional(&self, step: &Step) -> bool {
@@ -152,7 +167,7 @@ impl Document for KeyDocument {
         if let Step::Metadata(_) = step {
             return self.jwks_endpoint(&response.body).map(|endpoint| Next::Ask(Step::Keys(endpoint)));
         }
-        let set = self.parse(&response.body).map_err(FetchError::Unusable)?;
+        let set = self.fetched(&response.body)?;
         let max_age = max_age(&response);
         let HttpResponse { etag, last_modified, body, .. } = response;
         Ok(Next::Done(Fetched { value: Rc::new(set), body, at: around.now, max_age, etag, last_modified }))
@@ -191,8 +206,10 @@ impl Document for KeyDocument {
         after: &Self::Value,
     ) -> impl Iterator<Item = (log::Level, String)> {
         let text = describe(before.map(|before| &**before), after);
-        let untried = after.untried().map(|text| (log::Level::Warn, text));
-        std::iter::once((log::Level::Info, text)).chain(untried)
+        // A bundle that the configuration knows as one is warned of there.
+        let unbound = after.is_bundle() && !self.remote.is_bound && self.remote.format == Format::Auto;
+        let warnings = after.warnings().chain(unbound.then(|| UNBOUND.to_owned()));
+        std::iter::once((log::Level::Info, text)).chain(warnings.map(|text| (log::Level::Warn, text)))
     }
 
     fn failure(&self, error: &FetchError, is_usable: bool) -> String {

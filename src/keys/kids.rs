@@ -25,14 +25,15 @@ impl Name {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Missing {
     name: Name,
+    /// When a fetch was first asked for because of it; none where there never was one.
+    first: Option<Timestamp>,
     /// When a fetch was last asked for because of it; where there never was one, when it was last seen.
     asked: Timestamp,
-    /// How many times.
-    looks: u8,
 }
 
-/// How long after a look the next one may be; after these, once in each cooldown.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
+/// How long after the first look it may be looked for again; after these, once in each cooldown. A key that is listed up
+/// to ten seconds late is found within sixteen, however rarely it is asked for.
+const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 /// Missing key ids that are remembered at most.
 const MAX_MISSING: usize = 256;
 /// Removed key ids that are remembered at most.
@@ -40,19 +41,28 @@ const MAX_RETIRED: usize = 256;
 /// How often the shared value is read or written because of requests, at most.
 const PAUSE: Duration = Duration::from_millis(20);
 const NAME: usize = 12;
-const ENTRY: usize = NAME + 9;
+const ENTRY: usize = NAME + 16;
 
 impl Missing {
     /// Whether a fetch that began after it was asked for did not bring it.
     pub(super) fn was_in_vain(&self, looked: Timestamp) -> bool {
-        self.looks > 0 && self.asked <= looked
+        self.first.is_some() && self.asked <= looked
     }
 
     /// When it may be looked for again.
     pub(super) fn due(&self, cooldown: Duration) -> Timestamp {
-        let at = usize::from(self.looks).checked_sub(1);
-        let pause = at.and_then(|at| PAUSES.get(at)).map_or(cooldown, |pause| cooldown.min(*pause));
-        self.asked.plus(pause)
+        let usual = self.asked.plus(cooldown);
+        let again = AGAIN.iter().filter_map(|pause| Some(self.first?.plus(*pause)));
+        again.filter(|at| *at > self.asked).fold(usual, Timestamp::min)
+    }
+
+    /// What is known of it here and elsewhere: the first look of all, and the last one.
+    fn and(self, other: Self) -> Self {
+        match (self.first, other.first) {
+            (Some(_), None) => self,
+            (None, Some(_)) => other,
+            (first, theirs) => Self { first: first.min(theirs), asked: self.asked.max(other.asked), ..self },
+        }
     }
 }
 
@@ -86,27 +96,22 @@ impl Kids {
 
     /// It was seen, and could not be looked for.
     pub(super) fn seen(&mut self, name: Name, now: Timestamp) {
-        let looks = self.missing(name).map_or(0, |missing| missing.looks);
-        if looks == 0 {
-            self.put(Missing { name, asked: now, looks });
+        if self.missing(name).is_none_or(|missing| missing.first.is_none()) {
+            self.put(Missing { name, first: None, asked: now });
         }
     }
 
     /// A fetch is asked for because of it.
     pub(super) fn asked(&mut self, name: Name, now: Timestamp) {
-        let looks = self.missing(name).map_or(0, |missing| missing.looks).saturating_add(1);
-        self.put(Missing { name, asked: now, looks });
+        let first = self.missing(name).and_then(|missing| missing.first).unwrap_or(now);
+        self.put(Missing { name, first: Some(first), asked: now });
     }
 
     /// A fetch that began after this moment did not bring it.
     pub(super) fn in_vain(&mut self, name: Name, since: Timestamp) {
-        match self.missing(name) {
-            Some(missing) if missing.looks > 0 && missing.asked >= since => {}
-            known => self.put(Missing {
-                name,
-                asked: since,
-                looks: known.map_or(1, |missing| missing.looks.max(1)),
-            }),
+        let known = self.missing(name).filter(|missing| missing.first.is_some());
+        if known.is_none_or(|missing| missing.asked < since) {
+            self.asked(name, since);
         }
     }
 
@@ -168,8 +173,10 @@ impl Kids {
         bytes.extend(self.retired.iter().flat_map(|name| name.0));
         for missing in &self.missing {
             bytes.extend(missing.name.0);
-            bytes.extend(missing.asked.as_nanos().to_le_bytes());
-            bytes.push(missing.looks);
+            // No moment is 0: that stands for none.
+            for moment in [missing.first.unwrap_or_default(), missing.asked] {
+                bytes.extend(moment.as_nanos().to_le_bytes());
+            }
         }
         bytes
     }
@@ -192,13 +199,13 @@ impl Kids {
         let mut lacks = shared < mine.len();
         let mut theirs: Vec<Missing> = missing.iter().filter_map(decode).collect();
         theirs.retain(|missing| missing.asked <= now);
-        let newer = |one: &Missing, other: &Missing| (one.asked, one.looks) > (other.asked, other.looks);
         for mine in std::mem::take(&mut self.missing) {
             match theirs.iter_mut().find(|other| other.name == mine.name) {
-                Some(other) if newer(&mine, other) => {
-                    (*other, lacks) = (Missing { looks: mine.looks.max(other.looks), ..mine }, true);
+                Some(other) => {
+                    let both = other.and(mine);
+                    lacks |= both != *other;
+                    *other = both;
                 }
-                Some(_) => {}
                 None => {
                     theirs.push(mine);
                     lacks = true;
@@ -214,7 +221,9 @@ impl Kids {
 
 fn decode(entry: &[u8; ENTRY]) -> Option<Missing> {
     let (name, rest) = entry.split_first_chunk::<NAME>()?;
-    let (asked, looks) = rest.split_first_chunk::<8>()?;
-    let asked = Timestamp::from_nanos(u64::from_le_bytes(*asked));
-    Some(Missing { name: Name(*name), asked, looks: *looks.first()? })
+    let moment = |bytes: &[u8; 8]| Timestamp::from_nanos(u64::from_le_bytes(*bytes));
+    let [first, asked] = rest.as_chunks::<8>().0 else { return None };
+    let (first, asked) = (moment(first), moment(asked));
+    let first = (first > Timestamp::default()).then(|| first.min(asked));
+    Some(Missing { name: Name(*name), first, asked })
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod discovery;
 mod document;
+mod form;
 mod jwk;
 mod kids;
 mod pem;
@@ -10,7 +11,8 @@ mod remote;
 mod set;
 mod source;
 
+pub use form::{Format, OtherForm};
 pub use jwk::{Jwk, JwkRejection};
-pub use remote::{Origin, Remote};
-pub use set::{Format, KeySet, Reading, SetError};
+pub use remote::{Origin, Remote, UNBOUND};
+pub use set::{KeySet, Reading, SetError};
 pub use source::{Source, Status, UnknownKid};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::set::Format;
+use super::form::Format;
 use crate::fetch::{Endpoint, SecretValue};
+use crate::reason::{excerpt, excerpts};
 
 /// A remote key source as the operator configured it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,15 +20,22 @@ pub struct Remote {
     pub stale_if_error: Duration,
     /// One more fetch for an unknown kid each time this has passed.
     pub unknown_kid_cooldown: Duration,
-    /// The largest answer that is read, in bytes.
+    /// The largest answer that is read, in bytes, unless it is a SPIFFE bundle.
     pub max_bytes: usize,
+    /// The largest SPIFFE bundle that is read, in bytes.
+    pub max_bundle_bytes: usize,
     /// The most keys that a set may have.
     pub max_keys: usize,
     /// The form in which the keys are published.
     pub format: Format,
     /// How many keys are tried for a token that names none of them.
     pub tried_without_kid: usize,
+    /// Whether the provider's `issuer` or `subjects` bind its tokens to one SPIFFE trust domain.
+    pub is_bound: bool,
 }
+
+/// What to tell the operator of a SPIFFE bundle whose provider takes tokens of any trust domain.
+pub const UNBOUND: &str = "the keys are a SPIFFE bundle, and neither \"issuer\" nor \"subjects\" binds its tokens to the trust domain: whoever signs with them could name a workload of another domain; write \"subjects\": { \"prefix\": \"spiffe://NAME/\" }, with the slash at its end";
 
 /// Where a key set is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,8 +58,15 @@ pub enum Origin {
 pub enum DocumentError {
     /// Not a JSON object with the texts `issuer` and `jwks_uri`
     Malformed,
+    /// A key set
+    KeySet,
     /// Its `issuer` is none that is configured (RFC 8414 section 3.3)
-    OtherIssuer,
+    OtherIssuer {
+        /// Its `issuer`
+        found: String,
+        /// Those that are configured
+        accepted: Vec<String>,
+    },
     /// Its `jwks_uri` is no absolute http(s) URI, or steps down from https
     BadUri,
     /// Its `jwks_uri` is on a host that the configuration does not name
@@ -62,9 +77,15 @@ impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => f.write_str("the metadata document has no texts \"issuer\" and \"jwks_uri\""),
-            Self::OtherIssuer => {
-                f.write_str("the metadata document names another issuer than the configuration")
-            }
+            Self::OtherIssuer { found, accepted } => write!(
+                f,
+                "the metadata document names another issuer than the configuration: {}, and not {}",
+                excerpt(found),
+                excerpts(accepted.iter().map(String::as_str))
+            ),
+            Self::KeySet => f.write_str(
+                "the document is a key set, not a metadata document; name its URI under \"remote_jwks\" instead of \"discovery\"",
+            ),
             Self::BadUri => f.write_str(
                 "the jwks_uri of the metadata document is not an absolute URI of the same security",
             ),
@@ -87,8 +108,17 @@ impl Remote {
             }
         };
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (name, &value.0)).collect();
-        let Self { max_bytes, max_keys, format, .. } = self;
-        format!("{origin}\n{headers:?}\n{max_bytes} {max_keys} {format:?}").into_bytes()
+        let Self { max_bytes, max_bundle_bytes, max_keys, format, .. } = self;
+        format!("{origin}\n{headers:?}\n{max_bytes} {max_bundle_bytes} {max_keys} {format:?}").into_bytes()
+    }
+
+    /// The largest answer that could be a key set here, in bytes: whether it is a bundle shows when it is read.
+    pub fn max_answer_bytes(&self) -> usize {
+        match self.format {
+            Format::Auto => self.max_bytes.max(self.max_bundle_bytes),
+            Format::Spiffe => self.max_bundle_bytes,
+            Format::Jwks | Format::PemMap => self.max_bytes,
+        }
     }
 
     /// How long a whole fetch may take.

@@ -2,32 +2,28 @@
 
 use std::fmt;
 
+use super::form::{Form, Format, OtherForm, form, is_for_tokens, other_text};
 use super::jwk::{Accepted, Jwk, JwkRejection};
 use super::pem;
 use crate::crypto::Algorithm;
-use crate::json::{self, Json};
+use crate::json::{self, Json, Number, Object};
 
 /// The keys of one provider that can verify signatures.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Jwk>,
     skipped: Vec<(usize, JwkRejection)>,
+    /// The places in the set of keys with a number of an odd length.
+    odd_lengths: Vec<usize>,
+    bundle: Option<Bundle>,
     /// How many keys are tried for a token that names none of them.
     tried: usize,
 }
 
-/// The form in which keys are published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Format {
-    /// A JWK set; a SPIFFE bundle where the document says that it is one
-    #[default]
-    Auto,
-    /// A JWK set (RFC 7517)
-    Jwks,
-    /// An object whose members are certificates or public keys in PEM, each under its kid
-    PemMap,
-    /// A SPIFFE bundle: a JWK set whose keys for tokens have the `use` `jwt-svid`
-    Spiffe,
+/// What a SPIFFE bundle says beside its keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Bundle {
+    refresh_hint: Option<u64>,
 }
 
 /// How a key set is to be read.
@@ -35,7 +31,7 @@ pub enum Format {
 pub struct Reading {
     /// The form of the text.
     pub format: Format,
-    /// How many keys it may have.
+    /// How many keys it may have; of a SPIFFE bundle those for tokens count.
     pub max_keys: usize,
     /// Whether symmetric keys count: only in a set that nobody else can read.
     pub symmetric: bool,
@@ -46,8 +42,8 @@ pub struct Reading {
 pub enum SetError {
     /// Not JSON; the message says where
     Json(json::Error),
-    /// Not of the form that was asked for
-    NoKeys(Format),
+    /// Something else than what was asked for
+    OtherForm(OtherForm),
     /// More members than allowed
     TooMany {
         /// How many there are
@@ -62,20 +58,28 @@ pub enum SetError {
         /// Why the first of them was passed over
         first: Option<JwkRejection>,
     },
+    /// No member of a SPIFFE bundle is for tokens
+    NoTokenKeys {
+        /// How many members there are
+        count: usize,
+    },
 }
 
 impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json(error) => write!(f, "not a key set: {error}"),
-            Self::NoKeys(Format::PemMap) => f.write_str("not a map from kids to PEM texts"),
-            Self::NoKeys(_) => f.write_str("not a key set: no list \"keys\""),
+            Self::OtherForm(other) => write!(f, "{other}"),
             Self::TooMany { count, limit } => write!(f, "{count} keys, more than the {limit} allowed"),
             Self::NoneUsable { count: 0, .. } => f.write_str("the key set is empty"),
             Self::NoneUsable { count, first } => {
                 write!(f, "none of {count} keys can verify signatures")?;
-                first.map_or(Ok(()), |skip| write!(f, " (keys[0]: {})", skip.as_str()))
+                first.map_or(Ok(()), |skip| write!(f, " (the first: {})", skip.as_str()))
             }
+            Self::NoTokenKeys { count } => write!(
+                f,
+                "none of the {count} keys of the SPIFFE bundle is for tokens: their \"use\" must be \"jwt-svid\""
+            ),
         }
     }
 }
@@ -83,6 +87,11 @@ impl fmt::Display for SetError {
 impl KeySet {
     /// How many members a set may have, unless the configuration says otherwise.
     pub const MAX_KEYS: usize = 500;
+    /// How many bytes a fetched set may have, unless the configuration says otherwise.
+    pub const MAX_BYTES: usize = 262_144;
+    /// How many bytes a SPIFFE bundle may have, unless the configuration says otherwise: a large trust domain has hundreds
+    /// of authorities for certificates in it.
+    pub const MAX_BUNDLE_BYTES: usize = 1 << 20;
     /// How many keys are tried for a token that names none of them, unless the configuration says otherwise.
     pub const TRIED_WITHOUT_KID: usize = 4;
     /// How many that may be, and how many of one kid are tried: each costs a signature.
@@ -93,7 +102,12 @@ impl KeySet {
     /// # Errors
     /// What makes the whole set unusable.
     pub fn parse(text: &[u8], reading: Reading) -> Result<Self, SetError> {
-        Self::from_json(&json::parse(text).map_err(SetError::Json)?, reading)
+        let text = json::without_byte_order_mark(text);
+        let json = json::parse(text).map_err(|error| match other_text(text) {
+            Some(other) => SetError::OtherForm(other),
+            None => SetError::Json(error),
+        })?;
+        Self::from_json(&json, reading)
     }
 
     /// The same for JSON that was read already.
@@ -101,25 +115,47 @@ impl KeySet {
     /// # Errors
     /// What makes the whole set unusable.
     pub fn from_json(json: &Json, reading: Reading) -> Result<Self, SetError> {
-        let Reading { format, max_keys: limit, symmetric } = reading;
-        let document = json.as_object().ok_or(SetError::NoKeys(format))?;
-        let read: Vec<Result<Jwk, JwkRejection>> = if format == Format::PemMap {
-            check_count(document.len(), limit)?;
-            document.iter().map(|(kid, pem)| pem::parse(kid, pem)).collect()
-        } else {
-            let members = document.get("keys").and_then(Json::as_array).ok_or(SetError::NoKeys(format))?;
-            check_count(members.len(), limit)?;
-            let bundle = document.contains("spiffe_sequence") || document.contains("spiffe_refresh_hint");
-            let spiffe = format == Format::Spiffe || (format == Format::Auto && bundle);
-            let accepted = Accepted { symmetric, spiffe };
-            members.iter().map(|member| Jwk::parse(member, accepted)).collect()
-        };
-        let count = read.len();
-        let mut keys = Vec::new();
-        let mut skipped = Vec::new();
-        for (at, key) in read.into_iter().enumerate() {
-            match key {
-                Ok(key) => keys.push(key),
+        let Reading { format, max_keys, symmetric } = reading;
+        match form(json, format).map_err(SetError::OtherForm)? {
+            Form::PemMap(map) => {
+                let members = map.iter().enumerate();
+                Self::of(map.len(), max_keys, members, |(kid, pem)| pem::parse(kid, pem))
+            }
+            Form::Set(set) => {
+                let accepted = Accepted { symmetric, spiffe: false };
+                let members = set.iter().enumerate();
+                Self::of(set.len(), max_keys, members, |member| Jwk::parse(member, accepted))
+            }
+            Form::Bundle(document, all) => {
+                let accepted = Accepted { symmetric, spiffe: true };
+                let members = all.iter().enumerate().filter(|(_, member)| is_for_tokens(member));
+                let count = members.clone().count();
+                if count == 0 && !all.is_empty() {
+                    return Err(SetError::NoTokenKeys { count: all.len() });
+                }
+                let set = Self::of(count, max_keys, members, |member| Jwk::parse(member, accepted))?;
+                Ok(Self { bundle: Some(Bundle { refresh_hint: refresh_hint(document) }), ..set })
+            }
+        }
+    }
+
+    /// A set of so many members, each with its place in the document.
+    fn of<M>(
+        count: usize,
+        limit: usize,
+        members: impl Iterator<Item = (usize, M)>,
+        read: impl Fn(M) -> Result<Jwk, JwkRejection>,
+    ) -> Result<Self, SetError> {
+        if count > limit {
+            return Err(SetError::TooMany { count, limit });
+        }
+        let (mut keys, mut skipped, mut odd_lengths) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, member) in members {
+            match read(member) {
+                Ok(key) => {
+                    odd_lengths.extend(key.has_odd_length.then_some(at));
+                    keys.push(key);
+                }
                 Err(skip) => skipped.push((at, skip)),
             }
         }
@@ -127,7 +163,7 @@ impl KeySet {
             let first = skipped.first().map(|(_, skip)| *skip);
             return Err(SetError::NoneUsable { count, first });
         }
-        Ok(Self { keys, skipped, tried: Self::TRIED_WITHOUT_KID })
+        Ok(Self { keys, skipped, odd_lengths, bundle: None, tried: Self::TRIED_WITHOUT_KID })
     }
 
     /// The same, where so many keys are tried for a token that names none of them.
@@ -136,14 +172,41 @@ impl KeySet {
         Self { tried, ..self }
     }
 
-    /// What to tell the operator where some keys are never tried.
-    pub fn untried(&self) -> Option<String> {
+    /// What to tell the operator of a set that is used all the same.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.untried().into_iter().chain(self.odd_lengths())
+    }
+
+    /// Some keys are never tried.
+    fn untried(&self) -> Option<String> {
         let (count, tried) = (self.keys.iter().filter(|key| key.kid.is_none()).count(), self.tried);
         (count > tried).then(|| {
             format!(
                 "{count} keys have no kid, and of those that fit a token only the first {tried} are tried; let the provider name its keys, or raise \"keys_tried_without_kid\""
             )
         })
+    }
+
+    /// Some keys are not written as RFC 7518 asks.
+    fn odd_lengths(&self) -> Option<String> {
+        let shown: Vec<_> = self.odd_lengths.iter().take(5).map(|at| format!("keys[{at}]")).collect();
+        let more = if self.odd_lengths.len() > shown.len() { ", …" } else { "" };
+        (!shown.is_empty()).then(|| {
+            format!(
+                "{}{more}: a number has too few or too many leading zeros (RFC 7518 sections 6.2.1.2 and 6.3.1.1); used as it is meant, but other readers may refuse it: let the provider correct it",
+                shown.join(", ")
+            )
+        })
+    }
+
+    /// Whether this was a SPIFFE bundle.
+    pub fn is_bundle(&self) -> bool {
+        self.bundle.is_some()
+    }
+
+    /// How many seconds a SPIFFE bundle says it should be kept (SPIFFE Trust Domain and Bundle, section 4.1.2).
+    pub fn refresh_hint(&self) -> Option<u64> {
+        self.bundle?.refresh_hint
     }
 
     /// The keys, in the order of the set; never none.
@@ -184,6 +247,10 @@ impl KeySet {
     }
 }
 
-fn check_count(count: usize, limit: usize) -> Result<(), SetError> {
-    if count > limit { Err(SetError::TooMany { count, limit }) } else { Ok(()) }
+fn refresh_hint(document: &Object) -> Option<u64> {
+    match document.get("spiffe_refresh_hint") {
+        Some(Json::Number(Number::Unsigned(seconds))) => Some(*seconds),
+        Some(Json::Number(Number::Float(seconds))) if *seconds >= 0.0 => Some(*seconds as u64),
+        _ => None,
+    }
 }

@@ -8,7 +8,7 @@ use super::document::KeyDocument;
 use super::kids::Name;
 use super::remote::Remote;
 use super::set::KeySet;
-use crate::fetch::{FetchError, FetchLease, HttpResponse, Refresher, SourceEvent, Store};
+use crate::fetch::{FetchError, FetchLease, HttpResponse, Refresher, SourceEvent, State, Store};
 use crate::time::Timestamp;
 
 /// What an unknown kid should do.
@@ -41,8 +41,11 @@ pub struct Source {
     refresher: Refresher<KeyDocument>,
     /// When an unknown kid last had it look at the shared state.
     peeked: Timestamp,
-    /// An unknown kid asks for a fetch.
+    /// A fetch is asked for out of turn, and what it is taken from.
     wanted: Option<Budget>,
+    /// When the last token came whose signature holds under none of the keys that it names. A fetch that begins after
+    /// that settles whether one of them was replaced.
+    doubted: Option<Timestamp>,
 }
 
 /// How often an unknown kid is reason enough to look at what the others have.
@@ -58,6 +61,7 @@ impl Source {
             refresher: Refresher::new(KeyDocument::new(remote, refresh_at), lease),
             peeked: Timestamp::default(),
             wanted: None,
+            doubted: None,
         }
     }
 
@@ -146,6 +150,7 @@ impl Source {
         }
         // What is due costs the budget nothing.
         if now < self.refresher.due_at(now) {
+            self.wanted = self.wanted.or_else(|| self.doubt(&look.state, now));
             let Some(budget) = self.wanted else { return events };
             match self.refresher.document_mut().0.budgets.draw(budget, &look.state, now) {
                 Some(drawn) => look.state = drawn,
@@ -217,6 +222,30 @@ impl Source {
         }
         document.kids.exchange(slot, store, false, now);
         if self.wanted.is_some() { UnknownKid::Wait } else { UnknownKid::Unavailable }
+    }
+
+    /// A token came at `since` whose signature holds under none of the keys that it names: one of them may have been
+    /// replaced under the same key id. Whether a fetch is under way that may bring another key, or starts with the next
+    /// tick; else one starts once a cooldown has passed since the last one. So forged tokens, however many and of
+    /// whatever key, cause one fetch in each cooldown at the most.
+    pub fn signature_failed(&mut self, store: &dyn Store, since: Timestamp, now: Timestamp) -> bool {
+        if since <= self.last_looked() {
+            return false;
+        }
+        if self.wanted.is_some() || self.refresher.is_busy(now) || self.is_behind(store, now) {
+            return true;
+        }
+        self.doubted = Some(since);
+        self.wanted = self.doubt(self.refresher.state(), now);
+        self.wanted.is_some()
+    }
+
+    /// What a fetch for a doubtful signature can be taken from, where it may start now.
+    fn doubt(&self, state: &State, now: Timestamp) -> Option<Budget> {
+        let document = self.refresher.document();
+        let is_open = self.doubted.is_some_and(|since| since > state.looked && since <= now);
+        let is_due = now >= state.looked.plus(document.remote.unknown_kid_cooldown);
+        document.budgets.find(state, false, now).filter(|_| is_open && is_due)
     }
 
     /// When the last fetch of the proxy that brought keys began, as far as this instance knows.

@@ -1,6 +1,6 @@
 use super::super::document::lifetime;
+use super::super::form::Format;
 use super::super::remote::Origin;
-use super::super::set::Format;
 use super::*;
 use crate::fetch::{Endpoint, HttpRequest, InMemoryStore, SecretValue, SharedSlot, max_age};
 
@@ -34,9 +34,11 @@ fn remote(origin: Origin) -> Remote {
         stale_if_error: secs(3600),
         unknown_kid_cooldown: secs(30),
         max_bytes: 10_000,
+        max_bundle_bytes: 20_000,
         max_keys: 10,
         format: Format::Auto,
         tried_without_kid: 4,
+        is_bound: false,
     }
 }
 
@@ -718,4 +720,160 @@ fn a_source_without_keys_is_asked_again_for_a_request_at_most_every_five_seconds
     assert!(pauses(100, 400).len() >= 4, "{asked:?}");
     assert!(pauses(450, 800).is_empty(), "{asked:?}");
     assert!(pauses(800, 1200).iter().all(|pause| (50..=51).contains(pause)), "{asked:?}");
+}
+
+#[test]
+fn a_kid_that_is_listed_ten_seconds_late_is_found_within_sixteen_however_rarely_it_comes() {
+    let pick = |seed: u64, most: u64| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) % most;
+    for seed in 1..=400u64 {
+        let store = InMemoryStore::default();
+        let mut all = proxy(&store, 1 + seed % 4, &["a"]);
+        let count = all.len() as u64;
+        let first = at(100).plus(Duration::from_millis(1));
+        let listed_at = first.plus(Duration::from_millis(pick(seed, 10_001)));
+        let (mut now, mut turn, mut fetches) = (first, 0, 0);
+        loop {
+            let one = &mut all[usize::try_from(pick(seed + turn, count)).unwrap()];
+            one.tick(&store, now);
+            let mut is_there = one.keys(now).unwrap().has_kid("late");
+            if !is_there && one.unknown_kid(&store, "late", true, now) == UnknownKid::Wait {
+                assert!(asks(&one.tick(&store, now)).is_some());
+                fetches += 1;
+                let kids: &[&str] = if now >= listed_at { &["a", "late"] } else { &["a"] };
+                one.answered(&store, answer(200, &set_of(kids)), now);
+                is_there = one.keys(now).unwrap().has_kid("late");
+                if !is_there {
+                    one.still_missing(&store, "late", now, now);
+                }
+            }
+            if now >= first.plus(secs(16)) {
+                assert!(is_there, "seed {seed}, listed {:?} late", listed_at.since(first));
+                break;
+            }
+            turn += 1;
+            // Now and then, and once for sure when the time has come.
+            now =
+                now.plus(Duration::from_millis(50 + pick(seed * 31 + turn, 7000))).min(first.plus(secs(16)));
+        }
+        assert!(fetches <= 4, "seed {seed}: {fetches}");
+    }
+}
+
+/// Lets time pass in steps of a tenth until then, with a tick of each; gives the seconds at which one of them asked,
+/// and answers with this.
+fn seconds_of_fetches(
+    store: &InMemoryStore,
+    all: &mut [Source],
+    span: std::ops::Range<u64>,
+    body: &str,
+    mut each: impl FnMut(&mut Source, Timestamp),
+) -> Vec<u64> {
+    let mut asked = Vec::new();
+    for tenth in span.start * 10..span.end * 10 {
+        let now = at(0).plus(Duration::from_millis(100 * tenth));
+        for source in all.iter_mut() {
+            if asks(&source.tick(store, now)).is_some() {
+                asked.push(tenth / 10);
+                source.answered(store, answer(200, body), now);
+            }
+            each(source, now);
+        }
+    }
+    asked
+}
+
+#[test]
+fn signatures_that_do_not_hold_cost_a_fetch_in_each_cooldown_and_no_more() {
+    for count in [1, 4] {
+        let store = InMemoryStore::default();
+        let mut all = proxy(&store, count, &["a"]);
+        let mut waits = 0;
+        // 4,800 of them, at all instances.
+        let asked = seconds_of_fetches(&store, &mut all, 1..121, &set_of(&["a"]), |source, now| {
+            waits += u32::from(source.signature_failed(&store, now, now));
+        });
+        assert_eq!(asked, [30, 60, 90, 120], "{count} instances");
+        assert!(waits <= 4 * u32::try_from(count).unwrap(), "{waits} wait");
+        // Kids that are new find all that there is but one.
+        for kid in ["x", "y"] {
+            assert_eq!(all[0].unknown_kid(&store, kid, true, at(121)), UnknownKid::Wait);
+            assert!(asks(&all[0].tick(&store, at(121))).is_some());
+            all[0].answered(&store, answer(200, &set_of(&["a"])), at(121));
+        }
+    }
+}
+
+#[test]
+fn a_key_that_was_replaced_under_its_kid_is_fetched_within_the_cooldown_for_a_single_token() {
+    let other = set_of(&["a"]).replace(
+        "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    );
+    let other = other.replace(
+        "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+    );
+    // When it comes; whether it waits; when the fetch is made.
+    for (second, waits, fetched) in
+        [(1, false, 30), (29, false, 30), (30, true, 30), (31, true, 31), (300, true, 300)]
+    {
+        let store = InMemoryStore::default();
+        let mut all = proxy(&store, 3, &["a"]);
+        let before = all[1].keys(at(1)).unwrap().keys()[0].fingerprint;
+        assert!(seconds_of_fetches(&store, &mut all, 1..second, &other, |_, _| {}).is_empty());
+        all.iter_mut().for_each(|one| drop(one.tick(&store, at(second))));
+        assert_eq!(all[1].signature_failed(&store, at(second), at(second)), waits, "{second}");
+        let asked = seconds_of_fetches(&store, &mut all, second..second + 40, &other, |_, _| {});
+        assert_eq!(asked, [fetched], "{second}");
+        for one in &all {
+            assert_ne!(one.keys(at(second + 40)).unwrap().keys()[0].fingerprint, before, "{second}");
+        }
+    }
+}
+
+#[test]
+fn what_was_fetched_after_a_token_came_settles_its_signature_and_what_is_under_way_is_waited_for() {
+    let store = InMemoryStore::default();
+    let mut all = proxy(&store, 2, &["a"]);
+    all.iter_mut().for_each(|one| drop(one.tick(&store, at(40))));
+    assert!(all[0].signature_failed(&store, at(40), at(40)));
+    assert!(asks(&all[0].tick(&store, at(41))).is_some());
+    all[1].tick(&store, at(41));
+    assert!(all[1].signature_failed(&store, at(41).plus(secs(1)), at(42)), "another instance asks");
+    all[0].answered(&store, answer(200, &set_of(&["a"])), at(43));
+    assert!(all[1].signature_failed(&store, at(42), at(43)), "it has not taken over yet");
+    all[1].tick(&store, at(43));
+    for one in &mut all {
+        assert!(!one.signature_failed(&store, at(40), at(43)), "it was fetched after that");
+        assert!(
+            !one.signature_failed(&store, at(42), at(43)),
+            "it was fetched before that, and not long ago"
+        );
+    }
+    let asked = seconds_of_fetches(&store, &mut all, 44..100, &set_of(&["a"]), |_, _| {});
+    assert_eq!(asked, [71], "a cooldown after the last one began");
+}
+
+#[test]
+fn while_the_provider_fails_a_doubtful_signature_is_looked_after_by_the_tries_of_the_outage() {
+    let store = InMemoryStore::default();
+    let mut one = proxy(&store, 1, &["a"]).remove(0);
+    one.tick(&store, at(40));
+    assert!(one.signature_failed(&store, at(40), at(40)));
+    let mut tries = Vec::new();
+    for second in 40..400 {
+        if asks(&one.tick(&store, at(second))).is_some() {
+            tries.push(second);
+            one.answered(&store, answer(500, ""), at(second));
+        }
+        let waits = one.signature_failed(&store, at(second), at(second));
+        assert!(
+            !waits || one.wake_at(true, at(second)) <= at(second),
+            "nobody waits for what has yet to be due"
+        );
+    }
+    assert!((6..=13).contains(&tries.len()), "{tries:?}");
+    let asked =
+        seconds_of_fetches(&store, std::slice::from_mut(&mut one), 400..600, &set_of(&["a"]), |_, _| {});
+    assert!((1..=2).contains(&asked.len()) && asked[0] <= 472, "{asked:?}");
 }

@@ -136,6 +136,17 @@ impl PartialEq<Reason> for Rejected {
     }
 }
 
+impl Rejected {
+    /// The same with more words at the end of its context, if there are any.
+    #[must_use]
+    pub fn with_more(self, words: &str) -> Self {
+        if words.is_empty() {
+            return self;
+        }
+        self.reason.explained([&self.context.to_string(), words].concat())
+    }
+}
+
 impl std::error::Error for Rejected {}
 
 impl fmt::Display for Rejected {

@@ -36,6 +36,10 @@ pub trait HostProperties {
     fn route_name(&self) -> Option<String> {
         None
     }
+    /// Whether the matched route of the proxy has metadata for this filter at all.
+    fn has_route_metadata(&self) -> bool {
+        true
+    }
     /// What the matched route of the proxy says under a key of its metadata for this filter.
     fn route_metadata(&self, key: &str) -> Metadata;
 }
@@ -47,6 +51,8 @@ pub enum Metadata {
     Absent,
     /// A text, or a list of texts.
     Texts(Vec<String>),
+    /// `true` or `false`.
+    Flag(bool),
     /// Something else, or something that the host does not hand over.
     Unreadable,
 }
@@ -62,6 +68,10 @@ impl HostProperties for NoProperties {
 
     fn client_address(&self) -> Option<String> {
         None
+    }
+
+    fn has_route_metadata(&self) -> bool {
+        false
     }
 
     fn route_metadata(&self, _: &str) -> Metadata {

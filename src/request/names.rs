@@ -102,7 +102,7 @@ pub fn could_be_blank(byte: u8) -> bool {
 }
 
 /// The first byte of a text, an escape decoded, and what follows.
-fn decoded_once(text: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn decoded_once(text: &[u8]) -> Option<(u8, &[u8])> {
     let (first, rest) = text.split_first()?;
     match escaped(rest).filter(|_| *first == b'%') {
         Some(found) => Some(found),

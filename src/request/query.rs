@@ -1,6 +1,8 @@
 //! The query parameters of a request target: split at `&`, and what lenient readers would find besides.
 
-use super::names::{after_name, decodes_to, name_ends};
+use std::borrow::Cow;
+
+use super::names::{after_name, decoded_once, decodes_to, name_ends};
 
 /// The parts of a target's query, `name=value` each.
 pub fn parameters(target: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -18,6 +20,20 @@ pub fn is_named(parameter: &[u8], name: &str) -> bool {
 pub fn value(parameter: &[u8]) -> &[u8] {
     let at = parameter.iter().position(|byte| *byte == b'=').unwrap_or(parameter.len());
     parameter.get(at..).unwrap_or_default().strip_prefix(b"=").unwrap_or_default()
+}
+
+/// A value with its escapes decoded, once (RFC 3986 section 2.1). What is no escape stays.
+pub fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'%') {
+        return Cow::Borrowed(value);
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((byte, after)) = decoded_once(rest) {
+        bytes.push(byte);
+        rest = after;
+    }
+    Cow::Owned(bytes)
 }
 
 /// Whether a lenient reader would find a parameter of one of these names where [`parameters`] has none: behind a `;`,

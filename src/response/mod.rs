@@ -4,7 +4,12 @@
 //! Until a signature is verified, the sender of the token may be anyone, and is told no more than anyone may know:
 //! not which issuer, audience or key was expected. Of the context of a rejection the client is never told anything.
 
+mod cors;
+
 use std::borrow::Cow;
+use std::rc::Rc;
+
+pub use cors::{Cors, CorsFields};
 
 use serde::Serialize;
 
@@ -27,6 +32,8 @@ pub struct ErrorResponse {
     pub status: Option<ResponseStatus>,
     /// In which form it is written.
     pub style: Style,
+    /// What it says to a page of another origin, where one may read it.
+    pub cors: Option<Rc<CorsFields>>,
 }
 
 /// How refusals are written.
@@ -86,6 +93,7 @@ impl ErrorResponse {
             retry_after: None,
             status: None,
             style: Style::default(),
+            cors: None,
         }
     }
 
@@ -99,7 +107,11 @@ impl ErrorResponse {
             headers.push(("www-authenticate", Cow::Owned(challenge)));
         }
         if status == ResponseStatus::Unavailable {
-            headers.push(("retry-after", Cow::Owned(self.retry_after.unwrap_or(1).max(1).to_string())));
+            let seconds = self.retry_after.unwrap_or(1).max(1);
+            headers.push(("retry-after", Cow::Owned(seconds.to_string())));
+            if grpc {
+                headers.push(("grpc-retry-pushback-ms", pushback(seconds)));
+            }
         }
         let form = if self.style.stripped { Body::None } else { self.style.body };
         let body = match form {
@@ -115,6 +127,13 @@ impl ErrorResponse {
                 problem_document(disclosed, status)
             }
         };
+        if let Some(cors) = &self.cors {
+            headers.extend([
+                ("access-control-allow-origin", Cow::Owned(cors.origin.clone())),
+                ("vary", Cow::Borrowed("origin")),
+                ("access-control-expose-headers", Cow::Owned(cors.exposed.clone())),
+            ]);
+        }
         LocalReply {
             status: status.http(),
             headers,
@@ -155,6 +174,15 @@ impl ErrorResponse {
             push_parameter(&mut challenge, ", scope", scope);
         }
         Some(challenge)
+    }
+}
+
+/// When a gRPC client is to try again, in milliseconds: it does not read `Retry-After`. One that would have to wait for
+/// longer than calls last is told not to try again (gRPC A6, "Pushback").
+fn pushback(seconds: u64) -> Cow<'static, str> {
+    match seconds {
+        0..=10 => Cow::Owned(seconds.saturating_mul(1000).to_string()),
+        _ => Cow::Borrowed("-1"),
     }
 }
 

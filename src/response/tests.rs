@@ -1,4 +1,5 @@
 use super::*;
+use crate::request::Request;
 
 fn header<'r>(reply: &'r LocalReply, name: &str) -> Option<&'r str> {
     reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| &**value)
@@ -123,5 +124,73 @@ fn a_grpc_client_gets_a_grpc_status() {
         let reply = ErrorResponse::new(reason, "r").reply(true);
         assert_eq!(reply.grpc_status, Some(status));
         assert!(!reply.body.contains('{'));
+    }
+}
+
+#[test]
+fn a_grpc_client_learns_when_to_try_again() {
+    for (seconds, grpc, pushback) in [
+        (None, true, Some("1000")),
+        (Some(0), true, Some("1000")),
+        (Some(7), true, Some("7000")),
+        (Some(10), true, Some("10000")),
+        (Some(11), true, Some("-1")),
+        (Some(u64::MAX), true, Some("-1")),
+        (Some(7), false, None),
+    ] {
+        let response =
+            ErrorResponse { retry_after: seconds, ..ErrorResponse::new(Reason::KeysUnavailable, "r") };
+        let reply = response.reply(grpc);
+        assert_eq!(header(&reply, "grpc-retry-pushback-ms"), pushback, "{seconds:?} {grpc}");
+        assert!(header(&reply, "retry-after").is_some(), "{seconds:?} {grpc}");
+    }
+    let other = ErrorResponse::new(Reason::TokenMissing, "r").reply(true);
+    assert_eq!(header(&other, "grpc-retry-pushback-ms"), None);
+}
+
+#[test]
+fn a_page_of_a_listed_origin_may_read_the_answer() {
+    const APP: (&str, &str) = ("origin", "https://app.example");
+    let origins = ["https://app.example", "http://localhost:3000"].map(str::to_owned).to_vec();
+    let cors = Cors::new(origins, &["x-request-id", "retry-after"].map(str::to_owned));
+    for (fields, is_listed) in [
+        (&[APP][..], true),
+        (&[("origin", "http://localhost:3000")], true),
+        (&[("origin", "https://app.example:443")], false),
+        (&[("origin", "https://app.example.evil.example")], false),
+        (&[("origin", "http://app.example")], false),
+        (&[("origin", "https://app.example/")], false),
+        (&[("origin", "null")], false),
+        (&[("origin", "")], false),
+        (&[], false),
+        (&[APP, APP], false),
+    ] {
+        let bytes: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let cors = cors.fields(&Request::new(&bytes));
+        assert_eq!(cors.is_some(), is_listed, "{fields:?}");
+        for grpc in [false, true] {
+            let plain = ErrorResponse::new(Reason::KeysUnavailable, "r");
+            let without = plain.reply(grpc);
+            let mut reply = ErrorResponse { cors: cors.clone(), ..plain }.reply(grpc);
+            let more = reply.headers.split_off(without.headers.len());
+            assert_eq!(reply, without, "{fields:?}: the rest is as it was");
+            let more: Vec<_> = more.iter().map(|(name, value)| (*name, &**value)).collect();
+            if !is_listed {
+                assert_eq!(more, [], "{fields:?}");
+                continue;
+            }
+            assert_eq!(
+                more,
+                [
+                    ("access-control-allow-origin", fields[0].1),
+                    ("vary", "origin"),
+                    (
+                        "access-control-expose-headers",
+                        "www-authenticate, retry-after, grpc-status, grpc-message, x-request-id"
+                    ),
+                ],
+                "{fields:?}"
+            );
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! What a rule asks of a verified token.
 
-use std::borrow::Cow;
-
-use super::condition::{Condition, RequestValue};
 use super::set_requirement::SetRequirement;
 use crate::reason::{Reason, Rejected};
-use crate::token::Claims;
+use crate::token::{Bindings, Claims, Condition, RequestValue};
 
 /// What the token of a request must grant.
 #[derive(Clone, Debug)]
@@ -30,16 +27,6 @@ pub struct Clause {
     pub any: Vec<Clause>,
     /// A clause that is not met: for whatever reason, a claim that is missing among them.
     pub not: Option<Box<Clause>>,
-}
-
-/// What a condition may compare a claim with besides values of its own.
-pub trait Bindings {
-    /// The value of a variable of the rule's path template in this request, decoded.
-    fn path_variable(&self, name: &str) -> Option<Cow<'_, str>>;
-    /// The value of a header field that is there once; `name` is in lower case.
-    fn header(&self, name: &str) -> Option<Cow<'_, str>>;
-    /// The host that the request is for: in lower case, without port and trailing dot.
-    fn host(&self) -> Option<Cow<'_, str>>;
 }
 
 impl Authorize {
@@ -179,11 +166,10 @@ impl Clause {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Bound;
-    use super::super::{ClaimOperator, Scalar};
     use super::*;
     use crate::json::{self, Json};
-    use crate::token::{ClaimPath, Grants, RoleClaim, RoleFormat, ScopeHierarchy};
+    use crate::token::testing::Bound;
+    use crate::token::{ClaimOperator, ClaimPath, Grants, RoleClaim, RoleFormat, Scalar, ScopeHierarchy};
 
     fn claims(text: &str) -> Claims {
         let Ok(Json::Object(all)) = json::parse(text.as_bytes()) else { panic!("{text}") };

@@ -1,7 +1,6 @@
 //! Which rule a request meets, and what that rule asks for.
 
 mod authorize;
-mod condition;
 mod host;
 mod index;
 mod matcher;
@@ -13,9 +12,9 @@ mod uri_template;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
-pub use authorize::{Authorize, Bindings, Clause};
-pub use condition::{ClaimOperator, Condition, RequestValue, Scalar};
+pub use authorize::{Authorize, Clause};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
 pub use requirement::{Demand, Requirement};
@@ -26,6 +25,7 @@ pub use uri_template::UriTemplate;
 use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use crate::text::Effort;
+use crate::token::RequestValue;
 use index::{First, Index, Rank};
 
 /// The place of a rule in the configuration.
@@ -51,6 +51,8 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// How long its requests may wait for what is fetched, all in all, where it says so.
+    pub wait_timeout: Option<Duration>,
 }
 
 /// What becomes of a path that could be read in more than one way.
@@ -391,6 +393,3 @@ fn search(
         possible
     });
 }
-
-#[cfg(test)]
-mod testing;

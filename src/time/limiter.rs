@@ -2,11 +2,14 @@
 
 use super::Timestamp;
 
-/// Lets so many lines through in a second, and counts the others.
+/// Lets so many lines through in a span of time, and counts the others.
 #[derive(Debug)]
 pub struct Limiter {
-    max_per_second: u32,
-    second: u64,
+    most: u32,
+    /// How long the span is, in seconds.
+    seconds: u64,
+    /// The number of the last span.
+    span: u64,
     admitted: u32,
     left_out: u64,
 }
@@ -14,15 +17,21 @@ pub struct Limiter {
 impl Limiter {
     /// At most so many lines in a second.
     pub fn new(max_per_second: u32) -> Self {
-        Self { max_per_second, second: 0, admitted: 0, left_out: 0 }
+        Self { most: max_per_second, seconds: 1, span: 0, admitted: 0, left_out: 0 }
+    }
+
+    /// At most one line in so many seconds.
+    pub fn one_in(seconds: u64) -> Self {
+        Self { seconds, ..Self::new(1) }
     }
 
     /// Whether a line may be written now; if so, how many were left out before it.
     pub fn admit(&mut self, now: Timestamp) -> Option<u64> {
-        if now.as_secs() != self.second {
-            (self.second, self.admitted) = (now.as_secs(), 0);
+        let span = now.as_secs().checked_div(self.seconds).unwrap_or_default();
+        if span != self.span {
+            (self.span, self.admitted) = (span, 0);
         }
-        if self.admitted >= self.max_per_second {
+        if self.admitted >= self.most {
             self.left_out = self.left_out.saturating_add(1);
             return None;
         }
@@ -50,5 +59,8 @@ mod tests {
         assert_eq!((0..1000).filter_map(|_| limiter.admit(now)).count(), 10);
         assert_eq!(limiter.admit(Timestamp::from_secs(101)), Some(990));
         assert_eq!(limiter.admit(Timestamp::from_secs(101)), Some(0));
+        let mut limiter = Limiter::one_in(60);
+        let admitted = (6000..6180).filter_map(|at| limiter.admit(Timestamp::from_secs(at)));
+        assert_eq!(admitted.collect::<Vec<_>>(), [0, 59, 59]);
     }
 }

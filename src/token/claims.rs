@@ -136,10 +136,10 @@ fn check_texts(aud: Option<&Json>) -> Result<(), Rejected> {
     }
 }
 
-/// Adds the scopes of a claim; an error is what was found instead of scopes.
+/// Adds the scopes of a claim; an absent claim and `null` hold none. An error is what was found instead of scopes.
 fn add_scopes(scopes: &mut Vec<Text>, claim: Option<&Json>) -> Result<(), &'static str> {
     match claim {
-        None => Ok(()),
+        None | Some(Json::Null) => Ok(()),
         Some(Json::String(list)) => {
             scopes.extend(list.split(' ').map(|scope| list.part(scope)));
             Ok(())

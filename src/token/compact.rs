@@ -9,9 +9,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::claims::Registered;
 use super::reading::Outline;
-use super::{Claims, Header, Policy, header};
+use super::{ClaimPath, Claims, Header, Policy, header};
 use crate::crypto::Backend;
-use crate::json::{self, Json, JsonSpan, Text};
+use crate::json::{self, Json, Piece, Text};
 use crate::keys::Jwk;
 use crate::reason::{Detail, Reason, Rejected, excerpt};
 use crate::time::Timestamp;
@@ -120,9 +120,7 @@ impl<'t> Jws<'t> {
         for jwk in keys.filter(|jwk| jwk.allows(algorithm)) {
             if backend.verify(&jwk.key, algorithm, self.signing_input.as_bytes(), &self.signature) {
                 if header::known(self.head).is_none() {
-                    if !Header::is_strict(&decode(self.head, "its header cannot be decoded")?) {
-                        return Err(Reason::TokenMalformed.because("its header has a member twice"));
-                    }
+                    Header::check_strictly(&decode(self.head, "its header cannot be decoded")?)?;
                     header::remember(self.head, &self.header);
                 }
                 return Ok(jwk);
@@ -133,6 +131,18 @@ impl<'t> Jws<'t> {
         let kid = self.header.kid.as_deref().map(excerpt);
         Err(reason.with(Detail::Key { algorithm: algorithm.name(), kid, tried }))
     }
+}
+
+/// Whether a text is a token that could be bound to a key (`cnf`, RFC 7800). Nothing is read for that: the word may stand
+/// anywhere in its payload, and behind an escape any word may.
+pub(super) fn could_be_bound(token: &[u8]) -> bool {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let Ok(payload) = BASE64_URL_SAFE_NO_PAD.decode(payload) else { return false };
+    payload.contains(&b'\\') || payload.split(|byte| *byte == b'"').any(|word| word == b"cnf")
 }
 
 impl<'t> Unverified<'t> {
@@ -151,19 +161,25 @@ impl<'t> Unverified<'t> {
     /// and [`Reason::ClaimInvalid`] for a registered claim of a wrong type.
     pub fn read(jws: Jws<'t>, policy: &Policy) -> Result<Self, Rejected> {
         let text = shared_text(jws.payload)?;
-        let (mut outline, mut malformed) = (Outline::default(), false);
-        let show = |name: JsonSpan<'_>, value: JsonSpan<'_>| match name.plain() {
+        let (mut outline, mut sound, mut twice) = (Outline::default(), true, None);
+        let is_object = json::look_over(&text, |name, value| match name.plain() {
             // It is decoded with all others, once the signature holds.
             None => outline.miss(),
             Some(plain) if policy.wanted.contains(plain) => {
                 let value = value.piece();
                 let name = Text::of(&text, std::str::from_utf8(plain).unwrap_or_default());
-                malformed |= !outline.add(name, Text::of(&text, value.raw())) || !value.is_sound();
+                sound &= value.is_sound();
+                if !outline.add(name, Text::of(&text, value.raw())) {
+                    twice = Some(plain);
+                }
             }
             Some(_) => {}
-        };
-        if !json::look_over(&text, show) || malformed {
+        });
+        if !is_object || !sound {
             return Err(PAYLOAD_NOT_JSON);
+        }
+        if let Some(name) = twice {
+            return Err(header::twice("payload", &String::from_utf8_lossy(name)));
         }
         let registered = Registered::read(&outline)?;
         Ok(Self { jws, text, outline, registered })
@@ -201,8 +217,10 @@ impl Signed {
     /// [`Reason::TokenMalformed`] where the payload is no JSON that is accepted, [`Reason::ClaimInvalid`] for a
     /// registered claim, a scope claim or a role claim of a wrong type, and those of the policy.
     pub fn read(self, policy: &Policy, audiences: &[String], now: Timestamp) -> Result<Verified, Rejected> {
-        let Ok(Json::Object(claims)) = json::parse_shared(&self.text) else {
-            return Err(PAYLOAD_NOT_JSON);
+        let claims = match json::parse_shared(&self.text) {
+            Ok(Json::Object(claims)) => claims,
+            Ok(_) => return Err(PAYLOAD_NOT_JSON),
+            Err(error) => return Err(header::unreadable("payload", &error)),
         };
         let claims = Claims::new(claims, &policy.grants)?;
         policy.check_claims(&claims, audiences, now)?;
@@ -221,6 +239,12 @@ impl Verified {
         BASE64_URL_SAFE_NO_PAD.encode(&*self.text)
     }
 
+    /// The text of a claim's value in the token.
+    pub fn written(&self, claim: &ClaimPath) -> Option<String> {
+        let all = Piece::again(self.text.trim_matches([' ', '\t', '\n', '\r']));
+        Some(claim.find_in(&all)?.raw().to_owned())
+    }
+
     /// The fingerprint of the key that verified it.
     pub fn key(&self) -> &[u8; 32] {
         &self.key
@@ -237,8 +261,7 @@ const MAX_HEADER_TEXT: usize = header::MAX_HEADER.div_ceil(3).saturating_mul(4);
 
 const NOT_THREE_PARTS: Rejected = Reason::TokenMalformed.because("it does not have three parts");
 const PAYLOAD_NOT_DECODED: &str = "its payload is empty, not base64url or not UTF-8";
-const PAYLOAD_NOT_JSON: Rejected =
-    Reason::TokenMalformed.because("its payload is no JSON object, or has a member twice");
+const PAYLOAD_NOT_JSON: Rejected = Reason::TokenMalformed.because("its payload is no JSON object");
 
 /// The largest buffer that is kept.
 const MAX_BUFFER_KEPT: usize = 64 * 1024;

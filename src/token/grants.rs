@@ -3,7 +3,7 @@
 use super::ClaimPath;
 use super::reading::{MIXED_LIST, wrong_type};
 use crate::json::{Json, Object, Text};
-use crate::reason::Rejected;
+use crate::reason::{Reason, Rejected};
 
 /// Where the tokens of a provider name what they grant.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -14,6 +14,19 @@ pub struct Grants {
     pub role_claims: Vec<RoleClaim>,
     /// Which scopes stand for others.
     pub hierarchy: ScopeHierarchy,
+}
+
+impl Grants {
+    /// How to name a claim that would have what a token lacks, as [`ClaimPath::hint`] says it.
+    pub fn hint(&self, reason: Reason, claims: &Object) -> String {
+        let hint = |claim: &ClaimPath| Some(claim.hint(claims)).filter(|hint| !hint.is_empty());
+        let found = match reason {
+            Reason::ScopeInsufficient => self.scope_claims.iter().find_map(hint),
+            Reason::RoleInsufficient => self.role_claims.iter().find_map(|role| hint(&role.claim)),
+            _ => None,
+        };
+        found.unwrap_or_default()
+    }
 }
 
 /// A claim that holds roles, and how it holds them.

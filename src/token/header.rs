@@ -25,6 +25,23 @@ pub const MAX_HEADER: usize = 4096;
 
 pub(super) const TOO_LONG: Rejected = Reason::TokenMalformed.because("its header is longer than 4096 bytes");
 
+const NOT_JSON: Rejected = Reason::TokenMalformed.because("its header is no JSON object");
+
+/// The rejection of a token of which a part has a member twice. A name is no value: it may be told.
+#[cold]
+pub(super) fn twice(part: &str, name: &str) -> Rejected {
+    Reason::TokenMalformed.explained(format!("its {part} has the member {} twice", excerpt(name)))
+}
+
+/// The rejection of a token of which a part is no JSON that is accepted.
+#[cold]
+pub(super) fn unreadable(part: &str, error: &json::Error) -> Rejected {
+    match error.duplicate() {
+        Some(name) => twice(part, name),
+        None => Reason::TokenMalformed.explained(format!("its {part} cannot be read: {error}")),
+    }
+}
+
 fn unknown(alg: &str) -> Rejected {
     Reason::AlgorithmNotAllowed.with(Detail::NotAccepted {
         what: "alg".to_owned(),
@@ -37,7 +54,7 @@ fn unknown(alg: &str) -> Rejected {
 #[derive(Default)]
 struct Seen<'t> {
     members: [Option<Piece<'t>>; NAMES.len()],
-    twice: bool,
+    twice: Option<&'static str>,
 }
 
 const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
@@ -45,8 +62,8 @@ const NAMES: [&str; 7] = ["alg", "kid", "typ", "enc", "crit", "b64", "zip"];
 impl<'t> Seen<'t> {
     fn add(&mut self, name: &[u8], value: JsonSpan<'t>) {
         for (own, place) in NAMES.iter().zip(&mut self.members) {
-            if own.as_bytes() == name {
-                self.twice |= place.replace(value.piece()).is_some();
+            if own.as_bytes() == name && place.replace(value.piece()).is_some() {
+                self.twice = Some(own);
             }
         }
     }
@@ -71,8 +88,6 @@ impl Header {
     /// [`Reason::CriticalHeader`] for one with `crit` or `b64`; [`Reason::AlgorithmNotAllowed`] for an
     /// `alg` that is not known.
     pub fn parse(text: &[u8]) -> Result<Self, Rejected> {
-        const NOT_JSON: Rejected =
-            Reason::TokenMalformed.because("its header is no JSON object, or has a member twice");
         if text.len() > MAX_HEADER {
             return Err(TOO_LONG);
         }
@@ -87,8 +102,11 @@ impl Header {
                 }
             }
         });
-        if !whole || header.twice {
+        if !whole {
             return Err(NOT_JSON);
+        }
+        if let Some(name) = header.twice {
+            return Err(twice("header", name));
         }
         let contains = |name| header.get(name).is_some();
         if contains("enc") {
@@ -115,8 +133,15 @@ impl Header {
 
     /// Whether a decoded header is JSON as it must be, with no member twice at any depth (RFC 7515 section 4). It
     /// costs more than the first look, and is asked once the signature holds.
-    pub(super) fn is_strict(text: &[u8]) -> bool {
-        matches!(json::parse(text), Ok(Json::Object(_)))
+    ///
+    /// # Errors
+    /// [`Reason::TokenMalformed`] where it is not.
+    pub(super) fn check_strictly(text: &[u8]) -> Result<(), Rejected> {
+        match json::parse(text) {
+            Ok(Json::Object(_)) => Ok(()),
+            Ok(_) => Err(NOT_JSON),
+            Err(error) => Err(unreadable("header", &error)),
+        }
     }
 }
 

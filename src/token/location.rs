@@ -2,83 +2,30 @@
 
 use std::fmt;
 
-use crate::request::{Request, cookies, could_be_blank, query};
+use super::credential::{Credential, CredentialSource, Found};
+use super::header_location::HeaderLocation;
+use super::subprotocols::{SUBPROTOCOLS, Subprotocols};
+use crate::request::{Request, cookies, query};
 
 /// A place that is searched for a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Location {
     /// A header field.
     Header(HeaderLocation),
+    /// The list of the subprotocols of a WebSocket.
+    Subprotocols(Subprotocols),
     /// A cookie of this name (RFC 6265 section 4.2).
     Cookie(String),
     /// A query parameter of this name (RFC 6750 section 2.3).
     Param(String),
 }
 
-/// A header field and what comes before the token in it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeaderLocation {
-    name: String,
-    prefix: String,
-}
-
-/// What was found in the place of a token; it may still be no token at all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Credential<'a> {
-    /// The text.
-    pub text: &'a [u8],
-    /// What presenting it proves.
-    pub scheme: Scheme,
-    /// The kind of place where it was.
-    pub source: CredentialSource,
-}
-
-/// How a credential is presented (RFC 9110 section 11.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scheme {
-    /// By itself (RFC 6750 section 1.2): whoever has it may use it.
-    Bearer,
-}
-
-/// The kind of place where a credential was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CredentialSource {
-    /// A header field of its own.
-    Header,
-    /// A cookie, which a browser may have sent of its own accord.
-    Cookie,
-    /// A query parameter.
-    Parameter,
-}
-
-/// What a search found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found<'a> {
-    /// No location holds a credential.
-    Nothing,
-    /// One location holds one credential.
-    One(Credential<'a>),
-    /// One location holds what some server may take for a credential, and what is none: the scheme and something
-    /// else than a blank, such as a tab.
-    Malformed,
-    /// More than one credential (RFC 6750 section 2), or a repeated field.
-    Several,
-}
-
-impl<'a> Credential<'a> {
-    fn bearer(text: &'a [u8], source: CredentialSource) -> Self {
-        Self { text, scheme: Scheme::Bearer, source }
-    }
-}
-
 /// Names the place as the operator does.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header(HeaderLocation { name, prefix }) if prefix.is_empty() => {
-                write!(f, "header {name:?}")
-            }
-            Self::Header(HeaderLocation { name, prefix }) => write!(f, "header {name:?} with {prefix:?}"),
+            Self::Header(place) => place.fmt(f),
+            Self::Subprotocols(place) => place.fmt(f),
             Self::Cookie(name) => write!(f, "cookie {name:?}"),
             Self::Param(name) => write!(f, "query parameter {name:?}"),
         }
@@ -86,22 +33,16 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// A header field, and the text before the token in it: `Bearer ` or nothing. A prefix that
-    /// ends with a space is an authentication scheme (RFC 9110 section 11.1): it is compared
-    /// without case, and one or more spaces may follow.
-    pub fn header(name: &str, prefix: &str) -> Self {
-        Self::Header(HeaderLocation { name: name.to_ascii_lowercase(), prefix: prefix.to_owned() })
-    }
-
     /// `Authorization: Bearer …` (RFC 6750 section 2.1).
     pub fn bearer() -> Self {
-        Self::header("authorization", "Bearer ")
+        Self::Header(HeaderLocation::new("authorization", "Bearer "))
     }
 
     /// The name of the header field, in lower case, where it is one of its own.
     pub fn header_name(&self) -> Option<&str> {
         match self {
-            Self::Header(place) => Some(&place.name),
+            Self::Header(place) => Some(place.name()),
+            Self::Subprotocols(_) => Some(SUBPROTOCOLS),
             Self::Cookie(_) | Self::Param(_) => None,
         }
     }
@@ -109,9 +50,10 @@ impl Location {
     fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
         match self {
             Self::Header(place) => place.find(request),
+            Self::Subprotocols(place) => place.find(request),
             Self::Cookie(name) => {
                 let values = cookies::pairs(request).filter(|(own, _)| *own == name.as_bytes());
-                only(values.map(|(_, text)| Credential::bearer(text, CredentialSource::Cookie)))
+                Found::among(values.map(|(_, text)| Credential::bearer(text, CredentialSource::Cookie)))
             }
             Self::Param(name) => {
                 let values = query::parameters(request.target().unwrap_or_default())
@@ -119,119 +61,10 @@ impl Location {
                     .map(|parameter| {
                         Credential::bearer(query::value(parameter), CredentialSource::Parameter)
                     });
-                only(values)
+                Found::among(values)
             }
         }
     }
-}
-
-fn only<'a>(mut credentials: impl Iterator<Item = Credential<'a>>) -> Found<'a> {
-    match (credentials.next(), credentials.next()) {
-        (None, _) => Found::Nothing,
-        (Some(one), None) => Found::One(one),
-        (Some(_), Some(_)) => Found::Several,
-    }
-}
-
-impl HeaderLocation {
-    /// The name of the field, in lower case.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A field that is there twice counts as several, whatever its values are: which one an upstream
-    /// reads is not known (RFC 9110 section 5.3).
-    fn find<'a>(&self, request: &Request<'a>) -> Found<'a> {
-        let mut values = request.all(&self.name);
-        let Some(value) = values.next() else { return Found::Nothing };
-        if values.next().is_some() {
-            return Found::Several;
-        }
-        // Envoy joins repeated Authorization fields with a comma, which no token holds.
-        let joined = value.contains(&b',');
-        let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii_start);
-        if joined && parts.any(|part| self.credential(part).is_some()) {
-            return Found::Several;
-        }
-        match self.credential(value) {
-            Some(text) => Found::One(Credential::bearer(text, CredentialSource::Header)),
-            None if self.is_announced(value) => Found::Malformed,
-            None => Found::Nothing,
-        }
-    }
-
-    /// The credential in one value of the field, if it has our prefix.
-    fn credential<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
-        let Some(scheme) = self.prefix.strip_suffix(' ') else {
-            let rest = value.strip_prefix(self.prefix.as_bytes())?;
-            // A scheme that was written without its blank takes the blank along.
-            let blanks = rest.iter().take_while(|byte| **byte == b' ' && !self.prefix.is_empty()).count();
-            return rest.get(blanks..);
-        };
-        let (head, rest) = value.split_at_checked(scheme.len())?;
-        if !head.eq_ignore_ascii_case(scheme.as_bytes()) {
-            return None;
-        }
-        match rest.split_first() {
-            // The scheme alone: a credential is announced, and it is empty.
-            None => Some(rest),
-            Some((b' ', _)) => {
-                let start = rest.iter().position(|byte| *byte != b' ').unwrap_or(rest.len());
-                rest.get(start..)
-            }
-            Some(_) => None,
-        }
-    }
-
-    /// Whether a value that has not our prefix has its word somewhere, and then what some server takes for a blank:
-    /// `Bearer` and a tab, or `Basic x Bearer y`.
-    fn is_announced(&self, value: &[u8]) -> bool {
-        self.words_in(value).any(|after| after.first().is_some_and(|byte| could_be_blank(*byte)))
-    }
-
-    /// Whether a value is a credential of another scheme, in which nobody could find one of ours: a scheme (RFC 9110
-    /// section 11.1), a blank, something else, and our prefix's word nowhere.
-    pub fn is_of_another_scheme(&self, value: &[u8]) -> bool {
-        // Nearly every field is our own.
-        if self.credential(value).is_some() {
-            return false;
-        }
-        let mut parts = value.splitn(2, |byte| *byte == b' ');
-        let (scheme, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        !self.word().is_empty()
-            && !scheme.is_empty()
-            && scheme.iter().all(|byte| is_token_byte(*byte))
-            && !rest.trim_ascii().is_empty()
-            && self.words_in(value).next().is_none()
-    }
-
-    /// The prefix without blanks at its end.
-    fn word(&self) -> &[u8] {
-        self.prefix.as_bytes().trim_ascii_end()
-    }
-
-    /// What follows the prefix's word, in any case, wherever it stands in a value as a word of its own.
-    fn words_in<'a>(&self, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let word = self.word();
-        let starts = (0..value.len()).filter(move |_| !word.is_empty());
-        starts.filter_map(move |at| {
-            let (before, rest) = value.split_at_checked(at)?;
-            let (head, after) = rest.split_at_checked(word.len())?;
-            // Two letters or digits in a row are of one word.
-            let one_word = |ends: [Option<&u8>; 2]| {
-                ends.into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric))
-            };
-            (head.eq_ignore_ascii_case(word)
-                && !one_word([before.last(), head.first()])
-                && !one_word([head.last(), after.first()]))
-            .then_some(after)
-        })
-    }
-}
-
-/// A byte of a token (RFC 9110 section 5.6.2).
-pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Names all locations, for the operator.
@@ -268,6 +101,10 @@ pub fn find<'a>(locations: &[Location], request: &Request<'a>) -> Found<'a> {
 mod tests {
     use super::*;
 
+    use crate::token::{Marker, Scheme};
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
     fn with<T>(fields: Pairs<'_>, ask: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -275,10 +112,22 @@ mod tests {
         ask(&Request::new(&fields))
     }
 
+    fn header(name: &str, prefixes: &[&str]) -> Location {
+        let mut place = HeaderLocation::new(name, prefixes[0]);
+        assert!(prefixes[1..].iter().all(|prefix| place.add(prefix)), "{prefixes:?}");
+        Location::Header(place)
+    }
+
+    fn subprotocols(prefixes: &[&str]) -> Location {
+        let mut place = Subprotocols::default();
+        assert!(prefixes.iter().all(|prefix| place.add(Marker::new(prefix).unwrap())), "{prefixes:?}");
+        Location::Subprotocols(place)
+    }
+
     fn found(locations: &[Location], fields: Pairs<'_>) -> String {
         with(fields, |request| match find(locations, request) {
             Found::Nothing => "nothing".to_owned(),
-            Found::One(token) => format!("one {:?}", String::from_utf8_lossy(token.text)),
+            Found::One(token) => format!("one {:?}", String::from_utf8_lossy(&token.token())),
             Found::Malformed => "malformed".to_owned(),
             Found::Several => "several".to_owned(),
         })
@@ -286,15 +135,26 @@ mod tests {
 
     #[test]
     fn a_credential_is_found_where_it_is_looked_for() {
-        let locations = [Location::bearer(), Location::header("X-Token", "")];
+        let locations = [Location::bearer(), header("X-Token", &[""])];
         for (fields, expected) in [
             (&[][..], "nothing"),
             (&[("authorization", "Bearer t")], "one \"t\""),
             (&[("authorization", "bearer t")], "one \"t\""),
             (&[("authorization", "BEARER   t")], "one \"t\""),
             (&[("authorization", "Bearer t x")], "one \"t x\""),
-            (&[("authorization", "Bearer")], "one \"\""),
-            (&[("authorization", "Bearer ")], "one \"\""),
+            (&[("authorization", "Bearer")], "nothing"),
+            (&[("authorization", "Bearer ")], "nothing"),
+            (&[("authorization", "bearer   ")], "nothing"),
+            (&[("authorization", "DPoP")], "nothing"),
+            (&[("authorization", "DPoP t")], "nothing"),
+            (&[("authorization", "DPoP\tt")], "nothing"),
+            (&[("authorization", "Bearer a,DPoP b")], "several"),
+            (&[("authorization", "DPoP a,Bearer b")], "several"),
+            (&[("authorization", "Bearer,Bearer b")], "several"),
+            (&[("authorization", "DPoP a"), ("x-token", "b")], "one \"b\""),
+            (&[("authorization", "Bearer"), ("x-token", "b")], "one \"b\""),
+            (&[("authorization", "Bearer a"), ("x-token", "")], "one \"a\""),
+            (&[("x-token", "")], "nothing"),
             (&[("authorization", "Bearer\tt")], "malformed"),
             (&[("authorization", "BearerX t")], "nothing"),
             (&[("authorization", "Basic dTpw")], "nothing"),
@@ -327,20 +187,29 @@ mod tests {
             (&[("cookie", "a=b; session=t;c=d")], "one \"t\""),
             (&[("cookie", "session=\"t\"")], "one \"t\""),
             (&[("cookie", "session=\"t")], "one \"\\\"t\""),
-            (&[("cookie", "session=")], "one \"\""),
-            (&[("cookie", "session")], "one \"\""),
             (&[("cookie", "session = t")], "one \"t\""),
             (&[("cookie", "session=t=x")], "one \"t=x\""),
             (&[("cookie", "Session=t")], "nothing"),
             (&[("cookie", "xsession=t; sessionx=t")], "nothing"),
             (&[("cookie", "a=session=t")], "nothing"),
             (&[("cookie", "session=t; session=t")], "several"),
+            (&[("cookie", "session=")], "nothing"),
+            (&[("cookie", "session; session=\"\"")], "nothing"),
+            (&[("cookie", "session=; session=t")], "one \"t\""),
+            (&[("cookie", "session=t; a=b; session=")], "one \"t\""),
+            (&[("cookie", "session=t"), ("cookie", "session=\"\"")], "one \"t\""),
+            (&[("cookie", "session=; session=t; session=u")], "several"),
+            (&[("cookie", "session="), ("authorization", "Bearer u")], "one \"u\""),
             (&[("cookie", "session=t"), ("cookie", "session=u")], "several"),
             (&[("cookie", "a=b"), ("cookie", "session=u")], "one \"u\""),
             (&[(":path", "/a?access_token=t")], "one \"t\""),
             (&[(":path", "/a?x=1&access_token=t&y=2")], "one \"t\""),
             (&[(":path", "/a?access%5Ftoken=t")], "one \"t\""),
-            (&[(":path", "/a?access_token")], "one \"\""),
+            (&[(":path", "/a?access_token")], "nothing"),
+            (&[(":path", "/a?access_token=&access_token=t")], "one \"t\""),
+            (&[(":path", "/a?access_token=t%2Eu%2ev")], "one \"t.u.v\""),
+            (&[(":path", "/a?access_token=%2541%zz%4")], "one \"%41%zz%4\""),
+            (&[(":path", "/a?access_token=a+b%20c")], "one \"a+b c\""),
             (&[(":path", "/a?Access_Token=t&xaccess_token=u")], "nothing"),
             (&[(":path", "/access_token=t")], "nothing"),
             (&[(":path", "/a?access_token=t&access_token=t")], "several"),
@@ -388,7 +257,9 @@ mod tests {
             ("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;x-amz-date, Signature=c", true),
             ("Digest username=\"a\", realm=\"b\"", true),
             ("BearerX t", true),
+            ("ApiKey k", true),
             ("DPoP t", true),
+            ("Digest username=\"dpop\", realm=\"x\"", true),
             ("Digest username=\"Bearer\", realm=\"x\"", false),
             ("", false),
             ("Basic", false),
@@ -407,10 +278,214 @@ mod tests {
             assert_eq!(place.is_of_another_scheme(value.as_bytes()), stays, "{value:?}");
         }
         // A header that is for tokens alone, and one with a prefix that is no scheme.
-        let Location::Header(plain) = Location::header("x-token", "") else { panic!("a header") };
+        let plain = HeaderLocation::new("x-token", "");
         assert!(!plain.is_of_another_scheme(b"Basic dTpw"));
-        let Location::Header(prefixed) = Location::header("x-token", "token=") else { panic!("a header") };
+        let mut prefixed = HeaderLocation::new("x-token", "token=");
         assert!(prefixed.is_of_another_scheme(b"Basic dTpw"));
+        assert!(prefixed.is_of_another_scheme(b"Bearer t"));
         assert!(!prefixed.is_of_another_scheme(b"Basic TOKEN=x"));
+        assert!(prefixed.add("Bearer "));
+        assert!(!prefixed.is_of_another_scheme(b"Bearer t"));
+        assert!(prefixed.add(""));
+        assert!(!prefixed.is_of_another_scheme(b"Basic dTpw"));
+    }
+
+    #[test]
+    fn of_several_prefixes_one_is_there_and_the_longest_counts() {
+        let locations =
+            [header("Authorization", &["Bearer ", "Token "]), header("x-jwt", &["jwt=", "", "jwt=v2:"])];
+        for (fields, expected) in [
+            (&[("authorization", "Bearer t")][..], "one \"t\""),
+            (&[("authorization", "token  t")], "one \"t\""),
+            (&[("authorization", "DPoP t")], "nothing"),
+            (&[("authorization", "Basic t")], "nothing"),
+            (&[("authorization", "Token")], "nothing"),
+            (&[("authorization", "Token\tt")], "malformed"),
+            (&[("authorization", "Basic x Token t")], "malformed"),
+            (&[("authorization", "Token a, Bearer b")], "several"),
+            (&[("authorization", "Basic a,Token b")], "several"),
+            (&[("x-jwt", "t")], "one \"t\""),
+            (&[("x-jwt", "jwt=t")], "one \"t\""),
+            (&[("x-jwt", "jwt= t")], "one \"t\""),
+            (&[("x-jwt", "jwt=v2:t")], "one \"t\""),
+            (&[("x-jwt", "JWT=t")], "one \"JWT=t\""),
+            (&[("authorization", "Token a"), ("x-jwt", "jwt=b")], "several"),
+        ] {
+            assert_eq!(found(&locations, fields), expected, "{fields:?}");
+        }
+        // A scheme without its blank takes it along, and compares to the letter.
+        let bearer = [header("authorization", &["Bearer"])];
+        for (value, expected) in [
+            ("Bearer t", "one \"t\""),
+            ("Bearer   t", "one \"t\""),
+            ("Bearert", "one \"t\""),
+            ("Bearer", "nothing"),
+            ("bearer t", "malformed"),
+            ("DPoP t", "nothing"),
+            ("Basic t", "nothing"),
+        ] {
+            assert_eq!(found(&bearer, &[("authorization", value)]), expected, "{value:?}");
+        }
+        let mut place = HeaderLocation::new("authorization", "Bearer ");
+        for (prefix, is_new) in
+            [("bearer ", false), ("DPoP ", true), ("dpop ", false), ("Bearer", true), ("Bearer", false)]
+        {
+            assert_eq!(place.add(prefix), is_new, "{prefix:?}");
+        }
+        for (location, expected) in [
+            (Location::bearer(), "header \"authorization\" with \"Bearer \""),
+            (header("x", &[""]), "header \"x\""),
+            (header("x", &["", "a="]), "header \"x\" with \"a=\" or \"\""),
+            (subprotocols(&[""]), "header \"sec-websocket-protocol\""),
+            (subprotocols(&["jwt."]), "header \"sec-websocket-protocol\" with \"jwt.\""),
+        ] {
+            assert_eq!(location.to_string(), expected);
+        }
+    }
+
+    /// A header with the scheme `DPoP`, whose tokens count without their proofs.
+    fn ignoring_proofs(name: &str, prefixes: &[&str]) -> Location {
+        let Location::Header(mut place) = header(name, prefixes) else { panic!("a header") };
+        place.ignore_proofs();
+        Location::Header(place)
+    }
+
+    #[test]
+    fn of_the_scheme_dpop_bound_tokens_count_or_all() {
+        let dpop = |payload: &str| format!("DPoP h.{}.s", BASE64_URL_SAFE_NO_PAD.encode(payload));
+        let bound = dpop(r#"{"cnf":{"jkt":"x"}}"#);
+        let (bearer, own) = (Location::bearer(), header("authorization", &["DPoP "]));
+        let ignoring = ignoring_proofs("authorization", &["Bearer "]);
+        let plain = header("authorization", &[""]);
+        let elsewhere = header("x-a", &["Bearer "]);
+        for (location, value, expected, stays) in [
+            // Bound, or perhaps, or not: whether a name with escapes is this one is not known yet.
+            (&bearer, &*bound, Some(Scheme::Dpop), false),
+            (&bearer, &*dpop(r#"{"\u0063nf":{}}"#), Some(Scheme::Dpop), false),
+            (&bearer, &*dpop(r#"{"sub":"cnf"}"#), Some(Scheme::Dpop), false),
+            (&bearer, &*dpop(r#"{"sub":"a"}"#), None, true),
+            (&bearer, &*bound.replace("DPoP", "dpop "), Some(Scheme::Dpop), false),
+            (&bearer, &*bound.replace("DPoP", "Bearer"), Some(Scheme::Bearer), false),
+            (&bearer, &*bound.replace(".s", ""), None, true),
+            (&bearer, "DPoP abc", None, true),
+            (&bearer, "DPoP a.b.c", None, true),
+            // Where the operator named the scheme, all of it goes.
+            (&own, &*bound, Some(Scheme::Dpop), false),
+            (&own, "DPoP abc", None, false),
+            (&ignoring, &*bound, Some(Scheme::Dpop), false),
+            (&ignoring, "dpop  abc", Some(Scheme::Dpop), false),
+            (&ignoring, "Bearer abc", Some(Scheme::Bearer), false),
+            (&ignoring, "Digest username=\"dpop\", realm=\"x\"", None, false),
+            (&ignoring, "Basic abc", None, true),
+            // Of another place the scheme is none.
+            (&plain, &*bound, Some(Scheme::Bearer), false),
+            (&elsewhere, &*bound, None, true),
+        ] {
+            let Location::Header(place) = location else { panic!("a header") };
+            let found = with(&[(place.name(), value)], |request| match location.find(request) {
+                Found::One(credential) => Some(credential.scheme),
+                Found::Nothing => None,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found, expected, "{location} {value}");
+            assert_eq!(place.is_of_another_scheme(value.as_bytes()), stays, "{location} {value}");
+        }
+        for (value, expected) in
+            [("DPoP\tt", "malformed"), ("DPoP", "nothing"), ("Bearer a,DPoP b", "several")]
+        {
+            assert_eq!(
+                found(std::slice::from_ref(&ignoring), &[("authorization", value)]),
+                expected,
+                "{value:?}"
+            );
+        }
+        let two = [ignoring.clone(), header("x-token", &[""])];
+        assert_eq!(found(&two, &[("authorization", "DPoP a"), ("x-token", "b")]), "several");
+        let two = [bearer.clone(), header("x-token", &[""])];
+        assert_eq!(found(&two, &[("authorization", &bound), ("x-token", "b")]), "several");
+    }
+
+    /// What is found in a list of subprotocols, and what is left of it where that does not travel.
+    fn list(prefixes: &[&str], fields: &[&str]) -> (String, Option<Vec<String>>) {
+        let Location::Subprotocols(place) = subprotocols(prefixes) else { panic!("subprotocols") };
+        let pairs: Vec<_> = fields.iter().map(|field| (SUBPROTOCOLS, *field)).collect();
+        let left = with(&pairs, |request| place.without(request, |_| false));
+        let texts =
+            |left: Vec<Vec<u8>>| left.into_iter().map(|field| String::from_utf8(field).unwrap()).collect();
+        (found(&[Location::Subprotocols(place)], &pairs), left.map(texts))
+    }
+
+    #[test]
+    fn a_token_among_subprotocols_is_found_behind_its_marker_and_taken_out_alone() {
+        let bearer: &[&str] = &["bearer"];
+        for (prefixes, field, expected, left) in [
+            (bearer, "bearer, t", "one \"t\"", Some("bearer")),
+            (bearer, "bearer,t", "one \"t\"", Some("bearer")),
+            (bearer, " bearer ,\tt ", "one \"t\"", Some("bearer")),
+            (bearer, "bearer,,t", "one \"t\"", Some("bearer,")),
+            (bearer, "bearer, t, chat", "one \"t\"", Some("bearer, chat")),
+            (bearer, "chat,  bearer,t,v2.x ,y", "one \"t\"", Some("chat,  bearer,v2.x ,y")),
+            (bearer, "chat, bearer, t", "one \"t\"", Some("chat, bearer")),
+            (bearer, "chat, superchat", "nothing", None),
+            (bearer, "bearer", "nothing", None),
+            (bearer, "chat, bearer", "nothing", None),
+            (bearer, "bearert, t", "nothing", None),
+            (bearer, "bearer.t, chat", "nothing", None),
+            (bearer, "xbearer, t", "nothing", None),
+            (bearer, "", "nothing", None),
+            (bearer, ",", "nothing", None),
+            // Two tokens, or what some reader takes for two.
+            (bearer, "bearer, t, bearer, u", "several", Some("bearer, bearer")),
+            (bearer, "bearer, bearer, t", "several", Some("bearer")),
+            (bearer, "Bearer, t, bearer, u", "several", Some("Bearer, bearer")),
+            (bearer, "bearer, t, bearer u", "several", Some("bearer")),
+            (bearer, "bearer, t, \"bearer\", u", "several", Some("bearer, \"bearer\"")),
+            // What only such a reader finds does not travel.
+            (bearer, "Bearer, t", "nothing", Some("Bearer")),
+            (bearer, "BEARER, t, chat", "nothing", Some("BEARER, chat")),
+            (bearer, "\"bearer\", t", "nothing", Some("\"bearer\"")),
+            (bearer, "bearer t, chat", "nothing", Some("chat")),
+            (bearer, "bearer\tt", "nothing", Some("-")),
+            (bearer, "chat bearer, t", "nothing", Some("chat bearer")),
+            (bearer, "chat \"Bearer\" t, x", "nothing", Some("x")),
+            (bearer, "x bearer, t, bearer, u", "several", Some("x bearer, bearer")),
+            // What has the form of a token does not come to stand behind the marker.
+            (bearer, "bearer, t, eyJ9.b.c", "several", Some("bearer")),
+            (bearer, "eyJ9.b.c, bearer, t", "several", Some("bearer")),
+            (bearer, "bearer, x, y \"IHt9.b.c\", chat", "several", Some("bearer, chat")),
+            (bearer, "chat, e30.b.c.d.e", "nothing", Some("chat")),
+            (
+                bearer,
+                "bearer, t, v1.kernel.websocket.jupyter.org, e30.b, v12.stomp",
+                "one \"t\"",
+                Some("bearer, v1.kernel.websocket.jupyter.org, e30.b, v12.stomp"),
+            ),
+            // A marker that begins the entry.
+            (&["bearer."], "bearer.t", "one \"t\"", Some("-")),
+            (&["bearer."], "bearer.t, chat", "one \"t\"", Some("chat")),
+            (&["bearer."], "chat ,bearer.t", "one \"t\"", Some("chat")),
+            (&["bearer."], "bearer., t", "one \"t\"", Some("bearer.")),
+            (&["bearer."], "bearer.t, bearer.u", "several", Some("-")),
+            (&["bearer."], "Bearer.t, chat", "nothing", Some("chat")),
+            (&["bearer.,"], "bearer.t", "nothing", None),
+            (&["bearer, "], "bearer, t", "one \"t\"", Some("bearer")),
+            // Several markers; of two that fit, the longer one.
+            (&["a.", "a.b."], "a.b.t", "one \"t\"", Some("-")),
+            (&["jwt", "bearer"], "jwt, t", "one \"t\"", Some("jwt")),
+            (&["jwt", "bearer"], "jwt, t, bearer, u", "several", Some("jwt, bearer")),
+            // No marker at all.
+            (&[""], "t", "one \"t\"", Some("-")),
+            (&[""], "t, chat", "several", Some("-")),
+        ] {
+            let left: Option<Vec<String>> =
+                left.map(|left| if left == "-" { Vec::new() } else { vec![left.to_owned()] });
+            assert_eq!(list(prefixes, &[field]), (expected.to_owned(), left), "{prefixes:?} {field:?}");
+        }
+        assert_eq!(list(bearer, &["chat", "superchat"]), ("several".to_owned(), None));
+        let both = list(bearer, &["bearer, t, a", "b", "bearer, u"]);
+        assert_eq!(both, ("several".to_owned(), Some(vec!["bearer, a".into(), "b".into(), "bearer".into()])));
+        for wrong in ["a b", "a, b", ",", "bear\"er", "b\u{e9}", "a,b,"] {
+            assert_eq!(Marker::new(wrong), None, "{wrong:?}");
+        }
     }
 }

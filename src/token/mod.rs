@@ -10,25 +10,34 @@
 
 mod claims;
 mod compact;
+mod condition;
+mod credential;
 mod grants;
 mod header;
+mod header_location;
 mod issuer;
 mod location;
 mod path;
 mod policy;
 mod reading;
+mod subprotocols;
+#[cfg(test)]
+pub(crate) mod testing;
+mod wanted;
 
 pub use claims::Claims;
 pub use compact::{Jws, Signed, Unverified, Verified};
+pub use condition::{Bindings, ClaimOperator, Condition, RequestValue, Scalar};
+pub use credential::{Credential, CredentialSource, Found, Scheme};
 pub use grants::{Grants, RoleClaim, RoleFormat, ScopeHierarchy};
 pub use header::{Header, MAX_HEADER, normal_type};
+pub use header_location::{HeaderLocation, is_token_byte};
 pub use issuer::{Issuer, IssuerTemplate};
-pub use location::{
-    Credential, CredentialSource, Found, HeaderLocation, Location, Scheme, find, is_token_byte, listed,
-    occupied,
-};
+pub use location::{Location, find, listed, occupied};
 pub use path::ClaimPath;
-pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes, Wanted};
+pub use policy::{AudienceMatch, BOUND, Policy, TokenTypes};
+pub use subprotocols::{Marker, SUBPROTOCOLS, Subprotocols};
+pub use wanted::Wanted;
 
 /// The index of a provider in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::reading::{ClaimSet, ClaimValue};
 use crate::json::{Json, Object};
+use crate::reason::excerpt;
 
 /// The path of a claim: a name, an RFC 6901 pointer (`/realm_access/roles`), a dotted path
 /// (`realm_access.roles`) or a list of names. A claim whose whole name is the text of the path comes
@@ -44,6 +45,18 @@ impl ClaimPath {
         rest.iter().try_fold(claims.claim(first)?, |value, name| value.at(name))
     }
 
+    /// What to write instead, as the end of a sentence, where a dotted text finds nothing and names with dots in them
+    /// would: a client id such as `shop.web`. Else nothing.
+    pub fn hint(&self, claims: &Object) -> String {
+        let is_dotted = self.literal.as_ref().is_some_and(|text| !text.starts_with('/'));
+        if !is_dotted || self.find(claims).is_some() {
+            return String::new();
+        }
+        let Some(names) = with_dots(claims, &self.names) else { return String::new() };
+        let quoted: Vec<String> = names.iter().map(|name| excerpt(name)).collect();
+        format!("; a name has a dot in it: write [{}]", quoted.join(", "))
+    }
+
     /// The names of the claims of which one holds the value at this path.
     pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
         self.literal.as_deref().into_iter().chain(self.names.first().map(String::as_str))
@@ -61,6 +74,22 @@ impl fmt::Display for ClaimPath {
             }
         }
     }
+}
+
+/// The names that lead to a value where some of `names` are parts of one, with dots between them.
+fn with_dots(object: &Object, names: &[String]) -> Option<Vec<String>> {
+    (1..=names.len()).find_map(|count| {
+        let (these, rest) = names.split_at_checked(count)?;
+        let name = these.join(".");
+        let value = object.get(&name)?;
+        let mut found = match (rest, value) {
+            ([], _) => Vec::new(),
+            (_, Json::Object(inner)) => with_dots(inner, rest)?,
+            _ => return None,
+        };
+        found.insert(0, name);
+        Some(found)
+    })
 }
 
 /// One token of a pointer: `~1` is `/`, `~0` is `~` (RFC 6901 section 4).
@@ -105,5 +134,34 @@ mod tests {
         }
         let path = ClaimPath::of(vec!["w".to_owned(), "web.app".to_owned()]);
         assert_eq!(path.find(claims).map(ToString::to_string).as_deref(), Some("8"));
+    }
+
+    #[test]
+    fn a_dotted_text_that_finds_nothing_is_told_how_to_name_what_has_dots() {
+        let claims = json::parse(
+            br#"{"resource_access":{"shop.web":{"roles":["a"]},"shop":{"x":1}},"a.b":{"c":1},"flat.name":1,"n":null}"#,
+        )
+        .unwrap();
+        let claims = claims.as_object().unwrap();
+        for (path, expected) in [
+            ("resource_access.shop.web.roles", r#"["resource_access", "shop.web", "roles"]"#),
+            ("a.b.c", r#"["a.b", "c"]"#),
+            // Found, or not there in any form, or no dotted text.
+            ("resource_access.shop.x", ""),
+            ("flat.name", ""),
+            ("n", ""),
+            ("resource_access.other.web.roles", ""),
+            ("resource_access.shop.web.groups", ""),
+            ("flat.name.x", ""),
+            ("/resource_access/shop/web", ""),
+            ("none", ""),
+        ] {
+            let hint = ClaimPath::parse(path).hint(claims);
+            let (found, rest) = hint.split_once('[').unwrap_or_default();
+            let form = if hint.is_empty() { String::new() } else { format!("[{rest}") };
+            assert_eq!(form, expected, "{path}: {found}");
+        }
+        let list = ClaimPath::of(["resource_access", "shop", "web"].map(str::to_owned).to_vec());
+        assert_eq!(list.hint(claims), "");
     }
 }

@@ -1,12 +1,13 @@
 //! What a provider's tokens must say to be believed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::reading::{ClaimSet, ClaimValue, Outline};
 use super::reading::{MIXED_LIST, wrong_type};
-use super::{ClaimPath, Claims, Grants, Header, Issuer, Unverified};
+use super::{Bindings, ClaimPath, Claims, Condition, Grants, Header, Issuer, Unverified, Wanted};
 use crate::crypto::{Algorithm, AlgorithmSet};
-use crate::json::Json;
+use crate::json::{Json, Object};
 use crate::reason::{Detail, Reason, Rejected, excerpt, excerpts};
 use crate::text::TextMatch;
 use crate::time::Timestamp;
@@ -41,61 +42,15 @@ pub struct Policy {
     pub max_age: Option<Duration>,
     /// Claims that must be there and not null.
     pub required_claims: Vec<ClaimPath>,
+    /// Conditions that the claims must meet, on the token alone: each claim must be there, but where its absence is what
+    /// is asked for.
+    pub required_conditions: Vec<Condition>,
     /// The longest token that is read, in bytes of its compact serialization.
     pub max_token_size: usize,
     /// The claims that hold scopes (RFC 6749 section 3.3) and roles.
     pub grants: Grants,
     /// The claims that a first look at a token keeps.
     pub wanted: Wanted,
-}
-
-/// Names of claims, of which each is found in a few steps.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Wanted {
-    /// Each behind its first eight bytes, in order.
-    names: Vec<(u64, String)>,
-    /// A bit for each length and first letter that a name has.
-    name_bits: u64,
-}
-
-impl Wanted {
-    /// The registered claims, and those at which these demands look.
-    pub fn new(issuers: &[Issuer], audience_claims: &[ClaimPath], required_claims: &[ClaimPath]) -> Self {
-        const REGISTERED: [&str; 8] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"];
-        let paths = audience_claims.iter().chain(required_claims).flat_map(ClaimPath::claims);
-        let more = paths.chain(issuers.iter().flat_map(Issuer::claims));
-        let all = REGISTERED.into_iter().chain(more);
-        let mut names: Vec<_> = all.map(|name| (start(name.as_bytes()), name.to_owned())).collect();
-        names.sort_unstable();
-        names.dedup();
-        let name_bits = names.iter().fold(0, |all, (_, name)| all | name_bit(name.as_bytes()));
-        Self { names, name_bits }
-    }
-
-    /// Whether it is one of them.
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
-        if self.name_bits & name_bit(name) == 0 {
-            return false;
-        }
-        let start = start(name);
-        let first = self.names.partition_point(|(own, _)| *own < start);
-        let alike = self.names.iter().skip(first).take_while(|(own, _)| *own == start);
-        alike.into_iter().any(|(_, own)| own.as_bytes() == name)
-    }
-}
-
-/// The first eight bytes of a name as a number.
-fn start(name: &[u8]) -> u64 {
-    if let Some(eight) = name.first_chunk::<8>() {
-        return u64::from_be_bytes(*eight);
-    }
-    name.iter().fold(0, |start, byte| start.wrapping_shl(8) | u64::from(*byte))
-}
-
-/// One of 64 bits, the same for the same name: its length and its first letter.
-fn name_bit(name: &[u8]) -> u64 {
-    let first = name.first().copied().map_or(0, u32::from);
-    1u64.wrapping_shl((name.len() as u32).wrapping_mul(5) ^ first)
 }
 
 /// How audiences are compared.
@@ -126,8 +81,8 @@ impl Default for TokenTypes {
 impl Policy {
     /// Every check that needs no key and costs little, cheapest first, by what a first look showed. `audiences` are
     /// those to ask for, which a rule may have of its own. [`Self::check_claims`] asks all of it again once the
-    /// signature is verified, and what is left out here: expressions on `sub`, and required claims that are members of
-    /// others.
+    /// signature is verified, and what is left out here: expressions on `sub`, required claims that are members of
+    /// others, and conditions.
     ///
     /// # Errors
     /// The first check that fails.
@@ -171,6 +126,7 @@ impl Policy {
     ) -> Result<(), Rejected> {
         let claims = &token.registered;
         self.check_issuer(claims.issuer.as_deref(), &token.outline)?;
+        check_events(&token.outline)?;
         self.check_dates((claims.expires, claims.not_before, claims.issued), now)?;
         self.check_short_audience(&token.outline, audiences)?;
         if !self.subjects.as_ref().is_some_and(TextMatch::is_regex) {
@@ -184,6 +140,12 @@ impl Policy {
         self.check_bound(&token.outline)
     }
 
+    /// Whether a token needs this claim.
+    pub fn requires(&self, claim: &ClaimPath) -> bool {
+        let conditions = self.required_conditions.iter().filter(|condition| !condition.is_of_absence());
+        self.required_claims.contains(claim) || conditions.map(|own| &own.claim).any(|own| own == claim)
+    }
+
     /// Every check of the claims, once all of them were read.
     ///
     /// # Errors
@@ -195,13 +157,27 @@ impl Policy {
         now: Timestamp,
     ) -> Result<(), Rejected> {
         self.check_issuer(claims.issuer.as_deref(), claims.all())?;
+        check_events(claims.all())?;
         self.check_time(claims, now)?;
         self.check_audience(claims, audiences)?;
         self.check_subject(claims.subject.as_deref())?;
-        let lacks =
-            |claim: &&ClaimPath| claim.find(claims.all()).is_none_or(|value| matches!(value, Json::Null));
-        self.required_claims.iter().find(lacks).map_or(Ok(()), |claim| Err(missing(claim)))?;
+        self.check_required(claims.all())?;
         self.check_bound(claims.all())
+    }
+
+    fn check_required(&self, claims: &Object) -> Result<(), Rejected> {
+        let is_there =
+            |claim: &ClaimPath| claim.find(claims).is_some_and(|value| !matches!(value, Json::Null));
+        if let Some(claim) = self.required_claims.iter().find(|claim| !is_there(claim)) {
+            return Err(missing_in(claim, claims));
+        }
+        let is_met = |condition: &&Condition| {
+            condition.holds(claims, &NoRequest) && (condition.is_of_absence() || is_there(&condition.claim))
+        };
+        match self.required_conditions.iter().find(|condition| !is_met(condition)) {
+            Some(condition) => Err(unmet(condition, claims)),
+            None => Ok(()),
+        }
     }
 
     /// The subject itself is never named: the operator may have hidden it.
@@ -433,6 +409,50 @@ fn date(
     now: Timestamp,
 ) -> Rejected {
     reason.with(Detail::Date { claim, value, now, setting, limit })
+}
+
+/// Logout tokens and all other security event tokens have `events` (RFC 8417 section 2.2, OpenID Connect Back-Channel
+/// Logout 1.0 section 2.4). Many are signed with the keys of access tokens, some are called `JWT` and never expire.
+fn check_events<C: ClaimSet>(claims: &C) -> Result<(), Rejected> {
+    match claims.claim("events") {
+        Some(events) if !events.is_null() => Err(SECURITY_EVENT),
+        _ => Ok(()),
+    }
+}
+
+const SECURITY_EVENT: Rejected = Reason::TypeNotAllowed
+    .because("it has the claim \"events\": it is a logout token or another security event token");
+
+/// What a token is judged by that is remembered for other requests.
+struct NoRequest;
+
+impl Bindings for NoRequest {
+    fn path_variable(&self, _: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn header(&self, _: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn host(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+}
+
+#[cold]
+fn unmet(condition: &Condition, claims: &Object) -> Rejected {
+    Reason::ClaimInvalid.explained(format!("{} (required_claims)", condition.unmet(claims)))
+}
+
+#[cold]
+fn missing_in(claim: &ClaimPath, claims: &Object) -> Rejected {
+    match claim.hint(claims) {
+        hint if hint.is_empty() => missing(claim),
+        hint => {
+            Reason::ClaimMissing.explained(format!("claim {claim} is absent; required_claims needs it{hint}"))
+        }
+    }
 }
 
 #[cold]

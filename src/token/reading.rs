@@ -170,6 +170,18 @@ impl ClaimSet for Outline {
     }
 }
 
+/// The members of an object that was read before.
+impl ClaimSet for Piece<'_> {
+    type Value<'v>
+        = Piece<'v>
+    where
+        Self: 'v;
+
+    fn claim(&self, name: &str) -> Option<Piece<'_>> {
+        self.member(name)
+    }
+}
+
 fn index(name: &str) -> Option<usize> {
     let canonical = name == "0" || !name.starts_with('0');
     let digits = name.bytes().all(|b| b.is_ascii_digit());

@@ -64,19 +64,14 @@ impl FilterStateField {
 }
 
 /// Which entries of the filter state are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FilterStateFields(u8);
-
-impl Default for FilterStateFields {
-    /// All of them.
-    fn default() -> Self {
-        FilterStateField::ALL.into_iter().fold(Self(0), Self::with)
-    }
-}
 
 impl FilterStateFields {
     /// None of them.
     pub const NONE: Self = Self(0);
+    /// Every one of them.
+    pub const ALL: Self = Self(u8::MAX);
 
     /// This and one more.
     #[must_use]

@@ -3,7 +3,7 @@
 use harness::idp::{Alg, Key, b64, flip_bit};
 use serde_json::{Value, json};
 
-use crate::fake_host::{Request, Vm};
+use crate::fake_host::{Request, Status, Vm};
 use crate::fixtures::{
     AUDIENCE, ISSUER, NOW, decided, foreign_key, jwks, key, local_config, orders, token, warm, with,
 };
@@ -291,7 +291,8 @@ fn a_good_token_passes_and_the_token_stays_here() {
 
 #[test]
 fn the_access_log_and_later_filters_can_read_the_decision() {
-    let vm = warm();
+    let all = json!(["decision", "reason", "rule", "provider", "subject", "scopes"]);
+    let vm = Vm::start(with(local_config(), "/filter_state", all));
     let state = |request: Request| {
         let stream = vm.request(request);
         let text = |(key, value): (String, Vec<u8>)| {
@@ -385,5 +386,28 @@ fn tokens_are_never_logged() {
     for (_, message) in vm.logs() {
         assert!(!secrets.iter().any(|secret| message.contains(secret)), "{message}");
         assert!(!message.contains(['\n', '\r']), "{message:?}");
+    }
+}
+
+#[test]
+fn a_page_of_a_listed_origin_may_read_an_answer_that_a_failing_host_causes_too() {
+    let cors = json!({ "allow_origins": ["https://app.example"] });
+    let vm = Vm::start(with(local_config(), "/cors", cors));
+    let sent = |origin: &str| orders(&token().sign()).header("origin", origin).header("x-user", "mallory");
+    for (origin, allowed) in [("https://app.example", true), ("https://evil.example", false)] {
+        let allowed = allowed.then_some(origin);
+        vm.fail("proxy_remove_header_map_value", Status::INTERNAL_FAILURE);
+        let reply = vm.request(sent(origin)).outcome().replied();
+        vm.heal();
+        assert_eq!((reply.status, reply.details.as_str()), (503, "portcullis_overloaded"));
+        assert_eq!(reply.header("access-control-allow-origin").as_deref(), allowed, "{origin}");
+        // And one that takes the place of the answer of another route.
+        let stream = vm.request(sent(origin));
+        vm.fail("proxy_get_property", Status::INTERNAL_FAILURE);
+        stream.finish();
+        vm.heal();
+        let reply = stream.outcome().replied();
+        assert_eq!(reply.details, "portcullis_request_ambiguous");
+        assert_eq!(reply.header("access-control-allow-origin").as_deref(), allowed, "{origin}");
     }
 }

@@ -393,7 +393,8 @@ fn foreign_functions_and_properties_that_are_missing_are_no_trouble() {
 
 #[test]
 fn filter_state_that_others_hold_read_only_does_not_stop_a_request() {
-    let vm = warm();
+    let all = json!(["decision", "reason", "rule", "provider", "subject", "scopes"]);
+    let vm = Vm::start(with(local_config(), "/filter_state", all));
     for key in ["provider", "subject", "scopes", "rule", "decision", "reason"] {
         vm.declare_read_only(&format!("wasm.portcullis.{key}"));
     }

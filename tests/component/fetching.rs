@@ -75,6 +75,44 @@ fn an_answer_without_keys_leaves_the_keys_that_are_there() {
 }
 
 #[test]
+fn the_log_tells_what_envoy_answered_itself_from_what_the_endpoint_said() {
+    let from_envoy = "from Envoy itself and not from the endpoint (";
+    let counters = "cluster.idp.ssl.fail_verify_*";
+    let long = format!("upstream \r\n\u{2028}{}", "x".repeat(5000));
+    for (answer, said, is_local) in [
+        (
+            Response::timeout(),
+            "status 504 from Envoy itself and not from the endpoint (upstream request timeout)",
+            true,
+        ),
+        (
+            Response::refused(),
+            "status 503 from Envoy itself and not from the endpoint (upstream connect error",
+            true,
+        ),
+        (Response::new(502, &[("content-length", "5006")], long), "status 502 from Envoy itself", true),
+        // The endpoint's own, also where it speaks as Envoy does.
+        (
+            Response::new(503, &[("x-envoy-upstream-service-time", "1")], "upstream connect error"),
+            "status 503; ",
+            false,
+        ),
+        (Response::new(503, &[("server", "nginx")], "oops"), "status 503; ", false),
+        (Response::new(500, &[("date", "Mon, 01 Jan 2024 00:00:00 GMT")], "oops"), "status 500; ", false),
+        (Response::new(404, &[], "no"), "status 404; ", false),
+    ] {
+        let (vm, call) = cold();
+        vm.respond(&call, answer);
+        let lines = vm.logged(crate::fake_host::Level::Warn);
+        let line = lines.iter().find(|line| line.contains("fetching keys failed")).expect("a line");
+        assert!(line.contains(said), "{said:?} is not in {line}");
+        assert_eq!(line.contains(from_envoy), is_local, "{line}");
+        assert_eq!(line.contains(counters), is_local, "{line}");
+        assert!(line.len() < 700 && !line.contains(['\r', '\n', '\u{2028}']), "{line}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_too_large_is_not_even_read() {
     let limit = 300;
     let vm = Vm::start(with(config(), "/providers/corp/remote_jwks/max_bytes", json!(limit)));

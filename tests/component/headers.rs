@@ -149,6 +149,9 @@ fn claims_become_headers_in_the_form_that_was_asked_for() {
         // A server trims the blanks around a value: " admin" would arrive as "admin".
         ("g", Value::Null, json!(" admin"), &[]),
         ("g", Value::Null, json!("admin "), &[]),
+        // Beyond ASCII it is UTF-8.
+        ("g", Value::Null, json!("J\u{fc}rgen"), &["J\u{fc}rgen"]),
+        ("g", json!("csv"), json!(["\u{5c71}\u{7530}", "b"]), &["\u{5c71}\u{7530},b"]),
     ] {
         let vm = write(claim, format.clone());
         let request = orders(&token().claim("g", value.clone()).sign()).header("x-out", "mallory");

@@ -119,6 +119,57 @@ fn a_waiting_request_is_held_to_its_route_too() {
     assert_eq!(stream.outcome().replied().status, 403);
 }
 
+/// The properties of a route that says `disabled` as a protobuf boolean, which the host hands over as one byte.
+fn disabled(byte: &[u8]) -> Vec<(&'static str, Option<Vec<u8>>)> {
+    vec![
+        (METADATA, Some(b"a structure".to_vec())),
+        ("xds.route_metadata.filter_metadata.portcullis.disabled", Some(byte.to_vec())),
+    ]
+}
+
+#[test]
+fn a_route_is_disabled_by_a_boolean_alone_and_where_the_configuration_allows_it() {
+    let named = |name: &str| {
+        vec![
+            (METADATA, Some(b"a structure".to_vec())),
+            ("xds.route_metadata.filter_metadata.portcullis.requirement", Some(name.as_bytes().to_vec())),
+        ]
+    };
+    let map = json!({ "staff": { "provider_name": "corp" } });
+    let allowing = with(local_config(), "/requirement_map", map);
+    let allowing = with(allowing, "/route_rules", json!({ "allow_disable": true }));
+    let not_allowing = local_config();
+    for (config, byte, status) in [
+        (&allowing, &[1][..], None),
+        (&allowing, &[0], Some(401)),
+        (&allowing, b"true", Some(403)),
+        (&allowing, &[0, 0, 0, 0, 0, 0, 0xf0, 0x3f], Some(403)),
+        (&allowing, &[2], Some(403)),
+        (&not_allowing, &[1], Some(401)),
+    ] {
+        let vm = Vm::start(config.clone());
+        let stream = vm.request(by(Request::get("/orders/7"), disabled(byte)));
+        match status {
+            None => assert!(stream.outcome().is_continued()),
+            Some(status) => assert_eq!(stream.outcome().replied().status, status, "{byte:?}"),
+        }
+    }
+    // The answer is of a route that is not disabled, or that names another requirement.
+    let vm = Vm::start(allowing);
+    for (read, serving) in [
+        (disabled(&[1]), route(None, None)),
+        (disabled(&[1]), named("staff")),
+        (named("staff"), disabled(&[1])),
+        (named("staff"), route(None, None)),
+        (route(None, None), named("staff")),
+    ] {
+        let stream = vm.request(by(orders(&token().sign()), read));
+        assert!(stream.outcome().is_continued());
+        stream.answer("text/plain", &serving);
+        assert_eq!(details(&stream), "portcullis_request_ambiguous");
+    }
+}
+
 // ---- refused configurations
 
 fn plugin(config: &Value, vm_id: &str) -> Plugin {
@@ -126,7 +177,7 @@ fn plugin(config: &Value, vm_id: &str) -> Plugin {
 }
 
 const GATEWAY: &str = "envoyextensionpolicy/shop/orders/wasm/0";
-const GAUGE: &str = "portcullis.configuration_refused";
+const GAUGE: &str = "portcullis.configuration_refused.instance.orders";
 
 fn details(stream: &Stream) -> String {
     stream.outcome().replied().details

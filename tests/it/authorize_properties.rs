@@ -242,7 +242,7 @@ mod reading {
                     && !elements.iter().any(|one| one.is_null() || one.is_array() || one.is_object())
             }
             "present" => own == true,
-            "matches" => value.as_str().is_some_and(|text| match own.as_str() {
+            "matches" => elements.iter().filter_map(|one| one.as_str()).any(|text| match own.as_str() {
                 Some("a|1") => text == "a" || text == "1",
                 Some("b") => text == "b",
                 _ => true,

@@ -188,7 +188,6 @@ fn a_scope_or_role_claim_of_a_wrong_form_refuses_the_token_once_it_is_signed() {
     for claims in [
         json!({ "scope": 7 }),
         json!({ "scope": ["last", 7] }),
-        json!({ "scope": null }),
         json!({ "scp": { "last": 1 } }),
         json!({ "scp": true }),
         json!({ "scope": "last", "roles": 7 }),
@@ -312,8 +311,17 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("a header value that is written from a claim", vec![portcullis::limits::MAX_VALUE]),
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),
+        (
+            "requests that wait, of which another may wait because its signature does not hold",
+            vec![portcullis::limits::MAX_DOUBTFUL],
+        ),
         ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
-        ("tokens that are remembered", vec![default.entries, default.max_token]),
+        (
+            "lines in the log for one header that is left out, of one worker",
+            vec![usize::try_from(portcullis::limits::LEFT_OUT_SECONDS).expect("a small number")],
+        ),
+        ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
+        ("tokens that are remembered", vec![default.entries]),
         (
             "text of a client's in an audit line",
             vec![portcullis::limits::MAX_TEXT, portcullis::limits::MAX_EXCERPT],

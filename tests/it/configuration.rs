@@ -57,7 +57,7 @@ fn every_error_of_a_wrong_configuration_is_listed_at_once_by_its_path() {
         "providers": {
             "corp": {
                 "isuer": "https://idp.example",
-                "audiences": "orders",
+                "audiences": { "any_of": "orders" },
                 "algorithms": ["RS256", "XS256"],
                 "clock_skew_seconds": 301,
                 "require_expiration": "yes",
@@ -169,6 +169,8 @@ fn what_a_wasm_filter_cannot_do_is_refused_with_the_way_here() {
         &refused(PluginConfig::Json(config)),
         &[
             ("providers.corp.payload_in_metadata", "filter state"),
+            ("providers.corp.payload_in_metadata", "forward_payload_header"),
+            ("providers.corp.payload_in_metadata", "native host"),
             ("providers.corp.header_in_metadata", "filter state"),
             ("providers.corp.failed_status_in_metadata", "filter state"),
             ("providers.corp.normalize_payload_in_metadata", "filter state"),

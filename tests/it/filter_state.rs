@@ -3,7 +3,9 @@
 
 use crate::common;
 
-use common::{Gateway, SOON, assert_problem, challenge, config, corp, local_provider, with};
+use std::collections::BTreeMap;
+
+use common::{FILTER_STATE, Gateway, SOON, assert_problem, challenge, config, corp, local_provider};
 use harness::idp::flip_bit;
 use harness::{Filter, Idp, Request};
 use serde_json::{Value, json};
@@ -183,21 +185,48 @@ fn the_local_rate_limit_counts_each_subject_by_the_filter_state() {
 }
 
 #[test]
-fn only_the_selected_entries_are_written() {
-    let gateway = Gateway::start(|idp| {
-        with(config(local_provider(idp), rules()), json!({ "filter_state": ["subject", "reason"] }))
-    });
-    let token = subject(&gateway.idp, "alice");
-    Request::get("/a").bearer(&token).send(gateway.addr());
-    Request::get("/b").send(gateway.addr());
-    for (path, subject, reason) in
-        [("/a", json!("alice"), Value::Null), ("/b", Value::Null, json!("token_missing"))]
-    {
-        let line = gateway.logged(path);
-        assert_eq!((&line["subject"], &line["reason"]), (&subject, &reason), "{path}");
-        for name in ["provider", "scopes", "rule", "decision"] {
-            assert_eq!(line[name], Value::Null, "{path}: {name}");
+fn what_passes_writes_what_is_named_and_a_refusal_writes_all() {
+    for (selection, written) in [
+        (None, &[][..]),
+        (Some(json!([])), &[]),
+        (Some(json!(["subject", "reason"])), &["subject"]),
+        (Some(json!(["decision", "rule"])), &["decision", "rule"]),
+        (Some(json!(FILTER_STATE)), &["decision", "provider", "rule", "scopes", "subject"]),
+    ] {
+        let gateway = Gateway::start(|idp| {
+            let mut config = config(local_provider(idp), rules());
+            match &selection {
+                Some(selection) => config["filter_state"] = selection.clone(),
+                None => drop(config.as_object_mut().expect("an object").remove("filter_state")),
+            }
+            config
+        });
+        let token = subject(&gateway.idp, "alice");
+        let lines = |path: &str| -> BTreeMap<String, Value> {
+            let line = gateway.logged(path);
+            let entries = FILTER_STATE.iter().map(|name| ((*name).to_owned(), line[*name].clone()));
+            entries.filter(|(_, value)| !value.is_null()).collect()
+        };
+        assert_eq!(Request::get("/a").bearer(&token).send(gateway.addr()).status, 200);
+        assert_eq!(Request::get("/b").bearer(&flip_bit(&token)).send(gateway.addr()).status, 401);
+        assert_eq!(Request::get("/report/c").send(gateway.addr()).status, 200);
+        let passed = lines("/a");
+        assert!(passed.keys().eq(written), "{selection:?}: {passed:?}");
+        for (name, value) in [("subject", "alice"), ("decision", "allow"), ("rule", "all")] {
+            let value = written.contains(&name).then(|| json!(value));
+            assert_eq!(passed.get(name), value.as_ref(), "{selection:?}: {name}");
         }
+        let refused =
+            json!({ "decision": "deny", "provider": "corp", "reason": "signature_invalid", "rule": "all" });
+        assert_eq!(json!(lines("/b")), refused, "{selection:?}");
+        // What a rule only reports passes.
+        let reported = lines("/report/c");
+        let is_written = |name: &str| selection.as_ref().is_some_and(|own| own.to_string().contains(name));
+        for (name, value) in [("decision", "would_deny"), ("reason", "token_missing"), ("rule", "report")] {
+            let value = is_written(name).then(|| json!(value));
+            assert_eq!(reported.get(name), value.as_ref(), "{selection:?}: {name}");
+        }
+        gateway.assert_sound();
     }
 }
 

@@ -346,6 +346,152 @@ fn the_payload_header_is_the_payload_of_the_token() {
     }
 }
 
+/// A header is as long as the token allows; single claims keep their bound.
+#[test]
+fn the_payload_header_is_written_however_long_the_token_may_be() {
+    let gateway = Gateway::start(|idp| {
+        let provider =
+            with(outputs(idp), json!({ "max_token_size": 40_000, "pad_forward_payload_header": true }));
+        config(provider, rules())
+    });
+    for length in [5_000, 8_000, 20_000, 29_000] {
+        let token = gateway.idp.token(json!({ "filling": "x".repeat(length) }));
+        for _ in 0..2 {
+            assert_eq!(Request::get("/orders").bearer(&token).send(gateway.addr()).status, 200, "{length}");
+            let payload = token.split('.').nth(1).expect("a payload");
+            let padded = format!("{payload}{}", "=".repeat((4 - payload.len() % 4) % 4));
+            assert_sees(&gateway.upstream.last(), "x-jwt-payload", &[&padded]);
+        }
+    }
+    let token = gateway.idp.token(json!({ "tenant": "x".repeat(8193) }));
+    assert_eq!(Request::get("/orders").bearer(&token).send(gateway.addr()).status, 200);
+    assert_sees(&gateway.upstream.last(), "x-tenant", &[]);
+    let log = gateway.envoy.wait_for_log("claim \"tenant\" is not written to the header \"x-tenant\"", SOON);
+    assert!(log.contains("it is longer than 8192 bytes"), "{log}");
+    gateway.assert_sound();
+}
+
+/// The bytes of a header as servers hand them on: most read them as latin-1.
+fn as_latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+#[test]
+fn text_beyond_ascii_is_written_in_the_encoding_that_was_asked_for() {
+    let formats = ["base64_json", "csv", "repeat", "json"];
+    let encodings = ["utf8", "percent", "base64"];
+    for http2 in [false, true] {
+        let (idp, upstream) = (common::idp(), harness::Upstream::start());
+        let headers: Vec<Value> = formats
+            .iter()
+            .flat_map(|format| encodings.map(|encoding| (*format, encoding)))
+            .map(|(format, encoding)| {
+                json!({ "header_name": format!("x-{}-{encoding}", format.replace('_', "-")),
+                    "claim_name": "name", "list_format": format, "encoding": encoding })
+            })
+            .chain([json!({ "header_name": "x-name-bin", "claim_name": "name", "encoding": "base64" })])
+            .collect();
+        let config = config(with(local_provider(&idp), json!({ "claim_to_headers": headers })), rules());
+        let cluster = Cluster::new(upstream.addr());
+        let cluster = if http2 { cluster.http2() } else { cluster };
+        let envoy = harness::Envoy::builder()
+            .cluster("upstream", cluster)
+            .filter(harness::Wasm::portcullis(config))
+            .start()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let base64 = |text: &str| BASE64_STANDARD.encode(text);
+        for (name, percent, json_text) in [
+            ("J\u{fc}rgen", "J%C3%BCrgen", r#""J\u00fcrgen""#),
+            (
+                "\u{5c71}\u{7530} \u{592a}\u{90ce}",
+                "%E5%B1%B1%E7%94%B0%20%E5%A4%AA%E9%83%8E",
+                r#""\u5c71\u7530 \u592a\u90ce""#,
+            ),
+            ("a+b/c?%~", "a%2Bb%2Fc%3F%25~", r#""a+b/c?%~""#),
+        ] {
+            let token = idp.token(json!({ "name": name }));
+            assert_eq!(Request::get("/orders").bearer(&token).send(envoy.addr()).status, 200, "{name}");
+            let record = upstream.last();
+            assert!(!record.malformed, "{record:?}");
+            for format in ["x-base64-json", "x-csv", "x-repeat"] {
+                let seen = |encoding: &str| seen_as(&format!("{format}-{encoding}"), &record.headers);
+                assert_eq!(seen("utf8"), [name], "{format}");
+                assert_eq!(seen("percent"), [percent], "{format}");
+                assert_eq!(seen("base64"), [base64(name)], "{format}");
+            }
+            assert_eq!(seen_as("x-json-utf8", &record.headers), [json_text]);
+            assert_eq!(seen_as("x-json-base64", &record.headers), [base64(json_text)]);
+            assert_eq!(seen_as("x-name-bin", &record.headers), [base64(name)]);
+            // As Node, WSGI and servlets read it, and what the page tells to do with it.
+            let (_, bytes) = record.headers.iter().find(|(own, _)| own == "x-csv-utf8").expect("the header");
+            let read = as_latin_1(bytes);
+            let again: Vec<u8> = read.chars().map(|c| u8::try_from(c).expect("latin-1")).collect();
+            assert_eq!(String::from_utf8(again).expect("UTF-8"), name);
+        }
+        // What is harmless under one encoding is left out under another.
+        for (claim, utf8, percent) in [
+            (json!("a\r\nx-admin: true"), None, Some("a%0D%0Ax-admin%3A%20true")),
+            (json!(" a\u{a0}"), None, Some("%20a%C2%A0")),
+            (json!(["a b", " c\u{0}"]), None, Some("a%20b,%20c%00")),
+            (json!(["\u{fc}", "b"]), Some("\u{fc},b"), Some("%C3%BC,b")),
+            (json!("a,b"), None, None),
+            (json!(["a,b"]), None, None),
+            (json!([""]), None, None),
+            (json!({ "a": 1 }), None, None),
+            (json!([]), None, None),
+        ] {
+            let token = idp.token(json!({ "name": claim }));
+            assert_eq!(Request::get("/orders").bearer(&token).send(envoy.addr()).status, 200, "{claim}");
+            let record = upstream.last();
+            assert!(!record.malformed, "{record:?}");
+            for (encoding, expected) in [("utf8", utf8), ("percent", percent)] {
+                let seen = seen_as(&format!("x-csv-{encoding}"), &record.headers);
+                assert_eq!(seen.first().map(String::as_str), expected, "{claim} {encoding}");
+            }
+            assert_sees(&record, "x-admin", &[]);
+        }
+        common::assert_sound(&envoy);
+    }
+}
+
+/// The lines that the page has for Node and Python, run by these: each gives the text back.
+#[test]
+fn servers_read_what_is_written_by_the_lines_of_the_page() {
+    const NAME: &str = "J\u{fc}rgen \u{5c71}\u{7530}";
+    let page = include_str!("../../README.md");
+    let cells = |server: &str| -> Vec<String> {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {server} |"))).expect("a row");
+        let lines: Vec<String> =
+            row.split(" | ").skip(1).filter_map(|cell| Some(cell.split('`').nth(1)?.to_owned())).collect();
+        assert_eq!(lines.len(), 2, "{row}");
+        lines
+    };
+    let latin_1 = as_latin_1(NAME.as_bytes());
+    let percent = "J%C3%BCrgen%20%E5%B1%B1%E7%94%B0";
+    for (server, command, flag, program) in [
+        ("Node", "node", "-e", "const req = { headers: { 'x-name': HEADER } }; process.stdout.write(LINE)"),
+        (
+            "Flask and other WSGI",
+            "python3",
+            "-c",
+            "import sys, types, urllib.parse\nrequest = types.SimpleNamespace(headers={'X-Name': HEADER})\nsys.stdout.buffer.write((LINE).encode('utf-8'))",
+        ),
+    ] {
+        for (line, header) in cells(server).into_iter().zip([latin_1.as_str(), percent]) {
+            let program = program.replace("HEADER", &json!(header).to_string()).replace("LINE", &line);
+            let output = match std::process::Command::new(command).args([flag, &program]).output() {
+                Ok(output) => output,
+                Err(error) => {
+                    println!("skipped: {command} does not run here: {error}");
+                    continue;
+                }
+            };
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), NAME, "{server}: {line}");
+        }
+    }
+}
+
 #[test]
 fn lists_are_written_in_the_form_that_was_asked_for() {
     let header = |name: &str, claim: &str, format: Option<&str>| {
@@ -439,7 +585,9 @@ fn a_list_reads_as_what_the_claim_holds_or_is_left_out() {
         (json!(["a", ["b"]]), None, false),
         (json!(["a", null]), None, false),
         (json!(["a\r\nx-admin: true"]), None, false),
-        (json!(["Zo\u{eb}"]), None, false),
+        (json!(["staff", "admin\u{3000}"]), None, false),
+        (json!("\u{2003}admin"), None, false),
+        (json!(["Zo\u{eb}", "\u{5c71}\u{7530}"]), Some("Zo\u{eb},\u{5c71}\u{7530}"), true),
     ] {
         let token = gateway.idp.token(json!({ "groups": claim }));
         for h2 in [false, true] {
@@ -566,17 +714,21 @@ fn a_claim_with_line_ends_or_control_characters_never_makes_a_header() {
             assert!(!record.headers.iter().any(|(_, value)| control(value)), "{claim:?}: {record:?}");
         }
     }
-    // What is plain text stays text. Beyond ASCII, servers read a header in different character sets, and
-    // blanks at its ends are cut off: such a value is in no header, only in the payload.
+    // What is text stays text, beyond ASCII in UTF-8. White space at its ends is cut off by somebody on the way: such a
+    // value is in no header, only in the payload.
     for (name, seen) in [
         ("a b", &["a b"][..]),
         ("a, b; c=\"d\"", &["a, b; c=\"d\""]),
         ("\\", &["\\"]),
         ("%0d%0a", &["%0d%0a"]),
-        ("Zoë", &[]),
-        ("山田", &[]),
+        ("Zoë", &["Zoë"]),
+        ("山田", &["山田"]),
+        ("\u{1f512} \u{e9}\u{301}", &["\u{1f512} \u{e9}\u{301}"]),
         (" admin", &[]),
         ("admin ", &[]),
+        ("admin\u{a0}", &[]),
+        ("\u{3000}admin", &[]),
+        ("admin\u{2028}", &[]),
     ] {
         let token = gateway.idp.token(json!({ "sub": name }));
         assert_eq!(Request::get("/orders").bearer(&token).send(addr).status, 200, "{name}");

@@ -364,6 +364,28 @@ fn the_key_request_goes_to_the_configured_place_and_carries_no_token() {
     let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     assert_eq!(value("host"), Some(gateway.idp.addr().to_string().as_str()));
     assert_eq!(value("authorization"), None);
+    assert_eq!(value("accept-encoding"), Some("identity"), "what comes compressed could not be read");
     assert!(headers.iter().all(|(_, value)| !value.contains(&token)), "{headers:?}");
     assert_eq!(gateway.idp.discovery_fetches(), 0);
+}
+
+#[test]
+fn keys_in_a_content_coding_are_refused_and_the_log_says_which() {
+    let gateway = Gateway::start(|idp| {
+        let headers = vec![("content-encoding".to_owned(), "gzip".to_owned())];
+        let body = idp.jwks().to_string().into_bytes();
+        idp.behave(Behaviour::Custom { status: 200, headers, body });
+        config(provider(idp), rules())
+    });
+    let (idp, addr) = (&gateway.idp, gateway.addr());
+    let token = idp.token(json!({}));
+    let response = Request::get("/orders").bearer(&token).send(addr);
+    assert_problem("encoded keys", &response, 503, "keys_unavailable");
+    let line = gateway.envoy.wait_for_log("content-encoding gzip", SOON);
+    assert!(line.contains("uncompressed"), "{line}");
+    idp.behave(Behaviour::Well);
+    eventually("keys that can be read", SOON, || {
+        (Request::get("/orders").bearer(&token).send(addr).status == 200).then_some(())
+    });
+    gateway.assert_sound();
 }

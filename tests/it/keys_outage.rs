@@ -54,21 +54,39 @@ fn kinds(elsewhere: &Idp) -> Vec<Kind> {
         |name, behaviour, cause| Kind { name, fault: Fault::At(Endpoint::Discovery, behaviour), cause };
     vec![
         keys("slow", Behaviour::Delay(Duration::from_millis(500)), ""),
-        keys("hung", Behaviour::Hang, "status 504"),
-        Kind { name: "refusing", fault: Fault::Gone, cause: "status 503" },
+        keys(
+            "hung",
+            Behaviour::Hang,
+            "status 504 from Envoy itself and not from the endpoint (upstream request timeout)",
+        ),
+        Kind {
+            name: "refusing",
+            fault: Fault::Gone,
+            cause: "status 503 from Envoy itself and not from the endpoint (upstream connect error",
+        },
         keys("resetting", Behaviour::Reset, "no complete answer"),
-        keys("broken", Behaviour::Status(500), "status 500"),
-        keys("missing", Behaviour::Status(404), "status 404"),
+        // What the provider itself says is no answer of Envoy's.
+        keys("broken", Behaviour::Status(500), "status 500; "),
+        keys("unavailable", Behaviour::Status(503), "status 503; "),
+        keys("missing", Behaviour::Status(404), "status 404; "),
         // 204 has no body (RFC 9110 section 15.3.5), and this one does: Envoy cannot read it.
-        keys("no-http", Behaviour::Status(204), "status 502"),
+        keys(
+            "no-http",
+            Behaviour::Status(204),
+            "status 502 from Envoy itself and not from the endpoint (upstream connect error",
+        ),
         keys("redirecting", Behaviour::Redirect(elsewhere.jwks_uri()), "redirects are not followed"),
         keys("html", Behaviour::Html, "not a key set"),
         keys("truncated", Behaviour::Truncated, "no complete answer"),
         keys("large", Behaviour::Huge(10 << 20), "more than max_bytes"),
         keys("empty", Behaviour::json(json!({ "keys": [] })), "the key set is empty"),
-        metadata("other-issuer", document("https://idp.evil.example"), "names another issuer"),
+        metadata(
+            "other-issuer",
+            document("https://idp.evil.example"),
+            "names another issuer than the configuration: \"https://idp.evil.example\", and not \"http",
+        ),
         metadata("no-document", Behaviour::Status(404), "status 404"),
-        metadata("document-hung", Behaviour::Hang, "status 504"),
+        metadata("document-hung", Behaviour::Hang, "status 504 from Envoy itself"),
     ]
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{AUDIENCE, SOON, assert_sound, corp, local_provider, provider, with};
 use harness::idp::{flip_bit, now};
 use harness::{
-    Alg, Behaviour, Documents, Envoy, EnvoyBuilder, Idp, Key, Prometheus, Request, Tools, Upstream, Wasm,
-    eventually, skip, workspace,
+    Alg, Behaviour, Documents, Envoy, EnvoyBuilder, Idp, Key, Listener, Prometheus, Request, Tools, Upstream,
+    Wasm, eventually, skip, workspace,
 };
 use serde_json::{Value, json};
 
@@ -324,6 +324,69 @@ fn prometheus_gets_the_labels_as_labels() {
     assert!(unlabelled.is_empty(), "{unlabelled:?}");
     assert!(!text.contains(CLIENTS), "{text}");
     assert_sound(&walk.envoy);
+}
+
+#[test]
+fn every_metric_of_a_plugin_with_a_name_has_it_as_label() {
+    let (idp, upstream) = (common::idp(), Upstream::start());
+    let rules = json!([{ "name": "all", "match": { "prefix": "/" }, "requires": corp() }]);
+    let plugin = |more: Value, name: &str| {
+        let named = with(
+            provider(&idp),
+            json!({ "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }] }),
+        );
+        Wasm::portcullis(with(common::config(named, rules.clone()), more)).name(name)
+    };
+    let instance = |name: &str| json!({ "instance": name });
+    let builder = Envoy::builder()
+        .upstream(&upstream)
+        .idp("idp", &idp)
+        .filter(plugin(instance("instance"), "first"))
+        .listener(Listener::new("second").filter(plugin(instance("orders eu.1"), "second")))
+        .listener(Listener::new("third").filter(plugin(json!({}), "third")));
+    let envoy = with_tags(builder).start().unwrap_or_else(|error| panic!("{error}"));
+    let token = idp.token(json!({ "sub": "alice" }));
+    for (listener, times) in [("main", 1), ("second", 2), ("third", 3)] {
+        for _ in 0..times {
+            let answer = Request::get("/").bearer(&token).send(envoy.addr_of(listener));
+            assert_eq!(answer.status, 200, "{listener}");
+        }
+    }
+    let of = |labels: &str| format!("{{decision=\"allow\"{labels},rule=\"all\"}}");
+    for wanted in [
+        format!("portcullis_rules{} 1", of(",instance=\"instance\"")),
+        format!("portcullis_rules{} 2", of(",instance=\"orders_eu_1\"")),
+        format!("portcullis_rules{} 3", of("")),
+        "portcullis_keys{instance=\"orders_eu_1\",provider=\"corp\"} 2".to_owned(),
+    ] {
+        eventually(&wanted, LATER, || {
+            envoy.prometheus().lines().any(|line| sorted(line) == wanted).then_some(())
+        });
+    }
+    let text = envoy.prometheus();
+    let ours: Vec<&str> = text.lines().filter(|line| line.starts_with("portcullis_")).collect();
+    let named = |name: &str| {
+        let label = format!("instance=\"{name}\"");
+        ours.iter()
+            .filter(|line| line.contains(&label))
+            .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
+            .collect::<BTreeSet<_>>()
+    };
+    let without: BTreeSet<_> = ours
+        .iter()
+        .filter(|line| !line.contains("instance=\""))
+        .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
+        .collect();
+    assert!(without.len() >= 8, "{without:?}");
+    // Each metric is there under each name; only who fetched the keys differs.
+    for name in ["instance", "orders_eu_1"] {
+        let found = named(name);
+        let missing: Vec<_> =
+            without.difference(&found).filter(|metric| !metric.contains("jwks_fetches")).collect();
+        assert!(missing.is_empty(), "{name}: {missing:?}\n{text}");
+    }
+    assert!(!ours.iter().any(|line| line.contains("_instance_")), "{ours:?}");
+    assert_sound(&envoy);
 }
 
 /// A line of Prometheus's format with its labels in order and none that are empty.

@@ -54,6 +54,7 @@ const DIFFERENCES: &[Difference] = &[
     differs("future", &["issued_in_future"], "jwt_authn does not compare iat; a token from the future comes from a clock, or a signer, that is wrong (RFC 7519 section 4.1.6)"),
     differs("date", &["claim_invalid"], "jwt_authn takes 2^63 seconds and more for the last date that it can hold; out of range is refused, as below 0"),
     differs("audience", &["audience_mismatch"], "jwt_authn drops http://, https:// and one slash at the end on both sides; StringOrURI values are compared as they are (RFC 7519 section 2), unless audience_match is normalized"),
+    differs("events", &["type_not_allowed"], "a token with events is a logout token or another security event token (RFC 8417 section 2.2); jwt_authn does not look at it"),
     differs("scope", &["claim_invalid"], "a scope claim is a string or a list of strings (RFC 8693 section 4.2); jwt_authn does not look at it"),
     differs("cnf", &["token_bound"], "jwt_authn ignores cnf; a token that is bound to a key is no bearer token (RFC 7800 section 3)"),
     // Where a token is
@@ -194,8 +195,8 @@ impl Mixed {
 }
 
 /// An RSA modulus of 1024 bits, and a token of that key that is good until the year 2100.
-const SMALL_MODULUS: &str = "0-bAF_tH9P-qr_CqBj1lrMrxY-eDJkd8etAEXHWc_48_bE-uzbJR7utz-GVXRu_4PBIBDLgouHSjl8DkmH8Z467xeFkoKcoUmbuIOEIYs9vfdxCsIHd8q0n7ZLJK3yUIfFxLFq0g5Ca058LZyFAXpAzK_e6-iNianqWPoUaHW1c";
-const SMALL_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InNtYWxsIn0.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLyIsImF1ZCI6Im9yZGVycyIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwfQ.yZ4cM9fVzHn-thLiOKgyOCV3Px_G4BfkRmS0AksdCVJIslrtvVZk1WTrIrrDf_7WLMhka2K9pw1FLhsW9tZRq-7jBBzYpC7-OGddRZgGDFwbtzKzTthmmURsDuFs9S1LrHlQZJdBKUC_aVuU-usCAleaDOLMOOHeaAyUxbNf6Iw";
+pub(crate) const SMALL_MODULUS: &str = "0-bAF_tH9P-qr_CqBj1lrMrxY-eDJkd8etAEXHWc_48_bE-uzbJR7utz-GVXRu_4PBIBDLgouHSjl8DkmH8Z467xeFkoKcoUmbuIOEIYs9vfdxCsIHd8q0n7ZLJK3yUIfFxLFq0g5Ca058LZyFAXpAzK_e6-iNianqWPoUaHW1c";
+pub(crate) const SMALL_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InNtYWxsIn0.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlLyIsImF1ZCI6Im9yZGVycyIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwfQ.yZ4cM9fVzHn-thLiOKgyOCV3Px_G4BfkRmS0AksdCVJIslrtvVZk1WTrIrrDf_7WLMhka2K9pw1FLhsW9tZRq-7jBBzYpC7-OGddRZgGDFwbtzKzTthmmURsDuFs9S1LrHlQZJdBKUC_aVuU-usCAleaDOLMOOHeaAyUxbNf6Iw";
 
 /// The keys of the provider `bare`: with nothing but what the kind of key needs.
 fn bare_keys() -> [Key; 4] {
@@ -731,12 +732,16 @@ fn claim_sets(cases: &mut Cases) {
     for text in ["\"x\"", "7", "null", "[]"] {
         add("corp", "", &[("jti", text)]);
     }
-    for text in ["\"orders:read\"", "[\"a\",\"b\"]"] {
+    for text in ["\"orders:read\"", "[\"a\",\"b\"]", "null"] {
         add("corp", "", &[("scope", text)]);
     }
-    for text in ["7", "[7]", "{}", "true", "null"] {
+    for text in ["7", "[7]", "{}", "true", "[null]"] {
         add("corp", "scope", &[("scope", text)]);
     }
+    for text in [r#"{"http://schemas.openid.net/event/backchannel-logout":{}}"#, "[]", "\"x\""] {
+        add("corp", "events", &[("events", text)]);
+    }
+    add("corp", "", &[("events", "null")]);
     add("corp", "cnf", &[("cnf", r#"{"jkt":"x"}"#)]);
     add("corp", "cnf", &[("cnf", "null")]);
 

@@ -296,6 +296,15 @@ fn keys_from_a_provider_whose_certificate_does_not_hold_are_not_taken() {
         let failures = ["connection_error", "fail_verify_san", "fail_verify_error"];
         let failed: u64 = failures.iter().map(|name| envoy.stat(&format!("cluster.idp.ssl.{name}"))).sum();
         assert!(failed > 0, "{what}: no handshake failed");
+        let log = fs::read_to_string(envoy.folder.0.join("envoy.log")).expect("a log");
+        let line = log.lines().find(|line| line.contains("fetching keys failed"));
+        let line = line.unwrap_or_else(|| panic!("{what}: nothing in the log:\n{log}"));
+        for part in [
+            "status 503 from Envoy itself and not from the endpoint (upstream connect error",
+            "cluster.idp.ssl.fail_verify_*",
+        ] {
+            assert!(line.contains(part), "{what}: {part:?} is not in {line}");
+        }
         assert_eq!(upstream.count(), 0, "{what}");
     }
 }

@@ -615,6 +615,7 @@ proptest! {
         let right = match (name, &value) {
             ("iss" | "sub" | "jti", value) => value.is_string(),
             ("aud" | "scope", Value::Array(items)) => items.iter().all(Value::is_string),
+            ("scope", Value::Null) => true,
             ("aud" | "scope", value) => value.is_string(),
             (_, Value::Number(number)) => {
                 number.as_f64().is_some_and(|n| (0.0..9_223_372_036_854_775_808.0).contains(&n)) && number.as_u64().is_none_or(|n| n < 1 << 63)

@@ -261,6 +261,11 @@ const WORKERS: u64 = 2;
 
 const GAUGE: &str = "wasmcustom.portcullis.configuration_refused";
 
+/// The gauge of a policy, which is labelled with its name.
+fn gauge(policy: &str) -> String {
+    format!("{GAUGE}.instance.{policy}")
+}
+
 #[test]
 fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
     let idp = common::idp();
@@ -277,7 +282,7 @@ fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
         assert_eq!(gateway.ask(path, Some(&orders)).status, 200, "{path}");
         assert_eq!(gateway.ask(path, None).status, 401, "{path}");
     }
-    assert_eq!(gateway.envoy.stat(GAUGE), 0);
+    assert!(names.iter().all(|name| gateway.envoy.stat(&gauge(name)) == 0));
 
     // All are refused at once, each gets a route of its own beside; a stricter update and another team come with them.
     let second = policies(
@@ -302,7 +307,10 @@ fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
             assert_problem(path, &gateway.ask(path, None), 401, "token_missing");
         }
     });
-    gateway.envoy.wait_for_stat(GAUGE, SOON, |value| value == 1);
+    for name in &names {
+        gateway.envoy.wait_for_stat(&gauge(name), SOON, |value| value == 1);
+    }
+    assert_eq!(gateway.envoy.stat(&gauge("calm")), 0, "it was never refused");
     let log = gateway.envoy.log();
     for (name, _, says) in &bad {
         assert!(log.contains(says), "{name}: no line says {says:?}");
@@ -340,7 +348,9 @@ fn the_last_good_configuration_stays_in_force_and_new_routes_are_shut() {
             assert_eq!(gateway.ask(path, Some(&admin)).status, 200, "{path}");
         }
     });
-    gateway.envoy.wait_for_stat(GAUGE, SOON, |value| value == 0);
+    for name in &names {
+        gateway.envoy.wait_for_stat(&gauge(name), SOON, |value| value == 0);
+    }
     common::assert_sound(&gateway.envoy);
 }
 
@@ -369,7 +379,7 @@ fn a_fresh_proxy_refuses_every_request_of_a_refused_policy_alone() {
         let call = Request::grpc(&format!("/{name}/Get")).send_h2(gateway.envoy.addr());
         assert_eq!(call.header("grpc-status").as_deref(), Some("14"), "{name}: {call:?}");
     }
-    assert_eq!(gateway.envoy.stat(GAUGE), 1);
+    assert!(names.iter().all(|name| gateway.envoy.stat(&gauge(name)) == 1));
     let paths: Vec<String> = all.iter().map(|(path, _)| path.clone()).collect();
     let mended = policies(names.iter().map(|name| (*name, good("orders"))).chain([("calm", good("orders"))]));
     with_somebody_at_the_doors(&gateway, &paths, || {
@@ -381,7 +391,9 @@ fn a_fresh_proxy_refuses_every_request_of_a_refused_policy_alone() {
             assert_eq!(gateway.ask(path, None).status, 401, "{path}");
         }
     });
-    gateway.envoy.wait_for_stat(GAUGE, SOON, |value| value == 0);
+    for name in &names {
+        gateway.envoy.wait_for_stat(&gauge(name), SOON, |value| value == 0);
+    }
     common::assert_sound(&gateway.envoy);
 }
 
@@ -413,7 +425,8 @@ fn elsewhere_envoy_refuses_unless_the_environment_says_otherwise() {
                 assert!(starts, "{what}: it started");
                 let answer = Request::get("/x").send(envoy.addr());
                 assert_problem(what, &answer, 503, "configuration_refused");
-                assert_eq!(envoy.stat(GAUGE), 1, "{what}");
+                let name = if what == "deny" { GAUGE.to_owned() } else { gauge("orders") };
+                assert_eq!(envoy.stat(&name), 1, "{what}");
             }
             Err(error) => {
                 assert!(!starts, "{what}: {error}");

@@ -117,14 +117,6 @@ fn where_the_interface_is_stricter_this_filter_is() {
 fn both_filters_write_the_same_headers() {
     let (idp, upstream) = (idp(), Upstream::start());
     let envoy = start(&idp, &upstream);
-    let token = idp.token(json!({
-        "sub": "alice",
-        "level": 7,
-        "admin": true,
-        // Of these bytes base64 and base64url make different letters.
-        "groups": ["staff", "?a?b?c??", "ÿÿÿ~~~"],
-        "realm": { "name": "blue" },
-    }));
     let names = [
         "x-user",
         "x-level",
@@ -136,12 +128,26 @@ fn both_filters_write_the_same_headers() {
         "x-jwt-payload",
         "authorization",
     ];
-    let [native, own] = ["native", "main"].map(|listener| {
-        let request =
-            Request::get("/orders").bearer(&token).header("x-none", "mallory").header("x-user", "mallory");
-        assert_eq!(request.send(envoy.addr_of(listener)).status, 200, "{listener}");
-        let record = upstream.last();
-        names.map(|name| (name, record.headers_named(name)))
-    });
-    assert_eq!(own, native, "Portcullis, then jwt_authn");
+    for (sub, level, groups) in [
+        // Of these bytes base64 and base64url make different letters.
+        ("alice", json!(7), json!(["staff", "?a?b?c??", "ÿÿÿ~~~"])),
+        // Beyond ASCII, and whole numbers however they are written.
+        ("J\u{fc}rgen \u{5c71}\u{7530}\u{592a}\u{90ce}", json!(1e3), json!("Zo\u{eb}")),
+        ("\u{1f512}", json!(9_007_199_254_740_991_u64), json!([1000.0, 7])),
+        ("a, b; c=\"d\"", json!(12.0), json!({ "a": 2.0 })),
+    ] {
+        let token = idp.token(json!({
+            "sub": sub, "level": level, "admin": true, "groups": groups, "realm": { "name": "blue" },
+        }));
+        let [native, own] = ["native", "main"].map(|listener| {
+            let request = Request::get("/orders")
+                .bearer(&token)
+                .header("x-none", "mallory")
+                .header("x-user", "mallory");
+            assert_eq!(request.send(envoy.addr_of(listener)).status, 200, "{listener}");
+            let record = upstream.last();
+            names.map(|name| (name, record.headers_named(name)))
+        });
+        assert_eq!(own, native, "Portcullis, then jwt_authn");
+    }
 }

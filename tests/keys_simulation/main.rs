@@ -10,6 +10,7 @@ mod lists;
 mod oracle;
 mod plan;
 mod provider;
+mod replaced;
 mod store;
 mod trickle;
 mod world;
@@ -134,6 +135,42 @@ fn each_promise_about_new_keys_can_be_seen_broken() {
     ] {
         let found = (0..200)
             .any(|seed| trickle::run(seed, 4, sabotage).err().is_some_and(|(broken, _)| broken == promise));
+        assert!(found, "{sabotage:?}: 200 runs and not one in which {promise:?} is broken");
+    }
+}
+
+#[test]
+fn replaced_and_late_keys_pass_in_time_and_forged_tokens_cost_little() {
+    let mut answers = std::collections::BTreeMap::new();
+    for workers in [1, 2, 4] {
+        for seed in 0..number("PORTCULLIS_RUNS").unwrap_or(60) {
+            match replaced::run(seed, workers, replaced::Sabotage::None) {
+                Ok(more) => {
+                    more.into_iter().for_each(|(said, count)| *answers.entry(said).or_insert(0) += count)
+                }
+                Err((_, broken)) => panic!("{broken}"),
+            }
+        }
+    }
+    println!("{answers:?}");
+    // Otherwise the promises would be kept for want of temptation.
+    for said in ["passes", "waits", "signature_invalid", "key_not_found", "fetches", "failures"] {
+        assert!(answers.get(said).is_some_and(|count| *count > 0), "{said}: {answers:?}");
+    }
+}
+
+#[test]
+fn each_promise_about_replaced_keys_can_be_seen_broken() {
+    use replaced::{Promise, Sabotage};
+    for (sabotage, promise) in [
+        (Sabotage::ReplacesLate, Promise::ReplacedKeysHeal),
+        (Sabotage::ListsLate, Promise::LateKeysPass),
+        (Sabotage::TrustsNothing, Promise::ForgedTokensGet401),
+        (Sabotage::SharesNothing, Promise::FetchesAreBounded),
+        (Sabotage::LosesRetryAfter, Promise::RetryAfterIsHeeded),
+    ] {
+        let found = (0..200)
+            .any(|seed| replaced::run(seed, 4, sabotage).err().is_some_and(|(broken, _)| broken == promise));
         assert!(found, "{sabotage:?}: 200 runs and not one in which {promise:?} is broken");
     }
 }

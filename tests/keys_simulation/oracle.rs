@@ -14,7 +14,7 @@ pub(crate) enum Promise {
     OneFetchAtOnce,
     /// A request is decided by its deadline, and when its configuration ends.
     NobodyWaitsTooLong,
-    /// 503 only without keys, or for a key that could be new; 401 only for a key that is not listed.
+    /// 503 only without keys, or for a key that could be new; 401 only for a key that is not listed, or a forged token.
     NobodyIsRefusedWithoutNeed,
     /// Some time after the provider is well again, keys are fresh.
     HealsInTime,
@@ -71,6 +71,7 @@ counts!(
     refused_without_keys,
     refused_for_a_withdrawn_key,
     refused_for_a_made_up_kid,
+    refused_for_a_forged_signature,
     hung_up,
     fetches,
     good_answers,

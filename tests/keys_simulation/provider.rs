@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use harness::idp::{self, Alg, Key, TokenBuilder, b64};
+use harness::idp::{self, Alg, Key, TokenBuilder, b64, flip_bit};
 use portcullis::{FetchError, HttpRequest, HttpResponse};
 use serde_json::json;
 
@@ -34,6 +34,11 @@ fn wallet() -> &'static Wallet {
 /// A token of this key.
 pub(crate) fn token(key: usize) -> &'static str {
     &wallet().tokens[key]
+}
+
+/// The token of this key, but for its signature.
+pub(crate) fn forged(key: usize) -> String {
+    flip_bit(token(key))
 }
 
 /// A token in order but for its kid, which no key has, and so its signature too.

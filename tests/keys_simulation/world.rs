@@ -70,6 +70,8 @@ struct Good {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Token {
     Of(usize),
+    /// Under the kid of this key, and not signed by it.
+    Forged(usize),
     MadeUp(u64),
 }
 
@@ -590,6 +592,7 @@ impl World {
                 Token::MadeUp(inner.made_up)
             }
             1..=3 => Token::Of(inner.chance.below(KEYS)),
+            4 => Token::Forged(inner.chance.pick(&listing)),
             _ => Token::Of(inner.chance.pick(&listing)),
         };
         inner.streams += 1;
@@ -632,7 +635,10 @@ impl World {
         let lawful =
             good.get(if self.plan.vandals { 0 } else { knows.saturating_sub(1) }..).unwrap_or_default();
         let trusted = |set: &Good| now < set.at.plus(set.life).plus(self.plan.stale_if_error);
-        let lists = |set: &Good| matches!(token, Token::Of(key) if set.listing.contains(&key));
+        let lists = |set: &Good| match token {
+            Token::Of(key) | Token::Forged(key) => set.listing.contains(&key),
+            Token::MadeUp(_) => false,
+        };
         let broken = match &outcome {
             Outcome::Wait => {
                 waiting.insert((instance, stream), Waiter { token, deadline });
@@ -651,7 +657,7 @@ impl World {
                 counts.passed += 1;
                 let stale = lawful.last().is_some_and(|set| now >= set.at.plus(set.life));
                 counts.passed_on_stale_keys += u64::from(stale);
-                if !lawful.iter().any(lists) {
+                if !lawful.iter().any(lists) || matches!(token, Token::Forged(_)) {
                     Some(Promise::OnlyListedKeys)
                 } else if !lawful.iter().any(|set| lists(set) && trusted(set)) {
                     Some(Promise::NoKeyTooOld)
@@ -668,10 +674,14 @@ impl World {
                     }
                     "key_not_found" => {
                         match token {
-                            Token::Of(_) => counts.refused_for_a_withdrawn_key += 1,
+                            Token::Of(_) | Token::Forged(_) => counts.refused_for_a_withdrawn_key += 1,
                             Token::MadeUp(_) => counts.refused_for_a_made_up_kid += 1,
                         }
                         knows > 0 && lawful.iter().all(lists)
+                    }
+                    "signature_invalid" => {
+                        counts.refused_for_a_forged_signature += 1;
+                        !matches!(token, Token::Forged(_))
                     }
                     _ => true,
                 };
@@ -716,6 +726,7 @@ impl World {
 fn ask<T>(token: Token, hand: impl FnOnce(&Request<'_>) -> T) -> T {
     let bearer = match token {
         Token::Of(key) => format!("Bearer {}", provider::token(key)),
+        Token::Forged(key) => format!("Bearer {}", provider::forged(key)),
         Token::MadeUp(number) => format!("Bearer {}", provider::made_up(number)),
     };
     let fields: [(&[u8], &[u8]); 3] =

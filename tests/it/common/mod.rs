@@ -116,9 +116,12 @@ pub fn local_provider(idp: &Idp) -> Value {
     })
 }
 
-/// One provider, `corp`, and these rules.
+/// All that can be in the filter state.
+pub const FILTER_STATE: [&str; 6] = ["decision", "reason", "rule", "provider", "subject", "scopes"];
+
+/// One provider, `corp`, and these rules; the access log says all of what passes.
 pub fn config(corp: Value, rules: Value) -> Value {
-    json!({ "providers": { "corp": corp }, "rules": rules })
+    json!({ "providers": { "corp": corp }, "rules": rules, "filter_state": FILTER_STATE })
 }
 
 /// `object` with the members of `more` on top.

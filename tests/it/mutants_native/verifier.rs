@@ -212,6 +212,9 @@ impl Verifier<'_> {
         if !demands.bound_is_fine && claims.member("cnf").is_some() {
             return Err("cnf");
         }
+        if !matches!(claims.member("events"), None | Some(Value::Null)) {
+            return Err("events: a security event token");
+        }
         Ok(())
     }
 
@@ -220,7 +223,7 @@ impl Verifier<'_> {
         let mut scopes: Vec<String> = Vec::new();
         for path in self.demands.scope_claims {
             let found = match at(claims, path) {
-                None => continue,
+                None | Some(Value::Null) => continue,
                 Some(Value::Text(text)) => text.split(' ').map(str::to_owned).collect(),
                 Some(list) => {
                     texts(list).ok_or("a scope claim that is neither a string nor a list of them")?

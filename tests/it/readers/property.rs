@@ -118,6 +118,7 @@ fn sabotages() -> Vec<Lacks> {
         CookieVariables,
         ParamSemicolons,
         ParamVariables,
+        LenientSubprotocols,
     ];
     let mut all: Vec<Lacks> = steps.map(Lacks::Path).to_vec();
     all.extend([Lacks::AllDots, Lacks::SecondDecoding, Lacks::Report, Lacks::RouteRule]);

@@ -2,6 +2,7 @@
 //! identity providers make them, and against every attack of the project's list.
 
 mod attacks;
+mod captured;
 mod cases;
 mod host;
 mod judge;

@@ -19,7 +19,7 @@ pub enum Variant {
     /// Envoy's `ext_authz` over HTTP, to a listener of the same Envoy that allows everything: what asking a service costs
     /// that takes no time of its own. The one worker serves both sides, and both count.
     ExtAuthz,
-    /// Portcullis: one rule, one provider.
+    /// Portcullis: one rule, one provider, all filter state.
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
     PortcullisFull,

@@ -193,6 +193,12 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
     let requires = json!({ "provider_name": "corp" });
     let one_rule = json!([{ "match": { "prefix": "/" }, "requires": requires }]);
     let config = |providers: Value, rules: &Value| json!({ "providers": providers, "rules": rules });
+    // All filter state, so that the variants differ in what their names say.
+    let ours = |providers: Value, rules: &Value| {
+        let mut config = config(providers, rules);
+        config["filter_state"] = json!(["decision", "reason", "rule", "provider", "subject", "scopes"]);
+        config
+    };
     match variant {
         Variant::None => listener,
         Variant::Native => listener.filter(Filter::JwtAuthn(config(provider(json!({})), &one_rule))),
@@ -209,17 +215,17 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
                 },
             },
         }))),
-        Variant::Portcullis => listener.filter(Wasm::portcullis(config(provider(json!({})), &one_rule))),
+        Variant::Portcullis => listener.filter(Wasm::portcullis(ours(provider(json!({})), &one_rule))),
         Variant::Empty => listener.filter(filter(PluginConfig::Json(json!({}))).name("empty")),
         Variant::Quiet => {
-            let mut config = config(provider(json!({})), &one_rule);
+            let mut config = ours(provider(json!({})), &one_rule);
             config["filter_state"] = json!([]);
             config["route_rules"] = json!(false);
             listener.filter(Wasm::portcullis(config))
         }
         Variant::Without(part) => {
             let change = if *part == Part::Removal { json!({ "forward": true }) } else { json!({}) };
-            let mut config = config(provider(change), &one_rule);
+            let mut config = ours(provider(change), &one_rule);
             match part {
                 Part::State => config["filter_state"] = json!([]),
                 Part::RouteRules => config["route_rules"] = json!(false),
@@ -242,21 +248,21 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
                 "requires": requires,
             }));
             rules.push(one_rule[0].clone());
-            listener.filter(Wasm::portcullis(config(provider(json!({})), &json!(rules))))
+            listener.filter(Wasm::portcullis(ours(provider(json!({})), &json!(rules))))
         }
         Variant::Keys(count) => {
             let more = (1..*count).map(|number| Key::generate(GROWN, &format!("other-{number}")));
             let set: Vec<Key> = more.chain([key_of(keys, GROWN).clone()]).collect();
             let change = json!({ "local_jwks": { "inline_string": jwks(&set).to_string() } });
-            listener.filter(Wasm::portcullis(config(provider(change), &one_rule)))
+            listener.filter(Wasm::portcullis(ours(provider(change), &one_rule)))
         }
         Variant::Cache(count) => {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
-            listener.filter(Wasm::portcullis(config(provider(cache), &one_rule)))
+            listener.filter(Wasm::portcullis(ours(provider(cache), &one_rule)))
         }
         Variant::Portable(count) => {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
-            let wasm = Wasm::portcullis(config(provider(cache), &one_rule));
+            let wasm = Wasm::portcullis(ours(provider(cache), &one_rule));
             listener.filter(portable::without_host_crypto(wasm))
         }
         Variant::Baseline(alg) => {
@@ -264,7 +270,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             listener.filter(filter(PluginConfig::Text(format!("{alg} {key}"))).name("baseline"))
         }
         Variant::Module { .. } => {
-            let config = PluginConfig::Json(config(provider(json!({})), &one_rule));
+            let config = PluginConfig::Json(ours(provider(json!({})), &one_rule));
             listener.filter(filter(config))
         }
         Variant::PortcullisFull => {
@@ -288,7 +294,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
                     "authorize": { "scopes": { "all_of": ["orders:read"] } },
                 },
             ]);
-            listener.filter(Wasm::portcullis(config(provider(headers), &rules)))
+            listener.filter(Wasm::portcullis(ours(provider(headers), &rules)))
         }
     }
 }

@@ -84,11 +84,10 @@ impl Judge for Filter {
         };
         let mut forwarded = head.clone();
         forwarded.fields.retain(|(name, _)| !is_gone(name));
-        if let Some(cookie) = &allow.cookie {
-            forwarded.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("cookie"));
-            if !cookie.is_empty() {
-                forwarded.fields.push(("cookie".to_owned(), String::from_utf8_lossy(cookie).into_owned()));
-            }
+        for (name, left) in &allow.left {
+            forwarded.fields.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+            let left = left.iter().map(|field| String::from_utf8_lossy(field).into_owned());
+            forwarded.fields.extend(left.map(|field| ((*name).to_owned(), field)));
         }
         if let Some(target) = &allow.target {
             forwarded.target = String::from_utf8_lossy(target).into_owned();

@@ -2,7 +2,7 @@
 
 use super::choices::Choices;
 use super::head::Head;
-use super::parts::Places;
+use super::parts::{Places, SUBPROTOCOLS};
 use super::rules::{Bind, Condition, Demand, Expression, PathRule, Policy, Rule, RuleSet, ValueTest};
 
 /// The tokens that requests carry.
@@ -69,7 +69,14 @@ pub fn rule_set(choices: &mut Choices<'_>, known: Known) -> RuleSet {
         rules.push(Rule { demand, ..plain_rule(PathRule::Prefix("/")) });
     }
     let all = [("authorization", "Bearer ")];
-    let headers = if choices.chance(30) { vec![all[0], ("x-token", "")] } else { all.to_vec() };
+    let mut headers = if choices.chance(30) { vec![all[0], ("x-token", "")] } else { all.to_vec() };
+    if choices.chance(20) {
+        headers.push((SUBPROTOCOLS, "bearer"));
+    }
+    let ignores_proofs = choices.chance(20);
+    if ignores_proofs {
+        headers.push(("authorization", "DPoP "));
+    }
     let places = Places {
         headers,
         cookies: if choices.chance(40) { vec!["session_id"] } else { Vec::new() },
@@ -87,6 +94,7 @@ pub fn rule_set(choices: &mut Choices<'_>, known: Known) -> RuleSet {
         allow_unmatched: choices.chance(15),
         places,
         forward: choices.chance(40),
+        ignores_proofs,
     }
 }
 
@@ -98,6 +106,7 @@ pub fn plain_set(paths: &[PathRule]) -> RuleSet {
         allow_unmatched: false,
         places: Places { headers: Vec::new(), cookies: Vec::new(), params: Vec::new() },
         forward: false,
+        ignores_proofs: false,
     }
 }
 
@@ -375,7 +384,14 @@ fn query(choices: &mut Choices<'_>, set: &RuleSet, tokens: &[&str]) -> String {
                 "access_token[]",
                 "access[token",
             ];
-            parts.push(format!("{}={}", choices.pick(&names), choices.pick(tokens)));
+            let token = choices.pick(tokens);
+            let value = match choices.below(10) {
+                0 => String::new(),
+                1 => token.replacen('.', "%2e", 1),
+                2 => token.replacen('.', "%252e", 1),
+                _ => token.to_owned(),
+            };
+            parts.push(format!("{}={value}", choices.pick(&names)));
         }
     }
     let between = choices.pick(&["&", "&", "&", ";", "&;", "&x;"]);
@@ -433,19 +449,48 @@ fn fields(choices: &mut Choices<'_>, set: &RuleSet, tokens: &[&str], head: &mut 
     if choices.chance(if set.places.cookies.is_empty() { 2 } else { 45 }) {
         cookies(choices, tokens, head);
     }
+    let lists = set.places.headers.iter().any(|(name, _)| *name == SUBPROTOCOLS);
+    if choices.chance(if lists { 35 } else { 1 }) {
+        subprotocols(choices, tokens, head);
+    }
+}
+
+fn subprotocols(choices: &mut Choices<'_>, tokens: &[&str], head: &mut Head) {
+    for _ in 0..if choices.chance(8) { 2 } else { 1 } {
+        let mut list = String::new();
+        for _ in 0..1 + choices.below(3) {
+            if !list.is_empty() {
+                list.push_str(choices.pick(&[", ", ", ", ",", " , ", ",,", ",\t"]));
+            }
+            let marker =
+                choices.pick(&["bearer", "bearer", "bearer", "Bearer", "\"bearer\"", "bearer2", "chat"]);
+            let token = choices.pick(tokens);
+            list.push_str(&match choices.below(8) {
+                0 => "chat".to_owned(),
+                1 => format!("{marker} {token}"),
+                2 => format!("{marker},{token}"),
+                3 => marker.to_owned(),
+                _ => format!("{marker}, {token}"),
+            });
+        }
+        let name = choices.pick(&[SUBPROTOCOLS, SUBPROTOCOLS, SUBPROTOCOLS, "sec_websocket_protocol"]);
+        head.fields.push((name.to_owned(), list));
+    }
 }
 
 fn authorization(choices: &mut Choices<'_>, tokens: &[&str], head: &mut Head) {
     let again = choices.chance(10);
     for _ in 0..if again { 2 } else { 1 } {
         let token = choices.pick(tokens);
-        let value = match choices.below(16) {
+        let value = match choices.below(18) {
             0 => format!("bearer {token}"),
             1 => format!("Bearer\t{token}"),
             2 => "Basic dTpw".to_owned(),
             3 => format!("Basic dTpw, Bearer {token}"),
             4 => format!("Bearer  {token}"),
             5 => format!("Bearer {token},Bearer x"),
+            6 => format!("DPoP {token}"),
+            7 => format!("dpop\t{token}"),
             _ => format!("Bearer {token}"),
         };
         head.fields.push(("authorization".to_owned(), value));
@@ -470,8 +515,8 @@ fn cookies(choices: &mut Choices<'_>, tokens: &[&str], head: &mut Head) {
                 "session_id[]",
                 "a",
             ]);
-            let value: &str =
-                if name.starts_with('s') { choices.pick(tokens) } else { choices.pick(&["y", "1", ""]) };
+            let full = name.starts_with('s') && !choices.chance(8);
+            let value: &str = if full { choices.pick(tokens) } else { choices.pick(&["y", "1", ""]) };
             let quoted = choices.chance(10);
             field.push_str(&if quoted { format!("{name}=\"{value}\"") } else { format!("{name}={value}") });
         }

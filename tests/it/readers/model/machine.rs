@@ -9,7 +9,7 @@ use super::gate::{Judge, Passed};
 use super::grammar::{self, Known, Token};
 use super::head::Head;
 use super::naive::{Lacks, Naive};
-use super::parts::{FieldReader, HostReader, QueryReader, TokenReader, folded};
+use super::parts::{FieldReader, HostReader, QueryReader, TokenReader, folded, percent_decoded};
 use super::paths::{self, PathReader};
 use super::rules::{Bind, Policy, RuleSet, View};
 
@@ -114,8 +114,10 @@ impl Machine {
         TokenReader::ALL.into_iter().find_map(|reader| {
             let found = reader.read(&passed.forwarded, &set.places);
             // Who does not know quotes finds the same token in them.
-            let is_judged =
-                |text: &String| accepted.is_some_and(|token| token.text == text.trim_matches('"'));
+            // And who does not decode a parameter finds its escapes.
+            let is_judged = |text: &String| {
+                accepted.is_some_and(|token| token.text == percent_decoded(text.trim_matches('"')))
+            };
             let strange = found.into_iter().find(|text| !is_judged(text))?;
             let whose = self
                 .tokens
@@ -243,6 +245,8 @@ fn token_kind(reader: TokenReader) -> &'static str {
         TokenReader::CookieVariables => "token in a cookie, name folded",
         TokenReader::Param | TokenReader::ParamSemicolons => "token in the query",
         TokenReader::ParamVariables => "token in the query, name folded",
+        TokenReader::Subprotocols => "token among subprotocols",
+        TokenReader::LenientSubprotocols => "token among subprotocols, read leniently",
     }
 }
 

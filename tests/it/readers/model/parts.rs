@@ -175,6 +175,11 @@ impl QueryReader {
     }
 }
 
+/// A text with its escapes decoded, once.
+pub fn percent_decoded(text: &str) -> String {
+    String::from_utf8_lossy(&decode(text.as_bytes(), |_| true)).into_owned()
+}
+
 /// Text of a form: `+` is a blank, escapes are decoded.
 fn form_decoded(text: &str) -> String {
     let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
@@ -226,10 +231,17 @@ pub enum TokenReader {
     ParamSemicolons,
     /// Names made into variables.
     ParamVariables,
+    /// The entry behind a marker in the list of a WebSocket's subprotocols (RFC 6455).
+    Subprotocols,
+    /// The same by its field's folded name, whatever case and quotes the marker has, and split at blanks too.
+    LenientSubprotocols,
 }
 
+/// The field with the subprotocols of a WebSocket, whose prefix is a marker.
+pub const SUBPROTOCOLS: &str = "sec-websocket-protocol";
+
 impl TokenReader {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Header,
         Self::LenientHeader,
         Self::FoldedHeader,
@@ -240,13 +252,20 @@ impl TokenReader {
         Self::Param,
         Self::ParamSemicolons,
         Self::ParamVariables,
+        Self::Subprotocols,
+        Self::LenientSubprotocols,
     ];
 
     /// The credentials that it finds.
     pub fn read(self, head: &Head, places: &Places) -> BTreeSet<String> {
         let mut found: BTreeSet<String> = match self {
             Self::Header | Self::LenientHeader | Self::FoldedHeader => {
-                places.headers.iter().flat_map(|place| self.in_headers(head, *place)).collect()
+                let fields = places.headers.iter().filter(|(name, _)| *name != SUBPROTOCOLS);
+                fields.flat_map(|place| self.in_headers(head, *place)).collect()
+            }
+            Self::Subprotocols | Self::LenientSubprotocols => {
+                let lists = places.headers.iter().filter(|(name, _)| *name == SUBPROTOCOLS);
+                lists.flat_map(|(_, marker)| self.in_subprotocols(head, marker)).collect()
             }
             Self::Cookie | Self::CookieCommas | Self::CookieBlanks | Self::CookieVariables => {
                 let pairs = self.cookies(head);
@@ -274,6 +293,26 @@ impl TokenReader {
         let parts =
             values.flat_map(|value| if lenient { value.split(',').collect() } else { vec![value.as_str()] });
         parts.filter_map(|value| credential(value, prefix, lenient)).collect()
+    }
+
+    fn in_subprotocols(self, head: &Head, marker: &str) -> Vec<String> {
+        let lenient = self == Self::LenientSubprotocols;
+        let is_list = |name: &str| {
+            name.eq_ignore_ascii_case(SUBPROTOCOLS) || (lenient && folded(name) == folded(SUBPROTOCOLS))
+        };
+        let mut found = Vec::new();
+        for (_, list) in head.fields.iter().filter(|(name, _)| is_list(name)) {
+            let splits = |c: char| c == ',' || (lenient && matches!(c, ' ' | '\t'));
+            let around = |c: char| matches!(c, ' ' | '\t') || (lenient && c == '"');
+            let entries = list.split(splits).map(|entry| entry.trim_matches(around));
+            let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
+            for pair in entries.windows(2) {
+                if pair[0] == marker || (lenient && pair[0].eq_ignore_ascii_case(marker)) {
+                    found.push(pair[1].to_owned());
+                }
+            }
+        }
+        found
     }
 
     fn cookies(self, head: &Head) -> Vec<(String, String)> {

@@ -113,6 +113,8 @@ pub struct RuleSet {
     pub allow_unmatched: bool,
     pub places: Places,
     pub forward: bool,
+    /// Whether tokens count without their proofs: then `DPoP` is a scheme too, and nobody has to name it.
+    pub ignores_proofs: bool,
 }
 
 /// One reader of each part of a request.
@@ -152,6 +154,7 @@ impl RuleSet {
             .places
             .headers
             .iter()
+            .filter(|(_, prefix)| *prefix != "DPoP ")
             .map(|(name, prefix)| json!({ "name": name, "value_prefix": prefix }))
             .collect();
         let mut provider = json!({
@@ -163,6 +166,9 @@ impl RuleSet {
             "forward": self.forward,
             "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
         });
+        if self.ignores_proofs {
+            provider["sender_constrained"] = json!("ignore");
+        }
         if !self.places.cookies.is_empty() {
             provider["from_cookies"] = json!(self.places.cookies);
         }

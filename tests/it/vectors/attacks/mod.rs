@@ -432,7 +432,7 @@ const ROWS: &[(&str, &[Proof])] = &[
     ),
     ("J14", &[Test(verdicts::j14_no_token_takes_the_verdict_of_another)]),
     ("J15", &[Test(verdicts::j12_j15_a_verdict_ends_with_its_token_and_its_key)]),
-    ("J16", &[Test(key_sets::j16_a_map_of_pem_texts_is_read_only_where_it_is_asked_for)]),
+    ("J16", &[Test(key_sets::j16_a_map_of_pem_texts_is_read_where_it_may_be_one)]),
 ];
 
 /// Each row has a proof, and each vector that is named is there.

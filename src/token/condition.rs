@@ -4,17 +4,26 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::Bindings;
+use super::ClaimPath;
 use crate::json::{Json, Number, Object};
 use crate::reason::excerpt;
 use crate::text::TextMatch;
-use crate::token::ClaimPath;
+
+/// What a condition may compare a claim with besides values of its own.
+pub trait Bindings {
+    /// The value of a variable of the rule's path template in this request, decoded.
+    fn path_variable(&self, name: &str) -> Option<Cow<'_, str>>;
+    /// The value of a header field that is there once; `name` is in lower case.
+    fn header(&self, name: &str) -> Option<Cow<'_, str>>;
+    /// The host that the request is for: in lower case, without port and trailing dot.
+    fn host(&self) -> Option<Cow<'_, str>>;
+}
 
 /// A condition on a claim.
 ///
 /// A claim that is absent or `null` is missing, and a missing claim meets `present: false` and `none_of`
 /// alone. An object, and what is of another type than the condition asks for, meets nothing but
-/// `present: true`. A list is looked into by `any_of`, `all_of` and `none_of`, for which a single value
+/// `present: true`. A list is looked into by `any_of`, `all_of`, `none_of` and `matches`, for which a single value
 /// is a list of one; every other condition is on a single value, and a list does not meet it.
 #[derive(Clone, Debug)]
 pub struct Condition {
@@ -38,7 +47,7 @@ pub enum ClaimOperator {
     NoneOf(Vec<Scalar>),
     /// There, or missing.
     Present(bool),
-    /// A text of which the whole matches.
+    /// A text of which the whole matches, or a list that holds one.
     Matches(TextMatch),
     /// A number between these, both included.
     Between {
@@ -119,7 +128,9 @@ impl Condition {
                 let differs = |value: &Json| !list.iter().any(|own| own.is(value));
                 elements(value).iter().all(|value| comparable(value) && differs(value))
             }
-            ClaimOperator::Matches(regex) => value.as_str().is_some_and(|text| regex.holds(text)),
+            ClaimOperator::Matches(regex) => {
+                elements(value).iter().filter_map(Json::as_str).any(|text| regex.holds(text))
+            }
             ClaimOperator::Between { least, most } => {
                 let Json::Number(number) = value else { return false };
                 least.is_none_or(|least| number.compare(least) != Ordering::Less)
@@ -144,9 +155,16 @@ impl Condition {
     }
 
     /// What it asks for and what the claim is instead, in words without the claim's value.
-    pub(super) fn unmet(&self, claims: &Object) -> String {
-        let found = self.claim.find(claims).map_or("absent", Json::kind);
-        format!("{self}; it is {found}")
+    pub fn unmet(&self, claims: &Object) -> String {
+        match self.claim.find(claims) {
+            Some(claim) => format!("{self}; it is {}", claim.kind()),
+            None => format!("{self}; it is absent{}", self.claim.hint(claims)),
+        }
+    }
+
+    /// Whether it asks for a claim that is not there.
+    pub(super) fn is_of_absence(&self) -> bool {
+        matches!(self.test, ClaimOperator::Present(false))
     }
 
     /// The place in the request with which the claim is compared, if it is.
@@ -179,7 +197,7 @@ impl fmt::Display for ClaimOperator {
             Self::NoneOf(own) => write!(f, "have none of {}", list(own)),
             Self::Present(true) => f.write_str("be present"),
             Self::Present(false) => f.write_str("be absent"),
-            Self::Matches(own) => write!(f, "be a string with {own}"),
+            Self::Matches(own) => write!(f, "be, or have, a string with {own}"),
             Self::Between { least, most } => {
                 f.write_str("be a number")?;
                 least.map_or(Ok(()), |least| write!(f, " from {}", Json::Number(least)))?;
@@ -366,7 +384,16 @@ mod tests {
             ("empty", ".*", true),
             ("one", ".*", false),
             ("yes", ".*", false),
-            ("list", ".*", false),
+            // One element is enough; what is no string is none.
+            ("list", "a|c", true),
+            ("list", "c", false),
+            ("list", "1|true", false),
+            ("odd", "a", true),
+            ("odd", "null", false),
+            ("none", ".*", false),
+            ("deep", "a", false),
+            ("objects", ".*", false),
+            ("/object/l", "q", true),
             ("object", ".*", false),
             ("nothing", ".*", false),
             ("absent", ".*", false),

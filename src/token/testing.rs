@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use super::Bindings;
 
 /// Path variables, header fields and a host.
-pub(super) struct Bound<'s> {
-    pub(super) path: &'s [(&'s str, &'s str)],
-    pub(super) headers: &'s [(&'s str, &'s str)],
-    pub(super) host: Option<&'s str>,
+pub(crate) struct Bound<'s> {
+    pub(crate) path: &'s [(&'s str, &'s str)],
+    pub(crate) headers: &'s [(&'s str, &'s str)],
+    pub(crate) host: Option<&'s str>,
 }
 
 impl Bindings for Bound<'_> {
