@@ -33,6 +33,7 @@ mod manifests;
 mod matching;
 mod memory;
 mod metrics;
+mod moving;
 mod mutants;
 mod mutants_native;
 mod native_differential;

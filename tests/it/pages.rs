@@ -39,6 +39,14 @@ fn whole(fragment: &Value) -> Value {
         let names = ["corp", "partner", "status-issuer"];
         whole["providers"] = names.into_iter().map(|name| (name.to_owned(), stand_in(name))).collect();
     }
+    if whole["requirement_map"].is_null() && whole.to_string().contains("\"requirement_name\"") {
+        // What the examples of docs/migration.md have in common.
+        let open = json!([{ "provider_name": "corp" }, { "allow_missing": {} }]);
+        whole["requirement_map"] = json!({
+            "token": { "provider_name": "corp" },
+            "open": { "requires_any": { "requirements": open } },
+        });
+    }
     if whole["rules"].is_null() {
         let names = |map: &str| -> Vec<String> {
             whole[map].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
