@@ -312,7 +312,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),
         (
-            "requests that wait, of which another may wait because its signature does not hold",
+            "requests that wait for keys because their signature does not hold, in one worker",
             vec![portcullis::limits::MAX_DOUBTFUL],
         ),
         ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
