@@ -394,7 +394,11 @@ mod tests {
         for (value, expected) in
             [("DPoP\tt", "malformed"), ("DPoP", "nothing"), ("Bearer a,DPoP b", "several")]
         {
-            assert_eq!(found(&[ignoring.clone()], &[("authorization", value)]), expected, "{value:?}");
+            assert_eq!(
+                found(std::slice::from_ref(&ignoring), &[("authorization", value)]),
+                expected,
+                "{value:?}"
+            );
         }
         let two = [ignoring.clone(), header("x-token", &[""])];
         assert_eq!(found(&two, &[("authorization", "DPoP a"), ("x-token", "b")]), "several");
