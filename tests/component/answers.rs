@@ -74,7 +74,7 @@ fn cases() -> Vec<Case> {
             "token_multiple",
             "token_multiple",
         ),
-        bad("an empty token", "", "token_malformed", "token_malformed"),
+        case("an empty token", orders(""), 401, "token_missing", "token_missing"),
         bad("no dots", "abc", "token_malformed", "token_malformed"),
         bad("no signature part", head, "token_malformed", "token_malformed"),
         bad("a header that is no JSON", &not_json, "token_malformed", "token_malformed"),

@@ -31,7 +31,7 @@ pub(crate) fn f1_a_million_dots_cost_one_look_each() {
     }
     let mut gates = Gates::of(&usual(json!({})));
     for (text, expected) in [
-        ("", "token_malformed"),
+        ("", "token_missing"),
         (".", "token_malformed"),
         ("..", "token_malformed"),
         ("...", "token_malformed"),
