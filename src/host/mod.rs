@@ -12,10 +12,12 @@
 //! | Which configuration serves where a new one is refused? | `refused` |
 //! | Which callbacks are not the SDK's? | [`exports`] |
 //! | Which host calls are not the SDK's? | `hostcalls` |
+//! | What does this host lack, and what does that mean? | `capabilities` |
 
 #![allow(clippy::disallowed_methods, reason = "the environment comes in here")]
 
 mod apply;
+mod capabilities;
 mod crypto;
 pub mod exports;
 mod header_map;
@@ -32,6 +34,7 @@ mod store;
 mod stream;
 #[cfg(feature = "trap-for-tests")]
 mod trap;
+mod wasi;
 
 mod entry {
     #![allow(missing_docs, unsafe_code)]
