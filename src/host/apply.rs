@@ -45,7 +45,7 @@ pub(super) fn decide(
         Ok(Plugin { gate: Some(gate), per_route, .. }) => (judge(gate, &request, now), *per_route),
         Ok(Plugin { refused: true, .. }) => (without_gate(Reason::ConfigurationRefused), false),
         Ok(plugin) => {
-            plugin.note_missing(&host::CONFIGURE);
+            plugin.tell(&host::CONFIGURE);
             (without_gate(Reason::Overloaded), false)
         }
         Err(_) => (without_gate(Reason::Overloaded), false),
@@ -95,7 +95,7 @@ pub(super) fn route_resource(route: Option<String>) -> String {
 /// travel.
 fn hold(stream: StreamId, plugin: &SharedPlugin, request: &Request<'_>, removed: &RemovedFields) -> Phase {
     let names = match plugin.try_borrow_mut().as_deref_mut() {
-        Ok(plugin) if plugin.missing().cannot_wait() => {
+        Ok(plugin) if plugin.missing().has(&host::CONTEXT) => {
             // What it needs is fetched all the same.
             plugin.tick_soon();
             None

@@ -50,7 +50,7 @@ capabilities! {
     CLOSE 6 "proxy_close_stream" |_| true,
         "a request that is refused gets neither an answer nor a reset: it is held until a timeout of the host ends it";
     RESUME 7 "proxy_continue_stream" |_| true,
-        "a request that waits could not go on: none waits for keys or lists any longer, and gets 503 with Retry-After";
+        "a request that waited for keys or lists cannot go on, and gets 503 with Retry-After";
     CONTEXT 8 "proxy_set_effective_context" |_| true,
         "a request that waits could not be woken: none waits for keys or lists, and gets 503 with Retry-After instead";
     TIMER 9 "proxy_set_tick_period_milliseconds with proxy_on_tick" |_| false,
@@ -124,11 +124,6 @@ impl Missing {
         self.0 & capability.bit != 0
     }
 
-    /// Whether a request that waits could never go on.
-    pub(super) fn cannot_wait(self) -> bool {
-        self.has(&CONTEXT) || self.has(&RESUME)
-    }
-
     /// Whether no request can be judged.
     pub(super) fn cannot_judge(self) -> bool {
         self.has(&CLOCK) || self.has(&HEADERS)
@@ -145,11 +140,9 @@ impl Missing {
         self.0 &= !capability.bit;
     }
 
-    /// Names everything in the log.
-    pub(super) fn tell(self, config: Option<&Config>) {
-        for capability in ALL.iter().filter(|capability| self.has(capability)) {
-            capability.tell(config);
-        }
+    /// Everything of it.
+    pub(super) fn all(self) -> impl Iterator<Item = &'static Capability> {
+        ALL.iter().filter(move |capability| self.has(capability))
     }
 }
 
@@ -169,8 +162,26 @@ impl Capability {
     }
 }
 
-const ALL: [Capability; 21] = [
-    CLOCK, HEADERS, REMOVE, ADD, REPLACE, LOCAL_REPLY, CLOSE, RESUME, CONTEXT, TIMER, CALLS, PROPERTY, FILTER_STATE,
-    SHARED_DATA, FOREIGN_FUNCTIONS, DEFINE_METRIC, INCREMENT_METRIC, RECORD_METRIC, CONFIGURE, REQUEST_HEADERS,
+static ALL: [Capability; 21] = [
+    CLOCK,
+    HEADERS,
+    REMOVE,
+    ADD,
+    REPLACE,
+    LOCAL_REPLY,
+    CLOSE,
+    RESUME,
+    CONTEXT,
+    TIMER,
+    CALLS,
+    PROPERTY,
+    FILTER_STATE,
+    SHARED_DATA,
+    FOREIGN_FUNCTIONS,
+    DEFINE_METRIC,
+    INCREMENT_METRIC,
+    RECORD_METRIC,
+    CONFIGURE,
+    REQUEST_HEADERS,
     ENVIRONMENT,
 ];

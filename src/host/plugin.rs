@@ -29,6 +29,8 @@ pub(super) struct Plugin {
     /// Whether the host has called `on_tick` under this configuration.
     pub(super) ticked: bool,
     missing: Missing,
+    /// What of it, and of what failed as if it were missing, the log has named.
+    told: Missing,
     /// How often the host calls `on_tick`; zero: not at all.
     period: Option<Duration>,
 }
@@ -65,7 +67,8 @@ pub(super) const FLUSH: Duration = Duration::from_secs(1);
 impl Plugin {
     /// Takes note of what the host lacks, under a new configuration, and asks for the first tick.
     pub(super) fn find_missing(&mut self) -> Missing {
-        (self.missing, self.ticked, self.period) = (Missing::find(self.root), false, None);
+        (self.missing, self.told) = (Missing::find(self.root), Missing::default());
+        (self.ticked, self.period) = (false, None);
         if self.tick_every(BUSY).is_err_and(Status::is_missing) {
             self.missing.add(&TIMER);
         }
@@ -77,11 +80,23 @@ impl Plugin {
         self.missing
     }
 
-    /// The host lacks something: the log names it the first time.
-    pub(super) fn note_missing(&mut self, capability: &Capability) {
-        if self.missing.add(capability) {
+    /// Names all that is missing in the log.
+    pub(super) fn tell_missing(&mut self) {
+        self.missing.all().for_each(|capability| self.tell(capability));
+    }
+
+    /// Names what a call said that the host does not have, the first time. It is called again: a host that has it may
+    /// fail once.
+    pub(super) fn tell(&mut self, capability: &Capability) {
+        if self.told.add(capability) {
             capability.tell(self.gate.as_ref().map(Gate::config));
         }
+    }
+
+    /// The host is found to lack something.
+    pub(super) fn note_missing(&mut self, capability: &Capability) {
+        self.missing.add(capability);
+        self.tell(capability);
     }
 
     /// A tick came.
@@ -122,7 +137,7 @@ impl Plugin {
 /// A call failed without which a request is refused. What the host lacks the log names once, all else each time.
 pub(super) fn note_failure(plugin: &SharedPlugin, capability: &Capability, status: Status) {
     match plugin.try_borrow_mut() {
-        Ok(mut plugin) if status.is_missing() => plugin.note_missing(capability),
+        Ok(mut plugin) if status.is_missing() => plugin.tell(capability),
         _ => log::error!("{} failed ({status}); the request is refused", capability.name()),
     }
 }

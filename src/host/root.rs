@@ -255,7 +255,7 @@ impl Root {
         let cannot =
             status.is_missing() && hostcalls::http_call("", &[], b"", 1).is_err_and(Status::is_missing);
         if cannot {
-            self.plugin.borrow_mut().note_missing(&CALLS);
+            self.plugin.borrow_mut().tell(&CALLS);
         }
         cannot
     }
@@ -359,7 +359,7 @@ impl Root {
                 tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
                 match on_refusal {
                     OnRefusal::Reject => {
-                        missing.tell(None);
+                        self.plugin.borrow_mut().tell_missing();
                         false
                     }
                     OnRefusal::Deny => {
@@ -396,7 +396,7 @@ impl Root {
         plugin.gate = config.map(|config| gate_of(config, missing));
         plugin.refused = refused;
         plugin.per_route = refused::is_of_envoy_gateway();
-        missing.tell(plugin.gate.as_ref().map(Gate::config));
+        plugin.tell_missing();
         drop(plugin);
         self.record(&[Metrics::version()]);
         if refused::is_shown(refused) {
@@ -471,8 +471,7 @@ fn problem(message: String) -> Problem {
 }
 
 /// Without them tables could be flooded with keys that collide, and instances not be told apart.
-const NO_RANDOM: &str =
-    "the host gives no random numbers (random_get), without which nothing can be judged; let the plugin call it";
+const NO_RANDOM: &str = "the host gives no random numbers (random_get), without which nothing can be judged; let the plugin call it";
 
 /// Says what is wrong with a configuration.
 fn tell(problems: Vec<Problem>) {

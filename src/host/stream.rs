@@ -57,7 +57,7 @@ impl Stream {
     fn refuse_unjudged(&mut self) {
         if self.with_phase(|phase| matches!(phase, Phase::New)) {
             if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
-                plugin.note_missing(&REQUEST_HEADERS);
+                plugin.tell(&REQUEST_HEADERS);
             }
             self.refuse(&overloaded(), false);
         }
