@@ -26,10 +26,13 @@ pub(super) fn decide(
     judge: impl FnOnce(&mut Gate, &Request<'_>, Timestamp) -> Outcome,
 ) -> Phase {
     let missing = missing(plugin);
-    if missing.cannot_judge() {
-        return answer(plugin, &overloaded(), false);
-    }
-    let headers = hostcalls::header_map(MapType::HttpRequestHeaders).unwrap_or_default();
+    let headers = match hostcalls::header_map(MapType::HttpRequestHeaders) {
+        Ok(headers) => headers,
+        Err(status) => {
+            note_failure(plugin, &host::HEADERS, status);
+            return answer(plugin, &overloaded(), false);
+        }
+    };
     let mut fields = headers.fields();
     // More fields than the host can hand over come as none at all.
     let whole = count.is_none_or(|count| count == fields.len());
@@ -38,7 +41,9 @@ pub(super) fn decide(
     let request = Request::new(&fields).within(&properties);
     let whole = whole && !request.method().is_empty();
     let Some(now) = clock().filter(|_| whole) else {
-        log::error!("the host gave no request headers or no time; the request is refused");
+        if !missing.has(&host::CLOCK) {
+            log::error!("the host gave no request headers or no time; the request is refused");
+        }
         return answer(plugin, &overloaded(), request.is_grpc());
     };
     let (outcome, per_route) = match plugin.try_borrow_mut().as_deref_mut() {

@@ -1,11 +1,9 @@
 //! What the host lets this plugin do.
 //!
 //! Envoy leaves out what `capability_restriction_config` does not list, and other proxies never had all of it. What is
-//! missing is found out when a plugin is configured, where asking changes nothing, and else by the first call that fails
-//! so. The log names it once, with what it means and what to write. Nothing is open for it: a request that cannot be
-//! judged without it is refused.
-
-use proxy_wasm::types::MapType;
+//! missing is found out when a plugin is configured, where the ABI lets it be asked for then, and else by the first call
+//! that fails so. The log names it once, with what it means and what to write. Nothing is open for it: a request that
+//! cannot be judged without it is refused.
 
 use super::hostcalls;
 use super::status::Status;
@@ -89,17 +87,11 @@ pub(super) struct Missing(u32);
 impl Missing {
     /// Asks for what can be asked for in the root context `root` without changing anything.
     pub(super) fn find(root: u32) -> Self {
-        const MAP: MapType = MapType::HttpRequestHeaders;
         const PROBE: &str = "portcullis.probe";
-        let field = PROBE.as_bytes();
         let mut missing = Self::default();
         for (capability, result) in [
             (&CLOCK, hostcalls::now().map(drop)),
-            (&HEADERS, hostcalls::header_map(MAP).map(drop)),
-            // There is no request to change: the host says so, or that it does not do this at all.
-            (&REMOVE, hostcalls::remove(MAP, field)),
-            (&ADD, hostcalls::add(MAP, field, b"")),
-            (&REPLACE, hostcalls::replace(MAP, field, b"")),
+            // There is no request to write it for: the host says so, or that it does not do this at all.
             (&FILTER_STATE, hostcalls::set_property(PROBE, b"")),
             (&PROPERTY, hostcalls::property(b"plugin_name").map(drop)),
             (&CONTEXT, hostcalls::proxy_set_effective_context(root).ok()),
@@ -122,11 +114,6 @@ impl Missing {
 
     pub(super) fn has(self, capability: &Capability) -> bool {
         self.0 & capability.bit != 0
-    }
-
-    /// Whether no request can be judged.
-    pub(super) fn cannot_judge(self) -> bool {
-        self.has(&CLOCK) || self.has(&HEADERS)
     }
 
     /// Says whether it is new.

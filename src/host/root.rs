@@ -10,7 +10,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, Bytes, ContextType, MapType, StreamType};
 
 use super::apply::{answer, decide, overloaded};
-use super::capabilities::{CALLS, CONTEXT, Missing, RESUME, TIMER};
+use super::capabilities::{CALLS, CLOCK, CONTEXT, Missing, RESUME, TIMER};
 use super::hostcalls;
 use super::metrics::HostMetrics;
 use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock, note_failure};
@@ -141,7 +141,7 @@ impl Root {
     /// Tells the gate something and then carries out what it wants done. Gives the time at which it did.
     fn run(&mut self, tell: impl FnOnce(&mut Gate, Timestamp)) -> Timestamp {
         let Some(now) = clock() else {
-            if !self.plugin.borrow().missing().cannot_judge() {
+            if !self.plugin.borrow().missing().has(&CLOCK) {
                 log::error!("the host gave no time; nothing is fetched");
             }
             return Timestamp::default();

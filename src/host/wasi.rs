@@ -7,6 +7,7 @@
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
     fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
+    fn environ_get(variables: *mut *mut u8, bytes: *mut u8) -> u32;
     fn random_get(bytes: *mut u8, length: usize) -> u32;
 }
 
@@ -15,7 +16,12 @@ unsafe extern "C" {
 pub(super) fn has_environment() -> bool {
     let (mut count, mut size) = (0, 0);
     // SAFETY: the host writes to live variables.
-    unsafe { environ_sizes_get(&mut count, &mut size) == 0 }
+    if unsafe { environ_sizes_get(&mut count, &mut size) } != 0 {
+        return false;
+    }
+    let (mut variables, mut bytes) = (vec![std::ptr::null_mut(); count], vec![0; size]);
+    // SAFETY: the host writes as much as it said to live buffers of these lengths.
+    unsafe { environ_get(variables.as_mut_ptr(), bytes.as_mut_ptr()) == 0 }
 }
 
 /// Whether the host gives random numbers.

@@ -25,7 +25,7 @@ const CALLS: [(&str, Answers, Answers, [bool; 2]); 20] = [
     ("proxy_get_header_map_pairs", NONE, NONE, [true, true]),
     ("proxy_add_header_map_value", WITHOUT_CHANGE, WITHOUT_CHANGE, [true, true]),
     ("proxy_remove_header_map_value", WITHOUT_CHANGE, WITHOUT_CHANGE, [true, true]),
-    ("proxy_replace_header_map_value", RIGHT, RIGHT, [true, true]),
+    ("proxy_replace_header_map_value", RIGHT, RIGHT, [false, false]),
     ("proxy_get_property", ["403", "403", "403", "403"], ["403", "403", "403", "403"], [true, true]),
     ("proxy_set_property", RIGHT, RIGHT, [true, true]),
     ("proxy_set_tick_period_milliseconds", RIGHT, RIGHT, [true, true]),
