@@ -71,6 +71,7 @@ capabilities! {
     DEFINE_METRIC 15 "proxy_define_metric" |_| false, "there are no metrics";
     INCREMENT_METRIC 16 "proxy_increment_metric" |_| false, "there are no counters among the metrics";
     RECORD_METRIC 17 "proxy_record_metric" |_| false, "there are no gauges and histograms among the metrics";
+    CREATE 21 "proxy_on_context_create" |_| true, "there is no plugin to be configured: its configuration is refused";
     CONFIGURE 18 "proxy_on_configure" |_| true, "no configuration came, and every request gets 503";
     REQUEST_HEADERS 19 "proxy_on_request_headers" |_| true,
         "requests reach the upstream unjudged. Their answers are replaced by 503, as far as the host shows them: \

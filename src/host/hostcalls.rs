@@ -46,6 +46,7 @@ unsafe extern "C" {
 // SAFETY: these are the SDK's, which declares them so. Any arguments are sound: it panics at a context that it does not
 // know. (Its crate has no other way to them.)
 unsafe extern "C" {
+    pub(super) safe fn proxy_on_configure(id: u32, size: usize) -> bool;
     pub(super) safe fn proxy_on_request_headers(id: u32, count: usize, end: bool) -> Action;
     pub(super) safe fn proxy_on_request_body(id: u32, size: usize, end: bool) -> Action;
 }

@@ -9,6 +9,7 @@
 //! | How is what the gate decides carried out? | `apply` |
 //! | Configuration, ticks, fetches, requests that wait | `root` |
 //! | What do these two share? | `plugin` |
+//! | How is a configuration read, and what is its gate given? | `configuration` |
 //! | Which configuration serves where a new one is refused? | `refused` |
 //! | Which callbacks are not the SDK's? | [`exports`] |
 //! | Which host calls are not the SDK's? | `hostcalls` |
@@ -18,6 +19,7 @@
 
 mod apply;
 mod capabilities;
+mod configuration;
 mod crypto;
 pub mod exports;
 mod header_map;

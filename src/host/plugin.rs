@@ -27,7 +27,7 @@ pub(super) struct Plugin {
     /// Its root context.
     pub(super) root: u32,
     /// Whether the host has called `on_tick` under this configuration.
-    pub(super) ticked: bool,
+    ticked: bool,
     missing: Missing,
     /// What of it, and of what failed as if it were missing, the log has named.
     told: Missing,

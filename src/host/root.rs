@@ -2,25 +2,24 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, Bytes, ContextType, MapType, StreamType};
+use proxy_wasm::types::{BufferType, ContextType, MapType, StreamType};
 
 use super::apply::{answer, decide, overloaded};
-use super::capabilities::{CALLS, CLOCK, CONTEXT, Missing, RESUME, TIMER};
+use super::capabilities::{CALLS, CLOCK, CONTEXT, RESUME, TIMER};
+use super::configuration;
 use super::hostcalls;
 use super::metrics::HostMetrics;
 use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock, note_failure};
 use super::refused::{self, OnRefusal, PluginName};
 use super::status::Status;
 use super::stream::Stream;
-use super::wasi;
-use crate::config::{Config, Problem};
+use crate::config::Config;
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
-use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
+use crate::gate::{Effect, Gate, StreamId, Waited};
 use crate::metrics::{Metrics, Sample};
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -85,6 +84,11 @@ pub(super) fn call_answered(id: u32, token: u32, fields: usize, size: usize) {
     if let Some(Ok(mut root)) = root.as_ref().map(|root| root.try_borrow_mut()) {
         root.answered(token, fields, size);
     }
+}
+
+/// Whether there is such a root context.
+pub(super) fn is_known(root: u32) -> bool {
+    ROOTS.with_borrow(|roots| roots.contains_key(&root))
 }
 
 /// Does in the context of a request what a tick would do: so it is where no tick came yet, and where the host has none.
@@ -346,8 +350,7 @@ impl Root {
             refused::configured(name.clone(), self.id);
         }
         let (on_refusal, wrong) = refused::on_refusal(missing);
-        let no_random = (!wasi::has_random()).then(|| problem(NO_RANDOM.to_owned()));
-        match (read(&bytes), wrong.or(no_random)) {
+        match (configuration::read(&bytes), wrong) {
             (Ok(config), None) => {
                 if let (Some(name), Ok(bytes)) = (&self.name, &bytes) {
                     refused::keep(name.clone(), bytes);
@@ -356,7 +359,7 @@ impl Root {
                 true
             }
             (config, wrong) => {
-                tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
+                configuration::tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
                 match on_refusal {
                     OnRefusal::Reject => {
                         self.plugin.borrow_mut().tell_missing();
@@ -373,8 +376,8 @@ impl Root {
 
     /// Serves by the last good configuration of the plugin; where there is none, every request is refused.
     fn keep_the_last_good(&mut self) {
-        let known = self.name.as_ref().filter(|_| wasi::has_random()).and_then(refused::last_good);
-        let config = known.and_then(|bytes| parse(&bytes).ok());
+        let known = self.name.as_ref().and_then(refused::last_good);
+        let config = known.and_then(|bytes| configuration::read(&Ok(bytes.to_vec())).ok());
         match &config {
             Some(_) => log::error!("the last good configuration stays in force until this one is mended"),
             None => log::error!("there is no earlier one: every request gets 503 until this one is mended"),
@@ -393,7 +396,7 @@ impl Root {
         let missing = plugin.missing();
         self.starting = if missing.has(&TIMER) { 0 } else { STARTING };
         self.without_ticks = None;
-        plugin.gate = config.map(|config| gate_of(config, missing));
+        plugin.gate = config.map(|config| configuration::gate_of(config, missing));
         plugin.refused = refused;
         plugin.per_route = refused::is_of_envoy_gateway();
         plugin.tell_missing();
@@ -449,63 +452,3 @@ impl Root {
         self.schedule(now, counted || refused);
     }
 }
-
-/// Reads a configuration as the host handed it over, or did not.
-fn read(bytes: &Result<Bytes, Status>) -> Result<Config, Vec<Problem>> {
-    match bytes {
-        Ok(bytes) => parse(bytes),
-        Err(Status::NOT_FOUND) => parse(b""),
-        Err(status) => Err(vec![problem(format!(
-            "the host did not hand it over: proxy_get_buffer_bytes failed ({status}); let the plugin call it"
-        ))]),
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Config, Vec<Problem>> {
-    Config::parse(bytes, &|name| wasi::variable(name)?.ok())
-}
-
-/// What is wrong with the configuration as a whole.
-fn problem(message: String) -> Problem {
-    Problem { path: String::new(), message }
-}
-
-/// Without them tables could be flooded with keys that collide, and instances not be told apart.
-const NO_RANDOM: &str = "the host gives no random numbers (random_get), without which nothing can be judged; let the plugin call it";
-
-/// Says what is wrong with a configuration.
-fn tell(problems: Vec<Problem>) {
-    log::error!("the configuration is refused; {} to mend:", problems.len());
-    for problem in problems {
-        log::error!("  {problem}");
-    }
-}
-
-/// The gate of a configuration. Says what is dangerous in it, and what the filter cannot see.
-fn gate_of(config: Config, missing: Missing) -> Gate {
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
-    log::info!(
-        "version {}: {} providers, {} rules",
-        env!("CARGO_PKG_VERSION"),
-        config.providers.len(),
-        config.rules.iter().count()
-    );
-    log::info!("{UNSEEN}");
-    let backend = super::crypto::backend(missing);
-    log::info!("{backend}");
-    let world = Environment {
-        backend,
-        store: super::store::store(missing),
-        random: RandomState::new().build_hasher().finish(),
-        stopwatch: || hostcalls::now().unwrap_or_default(),
-    };
-    // Without a time nothing can be judged; the first request and the first tick say so.
-    Gate::new(config, world, clock().unwrap_or_default())
-}
-
-/// What no filter can see and the operator must know.
-const UNSEEN: &str = "not visible to this filter, and assumed to be set in the connection manager: normalize_path, \
-    merge_slashes, path_with_escaped_slashes_action, strip_any_host_port, strip_trailing_host_dot; nor does it see \
-    whether filters before it change what routes are chosen by (docs/operations.md)";

@@ -282,7 +282,6 @@ fn what_nothing_goes_without_keeps_envoy_from_starting_whatever_its_failure_poli
         for policy in [FailPolicy::Closed, FailPolicy::Open] {
             let started = start(&idp, &[name], config(local_provider(&idp), rules()), policy);
             let Err(error) = started else { panic!("{name} is withheld under {policy:?}, and Envoy starts") };
-            // What the SDK says where it was not told of the context is its own line.
             let explained = error.log.contains(name) && error.log.contains("portcullis");
             assert!(explained, "{name}: {}", error.log);
         }
