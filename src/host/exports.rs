@@ -5,13 +5,24 @@
 
 use proxy_wasm::types::Action;
 
-use super::hostcalls::{proxy_on_request_body, proxy_on_request_headers};
+use super::capabilities::CREATE;
+use super::hostcalls::{proxy_on_configure, proxy_on_request_body, proxy_on_request_headers};
 use super::root;
 
 /// `FilterHeadersStatus::StopAllIterationAndWatermark`: nothing that follows comes before the request is resumed.
 const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 /// `FilterDataStatus::StopIterationAndWatermark`: kept, and the client is slowed down.
 const STOP_ITERATION_AND_WATERMARK: u32 = 2;
+
+/// A plugin is to be configured. The SDK panics at one of which it was not told that it is there.
+#[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
+pub extern "C" fn portcullis_on_configure(id: u32, size: usize) -> bool {
+    if !root::is_known(id) {
+        CREATE.tell(None);
+        return false;
+    }
+    proxy_on_configure(id, size)
+}
 
 /// A request has header fields. The SDK can only say `StopIteration`: where the plugin says
 /// `allow_on_headers_stop_iteration`, Envoy lets go of headers that were stopped so with the first part of the body.

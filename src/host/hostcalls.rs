@@ -21,6 +21,7 @@ unsafe extern "C" {
     pub(super) safe fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
     pub(super) safe fn proxy_set_effective_context(id: u32) -> Status;
     pub(super) safe fn proxy_continue_stream(stream: StreamType) -> Status;
+    pub(super) safe fn proxy_close_stream(stream: StreamType) -> Status;
     pub(super) safe fn proxy_increment_metric(id: u32, by: i64) -> Status;
     pub(super) safe fn proxy_record_metric(id: u32, value: u64) -> Status;
     fn proxy_define_metric(kind: MetricType, name: In, _: N, id: *mut u32) -> Status;
@@ -45,15 +46,16 @@ unsafe extern "C" {
 // SAFETY: these are the SDK's, which declares them so. Any arguments are sound: it panics at a context that it does not
 // know. (Its crate has no other way to them.)
 unsafe extern "C" {
+    pub(super) safe fn proxy_on_configure(id: u32, size: usize) -> bool;
     pub(super) safe fn proxy_on_request_headers(id: u32, count: usize, end: bool) -> Action;
     pub(super) safe fn proxy_on_request_body(id: u32, size: usize, end: bool) -> Action;
 }
 
 // SAFETY, of every call below: the host reads live slices of the lengths that it is told, and writes to live variables.
 
-/// Writes a line to the host's log; one that cannot be written is lost. (The SDK's logger would panic.)
-pub(super) fn log(level: LogLevel, text: &str) {
-    let _ = unsafe { proxy_log(level, text.as_ptr(), text.len()) };
+/// Writes a line to the host's log. (The SDK's logger would panic where it cannot.)
+pub(super) fn log(level: LogLevel, text: &str) -> Result<(), Status> {
+    unsafe { proxy_log(level, text.as_ptr(), text.len()) }.ok()
 }
 
 /// The host's wall clock, in nanoseconds since the Unix epoch.

@@ -1,14 +1,22 @@
 //! The `log` crate's messages in the host's log.
 
+use std::cell::Cell;
+
 use proxy_wasm::types::LogLevel;
 
 use super::hostcalls;
+use super::status::Status;
 
 struct HostLog;
 
+thread_local! {
+    /// Whether the host has no log, or does not allow it: Envoy writes a line of its own for each call then.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
+}
+
 impl log::Log for HostLog {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+        !REFUSED.get()
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -19,7 +27,10 @@ impl log::Log for HostLog {
             log::Level::Warn => LogLevel::Warn,
             log::Level::Error => LogLevel::Error,
         };
-        hostcalls::log(level, &format!("portcullis: {}", record.args()));
+        if !REFUSED.get() {
+            let logged = hostcalls::log(level, &format!("portcullis: {}", record.args()));
+            REFUSED.set(logged.is_err_and(Status::is_missing));
+        }
     }
 
     fn flush(&self) {}
@@ -32,6 +43,6 @@ pub(super) fn install() {
     log::set_max_level(log::LevelFilter::Debug);
     #[cfg(target_family = "wasm")]
     std::panic::set_hook(Box::new(|panic| {
-        hostcalls::log(LogLevel::Critical, &format!("portcullis: {panic}"));
+        let _ = hostcalls::log(LogLevel::Critical, &format!("portcullis: {panic}"));
     }));
 }

@@ -1,10 +1,13 @@
 //! Metrics of the host, by name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proxy_wasm::types::MetricType;
 
+use super::capabilities::{Capability, DEFINE_METRIC, INCREMENT_METRIC, RECORD_METRIC};
 use super::hostcalls;
+use super::plugin::Plugin;
+use super::status::Status;
 use crate::metrics::{Kind, Sample};
 
 /// The numbers that the host gave to names.
@@ -13,13 +16,13 @@ pub(super) struct HostMetrics {
     /// What stands behind each name.
     suffix: String,
     /// None for a name that the host did not take.
-    known: HashMap<String, Option<u32>>,
+    known: BTreeMap<String, Option<u32>>,
 }
 
 impl HostMetrics {
     /// Metrics whose names end in this.
     pub(super) fn ending_in(suffix: String) -> Self {
-        Self { suffix, known: HashMap::new() }
+        Self { suffix, known: BTreeMap::new() }
     }
 
     /// What each name ends in.
@@ -28,27 +31,44 @@ impl HostMetrics {
     }
 
     /// Hands values to the host. One that it does not take is lost: nothing hangs on it.
-    pub(super) fn record(&mut self, samples: &[Sample]) {
+    pub(super) fn record(&mut self, samples: &[Sample], plugin: &mut Plugin) {
         for sample in samples {
-            let id = match self.known.get(&sample.name) {
-                Some(id) => *id,
-                None => {
-                    let id = hostcalls::define_metric(
-                        kind(sample.kind),
-                        &format!("{}{}", sample.name, self.suffix),
-                    )
-                    .ok();
-                    self.known.insert(sample.name.clone(), id);
-                    id
-                }
-            };
-            let Some(id) = id else { continue };
-            let _ = match sample.kind {
+            let call = if sample.kind == Kind::Counter { &INCREMENT_METRIC } else { &RECORD_METRIC };
+            if plugin.missing().has(&DEFINE_METRIC) || plugin.missing().has(call) {
+                continue;
+            }
+            let Some(id) = self.id(sample, plugin) else { continue };
+            let status = match sample.kind {
                 Kind::Counter => {
                     hostcalls::proxy_increment_metric(id, i64::try_from(sample.value).unwrap_or(i64::MAX))
                 }
                 Kind::Gauge | Kind::Histogram => hostcalls::proxy_record_metric(id, sample.value),
             };
+            note(status.ok(), call, plugin);
+        }
+    }
+
+    /// The number of a metric; none where the host did not take its name.
+    fn id(&mut self, sample: &Sample, plugin: &mut Plugin) -> Option<u32> {
+        if let Some(id) = self.known.get(&sample.name) {
+            return *id;
+        }
+        let id = hostcalls::define_metric(kind(sample.kind), &format!("{}{}", sample.name, self.suffix));
+        let id = note(id, &DEFINE_METRIC, plugin);
+        self.known.insert(sample.name.clone(), id);
+        id
+    }
+}
+
+/// The value, and a note where the host lacks the call.
+fn note<T>(result: Result<T, Status>, call: &Capability, plugin: &mut Plugin) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(status) => {
+            if status.is_missing() {
+                plugin.note_missing(call);
+            }
+            None
         }
     }
 }

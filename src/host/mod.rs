@@ -9,13 +9,17 @@
 //! | How is what the gate decides carried out? | `apply` |
 //! | Configuration, ticks, fetches, requests that wait | `root` |
 //! | What do these two share? | `plugin` |
+//! | How is a configuration read, and what is its gate given? | `configuration` |
 //! | Which configuration serves where a new one is refused? | `refused` |
 //! | Which callbacks are not the SDK's? | [`exports`] |
 //! | Which host calls are not the SDK's? | `hostcalls` |
+//! | What does this host lack, and what does that mean? | `capabilities` |
 
 #![allow(clippy::disallowed_methods, reason = "the environment comes in here")]
 
 mod apply;
+mod capabilities;
+mod configuration;
 mod crypto;
 pub mod exports;
 mod header_map;
@@ -32,6 +36,7 @@ mod store;
 mod stream;
 #[cfg(feature = "trap-for-tests")]
 mod trap;
+mod wasi;
 
 mod entry {
     #![allow(missing_docs, unsafe_code)]

@@ -1,11 +1,13 @@
 //! What a plugin's root context shares with its requests.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::capabilities::{Capability, Missing, TIMER};
 use super::hostcalls;
+use super::status::Status;
 use crate::gate::{Gate, RouteCheck, StreamId};
 use crate::response::CorsFields;
 use crate::time::Timestamp;
@@ -22,7 +24,14 @@ pub(super) struct Plugin {
     /// Whether routes turn their policies on by themselves, as under Envoy Gateway: another route has others.
     pub(super) per_route: bool,
     /// The requests that had to wait, until they end: here the root context can reach them.
-    pub(super) waiting: HashMap<StreamId, Phase>,
+    pub(super) waiting: BTreeMap<StreamId, Phase>,
+    /// Its root context.
+    pub(super) root: u32,
+    /// Whether the host has called `on_tick` under this configuration.
+    ticked: bool,
+    missing: Missing,
+    /// What of it, and of what failed as if it were missing, the log has named.
+    told: Missing,
     /// How often the host calls `on_tick`; zero: not at all.
     period: Option<Duration>,
 }
@@ -59,24 +68,80 @@ pub(super) const BUSY: Duration = Duration::from_millis(10);
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
 impl Plugin {
-    /// Sets how often the host calls `on_tick`.
-    pub(super) fn tick_every(&mut self, period: Duration) {
-        let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
-        if self.period != Some(period) && hostcalls::proxy_set_tick_period_milliseconds(millis).ok().is_ok() {
-            self.period = Some(period);
+    /// Takes note of what the host lacks, under a new configuration, and asks for the first tick.
+    pub(super) fn find_missing(&mut self) -> Missing {
+        (self.missing, self.told) = (Missing::find(self.root), Missing::default());
+        (self.ticked, self.period) = (false, None);
+        if self.tick_every(BUSY).is_err_and(Status::is_missing) {
+            self.missing.add(&TIMER);
         }
+        self.missing
+    }
+
+    /// What the host is known to lack.
+    pub(super) fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    /// Names all that is missing in the log.
+    pub(super) fn tell_missing(&mut self) {
+        self.missing.all().for_each(|capability| self.tell(capability));
+    }
+
+    /// Names what a call said that the host does not have, the first time. It is called again: a host that has it may
+    /// fail once.
+    pub(super) fn tell(&mut self, capability: &Capability) {
+        if self.told.add(capability) {
+            capability.tell(self.gate.as_ref().map(Gate::config));
+        }
+    }
+
+    /// The host is found to lack something.
+    pub(super) fn note_missing(&mut self, capability: &Capability) {
+        self.missing.add(capability);
+        self.tell(capability);
+    }
+
+    /// A tick came.
+    pub(super) fn note_tick(&mut self) {
+        self.ticked = true;
+        self.missing.remove(&TIMER);
+    }
+
+    /// Whether requests have to do what ticks are for.
+    pub(super) fn is_without_ticks(&self) -> bool {
+        !self.ticked
+    }
+
+    /// Sets how often the host calls `on_tick`.
+    pub(super) fn tick_every(&mut self, period: Duration) -> Result<(), Status> {
+        if self.period == Some(period) || self.missing.has(&TIMER) {
+            return Ok(());
+        }
+        let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+        hostcalls::proxy_set_tick_period_milliseconds(millis).ok()?;
+        self.period = Some(period);
+        Ok(())
     }
 
     /// A request has begun to wait: the fetch that it waits for starts with the next tick.
     pub(super) fn tick_soon(&mut self) {
-        self.tick_every(BUSY);
+        let _ = self.tick_every(BUSY);
     }
 
     /// Something was counted. Where nothing else asks for a tick, one comes for that.
     pub(super) fn tick_for_counts(&mut self) {
         if self.period.is_none_or(|period| period.is_zero()) {
-            self.tick_every(FLUSH);
+            let _ = self.tick_every(FLUSH);
         }
+    }
+}
+
+/// A call failed without which a request is refused. What the host lacks the log names once, all else each time.
+pub(super) fn note_failure(plugin: &SharedPlugin, capability: &Capability, status: Status) {
+    match plugin.try_borrow_mut() {
+        Ok(mut plugin) if status.is_missing() => plugin.tell(capability),
+        _ => log::error!("{} failed ({status}); the request is refused", capability.name()),
     }
 }
 

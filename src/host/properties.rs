@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use proxy_wasm::types::Bytes;
 
+use super::capabilities::{Missing, PROPERTY};
 use super::header_map::HeaderMap;
 use super::hostcalls;
 use super::status::Status;
@@ -37,11 +38,23 @@ pub(super) fn text(path: &[u8]) -> Option<String> {
 }
 
 /// The properties of the current request.
-#[derive(Default)]
 pub(super) struct StreamProperties {
+    /// Whether the host has any.
+    exist: bool,
     /// Whether the route has metadata for this filter at all, once that was asked: one cheap call tells
     /// it for almost every request.
     has_metadata: Cell<Option<bool>>,
+}
+
+impl StreamProperties {
+    /// Those of a host that lacks this.
+    pub(super) fn of(missing: Missing) -> Self {
+        Self { exist: !missing.has(&PROPERTY), has_metadata: Cell::default() }
+    }
+
+    fn text(&self, path: &[u8]) -> Option<String> {
+        self.exist.then(|| text(path)).flatten()
+    }
 }
 
 const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
@@ -49,26 +62,31 @@ const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
 impl HostProperties for StreamProperties {
     /// By the version of TLS, which says nothing of hops before this one.
     fn is_tls(&self) -> bool {
-        hostcalls::property(b"connection\0tls_version").is_ok_and(|version| !version.is_empty())
+        self.exist && hostcalls::property(b"connection\0tls_version").is_ok_and(|version| !version.is_empty())
     }
 
     fn client_address(&self) -> Option<String> {
-        text(b"source\0address")
+        self.text(b"source\0address")
     }
 
     fn route_name(&self) -> Option<String> {
-        text(b"xds\0route_name")
+        self.text(b"xds\0route_name")
     }
 
     fn has_route_metadata(&self) -> bool {
-        self.has_metadata.get().unwrap_or_else(|| {
-            let found = !matches!(property(METADATA), Property::Absent);
-            self.has_metadata.set(Some(found));
-            found
-        })
+        // Where nothing can be read, there could be some.
+        !self.exist
+            || self.has_metadata.get().unwrap_or_else(|| {
+                let found = !matches!(property(METADATA), Property::Absent);
+                self.has_metadata.set(Some(found));
+                found
+            })
     }
 
     fn route_metadata(&self, key: &str) -> Metadata {
+        if !self.exist {
+            return Metadata::Unreadable;
+        }
         if !self.has_route_metadata() {
             return Metadata::Absent;
         }

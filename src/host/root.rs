@@ -1,24 +1,26 @@
 //! The plugin in one worker: its configuration, its gate, its fetches.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, MapType, StreamType};
 
-use super::apply::decide;
+use super::apply::{answer, decide, overloaded};
+use super::capabilities::{CALLS, CLOCK, CONTEXT, RESUME, TIMER};
+use super::configuration;
 use super::hostcalls;
 use super::metrics::HostMetrics;
-use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock};
+use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock, note_failure};
 use super::refused::{self, OnRefusal, PluginName};
+use super::status::Status;
 use super::stream::Stream;
-use crate::config::{Config, Problem};
+use crate::config::Config;
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
-use crate::gate::{Effect, Environment, Gate, StreamId, Waited};
-use crate::metrics::{Metrics, instance_suffix};
+use crate::gate::{Effect, Gate, StreamId, Waited};
+use crate::metrics::{Metrics, Sample, instance_suffix};
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -37,6 +39,7 @@ pub(super) struct RootHandle {
 impl RootHandle {
     pub(super) fn new(id: u32) -> Self {
         let plugin = SharedPlugin::default();
+        plugin.borrow_mut().root = id;
         let root = Rc::new(RefCell::new(Root::new(id, Rc::clone(&plugin))));
         ROOTS.with_borrow_mut(|roots| roots.insert(id, Rc::clone(&root)));
         Self { id, root, plugin }
@@ -83,6 +86,24 @@ pub(super) fn call_answered(id: u32, token: u32, fields: usize, size: usize) {
     }
 }
 
+/// Whether there is such a root context.
+pub(super) fn is_known(root: u32) -> bool {
+    ROOTS.with_borrow(|roots| roots.contains_key(&root))
+}
+
+/// Does in the context of a request what a tick would do: so it is where no tick came yet, and where the host has none.
+/// Gives how long the request has waited where it need not any longer.
+pub(super) fn tick_in(stream: StreamId, root: u32) -> Option<Waited> {
+    let root = ROOTS.with_borrow(|roots| roots.get(&root).map(Rc::clone))?;
+    root.try_borrow_mut().ok()?.tick_in(stream)
+}
+
+/// Whether anything that a root context asked for is still to be answered.
+pub(super) fn is_calling(root: u32) -> bool {
+    let root = ROOTS.with_borrow(|roots| roots.get(&root).map(Rc::clone));
+    root.is_some_and(|root| root.try_borrow().is_ok_and(|root| !root.calls.is_empty()))
+}
+
 /// For so many ticks after the start a call that cannot be sent is kept and tried again: Envoy ticks us before it has
 /// resolved the names of its clusters. While a call is kept, a tick comes every [`BUSY`].
 const STARTING: u32 = 100;
@@ -90,34 +111,43 @@ const STARTING: u32 = 100;
 /// The root context.
 struct Root {
     id: u32,
-    name: PluginName,
+    /// None where the host does not say it.
+    name: Option<PluginName>,
     plugin: SharedPlugin,
     /// What each call under way is for, and the largest body that it may bring.
-    calls: HashMap<u32, (LookupId, usize)>,
+    calls: BTreeMap<u32, (LookupId, usize)>,
     /// Calls of the start that could not be sent yet.
     unsent: Vec<(LookupId, HttpRequest)>,
     /// How many ticks the start still lasts.
     starting: u32,
     metrics: HostMetrics,
+    /// The request in whose context ticks are made up for, and how long it has waited where it was woken.
+    current: Option<(StreamId, Option<Waited>)>,
+    /// Since when ticks are made up for.
+    without_ticks: Option<Timestamp>,
 }
 
 impl Root {
     fn new(id: u32, plugin: SharedPlugin) -> Self {
         Self {
             id,
-            name: PluginName::default(),
+            name: None,
             plugin,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             unsent: Vec::new(),
             starting: STARTING,
             metrics: HostMetrics::default(),
+            current: None,
+            without_ticks: None,
         }
     }
 
     /// Tells the gate something and then carries out what it wants done. Gives the time at which it did.
     fn run(&mut self, tell: impl FnOnce(&mut Gate, Timestamp)) -> Timestamp {
         let Some(now) = clock() else {
-            log::error!("the host gave no time; nothing is fetched");
+            if !self.plugin.borrow().missing().has(&CLOCK) {
+                log::error!("the host gave no time; nothing is fetched");
+            }
             return Timestamp::default();
         };
         if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
@@ -153,8 +183,12 @@ impl Root {
             Some(gate) => gate.samples(now),
             None => return false,
         };
-        self.metrics.record(&samples);
+        self.record(&samples);
         !samples.is_empty()
+    }
+
+    fn record(&mut self, samples: &[Sample]) {
+        self.metrics.record(samples, &mut self.plugin.borrow_mut());
     }
 
     /// Asks the host for the next tick, by when the gate wants it. `flush`: one is to come for what is counted.
@@ -167,9 +201,9 @@ impl Root {
             Some(span) => {
                 let millis = span.as_nanos().div_ceil(1_000_000);
                 let span = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
-                plugin.tick_every(span.max(BUSY));
+                let _ = plugin.tick_every(span.max(BUSY));
             }
-            None => plugin.tick_every(Duration::ZERO),
+            None => drop(plugin.tick_every(Duration::ZERO)),
         }
     }
 
@@ -179,7 +213,6 @@ impl Root {
 
     /// Sends what could not be sent at the last tick.
     fn send_unsent(&mut self) {
-        self.starting = self.starting.saturating_sub(1);
         if self.unsent.is_empty() {
             return;
         }
@@ -208,7 +241,9 @@ impl Root {
             Ok(token) => {
                 self.calls.insert(token, (lookup, request.max_bytes));
             }
-            Err(_) if self.starting > 0 => self.unsent.push((lookup, request)),
+            Err(status) if self.starting > 0 && !self.cannot_call(status) => {
+                self.unsent.push((lookup, request));
+            }
             Err(_) => {
                 if let Some(gate) = self.plugin.borrow_mut().gate.as_mut() {
                     let error = FetchError::NotSent { cluster: request.endpoint.cluster };
@@ -218,8 +253,25 @@ impl Root {
         }
     }
 
+    /// Whether this status of a call says that the host makes none for this plugin. Envoy says the same of a cluster
+    /// without a healthy member, but not of one that no configuration can have.
+    fn cannot_call(&self, status: Status) -> bool {
+        let cannot =
+            status.is_missing() && hostcalls::http_call("", &[], b"", 1).is_err_and(Status::is_missing);
+        if cannot {
+            self.plugin.borrow_mut().tell(&CALLS);
+        }
+        cannot
+    }
+
     /// Decides a request that waited, in its own context.
-    fn wake(&self, id: StreamId, waited: Waited) {
+    fn wake(&mut self, id: StreamId, waited: Waited) {
+        if let Some((current, woken)) = &mut self.current
+            && *current == id
+        {
+            *woken = Some(waited);
+            return;
+        }
         if hostcalls::proxy_set_effective_context(id.0).ok().is_err() {
             return; // Its client has gone.
         }
@@ -228,13 +280,15 @@ impl Root {
             _ => RemovedFields::default(),
         };
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
-        let phase = decide(id, &self.plugin, None, &removed, judge);
-        let passes = matches!(phase, Phase::Passed(_));
+        let mut phase = decide(id, &self.plugin, None, &removed, judge);
+        if matches!(phase, Phase::Passed(_))
+            && let Err(status) = hostcalls::proxy_continue_stream(StreamType::HttpRequest).ok()
+        {
+            note_failure(&self.plugin, &RESUME, status);
+            phase = answer(&self.plugin, &overloaded(), false);
+        }
         if let Some(known) = self.plugin.borrow_mut().waiting.get_mut(&id) {
             *known = phase;
-        }
-        if passes && hostcalls::proxy_continue_stream(StreamType::HttpRequest).ok().is_err() {
-            log::error!("the host refused to resume a request");
         }
         let _ = hostcalls::proxy_set_effective_context(self.id);
     }
@@ -295,30 +349,38 @@ impl Root {
         self.release_all();
         self.report(Timestamp::default());
         if self.speaks_of_a_refusal() {
-            self.metrics.record(&[Metrics::configuration_refused(false)]);
+            self.record(&[Metrics::configuration_refused(false)]);
         }
     }
 
     /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
     fn configure(&mut self, size: usize) -> bool {
-        let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size).unwrap_or_default();
-        let plugin = PluginName::current();
-        refused::configured(plugin.clone(), self.id);
-        self.name = plugin.clone();
-        let (on_refusal, wrong) = refused::on_refusal();
-        match (parse(&bytes), wrong) {
+        let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size);
+        let missing = self.plugin.borrow_mut().find_missing();
+        self.name = PluginName::current();
+        if let Some(name) = &self.name {
+            refused::configured(name.clone(), self.id);
+        }
+        let (on_refusal, wrong) = refused::on_refusal(missing);
+        match (configuration::read(&bytes), wrong) {
             (Ok(config), None) => {
-                refused::keep(plugin, &bytes);
+                if let (Some(name), Ok(bytes)) = (&self.name, &bytes) {
+                    refused::keep(name.clone(), bytes);
+                }
                 let instance = config.instance.clone();
                 self.begin(Some(config), instance, false);
                 true
             }
             (config, wrong) => {
-                tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
+                configuration::tell(wrong.into_iter().chain(config.err().unwrap_or_default()).collect());
                 match on_refusal {
-                    OnRefusal::Reject => false,
+                    OnRefusal::Reject => {
+                        self.plugin.borrow_mut().tell_missing();
+                        false
+                    }
                     OnRefusal::Deny => {
-                        self.keep_the_last_good(&plugin, Config::instance_of(&bytes));
+                        let instance = bytes.as_deref().ok().and_then(Config::instance_of);
+                        self.keep_the_last_good(instance);
                         true
                     }
                 }
@@ -328,8 +390,9 @@ impl Root {
 
     /// Serves by the last good configuration of the plugin; where there is none, every request is refused. `instance`
     /// is what the one that was refused calls the plugin.
-    fn keep_the_last_good(&mut self, plugin: &PluginName, instance: Option<String>) {
-        let config = refused::last_good(plugin).and_then(|bytes| parse(&bytes).ok());
+    fn keep_the_last_good(&mut self, instance: Option<String>) {
+        let known = self.name.as_ref().and_then(refused::last_good);
+        let config = known.and_then(|bytes| configuration::read(&Ok(bytes.to_vec())).ok());
         match &config {
             Some(_) => log::error!("the last good configuration stays in force until this one is mended"),
             None => log::error!("there is no earlier one: every request gets 503 until this one is mended"),
@@ -345,29 +408,58 @@ impl Root {
         self.report(Timestamp::default());
         self.calls.clear();
         self.unsent.clear();
-        self.starting = STARTING;
-        let gate = config.map(gate_of);
         let mut plugin = self.plugin.borrow_mut();
-        plugin.gate = gate;
+        let missing = plugin.missing();
+        self.starting = if missing.has(&TIMER) { 0 } else { STARTING };
+        self.without_ticks = None;
+        plugin.gate = config.map(|config| configuration::gate_of(config, missing));
         plugin.refused = refused;
         plugin.per_route = refused::is_of_envoy_gateway();
-        plugin.tick_every(BUSY);
+        plugin.tell_missing();
         drop(plugin);
         let instance = instance.or_else(refused::policy);
         self.metrics = HostMetrics::ending_in(instance.as_deref().map(instance_suffix).unwrap_or_default());
-        self.metrics.record(&[Metrics::version()]);
-        for (suffix, refused) in refused::gauges(&self.name, self.metrics.suffix(), refused) {
-            HostMetrics::ending_in(suffix).record(&[Metrics::configuration_refused(refused)]);
+        self.record(&[Metrics::version()]);
+        let name = self.name.clone().unwrap_or_default();
+        for (suffix, refused) in refused::gauges(&name, self.metrics.suffix(), refused) {
+            let refused = Metrics::configuration_refused(refused);
+            HostMetrics::ending_in(suffix).record(&[refused], &mut self.plugin.borrow_mut());
         }
     }
 
     /// Whether the last configuration of this plugin came here and was refused.
     fn speaks_of_a_refusal(&self) -> bool {
-        self.plugin.borrow().refused && refused::is_newest(&self.name, self.id)
+        let is_newest = |name| refused::is_newest(name, self.id);
+        self.plugin.borrow().refused && self.name.as_ref().is_none_or(is_newest)
+    }
+
+    fn tick(&mut self) {
+        self.plugin.borrow_mut().note_tick();
+        self.without_ticks = None;
+        self.starting = self.starting.saturating_sub(1);
+        self.work();
+    }
+
+    /// A tick in the context of a request.
+    fn tick_in(&mut self, stream: StreamId) -> Option<Waited> {
+        let now = clock()?;
+        // At the start a request can come before the first tick.
+        if now.since(*self.without_ticks.get_or_insert(now)) >= FLUSH {
+            self.plugin.borrow_mut().note_missing(&TIMER);
+        }
+        if self.plugin.borrow().missing().has(&TIMER) {
+            self.starting = 0;
+        }
+        self.current = Some((stream, None));
+        self.work();
+        if !self.plugin.borrow().missing().has(&CONTEXT) {
+            let _ = hostcalls::proxy_set_effective_context(stream.0);
+        }
+        self.current.take()?.1
     }
 
     /// Does what is due.
-    fn tick(&mut self) {
+    fn work(&mut self) {
         self.send_unsent();
         let now = self.run(Gate::tick);
         let counted = self.report(now);
@@ -375,49 +467,8 @@ impl Root {
         if refused {
             // Again and again: every plugin of the proxy writes the same gauge, and a good configuration of another one
             // has set it back.
-            self.metrics.record(&[Metrics::configuration_refused(true)]);
+            self.record(&[Metrics::configuration_refused(true)]);
         }
         self.schedule(now, counted || refused);
     }
 }
-
-fn parse(bytes: &[u8]) -> Result<Config, Vec<Problem>> {
-    Config::parse(bytes, &|name| std::env::var(name).ok())
-}
-
-/// Says what is wrong with a configuration.
-fn tell(problems: Vec<Problem>) {
-    log::error!("the configuration is refused; {} to mend:", problems.len());
-    for problem in problems {
-        log::error!("  {problem}");
-    }
-}
-
-/// The gate of a configuration. Says what is dangerous in it, and what the filter cannot see.
-fn gate_of(config: Config) -> Gate {
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
-    log::info!(
-        "version {}: {} providers, {} rules",
-        env!("CARGO_PKG_VERSION"),
-        config.providers.len(),
-        config.rules.iter().count()
-    );
-    log::info!("{UNSEEN}");
-    let backend = super::crypto::backend();
-    log::info!("{backend}");
-    let world = Environment {
-        backend,
-        store: super::store::store(),
-        random: RandomState::new().build_hasher().finish(),
-        stopwatch: || hostcalls::now().unwrap_or_default(),
-    };
-    // Without a time nothing can be judged; the first request and the first tick say so.
-    Gate::new(config, world, clock().unwrap_or_default())
-}
-
-/// What no filter can see and the operator must know.
-const UNSEEN: &str = "not visible to this filter, and assumed to be set in the connection manager: normalize_path, \
-    merge_slashes, path_with_escaped_slashes_action, strip_any_host_port, strip_trailing_host_dot; nor does it see \
-    whether filters before it change what routes are chosen by (docs/operations.md)";

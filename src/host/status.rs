@@ -12,10 +12,20 @@ impl Status {
     const OK: Self = Self(0);
     pub(super) const NOT_FOUND: Self = Self(1);
     pub(super) const SERIALIZATION_FAILURE: Self = Self(3);
+    const INTERNAL_FAILURE: Self = Self(10);
+    pub(super) const UNIMPLEMENTED: Self = Self(12);
 
     /// Every status but `Ok` as an error.
     pub(super) fn ok(self) -> Result<(), Self> {
         if self == Self::OK { Ok(()) } else { Err(self) }
+    }
+}
+
+impl Status {
+    /// Whether it is what hosts say of a call that they do not have, or do not allow. (Envoy says `InternalFailure` of
+    /// what `capability_restriction_config` leaves out.)
+    pub(super) fn is_missing(self) -> bool {
+        self == Self::INTERNAL_FAILURE || self == Self::UNIMPLEMENTED
     }
 }
 

@@ -2,18 +2,16 @@
 
 use std::rc::Rc;
 
+use super::capabilities::{Missing, SHARED_DATA, TIMER};
 use super::hostcalls;
-use super::status::Status;
 use crate::fetch::{CasVersion, Conflict, InMemoryStore, Store};
 
-/// The store of this host; one of this instance alone where the host shares nothing.
-pub(super) fn store() -> Rc<dyn Store> {
-    match hostcalls::shared_data("portcullis.probe") {
-        Ok(_) | Err(Status::NOT_FOUND) => Rc::new(HostSharedData),
-        Err(_) => {
-            log::info!("the host shares no data: each worker fetches keys for itself");
-            Rc::new(InMemoryStore::default())
-        }
+/// The store of this host; one of this instance alone where the host shares nothing. So it is too where there is no
+/// timer by which an instance would notice what another one fetched.
+pub(super) fn store(missing: Missing) -> Rc<dyn Store> {
+    match missing.has(&SHARED_DATA) || missing.has(&TIMER) {
+        true => Rc::new(InMemoryStore::default()),
+        false => Rc::new(HostSharedData),
     }
 }
 

@@ -3,10 +3,14 @@
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
 
-use super::apply::{answer, clean_trailers, decide, overloaded, route_resource, write_state};
+use super::apply::{
+    answer, cannot_wait, clean_trailers, decide, missing, overloaded, route_resource, write_state,
+};
+use super::capabilities::{REMOVE, REQUEST_HEADERS, TIMER};
 use super::hostcalls;
 use super::plugin::{ExpectedRoute, Phase, Plugin, RemovedFields, SharedPlugin, clock};
 use super::properties::StreamProperties;
+use super::root;
 use crate::gate::{FilterState, Gate, Rejection, Served, StreamId};
 use crate::reason::Reason;
 use crate::request::{HostProperties as _, Request};
@@ -46,7 +50,53 @@ impl Stream {
     /// Takes note that it was answered here: nothing is decided about it any more.
     fn refuse(&mut self, response: &ErrorResponse, grpc: bool) {
         self.forget();
-        self.phase = Some(answer(response, grpc));
+        self.phase = Some(answer(&self.plugin, response, grpc));
+    }
+
+    /// What follows the headers of a request came without them: the host does not show those. Nothing that it still
+    /// shows goes on.
+    fn refuse_unjudged(&mut self) {
+        if self.with_phase(|phase| matches!(phase, Phase::New)) {
+            if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
+                plugin.tell(&REQUEST_HEADERS);
+            }
+            self.refuse(&overloaded(), false);
+        }
+    }
+
+    /// Does what ticks are for, where the host has none. A request that waits is judged again where that brought what
+    /// it waits for, and refused where nothing would wake it.
+    fn make_up_for_ticks(&mut self) {
+        let Ok(plugin) = self.plugin.try_borrow() else { return };
+        let (root, is_without) = (plugin.root, plugin.is_without_ticks());
+        drop(plugin);
+        if !is_without {
+            return;
+        }
+        let woken = root::tick_in(self.id, root);
+        let waiting = match self.plugin.try_borrow() {
+            Ok(plugin) => match plugin.waiting.get(&self.id) {
+                Some(Phase::Waiting(removed)) if self.phase.is_none() => Some(removed.clone()),
+                _ => None,
+            },
+            Err(_) => None,
+        };
+        let Some(removed) = waiting else { return };
+        let id = self.id;
+        let phase = match woken {
+            Some(waited) => {
+                let judge =
+                    |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
+                decide(id, &self.plugin, None, &removed, judge)
+            }
+            None if missing(&self.plugin).has(&TIMER) && !root::is_calling(root) => {
+                cannot_wait(id, &self.plugin, None)
+            }
+            None => return,
+        };
+        if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
+            plugin.waiting.insert(id, phase);
+        }
     }
 
     /// Where it had to wait, neither the gate nor the plugin has to think of it any longer.
@@ -84,22 +134,26 @@ impl HttpContext for Stream {
                 plugin.tick_soon();
                 plugin.waiting.insert(id, phase);
                 self.phase = None;
-                return Action::Pause;
             }
-            Ok(mut plugin) => plugin.tick_for_counts(),
-            Err(_) => {}
+            Ok(mut plugin) => {
+                plugin.tick_for_counts();
+                self.phase = Some(phase);
+            }
+            Err(_) => self.phase = Some(phase),
         }
-        self.phase = Some(phase);
+        self.make_up_for_ticks();
         self.action()
     }
 
     fn on_http_request_body(&mut self, _: usize, _: bool) -> Action {
+        self.refuse_unjudged();
         self.action()
     }
 
     /// Removes the trailers that only this filter may write. Where the host does not let it, the request is refused.
     /// They are removed while the request waits, too: they do not come again.
     fn on_http_request_trailers(&mut self, count: usize) -> Action {
+        self.refuse_unjudged();
         if self.with_phase(|phase| matches!(phase, Phase::Answered)) {
             return Action::Pause;
         }
@@ -109,7 +163,9 @@ impl HttpContext for Stream {
             Some(gate.map(|gate| gate.reserved_in_trailers().among(fields)).unwrap_or_default())
         });
         if !cleaned {
-            log::error!("the host did not let the trailers be cleaned; the request is refused");
+            if !missing(&self.plugin).has(&REMOVE) {
+                log::error!("the host did not let the trailers be cleaned; the request is refused");
+            }
             self.refuse(&overloaded(), false);
         }
         self.action()
@@ -117,10 +173,15 @@ impl HttpContext for Stream {
 
     /// The route that served is known now. Where it asks for something else than was judged, another response takes
     /// the place of this one.
+    /// So it is where the request was never shown.
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        if self.with_phase(|phase| matches!(phase, Phase::New)) {
+            self.refuse_unjudged();
+            return Action::Pause;
+        }
         let Some((response, state, grpc)) = self.replacement() else { return Action::Continue };
         // The access log misses what cannot be written; the answer is the same.
-        let _ = write_state(&state);
+        let _ = write_state(&state, missing(&self.plugin));
         self.refuse(&response, grpc);
         Action::Pause
     }
@@ -134,13 +195,14 @@ impl Stream {
     fn replacement(&self) -> Option<Replacement> {
         let without_gate = || Some((overloaded(), FilterState::refused(Reason::Overloaded), false));
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else { return without_gate() };
+        let missing = plugin.missing();
         let Plugin { gate, waiting, .. } = &mut *plugin;
         let Phase::Passed(expected) = self.phase.as_ref().or_else(|| waiting.get(&self.id))? else {
             // What did not pass was answered here.
             return None;
         };
         let Some(gate) = gate else { return without_gate() };
-        let properties = StreamProperties::default();
+        let properties = StreamProperties::of(missing);
         match served(gate, expected, &properties) {
             Served::AsJudged => None,
             served => {

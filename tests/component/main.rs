@@ -21,3 +21,4 @@ mod plugins;
 mod protocol;
 mod route_checks;
 mod waiting;
+mod withheld;

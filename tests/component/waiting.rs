@@ -68,7 +68,9 @@ fn nothing_that_follows_releases_its_headers() {
 #[test]
 fn nothing_goes_on_of_a_request_whose_answer_the_host_refuses() {
     let (vm, call) = cold();
-    vm.fail("proxy_send_local_response", Status::INTERNAL_FAILURE);
+    for call in ["proxy_send_local_response", "proxy_close_stream"] {
+        vm.fail(call, Status::INTERNAL_FAILURE);
+    }
     let streams: Vec<_> = forms(&forged()).into_iter().map(|request| vm.request(request)).collect();
     vm.respond(&call, keys_answer());
     for stream in &streams {

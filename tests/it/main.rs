@@ -60,3 +60,4 @@ mod vectors;
 mod verdicts;
 mod waiting_body;
 mod withdrawal;
+mod withheld;

@@ -501,7 +501,9 @@ extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_close_stream(_stream_type: u32) -> u32 {
     host_call("proxy_close_stream", |vm| {
-        vm.violations.push("close_stream: the client sees a reset".to_owned());
+        let id = vm.context();
+        vm.streams.get(&id).ok_or(Status::BAD_ARGUMENT)?;
+        vm.deferred.push(Deferred::Close(id));
         Ok(())
     })
 }

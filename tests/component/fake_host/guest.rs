@@ -54,6 +54,7 @@ impl Guest {
     pub(crate) const PORTCULLIS: Self = Self {
         initialize: || host::_initialize(),
         vm_start: None,
+        configure: host::exports::portcullis_on_configure,
         request_headers: host::exports::portcullis_on_request_headers,
         request_body: Some(host::exports::portcullis_on_request_body),
         response_headers: Some(proxy_on_response_headers),

@@ -165,6 +165,8 @@ pub(crate) enum Outcome {
     Continued(Forwarded),
     /// The filter answered it.
     Replied(Reply),
+    /// The filter reset it: the client gets no answer.
+    Reset,
     /// The filter holds it.
     Waiting,
     /// The client left.

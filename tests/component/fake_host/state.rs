@@ -118,6 +118,8 @@ pub(crate) enum Progress {
     Forwarded,
     /// The filter answered it.
     Replied,
+    /// The filter reset it.
+    Reset,
     /// The client went away before there was an answer.
     HungUp,
 }
@@ -236,6 +238,7 @@ pub(crate) enum MetricKind {
 pub(crate) enum Deferred {
     Reply(u32),
     Continue(u32),
+    Close(u32),
     Done(u32),
 }
 

@@ -113,6 +113,7 @@ impl VmCore {
             match action {
                 Deferred::Reply(id) => self.deliver_reply(id),
                 Deferred::Continue(id) => self.resume(id),
+                Deferred::Close(id) => self.reset(id),
                 Deferred::Done(id) => self.delete(id),
             }
         }
@@ -162,6 +163,13 @@ impl VmCore {
         self.carry_out(deferred);
     }
 
+    fn reset(&self, id: u32) {
+        if let Some(stream) = self.lock().streams.get_mut(&id) {
+            stream.progress = Progress::Reset;
+        }
+        self.end(id);
+    }
+
     fn resume(&self, id: u32) {
         let mut state = self.lock();
         let Some(stream) = state.streams.get_mut(&id) else {
@@ -174,7 +182,7 @@ impl VmCore {
                 self.send_rest(id);
             }
             // The reply won.
-            Progress::Replied => {}
+            Progress::Replied | Progress::Reset => {}
             other => {
                 let note = format!("stream {id}: continue_stream while {other:?}");
                 state.violations.push(note);
@@ -752,6 +760,7 @@ impl Stream {
         match stream.progress {
             Progress::Deciding | Progress::Held => Outcome::Waiting,
             Progress::HungUp => Outcome::HungUp,
+            Progress::Reset => Outcome::Reset,
             Progress::Forwarded => Outcome::Continued(super::Forwarded {
                 headers: stream.request.pairs.clone(),
                 trailers: stream.request_trailers.pairs.clone(),
