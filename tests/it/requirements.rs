@@ -558,8 +558,12 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
             assert_eq!(removed(&allow), ["x-token"], "{requires}: it failed");
         }
     }
-    // Two of the places, or one of them twice (RFC 6750 section 2).
     let session = cookie(&c);
+    // An empty cookie is no second token, and goes with the first.
+    let outcome = desk.ask(&fields("GET", "/c", &[("cookie", &session), ("cookie", "session=")]));
+    assert_eq!(told(&outcome), "c");
+    assert_eq!(cookies_left(&allowed(outcome)).as_deref(), Some("theme=dark; lang=\"en\""));
+    // Two of the places, or one of them twice (RFC 6750 section 2).
     for (path, more) in [
         (format!("/c?access_token={c}"), vec![("x-token", c.as_str())]),
         (format!("/c?access_token={c}"), vec![("cookie", session.as_str())]),
@@ -568,7 +572,7 @@ fn a_token_is_taken_from_its_place_and_from_there_alone() {
         (format!("/c?access_token={c}&access%5ftoken="), vec![]),
         ("/c".to_owned(), vec![("x-token", &c), ("x-token", &c)]),
         ("/c".to_owned(), vec![("x-token", &c), ("X-Token", "")]),
-        ("/c".to_owned(), vec![("cookie", &session), ("cookie", "session=")]),
+        ("/c".to_owned(), vec![("cookie", &session), ("cookie", &session)]),
     ] {
         assert_eq!(told(&desk.ask(&fields("GET", &path, &more))), SEVERAL, "{path} {more:?}");
     }

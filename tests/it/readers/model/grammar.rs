@@ -498,6 +498,12 @@ fn authorization(choices: &mut Choices<'_>, tokens: &[&str], head: &mut Head) {
 }
 
 fn cookies(choices: &mut Choices<'_>, tokens: &[&str], head: &mut Head) {
+    if choices.chance(5) {
+        // What is split at commas alone is another token than what is split at blanks too.
+        let field = format!("x=1{}session_id={} a=1", choices.pick(&[", ", ","]), choices.pick(tokens));
+        head.fields.push(("cookie".to_owned(), field));
+        return;
+    }
     for _ in 0..1 + choices.below(2) {
         let mut field = String::new();
         for _ in 0..1 + choices.below(3) {
