@@ -124,11 +124,14 @@ fn an_answer_that_is_too_large_is_not_even_read() {
     assert!(!vm.host_call_counts().contains_key("proxy_get_buffer_bytes"), "the body was copied");
     assert_eq!(details(&stream), "portcullis_keys_unavailable");
 
-    // The default limit.
-    let (vm, call) = cold();
-    vm.forget_host_calls();
-    vm.respond(&call, Response::ok(vec![b' '; 262_145]));
-    assert!(!vm.host_call_counts().contains_key("proxy_get_buffer_bytes"), "the body was copied");
+    // The default limits; what could be a SPIFFE bundle may be larger.
+    for (format, limit) in [("jwks", 262_144), ("auto", 1_048_576)] {
+        let vm = Vm::start(with(config(), "/providers/corp/remote_jwks/format", json!(format)));
+        let call = the_fetch(&vm);
+        vm.forget_host_calls();
+        vm.respond(&call, Response::ok(vec![b' '; limit + 1]));
+        assert!(!vm.host_call_counts().contains_key("proxy_get_buffer_bytes"), "{format}: the body was copied");
+    }
 }
 
 #[test]
