@@ -9,5 +9,6 @@ mod judge;
 mod key_sets;
 mod providers;
 mod published;
+pub(crate) mod recipes;
 mod world;
 mod wycheproof;
