@@ -20,9 +20,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
     match first {
         None => Err("the plugin configuration is empty; give a JSON object with \"providers\" and \"rules\""
             .to_owned()),
-        Some(b'{' | b'[' | b'"') => json::parse(bytes).map_err(|error| {
-            format!("the plugin configuration cannot be read: {error}; correct the text there")
-        }),
+        Some(b'{' | b'[' | b'"') => json::parse(bytes).map_err(|error| not_json(&error)),
         // The first byte of a Struct with a field is the tag 0x0a, which JSON takes for white space.
         Some(_) => from_struct(bytes),
     }
@@ -30,6 +28,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
         Some(0x0a) => from_struct(bytes).map_err(|_| error),
         _ => Err(error),
     })
+}
+
+/// What is wrong with a text, and where; the parser's own words may say once more that it is not JSON.
+fn not_json(error: &json::Error) -> String {
+    const NOT_JSON: &str = "not valid JSON";
+    let error = error.to_string();
+    let place = match error.strip_prefix(NOT_JSON) {
+        Some(place) => place.to_owned(),
+        None => format!(": {error}"),
+    };
+    format!("the plugin configuration is {NOT_JSON}{place}; correct the text there")
 }
 
 const NEITHER: &str = "the plugin configuration is neither JSON nor a google.protobuf.Struct; write it as JSON, or as YAML under a google.protobuf.Struct";

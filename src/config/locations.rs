@@ -227,7 +227,7 @@ mod tests {
             (both((protocols, "a"), (protocols, "a, ")), ABOVE),
             (
                 both((protocols, "a"), ("sec_websocket_protocol", "b")),
-                "[1]: is a name that servers take for one above",
+                "[1]: is a name that some servers take for one above",
             ),
             (header(protocols, "a, b"), MARKER),
             (header(protocols, ","), MARKER),
