@@ -102,14 +102,14 @@ impl TextMatch {
     /// Why it is none, in words for the operator.
     pub fn regex(expression: &str) -> Result<Self, String> {
         if expression.len() > MAX_REGEX {
-            return Err(format!("is longer than {MAX_REGEX} bytes"));
+            return Err(format!("must have at most {MAX_REGEX} bytes"));
         }
         let compile = |text: &str| {
             let mut builder = regex_lite::RegexBuilder::new(text);
             builder
                 .size_limit(1 << 20)
                 .build()
-                .map_err(|error| format!("is not a regular expression: {error}"))
+                .map_err(|error| format!("is not a regular expression: {error}; correct it there"))
         };
         let translated = dialect::translated(expression)?;
         // Checked alone first, so that no unbalanced parenthesis escapes the group and its anchors.

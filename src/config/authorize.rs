@@ -19,7 +19,7 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
     let mut fields = item.fields()?;
     let Some(depth) = depth.checked_sub(1) else {
         item.error(format!(
-            "lies deeper than {MAX_DEPTH} levels of \"any\", \"all\" and \"not\"; say it plainer"
+            "lies deeper than {MAX_DEPTH} levels of \"any\", \"all\" and \"not\"; write it with fewer levels"
         ));
         return None;
     };
@@ -82,9 +82,11 @@ fn members(item: &Item<'_>, kind: &Kind) -> Option<SetRequirement> {
     }
     let forbidden = |name: &&String| members.none_of.contains(name);
     if let Some(name) = members.all_of.iter().find(forbidden) {
-        fields.error(format!("asks for {name:?} and forbids it; no token can hold both"));
+        fields.error(format!(
+            "asks for {name:?} and forbids it, so that no token can pass; remove one of the two"
+        ));
     } else if !members.any_of.is_empty() && members.any_of.iter().all(|name| forbidden(&name)) {
-        fields.error("forbids everything that \"any_of\" names; no token can pass");
+        fields.error("forbids everything that \"any_of\" names, so that no token can pass; remove a name from \"none_of\"");
     }
     fields.finish();
     Some(members)
@@ -186,7 +188,7 @@ mod tests {
             (one(r#""equals":1,"present":true"#), ".claims[0]: has equals and present; keep one"),
             (one(r#""gte":1,"equals":1"#), ".claims[0]: has equals and gte; keep one"),
             (one(r#""equal":1"#), ".claims[0].equal: unknown field; did you mean \"equals\"?"),
-            (one(r#""equals":null"#), ".claims[0].equals: is null; a claim that must be missing"),
+            (one(r#""equals":null"#), ".claims[0].equals: is null; write \"present\": false"),
             (one(r#""equals":["a"]"#), ".claims[0].equals: is a list; compare lists with \"any_of\""),
             (one(r#""equals":{}"#), ".claims[0].equals: is an object"),
             (one(r#""equals":9007199254740993"#), ".claims[0].equals: lies beyond 2^53 - 1"),
@@ -201,10 +203,10 @@ mod tests {
             (one(r#""present":"yes""#), ".claims[0].present: expected true or false"),
             (one(r#""matches":"(""#), ".claims[0].matches: is not a regular expression"),
             (one(r#""gte":"1""#), ".claims[0].gte: expected a number, not a string"),
-            (one(r#""gte":2,"lte":1"#), ".claims[0]: no number is"),
+            (one(r#""gte":2,"lte":1"#), ".claims[0]: has a \"gte\" above its \"lte\""),
             (
                 one(r#""equals_path":"tenent""#),
-                ".claims[0].equals_path: the rule's path template does not bind \"tenent\"; it binds tenant, rest",
+                ".claims[0].equals_path: the rule's path template does not bind \"tenent\"; use one of tenant, rest",
             ),
             (one(r#""equals_header":"a b""#), ".claims[0].equals_header: is not a header name"),
             (one(r#""equals_host":false"#), ".claims[0].equals_host: can only be true"),

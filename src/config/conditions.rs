@@ -52,7 +52,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
         fields.error(if given.is_empty() {
             "says nothing of the claim; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\" and \"equals_host\"".to_owned()
         } else {
-            format!("has {}; keep one, and make a condition of each other", given.join(" and "))
+            format!("has {}; keep one, and write a condition of its own for each other", given.join(" and "))
         });
     }
     // Every field is read, so that each tells its own errors.
@@ -77,7 +77,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
         fields.get("equals_host").and_then(|item| match item.bool()? {
             true => Some(ClaimOperator::EqualsRequest(RequestValue::Host)),
             false => {
-                item.error("can only be true; for the opposite put the condition under \"not\"");
+                item.error("can only be true; put the condition under \"not\" for the opposite");
                 None
             }
         }),
@@ -102,7 +102,7 @@ fn scalar(item: &Item<'_>) -> Option<Scalar> {
     let scalar = Scalar::of(item.json);
     if scalar.is_none() {
         item.error(match item.json {
-            Json::Null => "is null; a claim that must be missing is \"present\": false",
+            Json::Null => "is null; write \"present\": false for a claim that must be missing",
             Json::Array(_) => "is a list; compare lists with \"any_of\", \"all_of\" or \"none_of\"",
             _ => "is an object, which equals nothing; name the member in \"claim\", such as /a/b",
         });
@@ -126,7 +126,7 @@ fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
     };
     if !exact {
         item.error(
-            "lies beyond 2^53 - 1, where numbers are rounded on their way here; let the claim be a text",
+            "lies beyond 2^53 - 1, where numbers in JSON are rounded; let the issuer write the claim as a text, and compare it with one",
         );
     }
     exact.then_some(number)
@@ -148,7 +148,7 @@ fn between(fields: &mut Fields<'_>) -> Option<ClaimOperator> {
     if let (Some(least), Some(most)) = (least, most)
         && least.compare(most).is_gt()
     {
-        fields.error("no number is \"gte\" the one and \"lte\" the other; swap them");
+        fields.error("has a \"gte\" above its \"lte\", so that no number can pass; swap them");
     }
     (least.is_some() || most.is_some()).then_some(ClaimOperator::Between { least, most })
 }
@@ -159,7 +159,9 @@ fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<RequestValue>
     if let Some(variables) = variables.filter(|variables| !variables.contains(&name)) {
         item.error(match variables {
             [] => format!("the rule's match binds no variable; write {{{name}}} in a \"path_template\""),
-            some => format!("the rule's path template does not bind {name:?}; it binds {}", some.join(", ")),
+            some => {
+                format!("the rule's path template does not bind {name:?}; use one of {}", some.join(", "))
+            }
         });
         return None;
     }

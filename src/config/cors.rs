@@ -20,7 +20,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Cors> {
     let mut list: Vec<String> = Vec::new();
     for item in origins {
         match item.text().map(origin) {
-            Some(Ok(origin)) if list.contains(&origin) => item.error("is named above already"),
+            Some(Ok(origin)) if list.contains(&origin) => item.error("is named above already; remove it"),
             Some(Ok(origin)) => list.push(origin),
             Some(Err(message)) => item.error(message),
             None => {}

@@ -14,6 +14,8 @@ pub(super) struct Fields<'c> {
     pub(super) report: &'c Report,
     of_envoy: OfEnvoy,
     asked: Vec<&'static str>,
+    /// Which of these are known only to be refused.
+    refused: Vec<&'static str>,
 }
 
 /// Which fields of an object are Envoy's own, and read as protobuf's JSON reads them.
@@ -71,7 +73,7 @@ impl<'c> Item<'c> {
             return self.wrong("an object", "write its fields between { and }");
         };
         let path = self.path.clone();
-        Some(Fields { object, path, report: self.report, of_envoy, asked: Vec::new() })
+        Some(Fields { object, path, report: self.report, of_envoy, asked: Vec::new(), refused: Vec::new() })
     }
 
     pub(super) fn string(&self) -> Option<&'c str> {
@@ -283,6 +285,7 @@ impl<'c> Fields<'c> {
     /// turns nothing on, as in Envoy.
     pub(super) fn refuse(&mut self, names: &[(&'static str, &str)]) {
         for (name, hint) in names {
+            self.refused.push(name);
             if let Some(item) = self.get(name).filter(|item| item.json.as_str() != Some("")) {
                 item.error(format!("cannot be done in a wasm filter; {hint}"));
             }
@@ -322,7 +325,8 @@ impl<'c> Fields<'c> {
             let hint = match nearest {
                 Some((_, name)) => format!("unknown field; did you mean {name:?}?"),
                 None => {
-                    let known: Vec<_> = self.asked.iter().map(|name| format!("{name:?}")).collect();
+                    let known = self.asked.iter().filter(|name| !self.refused.contains(name));
+                    let known: Vec<_> = known.map(|name| format!("{name:?}")).collect();
                     format!("unknown field; known here: {}", known.join(", "))
                 }
             };

@@ -51,7 +51,7 @@ fn hierarchy(item: &Item<'_>) -> Option<ScopeHierarchy> {
         let separated = prefix.len() == left.len() || prefix.ends_with([':', '.', '/']);
         if prefix.contains('*') || !separated {
             item.error(
-                "has a \"*\" that does not stand at its end behind \":\", \".\" or \"/\", as in orders:*",
+                "has a \"*\" where it means nothing; write it at the end alone, behind \":\", \".\" or \"/\", as in orders:*",
             );
         }
         let mut right = Vec::new();

@@ -20,9 +20,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
     match first {
         None => Err("the plugin configuration is empty; give a JSON object with \"providers\" and \"rules\""
             .to_owned()),
-        Some(b'{' | b'[' | b'"') => json::parse(bytes).map_err(|error| {
-            format!("the plugin configuration is not valid JSON: {error}; correct the text there")
-        }),
+        Some(b'{' | b'[' | b'"') => json::parse(bytes).map_err(|error| not_json(&error)),
         // The first byte of a Struct with a field is the tag 0x0a, which JSON takes for white space.
         Some(_) => from_struct(bytes),
     }
@@ -32,6 +30,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Json, String> {
     })
 }
 
+/// What is wrong with a text, and where; the parser's own words may say once more that it is not JSON.
+fn not_json(error: &json::Error) -> String {
+    const NOT_JSON: &str = "not valid JSON";
+    let error = error.to_string();
+    let place = match error.strip_prefix(NOT_JSON) {
+        Some(place) => place.to_owned(),
+        None => format!(": {error}"),
+    };
+    format!("the plugin configuration is {NOT_JSON}{place}; correct the text there")
+}
+
 const NEITHER: &str = "the plugin configuration is neither JSON nor a google.protobuf.Struct; write it as JSON, or as YAML under a google.protobuf.Struct";
 
 fn from_struct(bytes: &[u8]) -> Result<Json, String> {
@@ -39,14 +48,20 @@ fn from_struct(bytes: &[u8]) -> Result<Json, String> {
     object(decoded, MAX_DEPTH)
 }
 
+fn deeper() -> String {
+    format!("the plugin configuration is nested deeper than {MAX_DEPTH} levels; write it with fewer")
+}
+
 fn object(decoded: prost_types::Struct, depth: usize) -> Result<Json, String> {
-    let depth = depth.checked_sub(1).ok_or_else(|| format!("nested deeper than {MAX_DEPTH} levels"))?;
+    let depth = depth.checked_sub(1).ok_or_else(deeper)?;
     let members = decoded
         .fields
         .into_iter()
         .map(|(name, member)| Ok((name, value(member, depth)?)))
         .collect::<Result<Vec<_>, String>>()?;
-    Object::new(members).map(Json::Object).map_err(|name| format!("the field {name:?} comes twice"))
+    Object::new(members)
+        .map(Json::Object)
+        .map_err(|name| format!("the plugin configuration has the field {name:?} twice; keep one"))
 }
 
 fn value(decoded: prost_types::Value, depth: usize) -> Result<Json, String> {
@@ -57,8 +72,7 @@ fn value(decoded: prost_types::Value, depth: usize) -> Result<Json, String> {
         Some(Kind::StringValue(text)) => Json::String(text.into()),
         Some(Kind::StructValue(inner)) => object(inner, depth)?,
         Some(Kind::ListValue(list)) => {
-            let depth =
-                depth.checked_sub(1).ok_or_else(|| format!("nested deeper than {MAX_DEPTH} levels"))?;
+            let depth = depth.checked_sub(1).ok_or_else(deeper)?;
             Json::Array(list.values.into_iter().map(|item| value(item, depth)).collect::<Result<_, _>>()?)
         }
     })

@@ -109,9 +109,9 @@ fn from_headers(item: &Item<'_>) -> Vec<Location> {
         let (Some(name), Some(prefix)) = (name, prefix) else { continue };
         let names = || locations.iter().filter_map(Location::header_name);
         if name == "cookie" {
-            item.error("cookies are named in \"from_cookies\"");
+            item.error("is the header of all cookies; name the cookie in \"from_cookies\"");
         } else if names().any(|other| other != name && same_header(other.as_bytes(), name.as_bytes())) {
-            item.error("is a name that servers take for one above (`_` for `-`); keep one of them");
+            item.error("is a name that some servers take for one above (`_` for `-`); keep one of them");
         } else if name == SUBPROTOCOLS {
             add_subprotocol(&mut locations, &item, prefix_item.as_ref().unwrap_or(&item), prefix);
         } else {
@@ -121,8 +121,7 @@ fn from_headers(item: &Item<'_>) -> Vec<Location> {
     locations
 }
 
-const NAMED_ABOVE: &str =
-    "names a header that is named above already, with the same \"value_prefix\"; remove one";
+const NAMED_ABOVE: &str = "names a header again, with the same \"value_prefix\"; remove one";
 
 /// One more prefix of a header: one place with several, of which one may be filled.
 fn add_header(locations: &mut Vec<Location>, item: &Item<'_>, name: &str, prefix: &str) {
@@ -213,7 +212,7 @@ mod tests {
 
     #[test]
     fn two_places_that_are_one_are_refused() {
-        const ABOVE: &str = "providers.p.from_headers[1]: names a header that is named above already";
+        const ABOVE: &str = "providers.p.from_headers[1]: names a header again";
         const MARKER: &str =
             "providers.p.from_headers[0].value_prefix: is not one entry of a list: write the protocol";
         let header = |name: &str, prefix: &str| format!(r#"{{"name":"{name}","value_prefix":"{prefix}"}}"#);
@@ -228,7 +227,7 @@ mod tests {
             (both((protocols, "a"), (protocols, "a, ")), ABOVE),
             (
                 both((protocols, "a"), ("sec_websocket_protocol", "b")),
-                "[1]: is a name that servers take for one above",
+                "[1]: is a name that some servers take for one above",
             ),
             (header(protocols, "a, b"), MARKER),
             (header(protocols, ","), MARKER),

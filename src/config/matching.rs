@@ -77,7 +77,7 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
     let separated = fields.get("path_separated_prefix").and_then(|item| {
         let text = plain(item.clone())?;
         if text.ends_with('/') {
-            item.error("must not end with \"/\", which is understood; for every path use \"prefix\"");
+            item.error("must not end with \"/\": it is compared segment by segment; write /orders, and for every path \"prefix\": \"/\"");
         }
         Some(PathMatch::Separated(text))
     });
@@ -152,7 +152,7 @@ fn uri_template(item: &Item<'_>, raw: bool) -> Option<PathMatch> {
     if let Some(kind) = kind
         && kind.text()? != TYPE
     {
-        kind.error(format!("is not a policy that is known here; there is {TYPE:?}"));
+        kind.error(format!("is not a policy that is known here; use {TYPE:?}"));
         return None;
     }
     fields.finish();
@@ -169,10 +169,14 @@ fn methods(item: &Item<'_>, connect: bool) -> Option<Vec<String>> {
     for method in &items {
         let Some(text) = method.text() else { continue };
         if !text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-            method.error("is not a method; methods are upper case, such as GET, and for every method \"methods\" is left out");
+            method.error("is not a method; write it in upper case, such as GET, and leave \"methods\" out for every method");
         }
         if (text == "CONNECT") != connect {
-            method.error("does not fit: CONNECT, which has no path, goes with \"connect_matcher\" and nothing else does");
+            method.error(if connect {
+                "does not fit \"connect_matcher\", which is for CONNECT alone; leave \"methods\" out"
+            } else {
+                "has no path to match; use \"connect_matcher\": {} for CONNECT"
+            });
         }
     }
     item.texts()
@@ -277,11 +281,11 @@ fn header_name(item: &Item<'_>) -> Option<String> {
         ),
         Some("method" | "authority" | "scheme") => {}
         Some(_) => {
-            item.error("is not in a request; there are :method, :authority, :path and :scheme");
+            item.error("is not in a request; use :method, :authority, :path or :scheme");
             return None;
         }
         None if !token(&name) => {
-            item.error("is not the name of a header");
+            item.error("is not a header name; write letters, digits and \"-\" alone, such as x-user");
             return None;
         }
         None => {}
@@ -297,7 +301,7 @@ fn range(item: &Item<'_>) -> Option<ValueMatch> {
     fields.finish();
     let (start, end) = (start?, end?);
     if start >= end {
-        item.error("holds no number; \"end\", which does not belong to it, must be greater than \"start\"");
+        item.error("holds no number; give an \"end\" above \"start\": the end itself does not belong to it");
         return None;
     }
     Some(ValueMatch::Range(start, end))
@@ -307,7 +311,7 @@ fn range(item: &Item<'_>) -> Option<ValueMatch> {
 fn integer(item: &Item<'_>) -> Option<i64> {
     let number = protobuf::integer(item.json);
     if number.is_none() {
-        item.error("must be a whole number of 64 bits");
+        item.error("must be a whole number of 64 bits, such as 5");
     }
     number
 }

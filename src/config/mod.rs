@@ -168,7 +168,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
             "filter_state_rules",
             "choose by path in \"rules\", or with \"rule\" or \"requirement\" in the metadata of the route",
         ),
-        ("stat_prefix", "give its metrics the label \"instance\""),
+        ("stat_prefix", "use \"instance\", which becomes a label of every metric"),
     ]);
     fields.finish();
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;

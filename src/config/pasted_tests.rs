@@ -282,11 +282,8 @@ fn the_other_fields_and_what_would_open_something_are_read_strictly() {
             "route_rules: expected true or false, not a list; or write { \"allow_disable\": true }",
         ),
         (of_rules(r#""instance":"""#), "instance: must not be empty"),
-        (of_rules(r#""instance":"a\nb""#), "instance: a name has at most 128 bytes"),
-        (
-            of_rules(r#""stat_prefix":"x""#),
-            "stat_prefix: cannot be done in a wasm filter; give its metrics the label \"instance\"",
-        ),
+        (of_rules(r#""instance":"a\nb""#), "instance: must have at most 128 bytes"),
+        (of_rules(r#""stat_prefix":"x""#), "stat_prefix: cannot be done in a wasm filter; use \"instance\""),
         (
             format!(r#"{{"typed_config":{}}}"#, of_provider("")),
             "typed_config: is a wrapper around the configuration",

@@ -51,19 +51,19 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const REFUSED: &[(&str, &str)] = &[
     (
         "payload_in_metadata",
-        "a native host can. Here the upstream reads \"forward_payload_header\" or \"claim_to_headers\"; Lua, ext_authz and rate limits read the same headers; RBAC and the access log read the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\")",
+        "use \"forward_payload_header\" or \"claim_to_headers\" for the upstream, Lua, ext_authz and rate limits, and the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\") for RBAC and the access log. A native host writes metadata",
     ),
     (
         "header_in_metadata",
-        "a native host can. Here the access log reads the filter state wasm.portcullis.provider, and the audit line has the key id (\"kid\")",
+        "use the filter state wasm.portcullis.provider in the access log, and the key id (\"kid\") of the audit line. A native host writes metadata",
     ),
     (
         "failed_status_in_metadata",
-        "a native host can. Here the access log and other filters read the filter state wasm.portcullis.reason, and the access log %RESPONSE_CODE_DETAILS%",
+        "use the filter state wasm.portcullis.reason in other filters and the access log, or %RESPONSE_CODE_DETAILS% in the access log. A native host writes metadata",
     ),
     (
         "normalize_payload_in_metadata",
-        "a native host can. Here scopes are split for \"authorize\" and in the filter state wasm.portcullis.scopes; the upstream reads a list with \"claim_to_headers\"",
+        "use \"authorize\" or the filter state wasm.portcullis.scopes, where scopes are split already, and \"claim_to_headers\" for the upstream. A native host writes metadata",
     ),
 ];
 
@@ -74,7 +74,7 @@ pub(super) fn read(
     environment: Variables<'_>,
 ) -> Option<Provider> {
     if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
-        item.error("a provider's name has 1 to 128 bytes and no control characters");
+        item.error("must have a name of 1 to 128 bytes without control characters");
     }
     let mut fields = item.message(protobuf::PROVIDER)?;
     let policy = policy(&mut fields);
@@ -175,7 +175,7 @@ fn required(fields: &mut Fields<'_>) -> (Vec<ClaimPath>, Vec<Condition>) {
             Json::Object(_) => conditions.extend(conditions::read(&item, Owner::Provider)),
             Json::String(_) | Json::Array(_) => claims.extend(claim_path(&item)),
             other => item.error(format!(
-                "expected a claim or a condition such as {{ \"claim\": \"typ\", \"any_of\": [\"Bearer\"] }}, not {}",
+                "expected a claim, not {}; write its name, or a condition such as {{ \"claim\": \"typ\", \"any_of\": [\"Bearer\"] }}",
                 other.kind()
             )),
         }
@@ -232,7 +232,7 @@ fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
                 };
                 issuers.push(Issuer::Template(IssuerTemplate::new(text, allowed)));
             }
-            None => item.error("has a brace without its pair or without a claim's name in it"),
+            None => item.error("has a brace without its pair, or without a claim's name in it; write the name between { and }, as in https://idp.example/{tid}/"),
         }
     }
     check_templates(fields, &claims, any_tenant, &used);
@@ -328,7 +328,7 @@ fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
             continue;
         };
         if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
-            header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`)");
+            header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`); rename one");
         }
         let required = policy.requires(&claim);
         headers.push(ClaimHeader { header, claim, format, encoding, required });

@@ -33,8 +33,10 @@ pub(super) fn named(item: &Item<'_>, named: &Named<'_>) -> Option<Requirement> {
     match named.get(name) {
         Some(requirement) => requirement.clone(),
         None => {
-            let known: Vec<_> = named.keys().map(|name| format!("{name:?}")).collect();
-            item.error(format!("\"requirement_map\" has no {name:?}; there are: {}", known.join(", ")));
+            item.error(format!(
+                "no requirement {name:?} is configured; {}",
+                use_one_of(named.keys(), "requirement_map")
+            ));
             None
         }
     }
@@ -45,7 +47,7 @@ pub(super) fn read(item: &Item<'_>, providers: &Providers<'_>) -> Option<Require
     let given = fields.present(KINDS);
     fields.refuse(&[(
         "extract_only_without_validation",
-        "and an unchecked token must not pass for a checked one; use \"allow_missing_or_failed\"",
+        "claims that nobody verified must not reach the upstream; use \"allow_missing_or_failed\"",
     )]);
     let refused = !fields.present(&["extract_only_without_validation"]).is_empty();
     if given.len() != 1 && !refused {
@@ -74,12 +76,23 @@ pub(super) fn read(item: &Item<'_>, providers: &Providers<'_>) -> Option<Require
     provider.or(audiences).or(any).or(all).or(missing).or(failed)?
 }
 
+/// What to write for a name that is not there.
+pub(super) fn use_one_of<'n>(known: impl Iterator<Item = &'n &'n str>, map: &str) -> String {
+    let known: Vec<_> = known.map(|name| format!("{name:?}")).collect();
+    match known.is_empty() {
+        true => format!("add it to {map:?}"),
+        false => format!("use one of {}, or add it to {map:?}", known.join(", ")),
+    }
+}
+
 fn provider(item: &Item<'_>, providers: &Providers<'_>) -> Option<ProviderId> {
     let text = item.text()?;
     let found = providers.get(text).copied();
     if found.is_none() {
-        let known: Vec<_> = providers.keys().map(|name| format!("{name:?}")).collect();
-        item.error(format!("no provider {text:?} is configured; there are: {}", known.join(", ")));
+        item.error(format!(
+            "no provider {text:?} is configured; {}",
+            use_one_of(providers.keys(), "providers")
+        ));
     }
     found
 }
@@ -109,7 +122,7 @@ fn list(item: &Item<'_>, providers: &Providers<'_>) -> Option<Vec<Requirement>> 
     let parts = parts?;
     let items = parts.list()?;
     if items.len() < 2 {
-        parts.error("must list at least two requirements; a single one stands for itself");
+        parts.error("must list at least two requirements; write a single one directly under \"requires\"");
     }
     let read: Vec<Requirement> = items.iter().filter_map(|item| read(item, providers)).collect();
     (read.len() == items.len()).then_some(read)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Variables;
 use super::fields::{Fields, Item, join};
-use super::requirement::Providers;
+use super::requirement::{Providers, use_one_of};
 use super::values::{endpoint, request_headers};
 use crate::fetch::{Endpoint, SecretValue};
 use crate::revocation::{Document, List, OnUnavailable, Polled, StatusSource};
@@ -54,31 +54,38 @@ pub(super) fn read(
     environment: Variables<'_>,
 ) -> Option<Revocation> {
     let mut fields = item.fields()?;
-    let inline = fields.get("inline").and_then(|item| inline(&item));
+    let inline = fields.get("inline");
+    let polled_lists = fields.get("lists");
+    let status_lists = fields.get("status_lists");
+    // What is there and wrong has an error of its own.
+    let is_nothing = |item: &Option<Item<'_>>| {
+        item.as_ref().is_none_or(|item| item.json.as_array().is_some_and(<[_]>::is_empty))
+    };
+    let is_empty = [&inline, &polled_lists, &status_lists].into_iter().all(is_nothing);
+    let inline = inline.and_then(|item| self::inline(&item));
     let mut lists: Vec<Polled> = Vec::new();
-    for (at, item) in items(&mut fields, "lists", MAX_LISTS).iter().enumerate() {
+    for (at, item) in items(polled_lists, MAX_LISTS).iter().enumerate() {
         let Some(list) = polled(at, item, environment) else { continue };
         if let Some(other) = lists.iter().position(|other| other.name == list.name) {
             item.error(format!("has the name {:?} of lists[{other}]; give each list its own", list.name));
         }
         lists.push(list);
     }
-    let status_lists = items(&mut fields, "status_lists", MAX_STATUS_SOURCES);
+    let status_lists = items(status_lists, MAX_STATUS_SOURCES);
     let status_lists: Vec<_> =
         status_lists.iter().filter_map(|item| status_source(item, providers, environment)).collect();
     fields.finish();
-    let revocation = Revocation { inline, lists, status_lists };
-    if revocation.is_off() {
+    if is_empty {
         item.error("is empty; give \"lists\", \"status_lists\" or \"inline\", or leave it out");
     }
-    Some(revocation)
+    Some(Revocation { inline, lists, status_lists })
 }
 
-fn items<'c>(fields: &mut Fields<'c>, name: &'static str, most: usize) -> Vec<Item<'c>> {
-    let Some(item) = fields.get(name) else { return Vec::new() };
+fn items(item: Option<Item<'_>>, most: usize) -> Vec<Item<'_>> {
+    let Some(item) = item else { return Vec::new() };
     let items = item.list().unwrap_or_default();
     if items.len() > most {
-        item.error(format!("has {} elements, more than the {most} allowed", items.len()));
+        item.error(format!("has {} elements; keep at most {most}", items.len()));
     }
     items
 }
@@ -92,7 +99,9 @@ fn inline(item: &Item<'_>) -> Option<Rc<List>> {
             None
         }
         Err(error) => {
-            item.error(error.to_string());
+            item.error(format!(
+                "{error}; write {{ \"version\": 1, \"entries\": [ … ], \"cutoffs\": [ … ] }}, each with its own \"issuer\""
+            ));
             None
         }
     }
@@ -104,7 +113,7 @@ fn polled(at: usize, item: &Item<'_>, environment: Variables<'_>) -> Option<Poll
         let name = item.text()?;
         let sound = name.len() <= 128 && !name.chars().any(char::is_control);
         if !sound {
-            item.error("a list's name has at most 128 bytes and no control characters");
+            item.error("must have at most 128 bytes and no control characters");
         }
         sound.then(|| name.to_owned())
     });
@@ -119,7 +128,7 @@ fn polled(at: usize, item: &Item<'_>, environment: Variables<'_>) -> Option<Poll
     let max_staleness = fields.duration("max_staleness", SECOND, DAY, FIVE_MINUTES);
     if max_staleness < interval {
         fields.error(
-            "has a \"max_staleness\" below its \"poll_interval\": it could never be trusted all the time",
+            "has a \"max_staleness\" below its \"poll_interval\", so that the list is too old before the next poll; raise the one or lower the other",
         );
     }
     let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(8 << 20);
@@ -167,7 +176,7 @@ fn status_source(
         let text = item.text()?;
         let sound = Endpoint::split(text).is_some() && text.ends_with('/') && !text.contains('?');
         if !sound {
-            item.error("must be absolute and end with a slash: https://status.example/lists/");
+            item.error("must be absolute and end with a slash, such as https://status.example/lists/");
         }
         sound.then(|| text.to_owned())
     });
@@ -179,8 +188,10 @@ fn status_source(
     let provider = fields.get("provider").and_then(|item| {
         let found = providers.get(item.text()?).copied();
         if found.is_none() {
-            let known: Vec<_> = providers.keys().map(|name| format!("{name:?}")).collect();
-            item.error(format!("no such provider is configured; there are: {}", known.join(", ")));
+            item.error(format!(
+                "no such provider is configured; {}",
+                use_one_of(providers.keys(), "providers")
+            ));
         }
         found
     });

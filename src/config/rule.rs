@@ -168,7 +168,7 @@ pub(super) fn name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     let is_sound = name.len() <= 128 && !name.chars().any(char::is_control);
     if !is_sound {
-        item.error("a name has at most 128 bytes and no control characters; write a shorter one");
+        item.error("must have at most 128 bytes and no control characters");
     }
     is_sound.then(|| name.to_owned())
 }

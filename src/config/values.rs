@@ -28,9 +28,7 @@ pub(super) fn request_headers(
         let Some(named) = value else { continue };
         let Some(value) = variable(&named, environment) else { continue };
         if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-            named.error(
-                "holds something that cannot stand in a header; let it hold printable ASCII characters alone",
-            );
+            named.error("holds characters that a header cannot have; let its value be printable ASCII alone");
         }
         headers.extend(name.map(|name| (name, SecretValue(value))));
     }

@@ -68,13 +68,19 @@ pub enum SetError {
 impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(error) => write!(f, "not a key set: {error}"),
+            Self::Json(error) => write!(f, "not a key set: {error}; write JSON such as {{\"keys\": [ … ]}}"),
             Self::OtherForm(other) => write!(f, "{other}"),
-            Self::TooMany { count, limit } => write!(f, "{count} keys, more than the {limit} allowed"),
-            Self::NoneUsable { count: 0, .. } => f.write_str("the key set is empty"),
+            Self::TooMany { count, limit } => write!(
+                f,
+                "{count} keys, more than the {limit} allowed; remove some, or raise \"max_keys\" of keys that are fetched"
+            ),
+            Self::NoneUsable { count: 0, .. } => {
+                f.write_str("the key set is empty; put a public key into it")
+            }
             Self::NoneUsable { count, first } => {
                 write!(f, "none of {count} keys can verify signatures")?;
-                first.map_or(Ok(()), |(at, skip)| write!(f, " (keys[{at}]: {})", skip.as_str()))
+                first.map_or(Ok(()), |(at, skip)| write!(f, " (keys[{at}]: {})", skip.as_str()))?;
+                f.write_str("; put a public key for signatures into the set")
             }
             Self::NoTokenKeys { count } => write!(
                 f,

@@ -48,21 +48,29 @@ pub enum TemplateError {
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSlash => f.write_str("a template starts with \"/\""),
-            Self::RestNotLast => f.write_str("\"**\" can only be the last segment"),
+            Self::NoSlash => f.write_str("must start with \"/\", such as /orders/{id}"),
+            Self::RestNotLast => f.write_str(
+                "has \"**\" before its end; write it as the last segment, or \"*\" for one segment",
+            ),
             Self::PartialSegment(segment) => write!(
                 f,
-                "in {segment:?} an operator stands beside other text; \"*\", \"**\", \"{{name}}\" and \"{{name=**}}\" each take a whole segment"
+                "in {segment:?} an operator stands beside other text; write \"*\", \"**\", \"{{name}}\" and \"{{name=**}}\" as whole segments, such as /orders/{{id}}"
             ),
             Self::BadName(name) => {
                 write!(f, "{name:?} is not a variable name; use letters, digits and \"_\"")
             }
-            Self::NameTwice(name) => write!(f, "the variable {name:?} comes twice"),
+            Self::NameTwice(name) => write!(f, "has the variable {name:?} twice; rename one"),
             Self::NotPath(segment) => {
-                write!(f, "in {segment:?}: queries and \";parameters\" are not compared")
+                write!(
+                    f,
+                    "has a query or \";parameters\" in {segment:?}, which are not compared; leave them out"
+                )
             }
-            Self::TooLong => write!(f, "a template has at most {MAX_SEGMENTS} segments"),
-            Self::Path(ambiguous) => write!(f, "no request path can match: {ambiguous}"),
+            Self::TooLong => write!(f, "must have at most {MAX_SEGMENTS} segments"),
+            Self::Path(ambiguous) => write!(
+                f,
+                "no request path can match: {ambiguous}; write a path as requests have it, such as /orders/{{id}}"
+            ),
         }
     }
 }

@@ -43,9 +43,9 @@ impl UriTemplate {
     /// What is wrong with it, in words for the operator.
     pub fn parse(text: &str, raw: bool) -> Result<Self, String> {
         if text.len() > MAX_TEMPLATE {
-            return Err(format!("is longer than {MAX_TEMPLATE} bytes"));
+            return Err(format!("must have at most {MAX_TEMPLATE} bytes"));
         }
-        let rest = text.strip_prefix('/').ok_or("starts with no \"/\"")?;
+        let rest = text.strip_prefix('/').ok_or("must start with \"/\", such as /orders/{id}")?;
         let mut reader =
             Reader { rest, raw, expression: "/".to_owned(), variables: Vec::new(), ended: false };
         while !reader.rest.is_empty() {
@@ -60,7 +60,7 @@ impl UriTemplate {
                 None => {
                     let suffix = std::mem::take(&mut reader.rest);
                     if suffix.contains('/') {
-                        return Err("has text behind an operator before the last segment".to_owned());
+                        return Err("has text behind an operator before the last segment; write the operator as a whole segment there".to_owned());
                     }
                     reader.literal(suffix, true)?;
                 }
@@ -96,7 +96,7 @@ impl Reader<'_> {
     /// A segment, or its beginning where it is an operator.
     fn segment(&mut self) -> Result<(), String> {
         if let Some(inner) = self.rest.strip_prefix('{') {
-            let (inner, rest) = inner.split_once('}').ok_or("has a \"{\" without its \"}\"")?;
+            let (inner, rest) = inner.split_once('}').ok_or("has a \"{\" without its \"}\"; add it")?;
             self.rest = rest;
             return self.variable(inner);
         }
@@ -111,7 +111,7 @@ impl Reader<'_> {
 
     fn operator(&mut self) -> Result<(), String> {
         if self.ended {
-            return Err("has an operator behind \"**\"".to_owned());
+            return Err("has an operator behind \"**\"; write \"**\" last".to_owned());
         }
         let written = if let Some(rest) = self.rest.strip_prefix("**") {
             (self.rest, self.ended) = (rest, true);
@@ -135,10 +135,10 @@ impl Reader<'_> {
             ));
         }
         if self.variables.iter().any(|own| own == name) {
-            return Err(format!("the variable {name:?} comes twice"));
+            return Err(format!("has the variable {name:?} twice; rename one"));
         }
         if self.variables.len() >= MAX_VARIABLES {
-            return Err(format!("has more than {MAX_VARIABLES} variables"));
+            return Err(format!("must have at most {MAX_VARIABLES} variables"));
         }
         self.variables.push(name.to_owned());
         write!(self.expression, "(?P<{name}>").map_err(|error| error.to_string())?;
@@ -166,17 +166,23 @@ impl Reader<'_> {
     fn literal(&mut self, literal: &str, behind: bool) -> Result<(), String> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte);
         if literal.is_empty() || !literal.bytes().all(known) {
-            return Err(format!("{literal:?} is no literal segment; an operator takes a whole segment"));
+            return Err(format!(
+                "{literal:?} is no literal segment; write operators as whole segments, and literal ones in the characters of a path"
+            ));
         }
         let text = if self.raw {
             literal.to_owned()
         } else if literal.contains(';') {
-            return Err(format!("in {literal:?}: \";parameters\" are not compared"));
+            return Err(format!(
+                "has \";parameters\" in {literal:?}, which are not compared; leave them out"
+            ));
         } else {
             // Behind an operator it is judged as the end of a segment that it is.
             let start = if behind { "/x" } else { "/" };
             let path = canonical(&format!("{start}{literal}"))
-                .map_err(|ambiguous| format!("no request path can match: {ambiguous}"))?
+                .map_err(|ambiguous| {
+                    format!("no request path can match: {ambiguous}; write a path as requests have it, such as /orders/{{id}}")
+                })?
                 .into_owned();
             path.strip_prefix(start).unwrap_or(&path).to_owned()
         };

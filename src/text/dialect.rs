@@ -190,7 +190,7 @@ impl<'e> Reader<'e> {
             }
             first = false;
         }
-        Err("has a class without a closing \"]\"".to_owned())
+        Err("has a class without a closing \"]\"; add it".to_owned())
     }
 
     /// A group, of which the parenthesis is taken. Whether it is flags and nothing else.

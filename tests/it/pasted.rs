@@ -1,15 +1,16 @@
-//! A configuration of `jwt_authn` is pasted as it is, in every form in which Envoy takes it, and judges as `jwt_authn`
-//! does; and whatever is refused, the error says what to write instead.
+//! The forms in which Envoy takes one and the same configuration of `jwt_authn`; and whatever is refused, the error says
+//! what to write instead.
 
 use crate::common;
 use crate::common::pages;
+use crate::refusals::tells_what_to_do;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::{AUDIENCE, corp, with};
-use harness::{Envoy, Filter, Idp, Listener, Request, Upstream, Wasm};
+use harness::Idp;
 use portcullis::Config;
 use serde_json::{Value, json};
 
@@ -25,8 +26,8 @@ fn base(idp: &Idp) -> Value {
     })
 }
 
-/// The forms, each with its name.
-fn forms(idp: &Idp) -> Vec<(&'static str, Value)> {
+/// The forms, each with its name: `pasted_beside` asks both filters.
+pub fn forms(idp: &Idp) -> Vec<(&'static str, Value)> {
     let of_provider = |more: Value| {
         let mut config = base(idp);
         let provider = with(config["providers"]["corp"].take(), more);
@@ -174,55 +175,6 @@ fn forms(idp: &Idp) -> Vec<(&'static str, Value)> {
     ]
 }
 
-#[test]
-fn a_pasted_configuration_is_judged_as_jwt_authn_judges_it() {
-    let (idp, upstream) = (common::idp(), Upstream::start());
-    let forms = forms(&idp);
-    assert!(forms.len() >= 40);
-    let mut builder = Envoy::builder().upstream(&upstream);
-    for (at, (_, config)) in forms.iter().enumerate() {
-        // The one difference that the page names and that is asked here: what no rule is for.
-        let own = with(config.clone(), json!({ "unmatched": "allow" }));
-        let native = Filter::JwtAuthn(config.clone());
-        builder = builder.listener(Listener::new(&format!("native-{at}")).filter(native)).listener(
-            Listener::new(&format!("own-{at}")).filter(Wasm::portcullis(own).name(&format!("own-{at}"))),
-        );
-    }
-    let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
-    let token = || idp.mint().claim("sub", "alice");
-    let ask = |path: &str, token: String| Request::get(path).bearer(&token);
-    let requests = [
-        ("no token", Request::get("/orders")),
-        ("no token, open", Request::get("/open")),
-        ("a good token", ask("/orders", token().sign())),
-        ("a good token, open", ask("/open", token().sign())),
-        ("another audience", ask("/orders", token().claim("aud", "billing").sign())),
-        ("another issuer", ask("/orders", token().claim("iss", "https://elsewhere.example").sign())),
-        ("another subject", ask("/orders", token().claim("sub", "bob").sign())),
-        ("expired", ask("/orders", token().expires_in(-120).sign())),
-        ("expired within the default skew", ask("/orders", token().expires_in(-45).sign())),
-        ("far too long", ask("/orders", token().expires_in(100_000).sign())),
-        ("no JWT", ask("/orders", "x".to_owned())),
-        ("a number in a header", Request::get("/orders").header("x-n", "2")),
-    ];
-    let mut wrong = Vec::new();
-    for (at, (name, _)) in forms.iter().enumerate() {
-        for (what, request) in &requests {
-            let passes = |listener: &str| {
-                let answer = request.send(envoy.addr_of(&format!("{listener}-{at}")));
-                assert!(matches!(answer.status, 200 | 401 | 403), "{name}, {what}: {answer:?}");
-                answer.status == 200
-            };
-            let (native, own) = (passes("native"), passes("own"));
-            if native != own {
-                wrong.push(format!("{name}, {what}: jwt_authn {native}, Portcullis {own}"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    common::assert_sound(&envoy);
-}
-
 /// What is said of a configuration.
 fn said(config: &Value) -> Vec<String> {
     let variable = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());
@@ -231,41 +183,6 @@ fn said(config: &Value) -> Vec<String> {
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
     }
 }
-
-/// Words by which an error says what to do.
-const WAYS: &[&str] = &[
-    "write",
-    "give",
-    "name ",
-    "names ",
-    "must be",
-    "must name",
-    "must have",
-    "must list",
-    "keep",
-    "leave",
-    "remove",
-    "choose",
-    "use ",
-    "did you mean",
-    "known here",
-    "it binds",
-    "starts with",
-    "compare ",
-    "say ",
-    "there are:",
-    "add ",
-    "ask ",
-    "swap",
-    "take ",
-    "let ",
-    "needs",
-    "put ",
-    "rename",
-    "list ",
-    "set ",
-    "correct",
-];
 
 /// Every value in a configuration, by its pointer.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
@@ -331,7 +248,7 @@ fn every_refusal_names_its_place_and_what_to_write_instead() {
             for problem in said(&config) {
                 let (path, message) = problem.split_once(": ").expect("a path");
                 assert!(!path.is_empty() && !message.is_empty(), "{pointer} {value}: {problem}");
-                if !WAYS.iter().any(|way| message.contains(way)) {
+                if !tells_what_to_do(message) {
                     without.insert(message.to_owned(), format!("{path} with {value}"));
                 }
                 messages.insert(message.to_owned());

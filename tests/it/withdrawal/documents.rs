@@ -209,7 +209,7 @@ fn a_configuration_that_cannot_work_is_refused_with_its_path() {
             json!({ "lists": [with(list.clone(), "name", json!("a")), with(list.clone(), "name", json!("a"))] }),
             "give each list its own",
         ),
-        (json!({ "lists": vec![list.clone(); 9] }), "more than the 8 allowed"),
+        (json!({ "lists": vec![list.clone(); 9] }), "keep at most 8"),
         (
             json!({ "status_lists": [with(status.clone(), "uri_prefix", json!("https://s.example/list"))] }),
             "end with a slash",
@@ -220,7 +220,7 @@ fn a_configuration_that_cannot_work_is_refused_with_its_path() {
         ),
         (
             json!({ "status_lists": [with(status.clone(), "provider", json!("q"))] }),
-            "no such provider is configured; there are: \"p\"",
+            "no such provider is configured; use one of \"p\", or add it to \"providers\"",
         ),
         (json!({ "status_lists": [with(status, "max_ttl", json!("1s"))] }), "must be from 5s"),
         (json!({ "inline": { "version": 1 } }), "revocation.inline: not a revocation list"),
