@@ -1,8 +1,7 @@
 //! Host calls of the proxy-wasm ABI 0.2.1 that never panic.
 //!
-//! The SDK's wrappers panic at each status that they do not name, and a panic ends the VM with all its requests. Every
-//! call can bring one: Envoy says `InternalFailure` for what `capability_restriction_config` leaves out, other proxies
-//! `Unimplemented`, which the SDK's `Status` does not even have, for what they lack. Further reasons are in brackets.
+//! The SDK's wrappers panic at statuses that they do not name, and a panic ends the VM. Every call can bring one: Envoy
+//! says `InternalFailure` for what is withheld, others `Unimplemented` (which `Status` lacks). More is in brackets.
 #![allow(unsafe_code)]
 
 use proxy_wasm::types::{Action, BufferType, Bytes, LogLevel, MapType, MetricType, StreamType};
@@ -15,7 +14,6 @@ use crate::response::LocalReply;
 /// Bytes that the host reads.
 type In = *const u8;
 type N = usize;
-
 #[cfg_attr(target_family = "wasm", link(wasm_import_module = "env"))]
 unsafe extern "C" {
     pub(super) safe fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
@@ -43,8 +41,15 @@ unsafe extern "C" {
     fn proxy_send_local_response(_: u32, _: In, _: N, _: In, _: N, _: In, _: N, _: i32) -> Status;
 }
 
-// SAFETY: these are the SDK's, which declares them so. Any arguments are sound: it panics at a context that it does not
-// know. (Its crate has no other way to them.)
+#[cfg(target_family = "wasm")]
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    pub(super) fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
+    pub(super) fn environ_get(variables: *mut *mut u8, bytes: *mut u8) -> u32;
+    pub(super) fn random_get(bytes: *mut u8, length: usize) -> u32;
+}
+
+// SAFETY: the SDK declares them so. Any arguments are sound: it panics at a context that it does not know.
 unsafe extern "C" {
     pub(super) safe fn proxy_on_configure(id: u32, size: usize) -> bool;
     pub(super) safe fn proxy_on_request_headers(id: u32, count: usize, end: bool) -> Action;
@@ -140,7 +145,6 @@ pub(super) fn send_local_reply(reply: &LocalReply) -> Result<(), Status> {
     unsafe { proxy_send_local_response(status, d, dn, b, bn, f, fl, grpc_status) }.ok()
 }
 
-/// Where bytes are, and how many.
 fn parts(bytes: &[u8]) -> (In, N) {
     (bytes.as_ptr(), bytes.len())
 }

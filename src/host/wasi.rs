@@ -4,12 +4,7 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_family = "wasm")]
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
-    fn environ_get(variables: *mut *mut u8, bytes: *mut u8) -> u32;
-    fn random_get(bytes: *mut u8, length: usize) -> u32;
-}
+use super::hostcalls::{environ_get, environ_sizes_get, random_get};
 
 /// Whether the host gives environment variables.
 #[cfg(target_family = "wasm")]

@@ -130,7 +130,10 @@ fn an_answer_that_is_too_large_is_not_even_read() {
         let call = the_fetch(&vm);
         vm.forget_host_calls();
         vm.respond(&call, Response::ok(vec![b' '; limit + 1]));
-        assert!(!vm.host_call_counts().contains_key("proxy_get_buffer_bytes"), "{format}: the body was copied");
+        assert!(
+            !vm.host_call_counts().contains_key("proxy_get_buffer_bytes"),
+            "{format}: the body was copied"
+        );
     }
 }
 
