@@ -363,28 +363,22 @@ fn every_metric_of_a_plugin_with_a_name_has_it_as_label() {
             envoy.prometheus().lines().any(|line| sorted(line) == wanted).then_some(())
         });
     }
-    let text = envoy.prometheus();
-    let ours: Vec<&str> = text.lines().filter(|line| line.starts_with("portcullis_")).collect();
-    let named = |name: &str| {
-        let label = format!("instance=\"{name}\"");
-        ours.iter()
-            .filter(|line| line.contains(&label))
-            .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
-            .collect::<BTreeSet<_>>()
-    };
-    let without: BTreeSet<_> = ours
-        .iter()
-        .filter(|line| !line.contains("instance=\""))
-        .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
-        .collect();
-    assert!(without.len() >= 8, "{without:?}");
-    // Each metric is there under each name; only who fetched the keys differs.
-    for name in ["instance", "orders_eu_1"] {
-        let found = named(name);
-        let missing: Vec<_> =
-            without.difference(&found).filter(|metric| !metric.contains("jwks_fetches")).collect();
-        assert!(missing.is_empty(), "{name}: {missing:?}\n{text}");
-    }
+    // Each metric is there under each name, once its gauges were set; only who fetched the keys differs.
+    let ours = eventually("all metrics under each name", LATER, || {
+        let text = envoy.prometheus();
+        let ours: Vec<String> =
+            text.lines().filter(|line| line.starts_with("portcullis_")).map(str::to_owned).collect();
+        let labelled = |label: &str, wanted: bool| -> BTreeSet<String> {
+            let own = ours.iter().filter(|line| line.contains(label) == wanted);
+            own.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
+        };
+        let without = labelled("instance=\"", false);
+        let is_whole = |name: &str| {
+            let found = labelled(&format!("instance=\"{name}\""), true);
+            without.difference(&found).all(|metric| metric.contains("jwks_fetches"))
+        };
+        (without.len() >= 8 && ["instance", "orders_eu_1"].into_iter().all(is_whole)).then_some(ours)
+    });
     assert!(!ours.iter().any(|line| line.contains("_instance_")), "{ours:?}");
     assert_sound(&envoy);
 }

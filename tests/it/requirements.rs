@@ -779,7 +779,11 @@ fn a_route_chooses_its_rule_and_asks_for_scopes() {
             };
             assert_eq!(state.get(FilterStateField::Rule), under, "{what}");
             assert!(
-                around.asked.borrow().iter().all(|key| matches!(key.as_str(), "rule" | "scopes")),
+                around
+                    .asked
+                    .borrow()
+                    .iter()
+                    .all(|key| matches!(key.as_str(), "rule" | "requirement" | "scopes")),
                 "{what}"
             );
         }

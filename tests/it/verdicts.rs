@@ -201,7 +201,6 @@ fn bad_tokens(idp: &Idp) -> Vec<Bad> {
     let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
     let malformed = [
         ("no dots", "opaque".to_owned()),
-        ("nothing", String::new()),
         ("two parts", compact.rsplit_once('.').expect("dots").0.to_owned()),
         ("four parts", format!("{compact}.{text}")),
         ("six parts", format!("{compact}.{text}.{text}.{text}")),

@@ -82,6 +82,7 @@ impl<'n> Naive<'n> {
         use Step::*;
         let all = [
             Query,
+            Tabs,
             Cut,
             Unreserved,
             Slashes,
@@ -106,7 +107,9 @@ impl<'n> Naive<'n> {
         let start = PathReader { name: "naive".to_owned(), steps: vec![Query] };
         let Some(path) = start.read(target) else { return Vec::new() };
         let mut seen = BTreeSet::from([(path.clone(), 0, false)]);
-        let mut found = vec![(start, path)];
+        let mut found = vec![(start, path.clone())];
+        // Not everybody ends a path at `#`.
+        found.extend(literal().read(target).filter(|whole| *whole != path).map(|whole| (literal(), whole)));
         let mut at = 0;
         while at < found.len() && found.len() < 3000 {
             let (reader, path) = found[at].clone();
