@@ -251,6 +251,11 @@ impl Metrics {
         Sample { kind: Kind::Gauge, name, value: u64::from(refused) }
     }
 
+    /// What stands behind each name of a plugin's metrics that is told apart from others of the same proxy.
+    pub fn instance_suffix(instance: &str) -> String {
+        format!(".instance.{}", label(instance))
+    }
+
     /// The version of this filter, as a gauge that is 1.
     pub fn version() -> Sample {
         let name = format!("portcullis.build.version.{}", label(env!("CARGO_PKG_VERSION")));
@@ -262,11 +267,6 @@ fn add_one(count: Option<&mut u64>) {
     if let Some(count) = count {
         *count = count.saturating_add(1);
     }
-}
-
-/// What stands behind each name of a plugin's metrics that is told apart from others of the same proxy.
-pub fn instance_suffix(instance: &str) -> String {
-    format!(".instance.{}", label(instance))
 }
 
 /// A name as a label: letters, digits, `_` and `-`; dots end a label.

@@ -360,7 +360,7 @@ fn a_plugin_is_named_in_its_metrics_as_the_operator_wrote() {
     assert_eq!(parse(&of_provider("")).unwrap().instance, None);
     let named = of_rules(&format!(r#"{RULES},"instance":"orders eu""#));
     assert_eq!(parse(&named).unwrap().instance.as_deref(), Some("orders eu"));
-    assert_eq!(crate::metrics::instance_suffix("orders eu.1"), ".instance.orders_eu_1");
+    assert_eq!(crate::metrics::Metrics::instance_suffix("orders eu.1"), ".instance.orders_eu_1");
     // Of a configuration that cannot be used, too.
     assert_eq!(Config::instance_of(br#"{"instance":"a","ruls":1}"#).as_deref(), Some("a"));
     assert_eq!(Config::instance_of(br#"{"instance":7}"#), None);

@@ -20,7 +20,7 @@ use super::stream::Stream;
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpRequest, HttpResponse, LookupId};
 use crate::gate::{Effect, Gate, StreamId, Waited};
-use crate::metrics::{Metrics, Sample, instance_suffix};
+use crate::metrics::{Metrics, Sample};
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -418,7 +418,8 @@ impl Root {
         plugin.tell_missing();
         drop(plugin);
         let instance = instance.or_else(refused::policy);
-        self.metrics = HostMetrics::ending_in(instance.as_deref().map(instance_suffix).unwrap_or_default());
+        self.metrics =
+            HostMetrics::ending_in(instance.as_deref().map(Metrics::instance_suffix).unwrap_or_default());
         self.record(&[Metrics::version()]);
         let name = self.name.clone().unwrap_or_default();
         for (suffix, refused) in refused::gauges(&name, self.metrics.suffix(), refused) {
