@@ -68,7 +68,10 @@ impl<'r> RequestFlow<'_, 'r> {
         provider: Option<ProviderId>,
         plan: Option<&RulePlan>,
     ) -> ControlFlow<Outcome, T> {
-        let max_wait = plan.map(|plan| plan.max_wait).unwrap_or_default();
+        let for_all = plan.map(|plan| plan.max_wait).unwrap_or_default();
+        // The rule's own bound holds for what its route asks for, too.
+        let own = self.rule.as_ref().and_then(|rule| rule.wait_timeout);
+        let max_wait = own.map_or(for_all, |own| own.min(for_all));
         let waited = Waited {
             lookup,
             since: self.waited.map_or(self.now, |waited| waited.since),

@@ -60,8 +60,7 @@ impl RulePlan {
         };
         let for_keys = providers().map(for_keys).max().unwrap_or_default();
         let for_lists = if rule.ignores_revocation { Duration::ZERO } else { config.revocation.patience() };
-        let all = for_keys.saturating_add(for_lists);
-        let max_wait = rule.wait_timeout.map_or(all, |own| own.min(all));
+        let max_wait = for_keys.saturating_add(for_lists);
         Self { providers: ids, all_demands, max_wait, locations }
     }
 
