@@ -103,15 +103,7 @@ pub enum QueryValue {
 impl Match {
     /// Every request that has a path.
     pub fn every_path() -> Self {
-        Self {
-            path: PathMatch::Prefix("/".to_owned()),
-            case_sensitive: true,
-            methods: Vec::new(),
-            hosts: Vec::new(),
-            headers: Vec::new(),
-            query_parameters: Vec::new(),
-            grpc: false,
-        }
+        Self::of(PathMatch::Prefix("/".to_owned()))
     }
 
     /// For all requests of this path.

@@ -11,6 +11,7 @@ mod oracle;
 mod plan;
 mod provider;
 mod replaced;
+mod request;
 mod store;
 mod trickle;
 mod world;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use harness::idp::{self, Alg, Key, TokenBuilder, flip_bit};
 use portcullis::{
-    Config, Effect, Environment, Gate, HttpResponse, InMemoryStore, LookupId, Outcome, Request, Store,
-    StreamId, Timestamp,
+    Config, Effect, Environment, Gate, HttpResponse, InMemoryStore, LookupId, Outcome, Store, StreamId,
+    Timestamp,
 };
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
 use crate::plan::{AUDIENCE, ISSUER, START};
+use crate::request::request;
 
 /// What holds in every run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -422,12 +423,4 @@ impl Run {
         let after = self.now.since(Timestamp::from_secs(START)).as_secs_f64();
         self.broken.get_or_insert((promise, format!("after {after:.2} s, {what}")));
     }
-}
-
-/// Puts a request with this token together and hands it on.
-fn request<T>(token: &str, hand: impl FnOnce(&Request<'_>) -> T) -> T {
-    let bearer = format!("Bearer {token}");
-    let fields: [(&[u8], &[u8]); 3] =
-        [(b":method", b"GET"), (b":path", b"/"), (b"authorization", bearer.as_bytes())];
-    hand(&Request::new(&fields))
 }
