@@ -293,4 +293,6 @@ impl Gate {
 #[cfg(test)]
 mod audit_details_tests;
 #[cfg(test)]
+mod introspection_tests;
+#[cfg(test)]
 mod tests;
