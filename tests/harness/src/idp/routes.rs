@@ -166,7 +166,8 @@ async fn introspect(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let call = Introspection { headers: text_of(&headers), body: String::from_utf8_lossy(&body).into_owned() };
+    let call =
+        Introspection { headers: text_of(&headers), body: String::from_utf8_lossy(&body).into_owned() };
     let behaviour = app.idp.meet(Endpoint::Introspection);
     let about_token = app.idp.lock().opaque.behaviour(&call.token());
     let _in_progress = Call::begin(&app.idp, call.clone());
