@@ -10,6 +10,7 @@ mod gateway;
 mod hybrid;
 mod kept;
 mod local;
+mod oidc_provider;
 pub(crate) mod replay;
 mod revoked;
 mod signed;
