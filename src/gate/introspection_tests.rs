@@ -438,3 +438,47 @@ fn what_waits_for_its_turn_is_let_go_where_the_endpoint_fails() {
     let woken = std::iter::from_fn(|| gate.next_effect()).filter(|effect| matches!(effect, Effect::Wake(..)));
     assert_eq!(woken.count(), 2);
 }
+
+#[test]
+fn the_audit_line_says_why() {
+    for (response, reason, detail) in [
+        (answer(200, r#"{"active":false}"#), "token_inactive", "the provider says so"),
+        (
+            answer(401, r#"{"error":"unsupported_token_type"}"#),
+            "token_inactive",
+            "the endpoint does not know tokens of this kind",
+        ),
+        (
+            answer(200, "{}"),
+            "introspection_unavailable",
+            r#"the answer is no JSON object with a boolean "active""#,
+        ),
+        (
+            answer(400, r#"{"error":"invalid_client"}"#),
+            "introspection_unavailable",
+            r#"status 400, error "invalid_client""#,
+        ),
+        (
+            answer(400, r#"{"error":"what you sent was 2YotnFZFEjr1zCsicMWpAA"}"#),
+            "introspection_unavailable",
+            "status 400",
+        ),
+        (
+            answer(500, ""),
+            "introspection_unavailable",
+            "the endpoint fails, and it is too early to ask again",
+        ),
+        (
+            answer(200, r#"{"active":true,"token_use":"id_token"}"#),
+            "type_not_allowed",
+            "token_use of the introspection answer is not access_token",
+        ),
+    ] {
+        let mut gate = opaque("");
+        let Outcome::Deny(refusal) = answered(&mut gate, ("/", OPAQUE), response, at(0.0)) else {
+            panic!("passed")
+        };
+        let said = (refusal.response.reason.as_str(), refusal.state.context.to_string());
+        assert_eq!(said, (reason, detail.to_owned()));
+    }
+}

@@ -146,7 +146,7 @@ fn read_good(
     };
     match members.get("active") {
         Some(Json::Bool(true)) => Finding::Active(Answer { text, members: members.without_nulls(), key }),
-        Some(Json::Bool(false)) => Finding::Inactive(Reason::TokenInactive.into()),
+        Some(Json::Bool(false)) => Finding::Inactive(Reason::TokenInactive.because("the provider says so")),
         _ => Finding::Unclear(NO_ANSWER.to_owned()),
     }
 }
