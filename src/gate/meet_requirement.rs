@@ -231,7 +231,7 @@ impl<'r> RequestFlow<'_, 'r> {
         Ok(all)
     }
 
-    /// Takes the four steps of a provider's token, those that were not taken before.
+    /// Takes the five steps of a provider's token, those that were not taken before.
     fn check_token(
         &mut self,
         id: ProviderId,
