@@ -48,6 +48,10 @@ pub(super) fn read(
     let (active, inactive, size) = cache(&mut fields);
     let max_in_flight = fields.whole("max_in_flight", 1, 1024).unwrap_or(16);
     check_form(&fields, form, claims, keys, policy, client_id.is_some());
+    if policy.issuers.len() > 1 {
+        let text = "stands at a provider with several issuers: an answer without \"iss\" counts as the first one's in lists of revoked tokens; write a provider for each issuer";
+        fields.report.warning(&fields.path, text);
+    }
     fields.finish();
     let answer_policy = Policy { require_expiration: wants_expiration, ..policy.clone() };
     Some(Introspection {

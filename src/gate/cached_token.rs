@@ -98,14 +98,14 @@ impl CachedToken {
         self.answer_until.is_some()
     }
 
-    /// Whether what a provider answered still counts.
-    pub(super) fn counts_at(&self, now: Timestamp) -> bool {
-        self.answer_until.is_none_or(|until| now <= until)
+    /// Until when it counts, where it is what a provider answered.
+    pub(super) fn answer_until(&self) -> Option<Timestamp> {
+        self.answer_until
     }
 
-    /// What its provider said of it, if that still counts.
-    pub(super) fn introspected(&self, now: Timestamp) -> Option<Kept> {
-        self.introspected.borrow().as_ref().filter(|kept| now <= kept.until).cloned()
+    /// What its provider said of it, if what counts until then still does.
+    pub(super) fn introspected(&self, counts: impl Fn(Timestamp) -> bool) -> Option<Kept> {
+        self.introspected.borrow().as_ref().filter(|kept| counts(kept.until)).cloned()
     }
 
     /// Keeps what its provider says of it.

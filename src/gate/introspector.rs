@@ -45,6 +45,9 @@ pub(super) enum Known {
     Rejected(Rejected),
 }
 
+/// What to do where the endpoint refuses the gate.
+const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
+
 /// The introspection of the providers, by provider.
 pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Option<Introspector>> {
     let introspectors = config.providers.iter().zip(0u64..).map(|(provider, at)| {
@@ -63,7 +66,8 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
 impl Introspector {
     /// What is known of a token at this moment.
     pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept> {
-        self.known.get(&token).filter(|kept| now <= kept.until)
+        let settings = self.calls.settings();
+        self.known.get(&token).filter(|kept| settings.counts(kept.until, now))
     }
 
     /// Keeps what is known of a token.
@@ -84,7 +88,7 @@ impl Introspector {
                 (until, Known::Answered(Rc::new(answer.clone())))
             }
             Finding::Inactive(rejected) => (otherwise, Known::Rejected(rejected.clone())),
-            Finding::Unclear(why) => (otherwise, cannot_be_had(why)),
+            Finding::Unclear { why, .. } => (otherwise, cannot_be_had(why)),
             // A key that is missing may be there with the next look.
             Finding::Unverified { kid: Some(_), why } => (now, cannot_be_had(why)),
             Finding::Unverified { kid: None, why } => (otherwise, cannot_be_had(why)),
@@ -99,7 +103,11 @@ impl Introspector {
         let wait = self.calls.retry_in(now);
         match &ended.finding {
             Finding::Active(_) | Finding::Inactive(_) => None,
-            Finding::Unclear(why) => {
+            Finding::Unclear { why, refuses_us: true } => {
+                let more = self.notes.room(now)?;
+                Some((log::Level::Error, format!("the endpoint refuses this gate ({why}){MEND}{more}")))
+            }
+            Finding::Unclear { why, .. } => {
                 let more = self.notes.room(now)?;
                 Some((log::Level::Warn, format!("cannot say whether a token is active: {why}{more}")))
             }
@@ -110,9 +118,7 @@ impl Introspector {
             Finding::Failed(_) if !ended.is_news => None,
             Finding::Failed(error @ FetchError::Status(401 | 403)) => Some((
                 log::Level::Error,
-                format!(
-                    "the endpoint refuses this gate ({error}): tokens that are not known are refused until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect; next try in {wait} s"
-                ),
+                format!("the endpoint refuses this gate ({error}){MEND}; next try in {wait} s"),
             )),
             Finding::Failed(error) => Some((
                 log::Level::Warn,
@@ -198,8 +204,10 @@ fn event(finding: &Finding) -> Event {
     match finding {
         Finding::Active(_) => Event::AnsweredActive,
         Finding::Inactive(_) => Event::AnsweredInactive,
-        Finding::Unclear(_) | Finding::Unverified { .. } => Event::AnswerUnclear,
-        Finding::Failed(FetchError::Status(401 | 403)) => Event::IntrospectionRefused,
+        Finding::Unclear { refuses_us: true, .. } | Finding::Failed(FetchError::Status(401 | 403)) => {
+            Event::IntrospectionRefused
+        }
+        Finding::Unclear { .. } | Finding::Unverified { .. } => Event::AnswerUnclear,
         Finding::Failed(_) => Event::IntrospectionFailed,
     }
 }
