@@ -235,6 +235,12 @@ reasons! {
     /// A one-time token came a second time.
     Replayed: "replayed", Unauthorized, Verified, InvalidToken,
         "Token replayed", "The token can be used once only.";
+    /// The provider says that the token is not active (RFC 7662 section 2.2).
+    TokenInactive: "token_inactive", Unauthorized, Always, InvalidToken,
+        "Token inactive", "The token is not active.";
+    /// Whether the token is active cannot be known: the introspection endpoint gave no answer.
+    IntrospectionUnavailable: "introspection_unavailable", Unavailable, Always, None,
+        "Introspection unavailable", "The provider cannot be asked about the token. Try again later.";
 }
 
 impl Reason {
@@ -262,7 +268,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 36);
+        assert_eq!(names.len(), 38);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// Whether providers that can be asked about their tokens are asked (RFC 7662).
+    pub introspect: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
     pub wait_timeout: Option<Duration>,
 }
