@@ -11,6 +11,7 @@ mod hybrid;
 mod kept;
 mod local;
 mod oidc_provider;
+mod recipes;
 pub(crate) mod replay;
 mod revoked;
 mod signed;
