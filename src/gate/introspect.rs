@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Effect;
 use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
-use super::introspector::{Kept, Known};
+use super::known::{Kept, Known};
 use super::unmet::Obstacle;
 use crate::config::{Keys, Provider};
 use crate::introspection::{
@@ -104,7 +104,7 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         (token, answer): (&CachedToken, &Answer),
         until: Timestamp,
-    ) -> Known {
+    ) -> Known<Rc<CachedToken>> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
                 return Ok(Known::Active);
@@ -140,7 +140,7 @@ impl RequestFlow<'_, '_> {
         id: ProviderId,
         text: &[u8],
         is_the_providers: bool,
-    ) -> Result<Kept, Obstacle> {
+    ) -> Result<Kept<Rc<CachedToken>>, Obstacle> {
         let (now, may_wait) = (self.now, self.may_wait());
         let in_time = self.waited.is_none_or(|waited| now < waited.deadline);
         let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) else {
@@ -180,7 +180,7 @@ impl RequestFlow<'_, '_> {
         }
     }
 
-    fn keep(&mut self, id: ProviderId, text: &[u8], kept: Kept) {
+    fn keep(&mut self, id: ProviderId, text: &[u8], kept: Kept<Rc<CachedToken>>) {
         if let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) {
             let token = own.calls.digest(text);
             own.keep(token, kept);

@@ -7,12 +7,13 @@ use lru::LruCache;
 
 use super::background::{KeySource, keys_of};
 use super::cached_token::CachedToken;
+use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{Answer, Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
 use crate::metrics::{Event, Sample};
-use crate::reason::{Reason, Rejected};
+use crate::reason::Reason;
 use crate::time::{Limiter, Timestamp};
 use crate::token::ProviderId;
 
@@ -21,28 +22,8 @@ use crate::token::ProviderId;
 pub(super) struct Introspector {
     pub(super) calls: Calls,
     /// What is known of tokens. Those that it refuses are known by their digests alone.
-    known: LruCache<TokenDigest, Kept, RandomState>,
+    known: LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>,
     notes: Limiter,
-}
-
-/// What is known of a token, and until when.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) until: Timestamp,
-    pub(super) what: Known,
-}
-
-/// What is known of a token.
-#[derive(Clone, Debug)]
-pub(super) enum Known {
-    /// It is active, by this answer, of which nothing was made yet.
-    Answered(Rc<Answer>),
-    /// It is active, and its own claims count.
-    Active,
-    /// It is active, and this is what the answer says.
-    Token(Rc<CachedToken>),
-    /// It is rejected, or nothing can be said of it.
-    Rejected(Rejected),
 }
 
 /// What to do where the endpoint refuses the gate.
@@ -65,18 +46,18 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
 
 impl Introspector {
     /// What is known of a token at this moment.
-    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept> {
+    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept<Rc<CachedToken>>> {
         let settings = self.calls.settings();
         self.known.get(&token).filter(|kept| settings.counts(kept.until, now))
     }
 
     /// Keeps what is known of a token.
-    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept) {
+    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept<Rc<CachedToken>>) {
         self.known.put(token, kept);
     }
 
     /// What a call about a token found, and until when it counts.
-    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept> {
+    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept<Rc<CachedToken>>> {
         let settings = self.calls.settings();
         let otherwise = ended.sent.plus(settings.inactive);
         let cannot_be_had =

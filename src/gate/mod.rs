@@ -15,6 +15,7 @@ mod find_token;
 mod flow;
 mod introspect;
 mod introspector;
+mod known;
 mod left_out;
 mod match_rule;
 mod meet_requirement;
