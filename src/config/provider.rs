@@ -51,6 +51,14 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// How many of its tokens are kept that are good: of opaque ones as many as answers.
+    pub(crate) fn kept(&self) -> CacheSize {
+        match (&self.keys, &self.introspection) {
+            (Keys::None, Some(settings)) => CacheSize { entries: settings.size, ..CacheSize::default() },
+            _ => self.cache,
+        }
+    }
+
     /// What a JWT of it must say by itself.
     pub(crate) fn token_policy(&self) -> &Policy {
         let of_answers = self.introspection.as_ref().and_then(|settings| settings.token_policy.as_ref());

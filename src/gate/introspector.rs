@@ -7,12 +7,13 @@ use lru::LruCache;
 
 use super::background::{KeySource, keys_of};
 use super::cached_token::CachedToken;
+use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{Answer, Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
 use crate::metrics::{Event, Sample};
-use crate::reason::{Reason, Rejected};
+use crate::reason::Reason;
 use crate::time::{Limiter, Timestamp};
 use crate::token::ProviderId;
 
@@ -21,29 +22,12 @@ use crate::token::ProviderId;
 pub(super) struct Introspector {
     pub(super) calls: Calls,
     /// What is known of tokens. Those that it refuses are known by their digests alone.
-    known: LruCache<TokenDigest, Kept, RandomState>,
+    known: LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>,
     notes: Limiter,
 }
 
-/// What is known of a token, and until when.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) until: Timestamp,
-    pub(super) what: Known,
-}
-
-/// What is known of a token.
-#[derive(Clone, Debug)]
-pub(super) enum Known {
-    /// It is active, by this answer, of which nothing was made yet.
-    Answered(Rc<Answer>),
-    /// It is active, and its own claims count.
-    Active,
-    /// It is active, and this is what the answer says.
-    Token(Rc<CachedToken>),
-    /// It is rejected, or nothing can be said of it.
-    Rejected(Rejected),
-}
+/// What to do where the endpoint refuses the gate.
+const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
 
 /// The introspection of the providers, by provider.
 pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Option<Introspector>> {
@@ -62,17 +46,18 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
 
 impl Introspector {
     /// What is known of a token at this moment.
-    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept> {
-        self.known.get(&token).filter(|kept| now <= kept.until)
+    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept<Rc<CachedToken>>> {
+        let settings = self.calls.settings();
+        self.known.get(&token).filter(|kept| settings.counts(kept.until, now))
     }
 
     /// Keeps what is known of a token.
-    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept) {
+    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept<Rc<CachedToken>>) {
         self.known.put(token, kept);
     }
 
     /// What a call about a token found, and until when it counts.
-    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept> {
+    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept<Rc<CachedToken>>> {
         let settings = self.calls.settings();
         let otherwise = ended.sent.plus(settings.inactive);
         let cannot_be_had =
@@ -84,7 +69,7 @@ impl Introspector {
                 (until, Known::Answered(Rc::new(answer.clone())))
             }
             Finding::Inactive(rejected) => (otherwise, Known::Rejected(rejected.clone())),
-            Finding::Unclear(why) => (otherwise, cannot_be_had(why)),
+            Finding::Unclear { why, .. } => (otherwise, cannot_be_had(why)),
             // A key that is missing may be there with the next look.
             Finding::Unverified { kid: Some(_), why } => (now, cannot_be_had(why)),
             Finding::Unverified { kid: None, why } => (otherwise, cannot_be_had(why)),
@@ -99,7 +84,11 @@ impl Introspector {
         let wait = self.calls.retry_in(now);
         match &ended.finding {
             Finding::Active(_) | Finding::Inactive(_) => None,
-            Finding::Unclear(why) => {
+            Finding::Unclear { why, refuses_us: true } => {
+                let more = self.notes.room(now)?;
+                Some((log::Level::Error, format!("the endpoint refuses this gate ({why}){MEND}{more}")))
+            }
+            Finding::Unclear { why, .. } => {
                 let more = self.notes.room(now)?;
                 Some((log::Level::Warn, format!("cannot say whether a token is active: {why}{more}")))
             }
@@ -110,9 +99,7 @@ impl Introspector {
             Finding::Failed(_) if !ended.is_news => None,
             Finding::Failed(error @ FetchError::Status(401 | 403)) => Some((
                 log::Level::Error,
-                format!(
-                    "the endpoint refuses this gate ({error}): tokens that are not known are refused until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect; next try in {wait} s"
-                ),
+                format!("the endpoint refuses this gate ({error}){MEND}; next try in {wait} s"),
             )),
             Finding::Failed(error) => Some((
                 log::Level::Warn,
@@ -198,8 +185,10 @@ fn event(finding: &Finding) -> Event {
     match finding {
         Finding::Active(_) => Event::AnsweredActive,
         Finding::Inactive(_) => Event::AnsweredInactive,
-        Finding::Unclear(_) | Finding::Unverified { .. } => Event::AnswerUnclear,
-        Finding::Failed(FetchError::Status(401 | 403)) => Event::IntrospectionRefused,
+        Finding::Unclear { refuses_us: true, .. } | Finding::Failed(FetchError::Status(401 | 403)) => {
+            Event::IntrospectionRefused
+        }
+        Finding::Unclear { .. } | Finding::Unverified { .. } => Event::AnswerUnclear,
         Finding::Failed(_) => Event::IntrospectionFailed,
     }
 }
