@@ -16,7 +16,7 @@ use crate::introspection::{
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
-use crate::token::{ProviderId, Verified};
+use crate::token::{BOUND, ProviderId, Verified};
 
 impl RequestFlow<'_, '_> {
     /// What the provider says of an opaque token.
@@ -107,7 +107,13 @@ impl RequestFlow<'_, '_> {
     ) -> Known<Rc<CachedToken>> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
-                return Ok(Known::Active);
+                // What the provider binds is bound, whatever the token says of itself.
+                let is_bound = answer.is_dpop() || answer.members.contains("cnf");
+                return if settings.answer_policy.reject_bound && is_bound {
+                    Err(BOUND)
+                } else {
+                    Ok(Known::Active)
+                };
             }
             answer.check_type()?;
             self.token_of(provider, settings, answer, until).map(Known::Token)

@@ -173,9 +173,18 @@ impl Gate {
         }
     }
 
-    /// In how many seconds a request may be tried again whose token cannot be asked about.
-    pub(super) fn introspection_retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
-        Some(self.introspectors.get(id.0)?.as_ref()?.calls.retry_in(now))
+    /// In how many seconds a request may be tried again of whose token nothing is known.
+    pub(super) fn introspection_retry_after(
+        &mut self,
+        id: ProviderId,
+        token: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let own = self.introspectors.get_mut(id.0)?.as_mut()?;
+        let kept = token.and_then(|token| own.known(own.calls.digest(token), now));
+        let wait = kept.map(|kept| kept.until.since(now)).unwrap_or_default();
+        let wait = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        Some(wait.max(own.calls.retry_in(now)))
     }
 
     /// When the first call is to be given up.

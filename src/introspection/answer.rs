@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use super::settings::{AnswerForm, Introspection};
-use super::signed::{self, SignedError};
-use crate::crypto::Backend;
+use super::signed::{self, SignedError, Verifier};
 use crate::fetch::{FetchError, HttpResponse, content_coding};
 use crate::json::{self, Json, Object};
-use crate::keys::KeySet;
 use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
 
@@ -48,15 +46,6 @@ pub enum Finding {
     },
     /// The endpoint does not answer this gate.
     Failed(FetchError),
-}
-
-/// What signed answers are verified by.
-#[derive(Clone, Copy)]
-pub struct Verifier<'v> {
-    /// The keys of the provider, where they are at hand.
-    pub keys: Option<&'v KeySet>,
-    /// Where signatures are checked.
-    pub backend: &'v Backend,
 }
 
 /// Statuses that say that something is wrong with this token, not with the call.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::answer::{self, Finding, Verifier};
+use super::answer::{self, Finding};
 use super::form;
 use super::settings::{GRACE, Introspection};
+use super::signed::Verifier;
 use crate::fetch::{
     FetchError, HttpRequest, HttpResponse, LookupId, LookupIds, MAX_RETRY_AFTER, pause_after, retry_after,
     within,
