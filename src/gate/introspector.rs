@@ -21,10 +21,15 @@ use crate::token::ProviderId;
 #[derive(Debug)]
 pub(super) struct Introspector {
     pub(super) calls: Calls,
-    /// What is known of tokens. Those that it refuses are known by their digests alone.
-    known: LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>,
+    /// What is known of tokens that are good.
+    good: KnownTokens,
+    /// What is known of all others, apart: anybody can make them up.
+    others: KnownTokens,
     notes: Limiter,
 }
+
+/// What is known of tokens. Those that are refused are known by their digests alone.
+type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>;
 
 /// What to do where the endpoint refuses the gate.
 const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
@@ -36,10 +41,13 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
         let size = settings.size;
         let calls = Calls::new(settings, lookups.clone(), random.rotate_left(17).wrapping_add(at));
         let size = std::num::NonZeroUsize::new(size)?;
-        // Without a bound of its own: one would set aside room for all of its entries at once.
-        let mut known = LruCache::unbounded_with_hasher(RandomState::new());
-        known.resize(size);
-        Some(Introspector { calls, known, notes: Limiter::new(1) })
+        // Made without a bound: with one it would set aside room for all of its entries at once.
+        let known = || {
+            let mut known = LruCache::unbounded_with_hasher(RandomState::new());
+            known.resize(size);
+            known
+        };
+        Some(Introspector { calls, good: known(), others: known(), notes: Limiter::new(1) })
     });
     introspectors.collect()
 }
@@ -48,12 +56,18 @@ impl Introspector {
     /// What is known of a token at this moment.
     pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept<Rc<CachedToken>>> {
         let settings = self.calls.settings();
-        self.known.get(&token).filter(|kept| settings.counts(kept.until, now))
+        let known = self.good.get(&token).or_else(|| self.others.get(&token));
+        known.filter(|kept| settings.counts(kept.until, now))
     }
 
     /// Keeps what is known of a token.
     pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept<Rc<CachedToken>>) {
-        self.known.put(token, kept);
+        let (place, other) = match kept.what {
+            Known::Rejected(_) => (&mut self.others, &mut self.good),
+            Known::Answered(_) | Known::Active | Known::Token(_) => (&mut self.good, &mut self.others),
+        };
+        other.pop(&token);
+        place.put(token, kept);
     }
 
     /// What a call about a token found, and until when it counts.

@@ -333,7 +333,10 @@ fn the_table_of_bounds_says_what_the_code_does() {
             "tokens that wait for their turn, of one provider in one worker",
             vec![portcullis::limits::MAX_QUEUED],
         ),
-        ("answers of introspection that are kept", vec![introspection.size]),
+        (
+            "answers of introspection that are kept, of tokens that are active and as many others",
+            vec![introspection.size],
+        ),
         ("tokens that are remembered", vec![default.entries]),
         (
             "text of a client's in an audit line",

@@ -375,10 +375,9 @@ impl Run {
             }
             "introspection_unavailable" => {
                 // Where more come than the calls that are allowed can ask about, some do not get their turn in time.
-                let is_crowded =
-                    self.waiting.values().filter(|(own, ..)| *own == worker).count() >= self.most;
+                let had_no_turn = self.now.since(since) >= TIMEOUT;
                 let is_well = self.now > self.well_since.plus(HEALING);
-                (is_well && !is_crowded).then_some(Promise::HealsInTime)
+                (is_well && !had_no_turn).then_some(Promise::HealsInTime)
             }
             "token_inactive" if token.starts_with("opaque") && withdrawn.is_none() => {
                 Some(Promise::OnlyActiveTokens)
