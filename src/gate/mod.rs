@@ -21,6 +21,7 @@ mod plan;
 mod revocations;
 mod route;
 mod unmet;
+mod use_once;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -50,6 +51,7 @@ pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
+use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
 
@@ -112,6 +114,7 @@ pub struct Gate {
     /// The verified tokens of each provider.
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
+    used_up: UsedUp,
     waiting: Waiting,
     audit: AuditLog,
     route_notes: Limiter,
@@ -137,8 +140,7 @@ impl Gate {
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
-        let proofs = config.providers.iter().filter(|provider| plan::ignores_proofs(provider));
-        let read = read.chain(proofs.map(|_| plan::PROOF));
+        let read = read.chain(config.providers.iter().flat_map(|provider| plan::proof_fields(provider)));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
@@ -152,6 +154,7 @@ impl Gate {
             gauged: Timestamp::default(),
             stopwatch,
             revocations,
+            used_up: UsedUp::new(&config),
             config: Rc::new(config),
             plans,
             reserved,
@@ -285,5 +288,7 @@ impl Gate {
 
 #[cfg(test)]
 mod audit_details_tests;
+#[cfg(test)]
+mod bound_tests;
 #[cfg(test)]
 mod tests;

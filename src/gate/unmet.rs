@@ -48,6 +48,11 @@ impl Unmet {
             Obstacle::Wait(_) => 4,
             Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) => match rejected.reason {
                 Reason::KeysUnavailable | Reason::RevocationUnavailable => 3,
+                // The token is this provider's, and verified.
+                Reason::ProofMissing
+                | Reason::ProofInvalid
+                | Reason::NonceRequired
+                | Reason::CertificateMismatch => 3,
                 Reason::TokenMissing => 0,
                 Reason::IssuerUnknown => 1,
                 _ => 2,

@@ -4,6 +4,7 @@
 mod authority;
 pub mod cookies;
 mod csrf;
+mod envoy_path;
 mod escapes;
 mod names;
 mod parameters;
@@ -15,6 +16,7 @@ use std::fmt;
 
 pub use authority::Authority;
 pub use csrf::Csrf;
+pub use envoy_path::as_envoy_reads;
 pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, MAX_PARAMETER_READINGS, MAX_QUERY, ParameterReading};
 pub use path::{
@@ -32,6 +34,10 @@ pub trait HostProperties {
     fn is_tls(&self) -> bool;
     /// The address of the client, as the proxy sees it.
     fn client_address(&self) -> Option<String>;
+    /// The SHA-256 in hexadecimal of the certificate that came over the connection, where one did.
+    fn peer_certificate_hash(&self) -> Option<String> {
+        None
+    }
     /// The name of the matched route of the proxy, where it has one.
     fn route_name(&self) -> Option<String> {
         None

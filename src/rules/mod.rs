@@ -22,6 +22,7 @@ pub use set_requirement::SetRequirement;
 pub use template::Template;
 pub use uri_template::UriTemplate;
 
+use crate::proof::RequiredProof;
 use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use crate::text::Effort;
@@ -51,6 +52,10 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// What the sender of each token proves, whatever the token says.
+    pub requires_proof: Option<RequiredProof>,
+    /// Whether each token counts once.
+    pub one_time: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
     pub wait_timeout: Option<Duration>,
 }
