@@ -260,6 +260,12 @@ reasons! {
     /// A request that must not be sent again came in early data (RFC 8470).
     EarlyData: "early_data", TooEarly, Always, None,
         "Too early", "This request is not accepted in TLS early data. Send it again after the handshake.";
+    /// The provider says that the token is not active (RFC 7662 section 2.2).
+    TokenInactive: "token_inactive", Unauthorized, Always, InvalidToken,
+        "Token inactive", "The token is not active.";
+    /// Whether the token is active cannot be known: the introspection endpoint gave no answer.
+    IntrospectionUnavailable: "introspection_unavailable", Unavailable, Always, None,
+        "Introspection unavailable", "The provider cannot be asked about the token. Try again later.";
 }
 
 impl Reason {
@@ -287,7 +293,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 42);
+        assert_eq!(names.len(), 44);
     }
 
     #[test]

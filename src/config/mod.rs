@@ -12,6 +12,7 @@ mod cors;
 mod fields;
 mod grants;
 mod input;
+mod introspection;
 mod keys;
 mod locations;
 mod matching;
@@ -181,6 +182,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     refuse_own_token_headers(&providers, report);
     refuse_bindings_to_own_headers(&rules, &providers, report);
     binding::check_required(&rules, &providers, report);
+    introspection::check_rules(&rules, &providers, report);
     Some(Config {
         providers,
         rules: Rules::new(rules, ambiguous_paths),

@@ -1,5 +1,6 @@
 //! `providers`: the issuers whose tokens are trusted, and their keys.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::cache::CacheSize;
@@ -11,8 +12,9 @@ use super::text::text_match;
 use super::values::{
     SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
 };
-use super::{Variables, binding, cache, conditions, grants, protobuf};
+use super::{Variables, binding, cache, conditions, grants, introspection, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
+use crate::introspection::Introspection;
 use crate::json::Json;
 use crate::proof::{Constraint, Dpop};
 use crate::request::{Csrf, same_header};
@@ -35,6 +37,8 @@ pub struct Provider {
     pub constraint: Option<Constraint>,
     /// Where its keys come from.
     pub keys: Keys,
+    /// How it is asked about tokens, where it is.
+    pub introspection: Option<Rc<Introspection>>,
     /// Where a request carries its tokens.
     pub locations: Vec<Location>,
     /// Whether the upstream sees the token.
@@ -58,6 +62,12 @@ impl Provider {
     /// What it asks of proofs, where it takes them.
     pub fn dpop(&self) -> Option<&Dpop> {
         self.constraint.as_ref()?.dpop.as_ref()
+    }
+
+    /// What a JWT of it must say by itself.
+    pub(crate) fn token_policy(&self) -> &Policy {
+        let of_answers = self.introspection.as_ref().and_then(|settings| settings.token_policy.as_ref());
+        of_answers.unwrap_or(&self.policy)
     }
 }
 
@@ -95,6 +105,7 @@ pub(super) fn read(
     let (reject_bound, constraint) = binding::read(&mut fields, environment);
     let policy = policy(&mut fields, reject_bound);
     let keys = keys(&mut fields, environment, &policy);
+    let introspection = introspection::read(&mut fields, environment, &policy);
     let locations = locations(&mut fields, policy.reject_bound);
     if let Some(constraint) = &constraint {
         binding::check_places(&fields, constraint, &locations);
@@ -125,6 +136,7 @@ pub(super) fn read(
         policy,
         constraint,
         keys: keys?,
+        introspection: introspection.map(Rc::new),
         locations,
         forward,
         outputs,

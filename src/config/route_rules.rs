@@ -56,6 +56,7 @@ pub(super) fn requirements(named: &Named<'_>, rules: usize) -> BTreeMap<String, 
             ignores_revocation: false,
             requires_proof: None,
             one_time: false,
+            introspect: false,
             wait_timeout: None,
         };
         (name.to_owned(), Rc::new(rule))

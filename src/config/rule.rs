@@ -140,6 +140,7 @@ fn read(
     }
     let requires_proof = binding::required_proof(&mut fields, has_requires);
     let one_time = binding::is_one_time(&mut fields, has_requires);
+    let introspect = introspect(&mut fields, has_requires);
     let wait_timeout = wait_timeout(&mut fields, has_requires);
     fields.finish();
     let broken = has_requires && requires.is_none();
@@ -154,11 +155,22 @@ fn read(
         ignores_revocation,
         requires_proof,
         one_time,
+        introspect,
         wait_timeout,
     })
 }
 
-/// How long a request may wait for keys and lists, where the rule says it.
+/// Whether the providers of this rule are asked about their tokens.
+fn introspect(fields: &mut Fields<'_>, has_requires: bool) -> bool {
+    let Some(item) = fields.get("introspect") else { return false };
+    let introspect = item.bool().unwrap_or(false);
+    if introspect && !has_requires {
+        item.error("needs \"requires\": without a token there is nothing to ask about; leave it out");
+    }
+    introspect
+}
+
+/// How long a request may wait for keys, lists and answers, where the rule says it.
 fn wait_timeout(fields: &mut Fields<'_>, has_requires: bool) -> Option<Duration> {
     let item = fields.get("wait_timeout")?;
     if !has_requires {

@@ -546,7 +546,12 @@ fn it_says_what_was_not_to_be_had() {
 /// Without a configuration there is no audit line.
 #[test]
 fn every_reason_has_a_detail() {
-    let text = [include_str!("audit_details_tests.rs"), include_str!("bound_tests.rs")].concat();
+    let text = [
+        include_str!("audit_details_tests.rs"),
+        include_str!("bound_tests.rs"),
+        include_str!("introspection_tests.rs"),
+    ]
+    .concat();
     for reason in Reason::ALL {
         let is_tested = text.contains(&format!("\"{}\",", reason.as_str())) || *reason == Reason::Overloaded;
         let is_known = matches!(reason, Reason::ConfigurationRefused);

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
+use super::introspector::Kept;
 use crate::config::Provider;
 use crate::json::{Json, Text};
 use crate::proof::{Confirmation, SingleUse};
@@ -37,6 +38,10 @@ pub struct CachedToken {
     checked: Cell<Option<Checked>>,
     /// Why the last check for revocation rejected it, if it did.
     revoked: RefCell<Option<Rejected>>,
+    /// Until when it counts, where it is what a provider answered and not what a signature says.
+    answer_until: Option<Timestamp>,
+    /// What its provider says of it, where it was asked.
+    introspected: RefCell<Option<Kept>>,
 }
 
 /// When a token was checked for revocation.
@@ -79,7 +84,34 @@ impl CachedToken {
             reference: OnceCell::new(),
             checked: Cell::new(None),
             revoked: RefCell::default(),
+            answer_until: None,
+            introspected: RefCell::default(),
         }
+    }
+
+    /// What a provider answered of a token, which counts until then.
+    pub(super) fn of_answer(answer: Verified, provider: &Provider, until: Timestamp) -> Self {
+        Self { answer_until: Some(until), ..Self::new(answer, provider) }
+    }
+
+    /// Whether it is what a provider answered.
+    pub(super) fn is_answer(&self) -> bool {
+        self.answer_until.is_some()
+    }
+
+    /// Whether what a provider answered still counts.
+    pub(super) fn counts_at(&self, now: Timestamp) -> bool {
+        self.answer_until.is_none_or(|until| now <= until)
+    }
+
+    /// What its provider said of it, if that still counts.
+    pub(super) fn introspected(&self, now: Timestamp) -> Option<Kept> {
+        self.introspected.borrow().as_ref().filter(|kept| now <= kept.until).cloned()
+    }
+
+    /// Keeps what its provider says of it.
+    pub(super) fn remember_introspection(&self, kept: Kept) {
+        *self.introspected.borrow_mut() = Some(kept);
     }
 
     /// What the token claims.
@@ -118,15 +150,21 @@ impl CachedToken {
     }
 
     /// What must not come again of it until then: its name among the tokens of its issuer (RFC 7519 section 4.1.7), or
-    /// all that it claims. Not its text, for one token can have several signatures.
-    pub(super) fn single_use(&self, provider: &Provider, until: Timestamp) -> SingleUse {
+    /// all that it claims, for one token can have several signatures. Of a token that its provider was asked about it is
+    /// the text, without the signature where it has one: the next answer may say something else.
+    pub(super) fn single_use(&self, provider: &Provider, text: &[u8], until: Timestamp) -> SingleUse {
         let claims = self.claims();
         let issuer = claims.issuer.as_deref();
-        let of = [issuer.unwrap_or_default(), if issuer.is_some() { "" } else { &provider.name }];
-        let [issuer, provider] = of;
+        let name = if issuer.is_some() { "" } else { &provider.name };
+        let (issuer, is_jwt) = (issuer.unwrap_or_default(), provider.leaves_claims_to_answers());
         match claims.all().get("jti").and_then(Json::as_str) {
-            Some(jti) => SingleUse::new("jti", &[issuer, provider, jti], until),
-            None => SingleUse::new("claims", &[issuer, provider, &self.token.payload()], until),
+            Some(jti) => SingleUse::new("jti", &[issuer, name, jti], until),
+            None if self.is_answer() => {
+                let text = String::from_utf8_lossy(text);
+                let signed = text.rsplit_once('.').filter(|_| is_jwt).map(|(signed, _)| signed);
+                SingleUse::new("text", &[issuer, name, signed.unwrap_or(&text)], until)
+            }
+            None => SingleUse::new("claims", &[issuer, name, &self.token.payload()], until),
         }
     }
 

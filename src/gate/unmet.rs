@@ -47,7 +47,9 @@ impl Unmet {
         match &self.obstacle {
             Obstacle::Wait(_) => 4,
             Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) => match rejected.reason {
-                Reason::KeysUnavailable | Reason::RevocationUnavailable => 3,
+                Reason::KeysUnavailable
+                | Reason::RevocationUnavailable
+                | Reason::IntrospectionUnavailable => 3,
                 // The token is this provider's, and verified.
                 Reason::ProofMissing
                 | Reason::ProofInvalid

@@ -5,15 +5,16 @@
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::build_outcome::Refusal;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use crate::config::{Config, Provider};
+use crate::fetch::Store;
 use crate::proof::{ReplayStore, RequiredProof, SingleUse, Used};
 use crate::reason::{Detail, Reason, Rejected};
 use crate::rules::{Mode, Rule};
+use crate::time::Timestamp;
 use crate::token::ProviderId;
 
 /// The tables of what came.
@@ -114,14 +115,15 @@ impl RequestFlow<'_, '_> {
             let date = Detail::Date { claim: "exp", value: expires, now: self.now, setting, limit };
             return Err(Reason::LifetimeExceeded.with(date));
         }
-        let until: Duration = one.provider.policy.clock_skew;
-        Ok(one.token.single_use(&one.provider, expires.plus(until)))
+        let until = expires.plus(one.provider.policy.clock_skew);
+        let credential = self.credential(one.provider.id).ok_or(Reason::TokenMissing)?;
+        Ok(one.token.single_use(&one.provider, &credential.token(), until))
     }
 
     fn table_says(
         &self,
         due: &Due,
-        ask: impl FnOnce(&ReplayStore, &dyn crate::fetch::Store, crate::time::Timestamp) -> Used,
+        ask: impl FnOnce(&ReplayStore, &dyn Store, Timestamp) -> Used,
     ) -> Result<(), (Rejected, Rc<Provider>)> {
         let used_up = &self.gate.used_up;
         let table = if due.is_token { used_up.tokens.as_ref() } else { used_up.proofs_of(due.provider.id) };

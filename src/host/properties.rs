@@ -65,6 +65,10 @@ impl HostProperties for StreamProperties {
         self.exist && hostcalls::property(b"connection\0tls_version").is_ok_and(|version| !version.is_empty())
     }
 
+    fn peer_certificate_hash(&self) -> Option<String> {
+        self.text(b"connection\0sha256_peer_certificate_digest").filter(|hash| !hash.is_empty())
+    }
+
     fn client_address(&self) -> Option<String> {
         self.text(b"source\0address")
     }

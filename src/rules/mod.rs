@@ -56,6 +56,8 @@ pub struct Rule {
     pub requires_proof: Option<RequiredProof>,
     /// Whether each token counts once.
     pub one_time: bool,
+    /// Whether providers that can be asked about their tokens are asked (RFC 7662).
+    pub introspect: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
     pub wait_timeout: Option<Duration>,
 }

@@ -19,6 +19,7 @@ mod documents;
 mod filter_state;
 mod hostile_claims;
 mod identity;
+mod introspection;
 mod key_forms;
 mod keys;
 mod keys_flood;
