@@ -141,6 +141,12 @@ impl Config {
         (!instance.is_empty()).then(|| instance.to_owned())
     }
 
+    /// Whether anything is accepted once: proofs, or the tokens of some rule.
+    pub fn takes_once(&self) -> bool {
+        self.providers.iter().any(|provider| provider.dpop().is_some())
+            || self.rules.iter().any(|rule| rule.one_time)
+    }
+
     /// The provider of an id; ids are only made for providers that are there.
     pub fn provider(&self, id: ProviderId) -> Option<&Rc<Provider>> {
         self.providers.get(id.0)

@@ -13,7 +13,7 @@ use crate::request::Request;
 use crate::response::{DpopChallenge, ErrorResponse};
 use crate::rules::{Mode, Rule};
 use crate::token::{Found, Location, ProviderId, Scheme, find};
-use crate::upstream::{Decision, FilterStateFields};
+use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
 /// A refusal with all that is said of it.
 pub(super) struct Refusal {
@@ -54,6 +54,10 @@ impl RequestFlow<'_, '_> {
         if let Some(principal) = accepted.first() {
             allow.state.provider = Some(Rc::clone(&principal.provider));
             allow.state.principal = Some(Rc::clone(&principal.token));
+            if allow.state.selection.has(FilterStateField::DpopNonce) {
+                let nonces = principal.provider.dpop().and_then(|dpop| dpop.nonces.as_ref());
+                allow.state.nonce = nonces.map(|nonces| nonces.issue(self.now));
+            }
         }
         accepted.retain(|one| one.is_identity);
         let writes = |one: &Accepted| one.provider.clear_route_cache && one.token.headers().next().is_some();
