@@ -29,7 +29,7 @@ impl ProofKey {
     pub(super) fn read(jwk: &Json) -> Result<Self, &'static str> {
         let jwk = jwk.as_object().ok_or("\"jwk\" in its header is no object")?;
         let is_given = |name: &&str| jwk.get(name).is_some_and(|value| *value != Json::Null);
-        if PRIVATE.iter().any(|name| is_given(&name)) {
+        if PRIVATE.iter().any(is_given) {
             return Err("\"jwk\" in its header has members of a private key");
         }
         if jwk.get("use").is_some_and(|value| value.as_str() != Some("sig")) {

@@ -58,11 +58,11 @@ fn issue(authority: &CertifiedIssuer<'static, KeyPair>, name: &str, uri: Option<
 /// one certificate, another, and none.
 struct World {
     idp: Idp,
-    upstream: Upstream,
+    /// Where the requests go that pass.
+    _upstream: Upstream,
     gateway: Envoy,
     clients: Envoy,
     one: Certificate,
-    two: Certificate,
 }
 
 const SPIFFE: &str = "spiffe://a.example/orders";
@@ -96,7 +96,7 @@ impl World {
             .start()
             .unwrap_or_else(|error| panic!("{error}"));
         let clients = clients(gateway.addr_of("tls"), &one, &two);
-        Self { idp, upstream, gateway, clients, one, two }
+        Self { idp, _upstream: upstream, gateway, clients, one }
     }
 
     fn send(&self, client: &str, request: impl FnOnce(Request) -> Request, path: &str) -> Response {
