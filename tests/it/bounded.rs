@@ -341,8 +341,8 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ),
         ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
         ("tokens that are remembered", vec![default.entries]),
-        ("a proof (the field `DPoP`)", vec![portcullis::limits::MAX_PROOF]),
-        ("a certificate in the field `Client-Cert`", vec![portcullis::limits::MAX_CLIENT_CERT]),
+        ("a DPoP proof", vec![portcullis::limits::MAX_PROOF]),
+        ("a certificate in the field Client-Cert", vec![portcullis::limits::MAX_CLIENT_CERT]),
         ("proofs that are remembered, of one provider", vec![bound.0, 1_000_000]),
         ("one-time tokens that are remembered", vec![bound.1, 1_000_000]),
         (
