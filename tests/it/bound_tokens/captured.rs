@@ -2,7 +2,7 @@
 //! certificate, another scheme, another time.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -74,7 +74,7 @@ fn folder(server: &str, test: &str) -> Option<PathBuf> {
     found
 }
 
-fn read(folder: &PathBuf, name: &str) -> String {
+fn read(folder: &Path, name: &str) -> String {
     let file = folder.join(name);
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).trim().to_owned()
 }
@@ -104,7 +104,7 @@ impl HostProperties for Peer {
     }
 }
 
-fn gate(server: &Server, folder: &PathBuf, more: Value, now: u64) -> Gate {
+fn gate(server: &Server, folder: &Path, more: Value, now: u64) -> Gate {
     let keys: Value = serde_json::from_str(&read(folder, "jwks.json")).expect("a key set");
     let provider = with(
         json!({
