@@ -84,7 +84,7 @@ pub use proof::{Confirmation, Constraint, Dpop, SingleUse};
 pub use reason::{Reason, Rejected};
 pub use request::{
     Authority, Field as HeaderField, Held as Certainty, HostProperties, Metadata as RouteMetadataValue,
-    PathKind, PathReadings, PathStep, Request, RequestView, canonical as canonical_path,
+    PathKind, PathReadings, PathStep, PeerName, Request, RequestView, canonical as canonical_path,
     decoded as decoded_path,
 };
 pub use response::{ErrorResponse, LocalReply};

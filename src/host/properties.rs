@@ -8,7 +8,7 @@ use super::capabilities::{Missing, PROPERTY};
 use super::header_map::HeaderMap;
 use super::hostcalls;
 use super::status::Status;
-use crate::request::{HostProperties, Metadata};
+use crate::request::{HostProperties, Metadata, PeerName};
 
 /// What became of asking for a property.
 enum Property {
@@ -67,6 +67,14 @@ impl HostProperties for StreamProperties {
 
     fn peer_certificate_hash(&self) -> Option<String> {
         self.text(b"connection\0sha256_peer_certificate_digest").filter(|hash| !hash.is_empty())
+    }
+
+    fn peer_name(&self, name: PeerName) -> Option<String> {
+        self.text(match name {
+            PeerName::UriSan => b"connection\0uri_san_peer_certificate",
+            PeerName::DnsSan => b"connection\0dns_san_peer_certificate",
+            PeerName::Subject => b"connection\0subject_peer_certificate",
+        })
     }
 
     fn client_address(&self) -> Option<String> {

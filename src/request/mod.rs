@@ -38,6 +38,10 @@ pub trait HostProperties {
     fn peer_certificate_hash(&self) -> Option<String> {
         None
     }
+    /// A name in that certificate.
+    fn peer_name(&self, _: PeerName) -> Option<String> {
+        None
+    }
     /// The name of the matched route of the proxy, where it has one.
     fn route_name(&self) -> Option<String> {
         None
@@ -61,6 +65,17 @@ pub enum Metadata {
     Flag(bool),
     /// Something else, or something that the host does not hand over.
     Unreadable,
+}
+
+/// A name in the certificate of a connection's client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerName {
+    /// The first URI among its alternative names (RFC 5280 section 4.2.1.6), such as a SPIFFE ID.
+    UriSan,
+    /// The first DNS name among them.
+    DnsSan,
+    /// Its subject, as RFC 2253 writes it.
+    Subject,
 }
 
 /// HostProperties of which nothing is known: plaintext, and no metadata.

@@ -321,7 +321,7 @@ impl Rule {
                 let first = values.next();
                 values.all(|value| Some(value) == first)
             }
-            RequestValue::Header(_) | RequestValue::Host => true,
+            RequestValue::Header(_) | RequestValue::Host | RequestValue::Peer(_) => true,
         })
     }
 }

@@ -177,6 +177,50 @@ fn a_token_counts_over_connections_of_its_certificate() {
 }
 
 #[test]
+fn a_claim_may_have_to_name_the_client_of_the_connection() {
+    let condition = |path: &str, claim: &str, name: &str| {
+        json!({
+            "match": { "prefix": path },
+            "requires": corp(),
+            "authorize": { "claims": [{ "claim": claim, "equals_peer": name }] },
+        })
+    };
+    let rules = json!([
+        condition("/uri", "sub", "uri_san"),
+        condition("/dns", "host", "dns_san"),
+        condition("/subject", "dn", "subject"),
+    ]);
+    let world = World::start(json!({}), rules);
+    let (named, subject) =
+        (json!({ "sub": SPIFFE, "host": "one.example", "dn": "CN=one" }), json!({ "sub": "" }));
+    let other = json!({ "sub": "SPIFFE://a.example/orders", "host": "two.example", "dn": "CN=On" });
+    let lists = json!({ "sub": SPIFFE, "host": ["one.example"], "dn": ["CN=one"] });
+    for (client, claims, paths, passes) in [
+        ("one", &named, &["/uri", "/dns", "/subject"][..], true),
+        ("two", &named, &["/uri", "/dns", "/subject"], false),
+        ("none", &named, &["/uri", "/dns", "/subject"], false),
+        ("one", &other, &["/uri", "/dns", "/subject"], false),
+        ("one", &lists, &["/dns", "/subject"], false),
+        // What is empty is like nothing, and equals no other nothing.
+        ("none", &subject, &["/uri", "/dns", "/subject"], false),
+    ] {
+        let token = world.token(claims.clone());
+        for path in paths {
+            let said = |request: Request| {
+                request.bearer(&token).header("x-forwarded-client-cert", format!("URI={SPIFFE}"))
+            };
+            let response = world.send(client, said, path);
+            let what = format!("{client} {path} {claims}");
+            match passes {
+                true => assert_eq!(response.status, 200, "{what}: {}", response.text()),
+                false => assert_problem(&what, &response, 403, "claim_mismatch"),
+            }
+        }
+    }
+    assert_sound(&world.gateway);
+}
+
+#[test]
 fn a_field_counts_where_the_operator_vouches_for_it_and_does_not_travel() {
     let (idp, upstream, authority) = (common::idp(), Upstream::start(), authority());
     let (one, two) = (issue(&authority, "one", None), issue(&authority, "two", None));
