@@ -5,6 +5,7 @@
 
 mod audit;
 mod authorize;
+mod binding;
 mod cache;
 mod conditions;
 mod cors;
@@ -40,6 +41,7 @@ use crate::response::{Body, Cors, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
+use crate::proof::OneTime;
 use crate::request::same_header;
 use crate::rules::{AmbiguousPaths, Rule, Rules};
 use crate::token::{ProviderId, RequestValue};
@@ -74,6 +76,8 @@ pub struct Config {
     pub style: Style,
     /// The origins whose pages may read the gate's own answers.
     pub cors: Option<Cors>,
+    /// How tokens are taken of rules that take each one time.
+    pub one_time: OneTime,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
@@ -137,6 +141,12 @@ impl Config {
         (!instance.is_empty()).then(|| instance.to_owned())
     }
 
+    /// Whether anything is accepted once: proofs, or the tokens of some rule.
+    pub fn takes_once(&self) -> bool {
+        self.providers.iter().any(|provider| provider.dpop().is_some())
+            || self.rules.iter().any(|rule| rule.one_time)
+    }
+
     /// The provider of an id; ids are only made for providers that are there.
     pub fn provider(&self, id: ProviderId) -> Option<&Rc<Provider>> {
         self.providers.get(id.0)
@@ -161,7 +171,9 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let realm = fields.get("realm").and_then(|item| realm(&item));
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
-    let cors = fields.get("cors").and_then(|item| cors::read(&item));
+    let has_nonces = list.iter().flatten().any(|provider| provider.makes_nonces());
+    let cors = fields.get("cors").and_then(|item| cors::read(&item, has_nonces));
+    let one_time = fields.get("one_time").and_then(|item| binding::one_time(&item)).unwrap_or_default();
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
@@ -175,6 +187,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
     refuse_own_token_headers(&providers, report);
     refuse_bindings_to_own_headers(&rules, &providers, report);
+    binding::check_required(&rules, &providers, report);
     introspection::check_rules(&rules, &providers, report);
     Some(Config {
         providers,
@@ -189,6 +202,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         instance,
         style,
         cors,
+        one_time,
         filter_state,
         audit,
         shared_data_secret,

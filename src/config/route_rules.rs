@@ -54,6 +54,8 @@ pub(super) fn requirements(named: &Named<'_>, rules: usize) -> BTreeMap<String, 
             mode: Mode::Enforce,
             ambiguous_paths: None,
             ignores_revocation: false,
+            requires_proof: None,
+            one_time: false,
             introspect: false,
             wait_timeout: None,
         };

@@ -543,13 +543,18 @@ fn it_says_what_was_not_to_be_had() {
     assert_eq!(case.ask(&mut gate, &es256("k1")), expected);
 }
 
-/// `replayed` is not decided yet, and without a configuration there is no audit line.
+/// Without a configuration there is no audit line.
 #[test]
 fn every_reason_has_a_detail() {
-    let text = [include_str!("audit_details_tests.rs"), include_str!("introspection_tests.rs")].concat();
+    let text = [
+        include_str!("audit_details_tests.rs"),
+        include_str!("bound_tests.rs"),
+        include_str!("introspection_tests.rs"),
+    ]
+    .concat();
     for reason in Reason::ALL {
         let is_tested = text.contains(&format!("\"{}\",", reason.as_str())) || *reason == Reason::Overloaded;
-        let is_known = matches!(reason, Reason::Replayed | Reason::ConfigurationRefused);
+        let is_known = matches!(reason, Reason::ConfigurationRefused);
         assert!(is_tested != is_known, "{reason:?}");
     }
 }

@@ -16,7 +16,7 @@ use crate::introspection::{
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
-use crate::token::{BOUND, ProviderId, Verified};
+use crate::token::{ProviderId, Verified};
 
 impl RequestFlow<'_, '_> {
     /// What the provider says of an opaque token.
@@ -108,12 +108,9 @@ impl RequestFlow<'_, '_> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
                 // What the provider binds is bound, whatever the token says of itself.
-                let is_bound = answer.is_dpop() || answer.members.contains("cnf");
-                return if settings.answer_policy.reject_bound && is_bound {
-                    Err(BOUND)
-                } else {
-                    Ok(Known::Active)
-                };
+                let ignores_bound = !provider.policy.reject_bound && provider.constraint.is_none();
+                let is_bound = (answer.is_dpop() || answer.members.contains("cnf")) && !token.is_bound();
+                return if is_bound && !ignores_bound { Err(BOUND_BY_ANSWER) } else { Ok(Known::Active) };
             }
             answer.check_type()?;
             self.token_of(provider, settings, answer, until).map(Known::Token)
@@ -132,7 +129,8 @@ impl RequestFlow<'_, '_> {
         let Answer { text, members, key } = answer;
         let policy = &settings.answer_policy;
         let token = Verified::of_answer(Arc::clone(text), members.clone(), *key, policy, self.now)?;
-        if policy.reject_bound && answer.is_dpop() && !members.contains("cnf") {
+        let ignores_bound = !policy.reject_bound && provider.constraint.is_none();
+        if !ignores_bound && answer.is_dpop() && !members.contains("cnf") {
             return Err(DPOP_WITHOUT_KEY);
         }
         let token = Rc::new(CachedToken::of_answer(token, provider, until));
@@ -197,6 +195,10 @@ impl RequestFlow<'_, '_> {
 /// The rejection of a token that is bound by what its answer calls it, to a key that it does not name.
 const DPOP_WITHOUT_KEY: Rejected =
     Reason::TokenBound.because("token_type of the introspection answer is DPoP, and it has no \"cnf\"");
+
+/// The rejection of a JWT that its answer binds, where the claims of the JWT count.
+const BOUND_BY_ANSWER: Rejected =
+    Reason::TokenBound.because("the introspection answer has \"cnf\", and the token has none");
 
 impl Provider {
     /// Whether its tokens are asked about, under a rule that does or does not say so.

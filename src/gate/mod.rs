@@ -24,6 +24,7 @@ mod plan;
 mod revocations;
 mod route;
 mod unmet;
+mod use_once;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -54,6 +55,7 @@ pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
+use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
 
@@ -118,6 +120,7 @@ pub struct Gate {
     /// The verified tokens of each provider.
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
+    used_up: UsedUp,
     waiting: Waiting,
     audit: AuditLog,
     route_notes: Limiter,
@@ -143,8 +146,7 @@ impl Gate {
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
-        let proofs = config.providers.iter().filter(|provider| plan::ignores_proofs(provider));
-        let read = read.chain(proofs.map(|_| plan::PROOF));
+        let read = read.chain(config.providers.iter().flat_map(|provider| plan::proof_fields(provider)));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let introspectors = introspector::all(&config, &lookups, random);
@@ -159,6 +161,7 @@ impl Gate {
             gauged: Timestamp::default(),
             stopwatch,
             revocations,
+            used_up: UsedUp::new(&config),
             config: Rc::new(config),
             plans,
             reserved,
@@ -293,6 +296,8 @@ impl Gate {
 
 #[cfg(test)]
 mod audit_details_tests;
+#[cfg(test)]
+mod bound_tests;
 #[cfg(test)]
 mod introspection_tests;
 #[cfg(test)]

@@ -50,6 +50,11 @@ impl Unmet {
                 Reason::KeysUnavailable
                 | Reason::RevocationUnavailable
                 | Reason::IntrospectionUnavailable => 3,
+                // The token is this provider's, and verified.
+                Reason::ProofMissing
+                | Reason::ProofInvalid
+                | Reason::NonceRequired
+                | Reason::CertificateMismatch => 3,
                 Reason::TokenMissing => 0,
                 Reason::IssuerUnknown => 1,
                 _ => 2,

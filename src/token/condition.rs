@@ -7,6 +7,7 @@ use std::fmt;
 use super::ClaimPath;
 use crate::json::{Json, Number, Object};
 use crate::reason::excerpt;
+use crate::request::PeerName;
 use crate::text::TextMatch;
 
 /// What a condition may compare a claim with besides values of its own.
@@ -17,6 +18,10 @@ pub trait Bindings {
     fn header(&self, name: &str) -> Option<Cow<'_, str>>;
     /// The host that the request is for: in lower case, without port and trailing dot.
     fn host(&self) -> Option<Cow<'_, str>>;
+    /// A name in the certificate of the connection's client.
+    fn peer(&self, _: PeerName) -> Option<Cow<'_, str>> {
+        None
+    }
 }
 
 /// A condition on a claim.
@@ -70,6 +75,8 @@ pub enum RequestValue {
     Header(String),
     /// The host, which is compared without case.
     Host,
+    /// This name in the certificate of the connection's client.
+    Peer(PeerName),
 }
 
 /// A value with which a claim is compared. Types count: `"1"` is not `1`, though `1` is `1.0`.
@@ -141,10 +148,13 @@ impl Condition {
                     RequestValue::Path(name) => request.path_variable(name),
                     RequestValue::Header(name) => request.header(name),
                     RequestValue::Host => request.host(),
+                    RequestValue::Peer(name) => request.peer(*name),
                 };
                 let same = |requested: &str, claim: &str| match place {
                     RequestValue::Host => requested.eq_ignore_ascii_case(claim),
-                    RequestValue::Path(_) | RequestValue::Header(_) => requested == claim,
+                    RequestValue::Path(_) | RequestValue::Header(_) | RequestValue::Peer(_) => {
+                        requested == claim
+                    }
                 };
                 requested
                     .filter(|requested| !requested.is_empty())
@@ -206,6 +216,11 @@ impl fmt::Display for ClaimOperator {
             Self::EqualsRequest(RequestValue::Path(name)) => write!(f, "equal the path variable {name:?}"),
             Self::EqualsRequest(RequestValue::Header(name)) => write!(f, "equal the header {name:?}"),
             Self::EqualsRequest(RequestValue::Host) => f.write_str("equal the host"),
+            Self::EqualsRequest(RequestValue::Peer(name)) => f.write_str(match name {
+                PeerName::UriSan => "equal the first URI in the client's certificate",
+                PeerName::DnsSan => "equal the first DNS name in the client's certificate",
+                PeerName::Subject => "equal the subject of the client's certificate",
+            }),
         }
     }
 }
