@@ -22,11 +22,11 @@ impl RequestFlow<'_, '_> {
         text: &[u8],
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        if let Some(known) = self.cached(provider, text)? {
-            return Ok(known);
-        }
         if let Some(settings) = provider.asks_in_place_of_a_signature(text) {
             return self.authenticate_opaque(provider, settings, text);
+        }
+        if let Some(known) = self.cached(provider, text)? {
+            return Ok(known);
         }
         let (id, policy) = (provider.id, provider.token_policy());
         let jws = Jws::parse(text)?;
@@ -78,9 +78,6 @@ impl RequestFlow<'_, '_> {
         let (id, now) = (provider.id, self.now);
         let known = self.gate.token_caches.get_mut(id.0).and_then(|cache| cache.get(text));
         let Some(known) = known else { return Ok(None) };
-        if known.is_answer() {
-            return self.cached_answer(provider, known);
-        }
         // The tokens of a key that was revoked went with it; here all keys may have grown too old.
         if self.key_source(provider).is_some_and(|own| own.source.keys(now).is_none()) {
             return Ok(None);
@@ -91,20 +88,6 @@ impl RequestFlow<'_, '_> {
         if self.waited.is_none_or(|waited| key_lookups.any(|lookup| lookup == waited.lookup)) {
             self.gate.metrics.happened(id, Event::CacheHit);
         }
-        Ok(Some(known))
-    }
-
-    /// The same of an opaque token, if what the provider said of it still counts.
-    fn cached_answer(
-        &mut self,
-        provider: &Provider,
-        known: Rc<CachedToken>,
-    ) -> Result<Option<Rc<CachedToken>>, Rejected> {
-        let until = known.answer_until().unwrap_or_default();
-        let settings = provider.introspection.as_ref().filter(|settings| settings.counts(until, self.now));
-        let Some(settings) = settings else { return Ok(None) };
-        settings.answer_policy.check_time(known.claims(), self.now)?;
-        self.gate.metrics.happened(provider.id, Event::AnswerKnown);
         Ok(Some(known))
     }
 

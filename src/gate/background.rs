@@ -214,6 +214,9 @@ impl Gate {
                 SourceEvent::Changed => {
                     if let (Some(cache), Some(set)) = (self.token_caches.get_mut(id.0), source.held()) {
                         cache.keep_keys(set);
+                        if let Some(Some(introspector)) = self.introspectors.get_mut(id.0) {
+                            introspector.keep_keys(set);
+                        }
                     }
                 }
             }

@@ -15,7 +15,6 @@ use crate::introspection::{
 };
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected};
-use crate::time::Timestamp;
 use crate::token::{ProviderId, Verified};
 
 impl RequestFlow<'_, '_> {
@@ -31,27 +30,23 @@ impl RequestFlow<'_, '_> {
             // What verifies the answer comes first.
             self.keys_at_hand(provider)?;
         }
-        // It was good, and is asked about anew.
-        let is_known =
-            self.gate.token_caches.get_mut(provider.id.0).is_some_and(|cache| cache.get(text).is_some());
-        let Kept { until, what } = self.ask_provider(provider.id, text, is_known)?;
+        let Kept { until, what } = self.ask_provider(provider.id, text, false)?;
         let answer = match what {
             Known::Answered(answer) => answer,
-            Known::Token(token) => return Ok(token),
+            Known::Token(token) => {
+                settings.answer_policy.check_time(token.claims(), self.now)?;
+                return Ok(token);
+            }
             Known::Rejected(rejected) => return Err(rejected.into()),
             Known::Active => return Err(Reason::IntrospectionUnavailable.into()),
         };
-        let made = answer.check_type().and_then(|()| self.token_of(provider, settings, &answer, until));
-        let kept = match &made {
+        let made = answer.check_type().and_then(|()| self.token_of(provider, settings, &answer));
+        let what = match &made {
             Ok(token) => Known::Token(Rc::clone(token)),
             Err(rejected) => Known::Rejected(rejected.clone()),
         };
-        self.keep(provider.id, text, Kept { until, what: kept });
-        let token = made?;
-        if let Some(cache) = self.gate.token_caches.get_mut(provider.id.0) {
-            cache.insert(text, Rc::clone(&token));
-        }
-        Ok(token)
+        self.keep(provider.id, text, Kept { until, what });
+        Ok(made?)
     }
 
     /// What the provider says of a JWT that was verified, where it is to be asked: the token that counts from here on.
@@ -79,7 +74,7 @@ impl RequestFlow<'_, '_> {
                 let until = end.map_or(until, |end| until.min(end));
                 let what = match what {
                     Known::Answered(answer) => {
-                        let what = self.judge_answer(provider, settings, (&token, &answer), until);
+                        let what = self.judge_answer(provider, settings, &token, &answer);
                         self.keep(provider.id, &text, Kept { until, what: what.clone() });
                         what
                     }
@@ -91,7 +86,10 @@ impl RequestFlow<'_, '_> {
             }
         };
         match kept.what {
-            Known::Token(answer) => Ok(answer),
+            Known::Token(answer) => {
+                settings.answer_policy.check_time(answer.claims(), now)?;
+                Ok(answer)
+            }
             Known::Rejected(rejected) => Err(rejected.into()),
             Known::Active | Known::Answered(_) => Ok(token),
         }
@@ -102,8 +100,8 @@ impl RequestFlow<'_, '_> {
         &mut self,
         provider: &Provider,
         settings: &Introspection,
-        (token, answer): (&CachedToken, &Answer),
-        until: Timestamp,
+        token: &CachedToken,
+        answer: &Answer,
     ) -> Known<Rc<CachedToken>> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
@@ -113,7 +111,7 @@ impl RequestFlow<'_, '_> {
                 return if is_bound && !ignores_bound { Err(BOUND_BY_ANSWER) } else { Ok(Known::Active) };
             }
             answer.check_type()?;
-            self.token_of(provider, settings, answer, until).map(Known::Token)
+            self.token_of(provider, settings, answer).map(Known::Token)
         });
         judged.unwrap_or_else(Known::Rejected)
     }
@@ -124,7 +122,6 @@ impl RequestFlow<'_, '_> {
         provider: &Provider,
         settings: &Introspection,
         answer: &Answer,
-        until: Timestamp,
     ) -> Result<Rc<CachedToken>, Rejected> {
         let Answer { text, members, key } = answer;
         let policy = &settings.answer_policy;
@@ -133,7 +130,7 @@ impl RequestFlow<'_, '_> {
         if !ignores_bound && answer.is_dpop() && !members.contains("cnf") {
             return Err(DPOP_WITHOUT_KEY);
         }
-        let token = Rc::new(CachedToken::of_answer(token, provider, until));
+        let token = Rc::new(CachedToken::of_answer(token, provider));
         self.note_left_out(provider, &token);
         Ok(token)
     }
@@ -162,7 +159,7 @@ impl RequestFlow<'_, '_> {
         if !in_time {
             return unavailable("no answer came in time");
         }
-        match own.calls.ask(token, text, is_the_providers, now) {
+        match own.calls.ask(token, text, is_the_providers || own.was_good(token), now) {
             Asked::OnItsWay(lookup, request) => {
                 if self.waited.is_none() {
                     self.gate.metrics.happened(id, Event::AnswerUnknown);

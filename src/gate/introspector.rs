@@ -11,7 +11,8 @@ use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{AnswerForm, Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::keys::KeySet;
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
 use crate::time::{Limiter, Timestamp};
@@ -58,6 +59,26 @@ impl Introspector {
         let settings = self.calls.settings();
         let known = self.good.get(&token).or_else(|| self.others.get(&token));
         known.filter(|kept| settings.counts(kept.until, now))
+    }
+
+    /// Whether a token was good when its provider was last asked.
+    pub(super) fn was_good(&self, token: TokenDigest) -> bool {
+        self.good.contains(&token)
+    }
+
+    /// Forgets what was learnt by answers that were signed with a key that is not in this set.
+    pub(super) fn keep_keys(&mut self, set: &KeySet) {
+        let is_gone = |kept: &Kept<Rc<CachedToken>>| match &kept.what {
+            Known::Answered(answer) => !set.contains(&answer.key),
+            Known::Token(token) => !set.contains(token.key()),
+            Known::Active | Known::Rejected(_) => false,
+        };
+        if self.calls.settings().form == AnswerForm::Jwt {
+            let gone = self.good.iter().filter(|(_, kept)| is_gone(kept));
+            for token in gone.map(|(token, _)| *token).collect::<Vec<_>>() {
+                self.good.pop(&token);
+            }
+        }
     }
 
     /// Keeps what is known of a token.
