@@ -16,5 +16,6 @@ mod oidc_provider;
 mod recipes;
 pub(crate) mod replay;
 mod revoked;
+mod rules;
 mod signed;
 mod waiting;

@@ -115,7 +115,7 @@ impl Replay {
         self.begin_with(&[(":path", path), ("authorization", authorization)], now)
     }
 
-    fn begin_with(&mut self, fields: &[(&str, &str)], now: u64) -> (StreamId, String) {
+    pub(super) fn begin_with(&mut self, fields: &[(&str, &str)], now: u64) -> (StreamId, String) {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         self.streams.push(fields.iter().map(own).collect());
         let stream = StreamId(u32::try_from(self.streams.len()).expect("few"));
