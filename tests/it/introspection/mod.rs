@@ -2,6 +2,7 @@
 
 mod answers;
 mod attacks;
+mod bound;
 mod captured;
 mod errors;
 mod failures;
@@ -15,5 +16,6 @@ mod oidc_provider;
 mod recipes;
 pub(crate) mod replay;
 mod revoked;
+mod rules;
 mod signed;
 mod waiting;
