@@ -484,3 +484,15 @@ fn the_audit_line_says_why() {
         assert_eq!(said, (reason, detail.to_owned()));
     }
 }
+
+#[test]
+fn an_answer_does_not_count_for_longer_where_the_clock_is_set_back() {
+    let mut gate = opaque("");
+    answered(&mut gate, ("/", OPAQUE), answer(200, r#"{"active":true}"#), at(3600.0));
+    assert_eq!(reason(&ask(&mut gate, "/", OPAQUE, at(3601.0))), "allow");
+    assert_eq!(reason(&ask(&mut gate, "/", OPAQUE, at(0.0))), "wait");
+    let mut gate = hybrid("");
+    answered(&mut gate, ("/asked", JWT), answer(200, r#"{"active":true}"#), at(60.0));
+    assert_eq!(reason(&ask(&mut gate, "/asked", JWT, at(61.0))), "allow");
+    assert_eq!(reason(&ask(&mut gate, "/asked", JWT, at(0.0))), "wait");
+}
