@@ -25,12 +25,18 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         text: &[u8],
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        check_shape(settings, text)?;
-        if settings.form == AnswerForm::Jwt {
-            // What verifies the answer comes first.
-            self.keys_at_hand(provider)?;
-        }
-        let Kept { until, what } = self.ask_provider(provider.id, text, false)?;
+        let kept = match self.known_answer(provider.id, text) {
+            Some(kept) => kept,
+            None => {
+                check_shape(settings, text)?;
+                if settings.form == AnswerForm::Jwt {
+                    // What verifies the answer comes first.
+                    self.keys_at_hand(provider)?;
+                }
+                return Err(self.ask_provider(provider.id, text, false));
+            }
+        };
+        let Kept { until, what } = kept;
         let answer = match what {
             Known::Answered(answer) => answer,
             Known::Token(token) => {
@@ -69,7 +75,9 @@ impl RequestFlow<'_, '_> {
             None => {
                 let credential = self.credential(provider.id).ok_or(Reason::TokenMissing)?;
                 let text = credential.token();
-                let Kept { until, what } = self.ask_provider(provider.id, &text, true)?;
+                let Some(Kept { until, what }) = self.known_answer(provider.id, &text) else {
+                    return Err(self.ask_provider(provider.id, &text, true));
+                };
                 let end = token.claims().expires.map(|expires| expires.max(now.plus(GRACE)));
                 let until = end.map_or(until, |end| until.min(end));
                 let what = match what {
@@ -135,31 +143,31 @@ impl RequestFlow<'_, '_> {
         Ok(token)
     }
 
-    /// What is known of a token; where nothing is, its provider is asked.
-    fn ask_provider(
-        &mut self,
-        id: ProviderId,
-        text: &[u8],
-        is_the_providers: bool,
-    ) -> Result<Kept<Rc<CachedToken>>, Obstacle> {
+    /// What is known of a token.
+    fn known_answer(&mut self, id: ProviderId, text: &[u8]) -> Option<Kept<Rc<CachedToken>>> {
+        let own = self.gate.introspectors.get_mut(id.0)?.as_mut()?;
+        let kept = own.known(own.calls.digest(text), self.now)?.clone();
+        if self.waited.is_none() {
+            self.gate.metrics.happened(id, Event::AnswerKnown);
+        }
+        Some(kept)
+    }
+
+    /// Asks the provider about a token of which nothing is known. What keeps the request from being judged until then.
+    #[cold]
+    fn ask_provider(&mut self, id: ProviderId, text: &[u8], is_the_providers: bool) -> Obstacle {
         let (now, may_wait) = (self.now, self.may_wait());
         let in_time = self.waited.is_none_or(|waited| now < waited.deadline);
         let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) else {
-            return Err(Reason::IntrospectionUnavailable.into());
+            return Reason::IntrospectionUnavailable.into();
         };
-        let token = own.calls.digest(text);
-        if let Some(kept) = own.known(token, now) {
-            let kept = kept.clone();
-            if self.waited.is_none() {
-                self.gate.metrics.happened(id, Event::AnswerKnown);
-            }
-            return Ok(kept);
-        }
-        let unavailable = |words| Err(Obstacle::from(Reason::IntrospectionUnavailable.because(words)));
+        let unavailable = |words| Obstacle::from(Reason::IntrospectionUnavailable.because(words));
         if !in_time {
             return unavailable("no answer came in time");
         }
-        match own.calls.ask(token, text, is_the_providers || own.was_good(token), now) {
+        let token = own.calls.digest(text);
+        let is_the_providers = is_the_providers || own.was_good(token);
+        match own.calls.ask(token, text, is_the_providers, now) {
             Asked::OnItsWay(lookup, request) => {
                 if self.waited.is_none() {
                     self.gate.metrics.happened(id, Event::AnswerUnknown);
@@ -167,16 +175,11 @@ impl RequestFlow<'_, '_> {
                 let request = request.map(|request| Effect::Fetch { lookup, request });
                 self.gate.effects.extend(request);
                 // A rule that only reports says what there is.
-                if may_wait {
-                    Err(Obstacle::Wait(lookup))
-                } else {
-                    unavailable("the provider is being asked")
-                }
+                if may_wait { Obstacle::Wait(lookup) } else { unavailable("the provider is being asked") }
             }
             Asked::Paused => unavailable("the endpoint fails, and it is too early to ask again"),
             Asked::Full => {
-                let words = format!("{MAX_QUEUED} tokens wait to be asked about");
-                Err(Reason::Overloaded.explained(words).into())
+                Reason::Overloaded.explained(format!("{MAX_QUEUED} tokens wait to be asked about")).into()
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What introspection found of tokens, kept for as long as it counts; and what follows from the end of a call.
 
-use std::hash::RandomState;
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use lru::LruCache;
@@ -11,7 +11,9 @@ use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{AnswerForm, Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{
+    AnswerForm, Calls, DigestHasher, Ended, Finding, GRACE, News, TokenDigest, Verifier,
+};
 use crate::keys::KeySet;
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
@@ -30,7 +32,7 @@ pub(super) struct Introspector {
 }
 
 /// What is known of tokens. Those that are refused are known by their digests alone.
-type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>;
+type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, BuildHasherDefault<DigestHasher>>;
 
 /// What to do where the endpoint refuses the gate.
 const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
@@ -44,7 +46,7 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
         let size = std::num::NonZeroUsize::new(size)?;
         // Made without a bound: with one it would set aside room for all of its entries at once.
         let known = || {
-            let mut known = LruCache::unbounded_with_hasher(RandomState::new());
+            let mut known = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
             known.resize(size);
             known
         };

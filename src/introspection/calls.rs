@@ -1,7 +1,7 @@
 //! The calls of one provider: one for each token at a time, few at once, and pauses after failures.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,8 +17,33 @@ use crate::time::Timestamp;
 
 /// What a token is known by: a keyed hash of 128 bits, so that nobody can choose tokens that share an entry, and no token is
 /// kept. Every request with a token has it made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TokenDigest([u64; 2]);
+
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// Hashes a [`TokenDigest`], which is a hash already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing but digests comes, by `write_u64`.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// How many tokens may wait for a call to be free, in each worker. Beyond that the answer is 503.
 pub const MAX_QUEUED: usize = 256;
