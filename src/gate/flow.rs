@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::proof::SingleUse;
 use crate::reason::Rejected;
 use crate::request::{Request, RequestView};
-use crate::rules::{Mode, Rule};
+use crate::rules::{Mode, Rule, RuleId};
 use crate::time::Timestamp;
 use crate::token::ProviderId;
 
@@ -44,6 +44,8 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) view: RequestView<'r>,
     /// The rule that decides.
     pub(super) rule: Option<Rc<Rule>>,
+    /// The rule whose requirement is asked for, once that is known.
+    pub(super) asks: Option<RuleId>,
     /// The requirement that its route named, which is asked for in place of the rule's.
     pub(super) requirement: Option<Rc<Rule>>,
     /// Whether the rule matches the request; otherwise its route named it.
@@ -82,6 +84,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             now,
             view: config.rules.view(request),
             rule: None,
+            asks: None,
             requirement: None,
             is_matched: false,
             route_scopes: Vec::new(),
@@ -104,6 +107,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         let rule = self.match_rule()?;
         let requirement = self.requirement.take();
         let asks = requirement.as_ref().unwrap_or(&rule);
+        self.asks = Some(asks.id);
         let plans = Rc::clone(&self.gate.plans);
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;

@@ -15,7 +15,7 @@ use crate::introspection::{
 };
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected};
-use crate::token::{ProviderId, Verified};
+use crate::token::{ProviderId, Unverified, Verified};
 
 impl RequestFlow<'_, '_> {
     /// What the provider says of an opaque token.
@@ -29,6 +29,9 @@ impl RequestFlow<'_, '_> {
             Some(kept) => kept,
             None => {
                 check_shape(settings, text)?;
+                if self.is_of_another(provider.id, text) {
+                    return Err(OF_ANOTHER.into());
+                }
                 if settings.form == AnswerForm::Jwt {
                     // What verifies the answer comes first.
                     self.keys_at_hand(provider)?;
@@ -143,6 +146,29 @@ impl RequestFlow<'_, '_> {
         Ok(token)
     }
 
+    /// Whether a text is a JWT of another provider that this request may come with, by the issuer that it names: it is for no
+    /// eyes but that provider's.
+    fn is_of_another(&self, id: ProviderId, text: &[u8]) -> bool {
+        let plan = self.asks.and_then(|asks| self.gate.plans.get(asks.0));
+        let others = plan.map(|plan| &plan.providers[..]).unwrap_or_default();
+        let others =
+            others.iter().filter(|other| **other != id).filter_map(|other| self.config.provider(*other));
+        let is_theirs = |other: &Rc<Provider>| {
+            let reason = match Unverified::parse(text, &other.policy) {
+                Ok(token) => other.policy.check(&token, &[], self.now).err().map(|rejected| rejected.reason),
+                Err(_) => return false,
+            };
+            // These come before the issuer is looked at.
+            let is_early = |reason| matches!(reason, Reason::AlgorithmNotAllowed | Reason::TypeNotAllowed);
+            !reason.is_some_and(|reason| reason == Reason::IssuerUnknown || is_early(reason))
+        };
+        others
+            .filter(|other| {
+                other.asks_in_place_of_a_signature(text).is_none() && !other.policy.issuers.is_empty()
+            })
+            .any(is_theirs)
+    }
+
     /// What is known of a token.
     fn known_answer(&mut self, id: ProviderId, text: &[u8]) -> Option<Kept<Rc<CachedToken>>> {
         let own = self.gate.introspectors.get_mut(id.0)?.as_mut()?;
@@ -191,6 +217,10 @@ impl RequestFlow<'_, '_> {
         }
     }
 }
+
+/// The rejection of a token that is another provider's.
+const OF_ANOTHER: Rejected = Reason::IssuerUnknown
+    .because("it is a JWT of another provider of the rule, and nobody but that one is asked about it");
 
 /// The rejection of a token that is bound by what its answer calls it, to a key that it does not name.
 const DPOP_WITHOUT_KEY: Rejected =

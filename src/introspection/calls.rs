@@ -45,8 +45,9 @@ impl Hasher for DigestHasher {
     }
 }
 
-/// How many tokens may wait for a call to be free, in each worker. Beyond that the answer is 503.
-pub const MAX_QUEUED: usize = 256;
+/// How many tokens may wait for a call to be free, in each worker: as many as requests may wait. Beyond that the answer is
+/// 503.
+pub const MAX_QUEUED: usize = 1024;
 /// The longest pause after failures, unless the endpoint asks for more. Short, as it is for keys that are missing: requests
 /// need what is asked for, and while the endpoint fails one call at a time asks.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
