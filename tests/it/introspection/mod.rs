@@ -2,6 +2,7 @@
 
 mod answers;
 mod attacks;
+mod beside;
 mod bound;
 mod captured;
 mod errors;
