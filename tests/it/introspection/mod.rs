@@ -10,6 +10,7 @@ mod failures;
 mod flood;
 mod form;
 mod gateway;
+mod glewlwyd;
 mod hybrid;
 mod kept;
 mod local;
