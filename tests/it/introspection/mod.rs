@@ -2,6 +2,7 @@
 
 mod answers;
 mod attacks;
+mod beside;
 mod bound;
 mod captured;
 mod errors;
@@ -9,6 +10,7 @@ mod failures;
 mod flood;
 mod form;
 mod gateway;
+mod glewlwyd;
 mod hybrid;
 mod kept;
 mod local;
