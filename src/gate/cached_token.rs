@@ -1,8 +1,9 @@
 //! A token that was verified, and all that was made of it so far.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
-use super::introspector::Kept;
+use super::known::Kept;
 use crate::config::Provider;
 use crate::json::{Json, Text};
 use crate::proof::{Confirmation, SingleUse};
@@ -41,7 +42,7 @@ pub struct CachedToken {
     /// Until when it counts, where it is what a provider answered and not what a signature says.
     answer_until: Option<Timestamp>,
     /// What its provider says of it, where it was asked.
-    introspected: RefCell<Option<Kept>>,
+    introspected: RefCell<Option<Kept<Rc<CachedToken>>>>,
 }
 
 /// When a token was checked for revocation.
@@ -99,18 +100,18 @@ impl CachedToken {
         self.answer_until.is_some()
     }
 
-    /// Whether what a provider answered still counts.
-    pub(super) fn counts_at(&self, now: Timestamp) -> bool {
-        self.answer_until.is_none_or(|until| now <= until)
+    /// Until when it counts, where it is what a provider answered.
+    pub(super) fn answer_until(&self) -> Option<Timestamp> {
+        self.answer_until
     }
 
-    /// What its provider said of it, if that still counts.
-    pub(super) fn introspected(&self, now: Timestamp) -> Option<Kept> {
-        self.introspected.borrow().as_ref().filter(|kept| now <= kept.until).cloned()
+    /// What its provider said of it, if what counts until then still does.
+    pub(super) fn introspected(&self, counts: impl Fn(Timestamp) -> bool) -> Option<Kept<Rc<CachedToken>>> {
+        self.introspected.borrow().as_ref().filter(|kept| counts(kept.until)).cloned()
     }
 
     /// Keeps what its provider says of it.
-    pub(super) fn remember_introspection(&self, kept: Kept) {
+    pub(super) fn remember_introspection(&self, kept: Kept<Rc<CachedToken>>) {
         *self.introspected.borrow_mut() = Some(kept);
     }
 

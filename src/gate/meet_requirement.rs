@@ -99,7 +99,8 @@ impl<'r> RequestFlow<'_, 'r> {
         let retry_after = match rejected.reason {
             _ if verified => self.gate.revocations.retry_after(self.now),
             Reason::IntrospectionUnavailable | Reason::Overloaded => {
-                provider.and_then(|id| self.gate.introspection_retry_after(id, self.now))
+                let token = provider.and_then(|id| self.credential(id)).map(|credential| credential.token());
+                provider.and_then(|id| self.gate.introspection_retry_after(id, token.as_deref(), self.now))
             }
             _ => provider.and_then(|id| self.gate.retry_after(id, self.now)),
         };

@@ -15,6 +15,7 @@ mod find_token;
 mod flow;
 mod introspect;
 mod introspector;
+mod known;
 mod left_out;
 mod match_rule;
 mod meet_requirement;
@@ -149,7 +150,7 @@ impl Gate {
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let introspectors = introspector::all(&config, &lookups, random);
-        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
+        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.kept())).collect();
         let left_out_notes = LeftOutNotes::new(&config);
         let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
         let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();

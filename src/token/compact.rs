@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::claims::Registered;
 use super::reading::Outline;
-use super::{ClaimPath, Claims, Header, Policy, header};
+use super::{ClaimPath, Claims, Header, Issuer, Policy, header};
 use crate::crypto::{Backend, Key};
 use crate::json::{self, Json, Object, Piece, Text};
 use crate::keys::Jwk;
@@ -252,8 +252,12 @@ impl Verified {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, Rejected> {
-        let claims = Claims::new(members, &policy.grants)?;
+        let mut claims = Claims::new(members, &policy.grants)?;
         policy.check_answer(&claims, now)?;
+        // Who was asked: lists of revoked tokens name the issuer.
+        if claims.issuer.is_none() {
+            claims.issuer = policy.issuers.iter().find_map(Issuer::exact).map(Text::from);
+        }
         Ok(Self { text, claims, key })
     }
 

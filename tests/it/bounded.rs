@@ -289,6 +289,11 @@ fn the_table_of_bounds_says_what_the_code_does() {
     let usual = doors().remove(0).gate().config().providers[0].clone();
     assert_eq!(usual.policy.max_token_size, 1 << 20, "the largest that may be asked for");
     let default = portcullis::CacheSize::default();
+    let endpoint = json!({ "uri": "https://id.example/introspect", "cluster": "id" });
+    let asked = json!({ "introspection": { "http_uri": endpoint, "auth_method": "none" } });
+    let asked = json!({ "providers": { "p": asked }, "rules": [] }).to_string();
+    let asked = Config::parse(asked.as_bytes(), &|_| None).expect("a configuration");
+    let introspection = asked.providers[0].introspection.as_ref().expect("an endpoint");
     let rows = bounds();
     let row = |what: &str| {
         let found = rows.iter().find(|(own, _)| own == what);
@@ -340,6 +345,17 @@ fn the_table_of_bounds_says_what_the_code_does() {
             vec![usize::try_from(portcullis::limits::LEFT_OUT_SECONDS).expect("a small number")],
         ),
         ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
+        ("an opaque token", vec![portcullis::limits::MIN_OPAQUE, portcullis::limits::MAX_OPAQUE]),
+        ("an answer of an introspection endpoint", vec![portcullis::limits::MAX_ANSWER_BYTES]),
+        ("calls of introspection at once, of one provider in one worker", vec![introspection.max_in_flight]),
+        (
+            "tokens that wait for their turn, of one provider in one worker",
+            vec![portcullis::limits::MAX_QUEUED],
+        ),
+        (
+            "answers of introspection that are kept, of tokens that are active and as many others",
+            vec![introspection.size],
+        ),
         ("tokens that are remembered", vec![default.entries]),
         ("a DPoP proof", vec![portcullis::limits::MAX_PROOF]),
         ("a certificate in the field Client-Cert", vec![portcullis::limits::MAX_CLIENT_CERT]),
