@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Client, request, with_proofs};
 use crate::common::{self, config, corp};
 
-const COUNT: usize = 300;
+const COUNT: usize = 800;
 
 /// Envoy's processor time for these requests, each of which passes.
 fn time(envoy: &Envoy, requests: &[Request]) -> Duration {
