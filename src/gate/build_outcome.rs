@@ -56,7 +56,7 @@ impl RequestFlow<'_, '_> {
             allow.state.principal = Some(Rc::clone(&principal.token));
             if allow.state.selection.has(FilterStateField::DpopNonce) {
                 let nonces = principal.provider.dpop().and_then(|dpop| dpop.nonces.as_ref());
-                allow.state.nonce = nonces.map(|nonces| nonces.issue(self.now));
+                allow.state.nonce = nonces.map(|nonces| Rc::new(nonces.issue(self.now)));
             }
         }
         accepted.retain(|one| one.is_identity);

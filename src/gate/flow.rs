@@ -112,7 +112,9 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
         self.authorize(&rule, plan, &accepted)?;
-        self.use_once(&rule, &accepted)?;
+        if rule.one_time || !self.proofs.is_empty() {
+            self.use_once(&rule, &accepted)?;
+        }
         ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
     }
 

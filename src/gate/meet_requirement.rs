@@ -106,6 +106,9 @@ impl<'r> RequestFlow<'_, 'r> {
         };
         let scope = self.challenge_scope(rule);
         let provider = self.provider_to_name(provider, plan);
+        // Where what a token is bound to is to be shown, it is looked at once the signature holds.
+        let enforces = provider.as_ref().is_some_and(|provider| provider.constraint.is_some());
+        let verified = verified || (enforces && rejected.reason == Reason::TokenBound);
         let refusal = Refusal { provider, verified, scope, retry_after, ..Refusal::new(rejected) };
         ControlFlow::Break(self.build_refusal(refusal))
     }

@@ -132,7 +132,7 @@ pub struct FilterState {
     /// The token whose subject is the principal: the first that was asked for and accepted.
     pub principal: Option<Rc<CachedToken>>,
     /// A nonce for the client's next proof.
-    pub nonce: Option<String>,
+    pub nonce: Option<Rc<String>>,
 }
 
 /// Shows the entries.
@@ -172,7 +172,7 @@ impl FilterState {
                 .filter(|token| !token.has_unsafe_subject())
                 .and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
-            FilterStateField::DpopNonce => self.nonce.as_deref(),
+            FilterStateField::DpopNonce => self.nonce.as_ref().map(|nonce| nonce.as_str()),
         }
     }
 

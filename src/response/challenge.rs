@@ -26,17 +26,17 @@ pub(super) struct Parameters<'r> {
 }
 
 /// The challenges of a refusal in their order.
-pub(super) fn challenges(parameters: &Parameters<'_>, dpop: Option<&DpopChallenge>) -> Vec<String> {
+pub(super) fn challenges(parameters: &Parameters<'_>, dpop: Option<&DpopChallenge>) -> [Option<String>; 2] {
     if parameters.kind == Challenge::None {
-        return Vec::new();
+        return [None, None];
     }
-    let Some(dpop) = dpop else { return vec![parameters.bearer(true)] };
+    let Some(dpop) = dpop else { return [Some(parameters.bearer(true)), None] };
     let is_dpop = dpop.used == Scheme::Dpop;
     let own = parameters.dpop(dpop, is_dpop || !dpop.beside_bearer);
     match (dpop.beside_bearer, is_dpop) {
-        (false, _) => vec![own],
-        (true, true) => vec![own, parameters.bearer(false)],
-        (true, false) => vec![parameters.bearer(true), own],
+        (false, _) => [Some(own), None],
+        (true, true) => [Some(own), Some(parameters.bearer(false))],
+        (true, false) => [Some(parameters.bearer(true)), Some(own)],
     }
 }
 
@@ -142,7 +142,8 @@ mod tests {
             let parameters = Parameters { kind, realm: "r", scope: Some("a"), description: "d" };
             let algs = "ES256 EdDSA".to_owned();
             let dpop = DpopChallenge { algs, used, beside_bearer, nonce: Option::None };
-            assert_eq!(challenges(&parameters, Some(&dpop)), expected, "{kind:?} {used:?} {beside_bearer}");
+            let found: Vec<_> = challenges(&parameters, Some(&dpop)).into_iter().flatten().collect();
+            assert_eq!(found, expected, "{kind:?} {used:?} {beside_bearer}");
         }
     }
 }

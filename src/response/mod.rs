@@ -111,7 +111,7 @@ impl ErrorResponse {
         let mut headers = Vec::with_capacity(4);
         headers.push(("cache-control", Cow::Borrowed("no-store")));
         if !self.style.stripped {
-            let all = self.challenges(disclosed.detail).into_iter();
+            let all = self.challenges(disclosed.detail).into_iter().flatten();
             headers.extend(all.map(|challenge| ("www-authenticate", Cow::Owned(challenge))));
         }
         let nonce = self.dpop.as_ref().and_then(|dpop| dpop.nonce.as_ref());
@@ -165,7 +165,7 @@ impl ErrorResponse {
         }
     }
 
-    fn challenges(&self, description: &str) -> Vec<String> {
+    fn challenges(&self, description: &str) -> [Option<String>; 2] {
         let parameters = Parameters {
             kind: self.reason.row().challenge,
             realm: &self.realm,
