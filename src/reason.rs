@@ -64,6 +64,8 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"`, and the scopes to ask for
     InsufficientScope,
+    /// `error="insufficient_user_authentication"`, how the user is to log in, and the scopes to ask for (RFC 9470)
+    StepUp,
 }
 
 /// All that is fixed about a reason.
@@ -196,6 +198,9 @@ reasons! {
     /// A registered claim has a wrong type or value (RFC 7519 section 4.1).
     ClaimInvalid: "claim_invalid", Unauthorized, Verified, InvalidToken,
         "Claim invalid", "A claim of the token is malformed.";
+    /// The token does not show that its user logged in as the rule asks (RFC 9470).
+    AuthenticationInsufficient: "authentication_insufficient", Unauthorized, Verified, StepUp,
+        "Authentication insufficient", "This request needs another or a newer log-in of the user.";
     /// The token does not grant the rule's scopes (RFC 6750 section 3.1, `insufficient_scope`).
     ScopeInsufficient: "scope_insufficient", Forbidden, Verified, InsufficientScope,
         "Scope insufficient", "The token does not grant the scopes that this request needs.";
@@ -262,7 +267,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 36);
+        assert_eq!(names.len(), 37);
     }
 
     #[test]

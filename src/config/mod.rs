@@ -15,9 +15,11 @@ mod keys;
 mod locations;
 mod matching;
 mod problem;
+mod protected_resources;
 mod protobuf;
 mod provider;
 mod requirement;
+mod resource_identifier;
 mod revocation;
 mod route_rules;
 mod rule;
@@ -35,7 +37,7 @@ pub use revocation::Revocation;
 pub use route_rules::RouteRules;
 
 use crate::audit::AuditPolicy;
-use crate::response::{Body, Cors, Style};
+use crate::response::{Body, Cors, ProtectedResources, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
@@ -73,6 +75,8 @@ pub struct Config {
     pub style: Style,
     /// The origins whose pages may read the gate's own answers.
     pub cors: Option<Cors>,
+    /// The resources of which clients are told where to get tokens, where any are named.
+    pub protected_resources: Option<ProtectedResources>,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
@@ -161,6 +165,9 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
     let cors = fields.get("cors").and_then(|item| cors::read(&item));
+    let around = protected_resources::Surroundings { rules: &rules, providers: &list, ambiguous_paths };
+    let protected_resources =
+        fields.get("protected_resources").and_then(|item| protected_resources::read(&item, around));
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
@@ -187,6 +194,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         instance,
         style,
         cors,
+        protected_resources,
         filter_state,
         audit,
         shared_data_secret,

@@ -404,6 +404,24 @@ fn a_platform_engineer_reads_what_is_wrong() {
             "scope_insufficient",
             r#"scope "a" is forbidden (none_of)"#,
         ),
+        (
+            rule(r#""authorize":{"authentication":{"acr_values":["phr","mfa"]}},"#),
+            &token(r#""acr":"pwd""#),
+            "authentication_insufficient",
+            r#"claim "acr" must be one of "phr", "mfa"; it is another"#,
+        ),
+        (
+            rule(r#""authorize":{"authentication":{"max_age":"300s"}},"#),
+            &token(r#""auth_time":1699999600"#),
+            "authentication_insufficient",
+            r#"claim "auth_time" must be at most 300 s ago; it is 400 s ago"#,
+        ),
+        (
+            rule(r#""authorize":{"not":{"authentication":{"acr_values":["pwd"],"max_age":"300s"}}},"#),
+            &token(r#""acr":"pwd","auth_time":1700000000"#),
+            "authentication_insufficient",
+            r#""not" is met: authentication acr "pwd", a log-in at most 300 s ago"#,
+        ),
         (rule(&roles), &good, "role_insufficient", r#"role "admin", "ops" is missing (any_of)"#),
         (
             rule(&equals),
@@ -431,6 +449,14 @@ fn a_platform_engineer_reads_what_is_wrong() {
             r#"the route names the rule "gone", which is not configured"#,
         ),
         (Case { path: "/a/../p", ..USUAL }, &good, "path_ambiguous", r#"it has a segment "." or "..""#),
+        (
+            whole(
+                r#""protected_resources":[{"resource":"https://r.example","match":{"prefix":"/","hosts":["r.example"]}}],"#,
+            ),
+            &good,
+            "request_ambiguous",
+            r#"which of "protected_resources" it is for depends on the reader"#,
+        ),
         (
             Case {
                 whole: r#""spoofed_headers":"reject","#,

@@ -3,6 +3,7 @@
 //! | step | what it does |
 //! | --- | --- |
 //! | `match_rule` | finds the rule that decides, by the request and by its route |
+//! | `find_resource` | answers requests for metadata of protected resources, and finds the resource of any other |
 //! | `meet_requirement` | asks for the tokens that the rule requires, each by the four steps that follow |
 //! | `find_token` | takes the token from where the rule's provider has it |
 //! | `authenticate` | is it verified: in the cache, or by its signature and claims |
@@ -25,6 +26,7 @@ use super::{Gate, StreamId};
 use crate::config::Config;
 use crate::reason::Rejected;
 use crate::request::{Request, RequestView};
+use crate::response::ProtectedResource;
 use crate::rules::{Mode, Rule};
 use crate::time::Timestamp;
 use crate::token::ProviderId;
@@ -47,6 +49,8 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) is_matched: bool,
     /// The scopes that the route asks for.
     pub(super) route_scopes: Vec<String>,
+    /// The protected resource that the request is for, where any is configured.
+    pub(super) resource: Option<Rc<ProtectedResource>>,
     /// What becomes of the request where it passes.
     pub(super) allow: Allow,
     /// Why the first token was rejected that was there and was rejected.
@@ -80,6 +84,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             requirement: None,
             is_matched: false,
             route_scopes: Vec::new(),
+            resource: None,
             allow,
             failed: None,
             remembers: false,
@@ -96,6 +101,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
 
     fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
         let rule = self.match_rule()?;
+        self.find_resource()?;
         let requirement = self.requirement.take();
         let asks = requirement.as_ref().unwrap_or(&rule);
         let plans = Rc::clone(&self.gate.plans);

@@ -250,6 +250,8 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Obstacle> {
         let provider = self.config.provider(id).ok_or(Reason::TokenMissing)?;
+        let resource = self.resource.clone();
+        let audiences = audiences.or_else(|| resource.as_deref()?.audiences.as_deref());
         let known = self.results.iter().find(|(own, _)| *own == id).map(|(_, result)| result.clone());
         let token = match known {
             Some(result) => result?,

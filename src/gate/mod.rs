@@ -11,6 +11,7 @@ mod cache;
 mod cached_token;
 mod check_proof;
 mod check_revocation;
+mod find_resource;
 mod find_token;
 mod flow;
 mod left_out;
@@ -46,7 +47,7 @@ pub use cached_token::CachedToken;
 use flow::RequestFlow;
 pub use left_out::LEFT_OUT_SECONDS;
 use left_out::LeftOutNotes;
-pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
+pub use outcome::{Accepted, Allow, Answer, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
@@ -215,6 +216,7 @@ impl Gate {
         match &outcome {
             Outcome::Allow(allow) => self.note_decision(&allow.state, request, now),
             Outcome::Deny(rejection) => self.note_decision(&rejection.state, request, now),
+            Outcome::Answer(answer) => self.note_decision(&answer.state, request, now),
             Outcome::Wait => {}
         }
         outcome

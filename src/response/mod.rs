@@ -5,15 +5,18 @@
 //! not which issuer, audience or key was expected. Of the context of a rejection the client is never told anything.
 
 mod cors;
+mod resource;
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
 pub use cors::{Cors, CorsFields};
+pub use resource::{DescribedResource, MAX_RESOURCES, ProtectedResource, ProtectedResources, WELL_KNOWN};
 
 use serde::Serialize;
 
 use crate::reason::{Challenge, Disclosure, Reason, ReasonRow, ResponseStatus, TOKEN_REJECTED};
+use crate::rules::StepUp;
 
 /// A refusal as the client gets it, before it is put into words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +37,10 @@ pub struct ErrorResponse {
     pub style: Style,
     /// What it says to a page of another origin, where one may read it.
     pub cors: Option<Rc<CorsFields>>,
+    /// Where the metadata of the protected resource is that the request was for (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Rc<str>>,
+    /// How the user is to log in, where that is what lacks.
+    pub step_up: Option<Rc<StepUp>>,
 }
 
 /// How refusals are written.
@@ -94,6 +101,8 @@ impl ErrorResponse {
             status: None,
             style: Style::default(),
             cors: None,
+            resource_metadata: None,
+            step_up: None,
         }
     }
 
@@ -168,12 +177,41 @@ impl ErrorResponse {
                 push_parameter(&mut challenge, ", error_description", description);
             }
             Challenge::InsufficientScope => push_parameter(&mut challenge, ", error", "insufficient_scope"),
+            Challenge::StepUp => {
+                push_parameter(&mut challenge, ", error", "insufficient_user_authentication");
+                push_parameter(&mut challenge, ", error_description", description);
+                self.push_step_up(&mut challenge);
+            }
             Challenge::None | Challenge::Realm | Challenge::Scope => {}
         }
-        if let (Challenge::Scope | Challenge::InsufficientScope, Some(scope)) = (kind, &self.scope) {
+        if let Some(scope) = self.scope.as_ref().filter(|_| self.names_scope(kind)) {
             push_parameter(&mut challenge, ", scope", scope);
         }
+        if let Some(url) = &self.resource_metadata {
+            push_parameter(&mut challenge, ", resource_metadata", url);
+        }
         Some(challenge)
+    }
+
+    /// Adds how the user is to log in (RFC 9470 section 3).
+    fn push_step_up(&self, challenge: &mut String) {
+        let Some(step_up) = &self.step_up else { return };
+        if !step_up.acr_values.is_empty() {
+            push_parameter(challenge, ", acr_values", &step_up.acr_values.join(" "));
+        }
+        if let Some(seconds) = step_up.max_age {
+            push_parameter(challenge, ", max_age", &seconds.to_string());
+        }
+    }
+
+    /// Whether a challenge says what scopes to ask for. Clients that find their way by metadata log in again after
+    /// `invalid_token`, and would otherwise ask for every scope that there is.
+    fn names_scope(&self, kind: Challenge) -> bool {
+        match kind {
+            Challenge::Scope | Challenge::InsufficientScope | Challenge::StepUp => true,
+            Challenge::InvalidToken => self.resource_metadata.is_some(),
+            Challenge::None | Challenge::Realm | Challenge::InvalidRequest => false,
+        }
     }
 }
 
