@@ -59,7 +59,7 @@ pub(super) fn read(item: &Item<'_>, around: Surroundings<'_>) -> Option<Protecte
             before.filter_map(|(item, other)| Some((item, same_place(other)?))).next()
         {
             item.error(match path == WELL_KNOWN {
-                true => format!("has its document at {path}, where that of {} is; a host has one resource at most that is there, by \"also_at_root\" or without a path", other.path),
+                true => format!("has its document at {path}, where that of {} is; keep one resource of a host there: leave \"also_at_root\" out", other.path),
                 false => format!("has its document at {path}, where that of {} is; name each resource of a host once", other.path),
             });
         }

@@ -30,7 +30,7 @@ fn rules() -> Value {
 #[test]
 fn a_challenge_tells_all_that_the_rule_asks_of_the_user() {
     let gateway = Gateway::start(|idp| config(local_provider(idp), rules()));
-    let ago = |seconds: u64| json!(now() - seconds);
+    let ago = |seconds: i64| json!(now() - seconds);
     const PHR: (&str, &str) = ("acr_values", "phr");
     const BOTH: [(&str, &str); 3] = [("acr_values", "phr mfa"), ("max_age", "300"), ("scope", "pay read")];
     let none = || Vec::new();
