@@ -108,6 +108,7 @@ pub mod limits {
     pub use crate::response::MAX_RESOURCES;
     pub use crate::revocation::{MAX_ENTRIES, MAX_PAGES};
     pub use crate::text::{MATCHED_EACH, MAX_MATCHED, MAX_MATCHED_IN_ALL, MAX_REGEX};
+    pub use crate::time::MAX_REMEMBERED;
     pub use crate::token::MAX_HEADER;
     pub use crate::upstream::{MAX_FIELDS, MAX_VALUE};
 }

@@ -14,6 +14,8 @@ pub enum ResponseStatus {
     Unauthorized,
     /// 403 and `PERMISSION_DENIED`
     Forbidden,
+    /// 429 and `RESOURCE_EXHAUSTED`
+    TooManyRequests,
     /// 503 and `UNAVAILABLE`
     Unavailable,
 }
@@ -25,6 +27,7 @@ impl ResponseStatus {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
+            Self::TooManyRequests => 429,
             Self::Unavailable => 503,
         }
     }
@@ -35,6 +38,7 @@ impl ResponseStatus {
             Self::BadRequest => 3,
             Self::Unauthorized => 16,
             Self::Forbidden => 7,
+            Self::TooManyRequests => 8,
             Self::Unavailable => 14,
         }
     }
@@ -228,6 +232,9 @@ reasons! {
     /// Too many requests wait, or a host call failed.
     Overloaded: "overloaded", Unavailable, Always, None,
         "Overloaded", "Too many requests are waiting. Try again later.";
+    /// Too many tokens of this client failed (RFC 6585 section 4).
+    TooManyFailures: "too_many_failures", TooManyRequests, Always, None,
+        "Too many failures", "Too many tokens from this address did not hold. Try again later.";
     /// The configuration of the gate was refused, and there is no earlier one.
     ConfigurationRefused: "configuration_refused", Unavailable, Always, None,
         "Not configured", "The gate has no valid configuration. Try again later.";
@@ -246,6 +253,12 @@ impl Reason {
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
         self.row().name
+    }
+
+    /// Whether a token that is rejected for this reason counts as a failure of the client that sent it: it was never a
+    /// token of the provider. One that has run out, is for another service or is missing is an honest client's, too.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::TokenMalformed | Self::SignatureInvalid | Self::KeyNotFound)
     }
 }
 
@@ -267,7 +280,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 37);
+        assert_eq!(names.len(), 38);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod fields;
 mod grants;
 mod input;
 mod keys;
+mod limits;
 mod locations;
 mod matching;
 mod problem;
@@ -31,6 +32,7 @@ use std::rc::Rc;
 
 pub use cache::CacheSize;
 pub use keys::Keys;
+pub use limits::{FailureLimit, Limits};
 pub use problem::Problem;
 pub use provider::Provider;
 pub use revocation::Revocation;
@@ -77,6 +79,8 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// The resources of which clients are told where to get tokens, where any are named.
     pub protected_resources: Option<ProtectedResources>,
+    /// What those cost who try tokens.
+    pub limits: Limits,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
@@ -165,6 +169,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
     let cors = fields.get("cors").and_then(|item| cors::read(&item));
+    let limits = fields.get("limits").and_then(|item| limits::read(&item)).unwrap_or_default();
     let around = protected_resources::Surroundings { rules: &rules, providers: &list, ambiguous_paths };
     let protected_resources =
         fields.get("protected_resources").and_then(|item| protected_resources::read(&item, around));
@@ -195,6 +200,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         style,
         cors,
         protected_resources,
+        limits,
         filter_state,
         audit,
         shared_data_secret,

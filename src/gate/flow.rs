@@ -15,6 +15,7 @@
 //! A step that settles the outcome breaks off. The four steps of one token say instead what keeps it from being
 //! accepted, since another token may meet the requirement.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -25,7 +26,7 @@ use super::waiting::Waited;
 use super::{Gate, StreamId};
 use crate::config::Config;
 use crate::reason::Rejected;
-use crate::request::{Request, RequestView};
+use crate::request::{Client, Request, RequestView};
 use crate::response::ProtectedResource;
 use crate::rules::{Mode, Rule};
 use crate::time::Timestamp;
@@ -53,6 +54,12 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) resource: Option<Rc<ProtectedResource>>,
     /// What becomes of the request where it passes.
     pub(super) allow: Allow,
+    /// Who sent it, once that was asked.
+    pub(super) client: OnceCell<Option<Client>>,
+    /// For how many seconds more its tokens are refused that are not known.
+    pub(super) blocked_for: Option<u64>,
+    /// Whether a token failed in a way in which honest ones do not.
+    pub(super) is_failure: bool,
     /// Why the first token was rejected that was there and was rejected.
     pub(super) failed: Option<Rejected>,
     /// Whether a provider may be asked for its token more than once.
@@ -86,6 +93,9 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             route_scopes: Vec::new(),
             resource: None,
             allow,
+            client: OnceCell::new(),
+            blocked_for: None,
+            is_failure: false,
             failed: None,
             remembers: false,
             results: Vec::new(),

@@ -48,7 +48,12 @@ impl<'r> RequestFlow<'_, 'r> {
             self.gate.effects.push_back(Effect::Log(log::Level::Warn, text));
         }
         match met {
-            Ok(accepted) => ControlFlow::Continue(accepted),
+            Ok(accepted) => {
+                if accepted.is_empty() {
+                    self.note_failure();
+                }
+                ControlFlow::Continue(accepted)
+            }
             Err(Unmet { provider, obstacle: Obstacle::Wait(lookup) }) => self.wait(lookup, provider, plan),
             Err(Unmet { provider, obstacle: Obstacle::Doubt(lookup, _) })
                 if self.gate.waiting.has_room_for_doubt() =>
@@ -56,6 +61,7 @@ impl<'r> RequestFlow<'_, 'r> {
                 self.wait(lookup, provider, plan)
             }
             Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) }) => {
+                self.note_failure();
                 self.refuse_token(rejected, provider, rule, plan)
             }
         }
@@ -95,9 +101,11 @@ impl<'r> RequestFlow<'_, 'r> {
     ) -> ControlFlow<Outcome, T> {
         // Revocation is looked up for verified tokens alone.
         let verified = is_about_revocation(rejected.reason);
-        let retry_after = match verified {
-            true => self.gate.revocations.retry_after(self.now),
-            false => provider.and_then(|id| self.gate.retry_after(id, self.now)),
+        let retry_after = match rejected.reason {
+            Reason::TooManyFailures => self.blocked_for,
+            Reason::Overloaded => None,
+            _ if verified => self.gate.revocations.retry_after(self.now),
+            _ => provider.and_then(|id| self.gate.retry_after(id, self.now)),
         };
         let scope = self.challenge_scope(rule);
         let provider = self.provider_to_name(provider, plan);
@@ -236,10 +244,10 @@ impl<'r> RequestFlow<'_, 'r> {
         let result = self.token_steps(id, audiences);
         if let Err(obstacle) = &result
             && let Some(rejected) = obstacle.rejected()
-            && self.failed.is_none()
             && rejected.reason != Reason::TokenMissing
         {
-            self.failed = Some(rejected.clone());
+            self.note_rejected(rejected.reason);
+            self.failed.get_or_insert_with(|| rejected.clone());
         }
         result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
     }

@@ -6,6 +6,7 @@
 mod authenticate;
 mod authorize;
 mod background;
+mod brakes;
 mod build_outcome;
 mod cache;
 mod cached_token;
@@ -41,6 +42,7 @@ use crate::token::Location;
 use crate::upstream::{Decision, FilterStateFields, ReservedHeaders};
 
 use background::KeySource;
+use brakes::Brakes;
 use build_outcome::error_response;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
@@ -114,6 +116,7 @@ pub struct Gate {
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
     waiting: Waiting,
+    brakes: Brakes,
     audit: AuditLog,
     route_notes: Limiter,
     left_out_notes: LeftOutNotes,
@@ -147,6 +150,7 @@ impl Gate {
         let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
         let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
+        let brakes = Brakes::new(&config.limits);
         let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
             metrics: Metrics::new(&config),
@@ -162,6 +166,7 @@ impl Gate {
             sources,
             token_caches,
             waiting: Waiting::default(),
+            brakes,
             audit,
             route_notes: Limiter::new(1),
             left_out_notes,

@@ -2,6 +2,7 @@
 //! its parts.
 
 mod authority;
+mod client;
 pub mod cookies;
 mod csrf;
 mod escapes;
@@ -14,6 +15,7 @@ mod readings;
 use std::fmt;
 
 pub use authority::Authority;
+pub use client::Client;
 pub use csrf::Csrf;
 pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, MAX_PARAMETER_READINGS, MAX_QUERY, ParameterReading};

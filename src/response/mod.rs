@@ -29,7 +29,7 @@ pub struct ErrorResponse {
     pub realm: String,
     /// The `scope` of the challenge: what the client should ask for.
     pub scope: Option<String>,
-    /// For a 503: in how many seconds to try again.
+    /// For a 429 or 503: in how many seconds to try again.
     pub retry_after: Option<u64>,
     /// The status, where it is another than the reason's own.
     pub status: Option<ResponseStatus>,
@@ -115,7 +115,7 @@ impl ErrorResponse {
         if let Some(challenge) = self.challenge(disclosed.detail).filter(|_| !self.style.stripped) {
             headers.push(("www-authenticate", Cow::Owned(challenge)));
         }
-        if status == ResponseStatus::Unavailable {
+        if matches!(status, ResponseStatus::Unavailable | ResponseStatus::TooManyRequests) {
             let seconds = self.retry_after.unwrap_or(1).max(1);
             headers.push(("retry-after", Cow::Owned(seconds.to_string())));
             if grpc {
