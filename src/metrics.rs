@@ -51,15 +51,36 @@ pub enum Event {
     ClaimLeftOut,
     /// A token passed although it could not be known whether it was revoked.
     Unchecked,
+    /// What the provider said of a token was known.
+    AnswerKnown,
+    /// It was not, and the provider is asked.
+    AnswerUnknown,
+    /// The provider said that a token is active.
+    AnsweredActive,
+    /// The provider said that a token is not active.
+    AnsweredInactive,
+    /// The provider answered, and not whether the token is active.
+    AnswerUnclear,
+    /// The introspection endpoint refused this gate.
+    IntrospectionRefused,
+    /// The introspection endpoint failed, or gave no answer.
+    IntrospectionFailed,
 }
 
-const EVENTS: [(Event, &str, &str); 6] = [
+const EVENTS: [(Event, &str, &str); 13] = [
     (Event::CacheHit, "token_cache", ".result.hit"),
     (Event::CacheMiss, "token_cache", ".result.miss"),
     (Event::Fetched, "jwks_fetches", ".outcome.success"),
     (Event::FetchFailed, "jwks_fetches", ".outcome.failure"),
     (Event::ClaimLeftOut, "claims_left_out", ""),
     (Event::Unchecked, "revocation_unchecked", ""),
+    (Event::AnswerKnown, "introspection_cache", ".result.hit"),
+    (Event::AnswerUnknown, "introspection_cache", ".result.miss"),
+    (Event::AnsweredActive, "introspection_calls", ".outcome.active"),
+    (Event::AnsweredInactive, "introspection_calls", ".outcome.inactive"),
+    (Event::AnswerUnclear, "introspection_calls", ".outcome.unclear"),
+    (Event::IntrospectionRefused, "introspection_calls", ".outcome.refused"),
+    (Event::IntrospectionFailed, "introspection_calls", ".outcome.failure"),
 ];
 
 /// How many rules have counters of their own; all others share one.

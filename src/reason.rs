@@ -247,6 +247,12 @@ reasons! {
     /// A one-time token came a second time.
     Replayed: "replayed", Unauthorized, Verified, InvalidToken,
         "Token replayed", "The token can be used once only.";
+    /// The provider says that the token is not active (RFC 7662 section 2.2).
+    TokenInactive: "token_inactive", Unauthorized, Always, InvalidToken,
+        "Token inactive", "The token is not active.";
+    /// Whether the token is active cannot be known: the introspection endpoint gave no answer.
+    IntrospectionUnavailable: "introspection_unavailable", Unavailable, Always, None,
+        "Introspection unavailable", "The provider cannot be asked about the token. Try again later.";
 }
 
 impl Reason {
@@ -258,7 +264,10 @@ impl Reason {
     /// Whether a token that is rejected for this reason counts as a failure of the client that sent it: it was never a
     /// token of the provider. One that has run out, is for another service or is missing is an honest client's, too.
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::TokenMalformed | Self::SignatureInvalid | Self::KeyNotFound)
+        matches!(
+            self,
+            Self::TokenMalformed | Self::SignatureInvalid | Self::KeyNotFound | Self::TokenInactive
+        )
     }
 }
 
@@ -280,7 +289,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 38);
+        assert_eq!(names.len(), 40);
     }
 
     #[test]

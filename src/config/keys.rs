@@ -23,14 +23,27 @@ pub enum Keys {
     Local(Rc<KeySet>),
     /// They are fetched.
     Remote(Box<Remote>),
+    /// There are none: its tokens are opaque, and the provider is asked about each.
+    None,
 }
 
 pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: &Policy) -> Option<Keys> {
     let symmetric = policy.algorithms.iter().any(Algorithm::is_symmetric);
     let given = fields.present(&["remote_jwks", "discovery", "local_jwks"]);
+    if given.is_empty() && !fields.present(&["introspection"]).is_empty() {
+        if symmetric {
+            let text = "names an HS algorithm, and there is no key for it; leave \"algorithms\" out: nothing is signed where the provider is asked";
+            fields.report.error(&join(&fields.path, "algorithms"), text);
+        }
+        // Known here too, for whoever misspells one of them.
+        for name in ["remote_jwks", "discovery", "local_jwks"] {
+            fields.get(name);
+        }
+        return Some(Keys::None);
+    }
     if given.len() != 1 {
         fields.error(if given.is_empty() {
-            "has no keys; give one of \"remote_jwks\", \"discovery\" and \"local_jwks\"".to_owned()
+            "has no keys; give one of \"remote_jwks\", \"discovery\" and \"local_jwks\", or \"introspection\" for opaque tokens".to_owned()
         } else {
             format!("has keys from {}; keep one", given.join(" and "))
         });

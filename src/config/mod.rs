@@ -11,6 +11,7 @@ mod cors;
 mod fields;
 mod grants;
 mod input;
+mod introspection;
 mod keys;
 mod limits;
 mod locations;
@@ -186,6 +187,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
     refuse_own_token_headers(&providers, report);
     refuse_bindings_to_own_headers(&rules, &providers, report);
+    introspection::check_rules(&rules, &providers, report);
     Some(Config {
         providers,
         rules: Rules::new(rules, ambiguous_paths),

@@ -1,5 +1,6 @@
 //! `providers`: the issuers whose tokens are trusted, and their keys.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::cache::CacheSize;
@@ -11,8 +12,9 @@ use super::text::text_match;
 use super::values::{
     SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
 };
-use super::{Variables, cache, conditions, grants, protobuf};
+use super::{Variables, cache, conditions, grants, introspection, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
+use crate::introspection::Introspection;
 use crate::json::Json;
 use crate::request::{Csrf, same_header};
 use crate::token::{
@@ -32,6 +34,8 @@ pub struct Provider {
     pub policy: Policy,
     /// Where its keys come from.
     pub keys: Keys,
+    /// How it is asked about tokens, where it is.
+    pub introspection: Option<Rc<Introspection>>,
     /// Where a request carries its tokens.
     pub locations: Vec<Location>,
     /// Whether the upstream sees the token.
@@ -44,6 +48,14 @@ pub struct Provider {
     pub csrf: Option<Csrf>,
     /// Whether the proxy chooses the route anew after a header was written.
     pub clear_route_cache: bool,
+}
+
+impl Provider {
+    /// What a JWT of it must say by itself.
+    pub(crate) fn token_policy(&self) -> &Policy {
+        let of_answers = self.introspection.as_ref().and_then(|settings| settings.token_policy.as_ref());
+        of_answers.unwrap_or(&self.policy)
+    }
 }
 
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
@@ -79,6 +91,7 @@ pub(super) fn read(
     let mut fields = item.message(protobuf::PROVIDER)?;
     let policy = policy(&mut fields);
     let keys = keys(&mut fields, environment, &policy);
+    let introspection = introspection::read(&mut fields, environment, &policy);
     let locations = locations(&mut fields, policy.reject_bound);
     let csrf = csrf(&mut fields, &locations);
     let forward = fields.bool("forward", false);
@@ -105,6 +118,7 @@ pub(super) fn read(
         name: name.to_owned(),
         policy,
         keys: keys?,
+        introspection: introspection.map(Rc::new),
         locations,
         forward,
         outputs,

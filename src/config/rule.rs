@@ -138,6 +138,7 @@ fn read(
         let path = join(&fields.path, "revocation");
         fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
     }
+    let introspect = introspect(&mut fields, has_requires);
     let wait_timeout = wait_timeout(&mut fields, has_requires);
     fields.finish();
     let broken = has_requires && requires.is_none();
@@ -150,11 +151,22 @@ fn read(
         mode,
         ambiguous_paths,
         ignores_revocation,
+        introspect,
         wait_timeout,
     })
 }
 
-/// How long a request may wait for keys and lists, where the rule says it.
+/// Whether the providers of this rule are asked about their tokens.
+fn introspect(fields: &mut Fields<'_>, has_requires: bool) -> bool {
+    let Some(item) = fields.get("introspect") else { return false };
+    let introspect = item.bool().unwrap_or(false);
+    if introspect && !has_requires {
+        item.error("needs \"requires\": without a token there is nothing to ask about; leave it out");
+    }
+    introspect
+}
+
+/// How long a request may wait for keys, lists and answers, where the rule says it.
 fn wait_timeout(fields: &mut Fields<'_>, has_requires: bool) -> Option<Duration> {
     let item = fields.get("wait_timeout")?;
     if !has_requires {

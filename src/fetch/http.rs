@@ -91,7 +91,7 @@ impl HttpRequest {
     }
 }
 
-/// What came back: a status, and of a 200 or 304 what matters.
+/// What came back: a status, and what matters of an answer with it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HttpResponse {
     /// The HTTP status (RFC 9110 section 15); 0 where it was not a number.
@@ -108,7 +108,8 @@ pub struct HttpResponse {
     pub content_encoding: Option<String>,
     /// Why Envoy answered itself, in its own words, where no answer came from the endpoint.
     pub local_reply: Option<String>,
-    /// The body of a 200.
+    /// The body of a 200, and of a refusal that may say why: 400, 401, 413, 414 and 422. Of those only where it is not
+    /// too large.
     pub body: Vec<u8>,
 }
 
@@ -117,6 +118,11 @@ pub struct HttpResponse {
 const FROM_AN_ENDPOINT: [&[u8]; 3] = [b"x-envoy-upstream-service-time", b"date", b"server"];
 
 impl HttpResponse {
+    /// Whether the body of an answer with this status is read.
+    pub fn has_body_to_read(status: u16) -> bool {
+        matches!(status, 200 | 400 | 401 | 413 | 414 | 422)
+    }
+
     /// How many bytes of Envoy's own answer are worth reading.
     pub const MAX_LOCAL_REPLY: usize = 1024;
 
@@ -140,7 +146,7 @@ pub(crate) fn max_age(response: &HttpResponse) -> Option<u64> {
 }
 
 /// The content coding of an answer, where it has one: cut for a log line, and with nothing raw in it.
-pub(super) fn content_coding(response: &HttpResponse) -> Option<String> {
+pub(crate) fn content_coding(response: &HttpResponse) -> Option<String> {
     let field = response.content_encoding.as_deref()?;
     let mut codings = field.split(',').map(str::trim);
     let is_coded = codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
@@ -148,7 +154,7 @@ pub(super) fn content_coding(response: &HttpResponse) -> Option<String> {
 }
 
 /// `Retry-After` in whole seconds (RFC 9110 section 10.2.3); a date says too little to a clock that may be wrong.
-pub(super) fn retry_after(response: &HttpResponse) -> Option<Duration> {
+pub(crate) fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.retry_after.as_deref()?.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 const GRACE: Duration = Duration::from_secs(1);
 /// The least and the most that a source's `Retry-After` counts for.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
@@ -195,10 +195,9 @@ impl FetchLease {
         now: Timestamp,
     ) -> Duration {
         let failures = self.seen.failures;
-        let doubled = Duration::from_secs(1u64 << failures.min(6));
-        let pause = doubled.min(longest).mul_f64(self.between(0.8, 1.2));
         let hold = hold.map(|hold| hold.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
-        let pause = hold.unwrap_or(pause);
+        let spread = self.between(0.8, 1.2);
+        let pause = pause_after(failures, longest, hold, spread);
         let not_before = now.plus(pause.min(longest));
         let hold_until = hold.map(|hold| now.plus(hold)).unwrap_or_default();
         let _ = self.end(store, true, |state| State {
@@ -236,6 +235,14 @@ impl FetchLease {
         self.lease = None;
         false
     }
+}
+
+/// How long to leave a source alone after so many failures before this one: 1 s, 2 s, 4 s … up to `longest`, times `spread`;
+/// or as long as the source asked for, within bounds.
+pub(crate) fn pause_after(failures: u64, longest: Duration, hold: Option<Duration>, spread: f64) -> Duration {
+    let doubled = Duration::from_secs(1u64 << failures.min(6));
+    let asked = hold.map(|hold| hold.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
+    asked.unwrap_or_else(|| doubled.min(longest).mul_f64(spread))
 }
 
 /// A moment, unless it lies further ahead than a span: then it is damage, malice, or the clock was set back.

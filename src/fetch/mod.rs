@@ -12,9 +12,9 @@ mod slots;
 mod store;
 
 pub(crate) use document::{Age, Around, Document, Fetched, Held, Next, Restored};
-pub(crate) use http::max_age;
 pub use http::{Endpoint, FetchError, HttpMethod, HttpRequest, HttpResponse, SecretValue};
-pub(crate) use lease::{FetchLease, within};
+pub(crate) use http::{content_coding, max_age, retry_after};
+pub(crate) use lease::{FetchLease, MAX_RETRY_AFTER, pause_after, within};
 pub use lookup::{LookupId, LookupIds};
 pub(crate) use refresher::Refresher;
 pub use refresher::SourceEvent;

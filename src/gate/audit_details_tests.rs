@@ -44,7 +44,7 @@ impl HostProperties for Route {
     }
 
     fn client_address(&self) -> Option<String> {
-        None
+        Some("192.0.2.1:4711".to_owned())
     }
 
     fn route_metadata(&self, key: &str) -> Metadata {
@@ -450,11 +450,14 @@ fn a_platform_engineer_reads_what_is_wrong() {
         ),
         (Case { path: "/a/../p", ..USUAL }, &good, "path_ambiguous", r#"it has a segment "." or "..""#),
         (
-            whole(
-                r#""protected_resources":[{"resource":"https://r.example","match":{"prefix":"/","hosts":["r.example"]}}],"#,
-            ),
+            Case {
+                path: "/a/b;c",
+                ..whole(
+                    r#""protected_resources":[{"resource":"https://r.example/a/b","match":{"path":"/a/b"}}],"#,
+                )
+            },
             &good,
-            "request_ambiguous",
+            "path_ambiguous",
             r#"which of "protected_resources" it is for depends on the reader"#,
         ),
         (
@@ -569,10 +572,40 @@ fn it_says_what_was_not_to_be_had() {
     assert_eq!(case.ask(&mut gate, &es256("k1")), expected);
 }
 
+#[test]
+fn it_says_which_brake_held_a_token_up() {
+    let failures = r#""limits":{"failures":{"per_client":1,"block":"30s"}},"#;
+    let signatures = r#""limits":{"verifications_per_second":1},"#;
+    for (whole, first, reason, detail) in [
+        (
+            failures,
+            "forged",
+            "too_many_failures",
+            "its address reached limits.failures.per_client, 1 in 60 s; for 30 s more only tokens that are known pass",
+        ),
+        (
+            signatures,
+            &*token(r#""jti":"1""#),
+            "overloaded",
+            "in this second 1 new tokens were verified already (limits.verifications_per_second)",
+        ),
+    ] {
+        let case = Case { whole, ..USUAL };
+        let mut gate = case.gate();
+        let authorization = format!("Bearer {first}");
+        let fields =
+            [(&b":method"[..], &b"GET"[..]), (b":path", b"/a"), (b"authorization", authorization.as_bytes())];
+        let request = Request::new(&fields).within(&Route(""));
+        gate.decide(StreamId(8), &request, Timestamp::from_secs(NOW));
+        while gate.next_effect().is_some() {}
+        assert_eq!(case.ask(&mut gate, &token("")), (reason.to_owned(), detail.to_owned()));
+    }
+}
+
 /// `replayed` is not decided yet, and without a configuration there is no audit line.
 #[test]
 fn every_reason_has_a_detail() {
-    let text = include_str!("audit_details_tests.rs");
+    let text = [include_str!("audit_details_tests.rs"), include_str!("introspection_tests.rs")].concat();
     for reason in Reason::ALL {
         let is_tested = text.contains(&format!("\"{}\",", reason.as_str())) || *reason == Reason::Overloaded;
         let is_known = matches!(reason, Reason::Replayed | Reason::ConfigurationRefused);

@@ -26,12 +26,18 @@ impl RequestFlow<'_, '_> {
             return Ok(known);
         }
         self.check_failures()?;
-        let (id, policy) = (provider.id, &provider.policy);
+        if let Some(settings) = provider.asks_in_place_of_a_signature(text) {
+            return self.authenticate_opaque(provider, settings, text);
+        }
+        let (id, policy) = (provider.id, provider.token_policy());
         let jws = Jws::parse(text)?;
         // Before its claims are looked at, for that costs more.
         policy.check_header(jws.header())?;
         let token = Unverified::read(jws, policy)?;
-        let audiences = audiences.unwrap_or(&policy.audiences);
+        let audiences = match provider.leaves_claims_to_answers() {
+            true => &[],
+            false => audiences.unwrap_or(&policy.audiences),
+        };
         policy.check(&token, audiences, self.now)?;
         let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
@@ -50,11 +56,8 @@ impl RequestFlow<'_, '_> {
             _ => self.doubt(provider, &header, &keys, rejected),
         })?;
         let token = Rc::new(CachedToken::new(token.read(policy, audiences, self.now)?, provider));
-        for left_out in token.left_out() {
-            self.gate.metrics.happened(id, Event::ClaimLeftOut);
-            if let Some(line) = self.gate.left_out_notes.line(provider, *left_out, self.now) {
-                self.gate.effects.push_back(Effect::Log(log::Level::Warn, line));
-            }
+        if !provider.leaves_claims_to_answers() {
+            self.note_left_out(provider, &token);
         }
         if let Some(cache) = self.gate.token_caches.get_mut(id.0) {
             cache.insert(text, Rc::clone(&token));
@@ -62,11 +65,24 @@ impl RequestFlow<'_, '_> {
         Ok(token)
     }
 
+    /// Takes note of the claims of a new token that could not become headers.
+    pub(super) fn note_left_out(&mut self, provider: &Provider, token: &CachedToken) {
+        for left_out in token.left_out() {
+            self.gate.metrics.happened(provider.id, Event::ClaimLeftOut);
+            if let Some(line) = self.gate.left_out_notes.line(provider, *left_out, self.now) {
+                self.gate.effects.push_back(Effect::Log(log::Level::Warn, line));
+            }
+        }
+    }
+
     /// The token from the cache, if it is there and its time has not passed.
     fn cached(&mut self, provider: &Provider, text: &[u8]) -> Result<Option<Rc<CachedToken>>, Rejected> {
         let (id, now) = (provider.id, self.now);
         let known = self.gate.token_caches.get_mut(id.0).and_then(|cache| cache.get(text));
         let Some(known) = known else { return Ok(None) };
+        if known.is_answer() {
+            return self.cached_answer(provider, known);
+        }
         // The tokens of a key that was revoked went with it; here all keys may have grown too old.
         if self.key_source(provider).is_some_and(|own| own.source.keys(now).is_none()) {
             return Ok(None);
@@ -80,8 +96,45 @@ impl RequestFlow<'_, '_> {
         Ok(Some(known))
     }
 
+    /// The same of an opaque token, if what the provider said of it still counts.
+    fn cached_answer(
+        &mut self,
+        provider: &Provider,
+        known: Rc<CachedToken>,
+    ) -> Result<Option<Rc<CachedToken>>, Rejected> {
+        let Some(settings) = provider.introspection.as_ref().filter(|_| known.counts_at(self.now)) else {
+            return Ok(None);
+        };
+        settings.answer_policy.check_time(known.claims(), self.now)?;
+        self.gate.metrics.happened(provider.id, Event::AnswerKnown);
+        Ok(Some(known))
+    }
+
     fn key_source(&mut self, provider: &Provider) -> Option<&mut KeySource> {
         self.gate.sources.get_mut(provider.id.0)?.as_mut()
+    }
+
+    /// The keys of a provider, or why there are none yet.
+    pub(super) fn keys_at_hand(&mut self, provider: &Provider) -> Result<Rc<KeySet>, Obstacle> {
+        if let Keys::Local(set) = &provider.keys {
+            return Ok(Rc::clone(set));
+        }
+        let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
+        let Some(KeySource { lookup, source }) = self.key_source(provider) else {
+            return Err(Reason::KeysUnavailable.into());
+        };
+        if let Some(keys) = source.keys(now) {
+            return Ok(Rc::clone(keys));
+        }
+        // A request that waited for these keys was woken because their fetch ended, without keys.
+        let is_first = waited.is_none_or(|waited| waited.lookup != *lookup);
+        let in_time = waited.is_none_or(|waited| now < waited.deadline);
+        source.need(now);
+        if may_wait && is_first && in_time && source.expects_answer(now) {
+            return Err(Obstacle::Wait(*lookup));
+        }
+        let age = source.status(now).last_success.map(|last| now.since(last).as_secs());
+        Err(keys_unavailable(provider, age).into())
     }
 
     /// The keys that a token is judged by, or why there are none yet; and whether a key of its kid may be lacking, so
@@ -91,29 +144,14 @@ impl RequestFlow<'_, '_> {
         provider: &Provider,
         token: &Unverified<'_>,
     ) -> Result<(Rc<KeySet>, bool), Obstacle> {
-        if let Keys::Local(set) = &provider.keys {
-            return Ok((Rc::clone(set), false));
-        }
+        let keys = self.keys_at_hand(provider)?;
         let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
         let store = Rc::clone(&self.gate.store);
         let Some(KeySource { lookup, source }) = self.key_source(provider) else {
-            return Err(Reason::KeysUnavailable.into());
+            return Ok((keys, false));
         };
         let lookup = *lookup;
         let in_time = waited.is_none_or(|waited| now < waited.deadline);
-        let Some(keys) = source.keys(now).map(Rc::clone) else {
-            // A request that waited for these keys was woken because their fetch ended, without keys.
-            let is_first = waited.is_none_or(|waited| waited.lookup != lookup);
-            source.need(now);
-            let wait = may_wait && is_first && in_time && source.expects_answer(now);
-            let last_success = source.status(now).last_success;
-            return Err(match wait {
-                true => Obstacle::Wait(lookup),
-                false => {
-                    keys_unavailable(provider, last_success.map(|last| now.since(last).as_secs())).into()
-                }
-            });
-        };
         let header = token.header();
         let Some(kid) = header.kid.as_deref().filter(|kid| !keys.has_kid(kid)) else {
             return Ok((keys, false));
@@ -163,7 +201,7 @@ impl RequestFlow<'_, '_> {
 #[cold]
 fn overloaded(most: u32) -> Rejected {
     Reason::Overloaded.explained(format!(
-        "{most} new tokens were verified in this second already (verifications_per_second)"
+        "in this second {most} new tokens were verified already (limits.verifications_per_second)"
     ))
 }
 

@@ -2,14 +2,15 @@
 //! handed out.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::revocations::Revocations;
 use super::waiting::Waited;
 use super::{Effect, Gate, StreamId};
-use crate::config::{Config, Keys};
+use crate::config::{Config, Keys, Provider};
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds, SourceEvent, Store};
-use crate::keys::{Remote, Source, Status};
+use crate::keys::{KeySet, Remote, Source, Status};
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
 use crate::revocation::{self, StatusError, StatusList};
@@ -27,7 +28,7 @@ pub(super) struct KeySource {
 pub(super) fn key_sources(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Option<KeySource>> {
     let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
     let sources = config.providers.iter().zip(0u64..).map(|(provider, at)| match &provider.keys {
-        Keys::Local(_) => None,
+        Keys::Local(_) | Keys::None => None,
         Keys::Remote(remote) => {
             // Far apart, so that no two sources of two instances have one number.
             let random = random.wrapping_add(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -36,6 +37,19 @@ pub(super) fn key_sources(config: &Config, lookups: &LookupIds, random: u64) -> 
         }
     });
     sources.collect()
+}
+
+/// The keys of a provider that can be trusted now.
+pub(super) fn keys_of<'k>(
+    provider: &'k Provider,
+    sources: &'k [Option<KeySource>],
+    now: Timestamp,
+) -> Option<&'k Rc<KeySet>> {
+    match &provider.keys {
+        Keys::Local(set) => Some(set),
+        Keys::None => None,
+        Keys::Remote(_) => sources.get(provider.id.0)?.as_ref()?.source.keys(now),
+    }
 }
 
 impl Gate {
@@ -54,12 +68,16 @@ impl Gate {
             self.with_source(ProviderId(at), |source, store| source.tick(store, now));
         }
         self.with_revocations(now, |revocations, store, verify| revocations.tick(store, verify, now));
+        self.introspection_tick(now);
         let expired = self.waiting.expired(now);
         self.wake(expired);
     }
 
     /// An [`Effect::Fetch`] ended, well or not.
     pub fn fetched(&mut self, lookup: LookupId, response: Result<HttpResponse, FetchError>, now: Timestamp) {
+        if let Some(id) = self.introspected_by(lookup) {
+            return self.introspected(id, lookup, response, now);
+        }
         let is_own = |own: &Option<KeySource>| own.as_ref().is_some_and(|own| own.lookup == lookup);
         match self.sources.iter().position(is_own) {
             Some(at) => {
@@ -105,6 +123,7 @@ impl Gate {
             self.gauged = now;
             self.key_gauges(now, &mut samples);
             self.list_gauges(now, &mut samples);
+            self.introspection_gauges(now, &mut samples);
         }
         samples
     }
@@ -158,7 +177,8 @@ impl Gate {
         let keys = self.sources.iter().flatten().map(|own| own.source.wake_at(is_waited_for, now));
         let sources = keys.chain(self.revocations.wake_at(is_waited_for, now)).min();
         // The gauges of what is fetched need no time of their own: a source asks for ticks several times a second.
-        let wake_at = sources.into_iter().chain(self.waiting.first_deadline()).min();
+        let calls = sources.into_iter().chain(self.introspection_wake_at());
+        let wake_at = calls.chain(self.waiting.first_deadline()).min();
         wake_at.map(|at| at.since(now))
     }
 
@@ -167,7 +187,7 @@ impl Gate {
         self.effects.pop_front()
     }
 
-    fn wake(&mut self, streams: Vec<(StreamId, Waited)>) {
+    pub(super) fn wake(&mut self, streams: Vec<(StreamId, Waited)>) {
         self.effects.extend(streams.into_iter().map(|(stream, waited)| Effect::Wake(stream, waited)));
     }
 
@@ -211,12 +231,7 @@ impl Gate {
         let unverified: RefCell<Vec<(ProviderId, Option<String>)>> = RefCell::default();
         let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
             let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
-            let keys = match &provider.keys {
-                Keys::Local(set) => Some(set),
-                Keys::Remote(_) => {
-                    self.sources.get(id.0).and_then(Option::as_ref).and_then(|own| own.source.keys(now))
-                }
-            };
+            let keys = keys_of(provider, &self.sources, now);
             let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
             let list = StatusList::verify(token, uri, trust, most, now);
             if let Err(StatusError::Token(Reason::KeyNotFound | Reason::SignatureInvalid)) = list

@@ -45,7 +45,7 @@ impl RequestFlow<'_, '_> {
         self.blocked_for = Some(seconds);
         let limit = attempts.limit();
         Err(Reason::TooManyFailures.explained(format!(
-            "{} tokens from its address failed within {} s; tokens that are not known are refused for {seconds} s more",
+            "its address reached limits.failures.per_client, {} in {} s; for {seconds} s more only tokens that are known pass",
             limit.most,
             limit.window.as_secs()
         )))

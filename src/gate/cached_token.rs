@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
+use super::introspector::Kept;
 use crate::config::Provider;
 use crate::json::Text;
 use crate::reason::{Reason, Rejected};
@@ -36,6 +37,10 @@ pub struct CachedToken {
     checked: Cell<Option<Checked>>,
     /// Why the last check for revocation rejected it, if it did.
     revoked: RefCell<Option<Rejected>>,
+    /// Until when it counts, where it is what a provider answered and not what a signature says.
+    answer_until: Option<Timestamp>,
+    /// What its provider says of it, where it was asked.
+    introspected: RefCell<Option<Kept>>,
 }
 
 /// When a token was checked for revocation.
@@ -78,7 +83,34 @@ impl CachedToken {
             reference: OnceCell::new(),
             checked: Cell::new(None),
             revoked: RefCell::default(),
+            answer_until: None,
+            introspected: RefCell::default(),
         }
+    }
+
+    /// What a provider answered of a token, which counts until then.
+    pub(super) fn of_answer(answer: Verified, provider: &Provider, until: Timestamp) -> Self {
+        Self { answer_until: Some(until), ..Self::new(answer, provider) }
+    }
+
+    /// Whether it is what a provider answered.
+    pub(super) fn is_answer(&self) -> bool {
+        self.answer_until.is_some()
+    }
+
+    /// Whether what a provider answered still counts.
+    pub(super) fn counts_at(&self, now: Timestamp) -> bool {
+        self.answer_until.is_none_or(|until| now <= until)
+    }
+
+    /// What its provider said of it, if that still counts.
+    pub(super) fn introspected(&self, now: Timestamp) -> Option<Kept> {
+        self.introspected.borrow().as_ref().filter(|kept| now <= kept.until).cloned()
+    }
+
+    /// Keeps what its provider says of it.
+    pub(super) fn remember_introspection(&self, kept: Kept) {
+        *self.introspected.borrow_mut() = Some(kept);
     }
 
     /// What the token claims.

@@ -4,15 +4,16 @@
 //! | --- | --- |
 //! | `match_rule` | finds the rule that decides, by the request and by its route |
 //! | `find_resource` | answers requests for metadata of protected resources, and finds the resource of any other |
-//! | `meet_requirement` | asks for the tokens that the rule requires, each by the four steps that follow |
+//! | `meet_requirement` | asks for the tokens that the rule requires, each by the five steps that follow |
 //! | `find_token` | takes the token from where the rule's provider has it |
 //! | `authenticate` | is it verified: in the cache, or by its signature and claims |
 //! | `check_proof` | does the request prove what the token asks its sender to prove |
 //! | `check_revocation` | was it revoked |
+//! | `introspect` | what its provider says of it, where it is to be asked |
 //! | `authorize` | does it grant what the rule and the route ask for |
 //! | `build_outcome` | what becomes of the request |
 //!
-//! A step that settles the outcome breaks off. The four steps of one token say instead what keeps it from being
+//! A step that settles the outcome breaks off. The five steps of one token say instead what keeps it from being
 //! accepted, since another token may meet the requirement.
 
 use std::cell::OnceCell;

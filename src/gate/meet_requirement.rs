@@ -11,6 +11,7 @@ use super::plan::RulePlan;
 use super::unmet::{Obstacle, Unmet};
 use super::waiting::{MAX_WAITING, Waited};
 use super::{Effect, revocations::is_about_revocation};
+use crate::config::Provider;
 use crate::fetch::LookupId;
 use crate::reason::{Reason, Rejected};
 use crate::rules::{Demand, Requirement, Rule};
@@ -103,8 +104,10 @@ impl<'r> RequestFlow<'_, 'r> {
         let verified = is_about_revocation(rejected.reason);
         let retry_after = match rejected.reason {
             Reason::TooManyFailures => self.blocked_for,
-            Reason::Overloaded => None,
             _ if verified => self.gate.revocations.retry_after(self.now),
+            Reason::IntrospectionUnavailable | Reason::Overloaded => {
+                provider.and_then(|id| self.gate.introspection_retry_after(id, self.now))
+            }
             _ => provider.and_then(|id| self.gate.retry_after(id, self.now)),
         };
         let scope = self.challenge_scope(rule);
@@ -235,7 +238,7 @@ impl<'r> RequestFlow<'_, 'r> {
         Ok(all)
     }
 
-    /// Takes the four steps of a provider's token, those that were not taken before.
+    /// Takes the five steps of a provider's token, those that were not taken before.
     fn check_token(
         &mut self,
         id: ProviderId,
@@ -279,12 +282,33 @@ impl<'r> RequestFlow<'_, 'r> {
                 result?
             }
         };
-        token.check_audience(provider, audiences)?;
         // Last, so that nothing is fetched for a token that fails in any case.
-        if let Err(obstacle) = self.check_revocation(id, &token) {
+        let checked = self.lookups(provider, token, audiences);
+        if let Err(obstacle) = &checked
+            && !obstacle.is(Reason::AudienceMismatch)
+        {
             self.results.retain(|(own, _)| *own != id);
             self.results.push((id, Err(obstacle.clone())));
-            return Err(obstacle);
+        }
+        checked
+    }
+
+    /// What may have to be fetched for a token that is otherwise good: revocation lists, and what its provider says of it.
+    fn lookups(
+        &mut self,
+        provider: &Provider,
+        token: Rc<CachedToken>,
+        audiences: Option<&[String]>,
+    ) -> Result<Rc<CachedToken>, Obstacle> {
+        let is_answered = provider.leaves_claims_to_answers() && !token.is_answer();
+        if !is_answered {
+            token.check_audience(provider, audiences)?;
+        }
+        self.check_revocation(provider.id, &token)?;
+        let token = self.introspect(provider, token)?;
+        if is_answered {
+            token.check_audience(provider, audiences)?;
+            self.check_revocation(provider.id, &token)?;
         }
         Ok(token)
     }

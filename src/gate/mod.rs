@@ -15,6 +15,8 @@ mod check_revocation;
 mod find_resource;
 mod find_token;
 mod flow;
+mod introspect;
+mod introspector;
 mod left_out;
 mod match_rule;
 mod meet_requirement;
@@ -47,6 +49,7 @@ use build_outcome::error_response;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
 use flow::RequestFlow;
+use introspector::Introspector;
 pub use left_out::LEFT_OUT_SECONDS;
 use left_out::LeftOutNotes;
 pub use outcome::{Accepted, Allow, Answer, FilterState, Outcome, Rejection};
@@ -112,6 +115,8 @@ pub struct Gate {
     store: Rc<dyn Store>,
     /// The remote key source of each provider that has one.
     sources: Vec<Option<KeySource>>,
+    /// The introspection of each provider that has it.
+    introspectors: Vec<Option<Introspector>>,
     /// The verified tokens of each provider.
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
@@ -145,6 +150,7 @@ impl Gate {
         let read = read.chain(proofs.map(|_| plan::PROOF));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
+        let introspectors = introspector::all(&config, &lookups, random);
         let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
         let left_out_notes = LeftOutNotes::new(&config);
         let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
@@ -164,6 +170,7 @@ impl Gate {
             backend,
             store,
             sources,
+            introspectors,
             token_caches,
             waiting: Waiting::default(),
             brakes,
@@ -292,5 +299,7 @@ impl Gate {
 
 #[cfg(test)]
 mod audit_details_tests;
+#[cfg(test)]
+mod introspection_tests;
 #[cfg(test)]
 mod tests;

@@ -56,11 +56,13 @@ impl RulePlan {
         providers().for_each(|provider| locations.add(provider));
         let for_keys = |provider: &Rc<Provider>| match &provider.keys {
             Keys::Remote(remote) => remote.patience(),
-            Keys::Local(_) => Duration::ZERO,
+            Keys::Local(_) | Keys::None => Duration::ZERO,
         };
         let for_keys = providers().map(for_keys).max().unwrap_or_default();
         let for_lists = if rule.ignores_revocation { Duration::ZERO } else { config.revocation.patience() };
-        let max_wait = for_keys.saturating_add(for_lists);
+        let asked = providers().filter_map(|provider| provider.introspection.as_ref());
+        let for_answers = asked.map(|settings| settings.patience()).max().unwrap_or_default();
+        let max_wait = for_keys.saturating_add(for_lists).saturating_add(for_answers);
         Self { providers: ids, all_demands, max_wait, locations }
     }
 

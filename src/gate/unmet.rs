@@ -50,7 +50,8 @@ impl Unmet {
                 Reason::KeysUnavailable
                 | Reason::RevocationUnavailable
                 | Reason::TooManyFailures
-                | Reason::Overloaded => 3,
+                | Reason::Overloaded
+                | Reason::IntrospectionUnavailable => 3,
                 Reason::TokenMissing => 0,
                 Reason::IssuerUnknown => 1,
                 _ => 2,

@@ -98,6 +98,12 @@ pub(super) fn tick_in(stream: StreamId, root: u32) -> Option<Waited> {
     root.try_borrow_mut().ok()?.tick_in(stream)
 }
 
+/// Sends in the context of a request what it waits for. Gives how long the request has waited where it need not any longer.
+pub(super) fn send_in(stream: StreamId, root: u32) -> Option<Waited> {
+    let root = ROOTS.with_borrow(|roots| roots.get(&root).map(Rc::clone))?;
+    root.try_borrow_mut().ok()?.send_in(stream)
+}
+
 /// Whether anything that a root context asked for is still to be answered.
 pub(super) fn is_calling(root: u32) -> bool {
     let root = ROOTS.with_borrow(|roots| roots.get(&root).map(Rc::clone));
@@ -317,6 +323,7 @@ fn response(fields: usize, size: usize, limit: usize) -> Result<HttpResponse, Fe
     let body = match status {
         200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
         200 => read(size).map_err(|_| FetchError::NoAnswer)?,
+        status if size <= limit && HttpResponse::has_body_to_read(status) => read(size).unwrap_or_default(),
         _ => Vec::new(),
     };
     let local_reply = HttpResponse::is_local_reply(status, fields.iter().map(|(name, _)| *name)).then(|| {
@@ -453,6 +460,17 @@ impl Root {
         }
         self.current = Some((stream, None));
         self.work();
+        if !self.plugin.borrow().missing().has(&CONTEXT) {
+            let _ = hostcalls::proxy_set_effective_context(stream.0);
+        }
+        self.current.take()?.1
+    }
+
+    /// Carries out what a request led to, in its context.
+    fn send_in(&mut self, stream: StreamId) -> Option<Waited> {
+        let now = clock()?;
+        self.current = Some((stream, None));
+        self.carry_out(now);
         if !self.plugin.borrow().missing().has(&CONTEXT) {
             let _ = hostcalls::proxy_set_effective_context(stream.0);
         }

@@ -11,7 +11,7 @@ use super::hostcalls;
 use super::plugin::{ExpectedRoute, Phase, Plugin, RemovedFields, SharedPlugin, clock};
 use super::properties::StreamProperties;
 use super::root;
-use crate::gate::{FilterState, Gate, Rejection, Served, StreamId};
+use crate::gate::{FilterState, Gate, Rejection, Served, StreamId, Waited};
 use crate::reason::Reason;
 use crate::request::{HostProperties as _, Request};
 use crate::response::ErrorResponse;
@@ -74,6 +74,26 @@ impl Stream {
             return;
         }
         let woken = root::tick_in(self.id, root);
+        // Without ticks, nothing but the answer to a call wakes it.
+        let is_stuck = missing(&self.plugin).has(&TIMER) && !root::is_calling(root);
+        if woken.is_some() || is_stuck {
+            self.judge_again(woken);
+        }
+    }
+
+    /// Sends what this request waits for at once, and not with the next tick.
+    fn send_now(&mut self) {
+        if self.phase.is_some() {
+            return;
+        }
+        let Ok(root) = self.plugin.try_borrow().map(|plugin| plugin.root) else { return };
+        if let Some(woken) = root::send_in(self.id, root) {
+            self.judge_again(Some(woken));
+        }
+    }
+
+    /// Judges a request that waits by what there is now; refuses it where nothing will wake it.
+    fn judge_again(&mut self, woken: Option<Waited>) {
         let waiting = match self.plugin.try_borrow() {
             Ok(plugin) => match plugin.waiting.get(&self.id) {
                 Some(Phase::Waiting(removed)) if self.phase.is_none() => Some(removed.clone()),
@@ -89,10 +109,7 @@ impl Stream {
                     |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
                 decide(id, &self.plugin, None, &removed, judge)
             }
-            None if missing(&self.plugin).has(&TIMER) && !root::is_calling(root) => {
-                cannot_wait(id, &self.plugin, None)
-            }
-            None => return,
+            None => cannot_wait(id, &self.plugin, None),
         };
         if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
             plugin.waiting.insert(id, phase);
@@ -141,6 +158,7 @@ impl HttpContext for Stream {
             }
             Err(_) => self.phase = Some(phase),
         }
+        self.send_now();
         self.make_up_for_ticks();
         self.action()
     }

@@ -236,6 +236,13 @@ impl Object {
         }
     }
 
+    /// The members whose value is not `null`.
+    #[must_use]
+    pub fn without_nulls(mut self) -> Self {
+        self.0.retain(|(_, value)| *value != Json::Null);
+        self
+    }
+
     /// The member of that name.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)

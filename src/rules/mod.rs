@@ -54,6 +54,8 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// Whether providers that can be asked about their tokens are asked (RFC 7662).
+    pub introspect: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
     pub wait_timeout: Option<Duration>,
 }
@@ -310,6 +312,7 @@ impl Rule {
             mode: Mode::Enforce,
             ambiguous_paths: None,
             ignores_revocation: false,
+            introspect: false,
             wait_timeout: None,
         }
     }

@@ -11,7 +11,7 @@ use super::claims::Registered;
 use super::reading::Outline;
 use super::{ClaimPath, Claims, Header, Policy, header};
 use crate::crypto::Backend;
-use crate::json::{self, Json, Piece, Text};
+use crate::json::{self, Json, Object, Piece, Text};
 use crate::keys::Jwk;
 use crate::reason::{Detail, Reason, Rejected, excerpt};
 use crate::time::Timestamp;
@@ -229,6 +229,24 @@ impl Signed {
 }
 
 impl Verified {
+    /// What a provider answered of a token (RFC 7662 section 2.2), held to a policy. `text` has the members as they came;
+    /// `key` is the fingerprint of the key that signed them, zeros where nothing did.
+    ///
+    /// # Errors
+    /// [`Reason::ClaimInvalid`] for a registered claim, a scope claim or a role claim of a wrong type, and those of
+    /// [`Policy::check_answer`].
+    pub fn of_answer(
+        text: Arc<str>,
+        members: Object,
+        key: [u8; 32],
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Self, Rejected> {
+        let claims = Claims::new(members, &policy.grants)?;
+        policy.check_answer(&claims, now)?;
+        Ok(Self { text, claims, key })
+    }
+
     /// What the token claims.
     pub fn claims(&self) -> &Claims {
         &self.claims

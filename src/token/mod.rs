@@ -3,7 +3,7 @@
 //! The way of a token is one of types: bytes from a [`Location`], a [`Jws`] once they are well formed,
 //! an [`Unverified`] once a first look at its claims showed nothing wrong, a [`Signed`] once a key agrees, and a
 //! [`Verified`] once all of its claims were read and its [`Policy`] agrees. Nothing but [`Signed::read`] makes a
-//! `Verified`.
+//! `Verified`, and, of what a provider itself says of a token, [`Verified::of_answer`].
 //!
 //! Until the signature is verified, nothing is built of what a token says, and no part of it is looked at more than a few
 //! times, so that a forged token costs little more than one that is no token at all.

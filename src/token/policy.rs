@@ -165,6 +165,22 @@ impl Policy {
         self.check_bound(claims.all())
     }
 
+    /// Every check of what a provider answered of a token, but that of its audience, which a rule may have of its own. The
+    /// issuer is compared where the answer has one (RFC 7662 section 2.2).
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn check_answer(&self, claims: &Claims, now: Timestamp) -> Result<(), Rejected> {
+        if claims.issuer.is_some() {
+            self.check_issuer(claims.issuer.as_deref(), claims.all())?;
+        }
+        check_events(claims.all())?;
+        self.check_time(claims, now)?;
+        self.check_subject(claims.subject.as_deref())?;
+        self.check_required(claims.all())?;
+        self.check_bound(claims.all())
+    }
+
     fn check_required(&self, claims: &Object) -> Result<(), Rejected> {
         let is_there =
             |claim: &ClaimPath| claim.find(claims).is_some_and(|value| !matches!(value, Json::Null));

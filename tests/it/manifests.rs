@@ -10,7 +10,6 @@ use std::fs;
 use crd::Crds;
 use harness::{shared, skip, workspace};
 use pages::{Document, blocks, called, documents, files, manifests, plugins, typos};
-use portcullis::Config;
 use serde_json::Value;
 
 /// The Envoy clusters that a document makes, by the names under which a plugin can call them.
@@ -66,7 +65,7 @@ fn plugin_problems(content: &Value, known: Option<&BTreeSet<String>>) -> Vec<Str
             wrong("there is no configuration, or it is no JSON".to_owned());
             continue;
         };
-        match Config::parse(configuration.to_string().as_bytes(), &|_| None) {
+        match plugin.read(configuration) {
             Ok(config) => config.warnings.iter().for_each(|warning| wrong(format!("{warning}"))),
             Err(errors) => errors.iter().for_each(|error| wrong(format!("{error}"))),
         }
@@ -184,9 +183,9 @@ fn a_typo_in_any_key_of_a_plain_plugin_configuration_is_found() {
     let mut tried = 0;
     for document in manifests().iter().filter(|document| !document.is_kubernetes()) {
         for plugin in plugins(&document.content) {
-            let configuration = plugin.configuration.expect("a configuration");
+            let configuration = plugin.configuration.clone().expect("a configuration");
             let warnings = |configuration: &Value| {
-                let config = Config::parse(configuration.to_string().as_bytes(), &|_| None).ok()?;
+                let config = plugin.read(configuration).ok()?;
                 Some(config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
             };
             // Accepted, and not a word more than about the file as it is.

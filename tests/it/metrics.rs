@@ -77,6 +77,8 @@ impl Walk {
                     "remote_jwks": { "http_uri": { "uri": "http://gone.example/jwks.json", "cluster": "gone", "timeout": "1s" } },
                 })),
             },
+            // So many that nobody is blocked, but for whom it is counted.
+            "limits": { "failures": { "per_client": 100_000 } },
             "rules": [
                 { "name": "public", "match": { "path": "/healthz" } },
                 { "name": "orders", "match": { "prefix": "/orders" }, "requires": corp(),
@@ -187,6 +189,7 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
         ("requests.decision.allow.provider.none.reason.none", 1),
         ("requests.decision.deny.provider.gone.reason.keys_unavailable", 1),
         ("requests.decision.allow.provider.reason.reason.none", 1),
+        ("client_failures", 1),
         ("rules.rule.orders.decision.allow", 3),
         ("rules.rule.orders.decision.deny", 6),
         ("rules.rule.trial.decision.allow", 1),

@@ -52,7 +52,7 @@ mod wire;
 pub use client::{Connection, Request, Response, burst, get};
 pub use documents::Documents;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, FailPolicy, Filter, Listener, PluginConfig, StartError, Wasm};
-pub use idp::{Alg, Behaviour, Endpoint, Idp, Key, TokenBuilder};
+pub use idp::{Alg, Behaviour, Endpoint, Idp, Introspection, Key, TokenBuilder};
 pub use port::Port;
 pub use prometheus::{Prometheus, Tools};
 pub use upstream::{Record, Upstream};

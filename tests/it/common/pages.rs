@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::workspace;
+use portcullis::{Config, Problem};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,6 +30,17 @@ pub struct Plugin<'d> {
     /// `FAIL_RELOAD`, or whatever the host does when the module traps.
     pub on_failure: Option<&'d Value>,
     pub closed: &'static str,
+    /// The environment variables that the virtual machine is given.
+    pub variables: Vec<String>,
+}
+
+impl Plugin<'_> {
+    /// The configuration as the filter reads it, with some secret in each of its variables.
+    pub fn read(&self, configuration: &Value) -> Result<Config, Vec<Problem>> {
+        let is_given = |name: &str| self.variables.iter().any(|own| own == name);
+        let variable = |name: &str| is_given(name).then(|| "a-secret".repeat(8));
+        Config::parse(configuration.to_string().as_bytes(), &variable)
+    }
 }
 
 /// The documents of a YAML text. A key that stands twice is an error.
@@ -103,12 +115,14 @@ pub fn plugins(content: &Value) -> Vec<Plugin<'_>> {
             configuration: spec["wasm"].get("pluginConfig").cloned(),
             on_failure: spec["wasm"].get("failStrategy"),
             closed: "\"FAIL_RELOAD\"",
+            variables: Vec::new(),
         }],
         Some("WasmPlugin") => vec![Plugin {
             path: "spec.pluginConfig".to_owned(),
             configuration: spec.get("pluginConfig").cloned(),
             on_failure: spec.get("failStrategy"),
             closed: "\"FAIL_RELOAD\"",
+            variables: Vec::new(),
         }],
         Some("EnvoyExtensionPolicy") => {
             let each = spec["wasm"].as_array().into_iter().flatten().enumerate();
@@ -117,6 +131,7 @@ pub fn plugins(content: &Value) -> Vec<Plugin<'_>> {
                 configuration: wasm.get("config").cloned(),
                 on_failure: wasm.get("failOpen"),
                 closed: "false",
+                variables: Vec::new(),
             });
             each.collect()
         }
@@ -140,11 +155,16 @@ fn in_envoy<'d>(value: &'d Value, path: &str, found: &mut Vec<Plugin<'d>>) {
             "type.googleapis.com/google.protobuf.Struct" => given.get("value").cloned(),
             _ => None,
         };
+        let given = &config["vm_config"]["environment_variables"];
+        let key_values = given["key_values"].as_object().into_iter().flat_map(|all| all.keys().cloned());
+        let passed = given["host_env_keys"].as_array().into_iter().flatten();
+        let passed = passed.filter_map(|name| name.as_str().map(str::to_owned));
         found.push(Plugin {
             path: format!("{path}.config.configuration"),
             configuration,
             on_failure: config.get("failure_policy"),
             closed: "\"FAIL_RELOAD\"",
+            variables: key_values.chain(passed).collect(),
         });
     }
     match value {

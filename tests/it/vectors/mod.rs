@@ -5,7 +5,7 @@ mod attacks;
 mod captured;
 mod cases;
 mod host;
-mod judge;
+pub(crate) mod judge;
 mod key_sets;
 mod providers;
 mod published;

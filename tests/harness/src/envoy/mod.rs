@@ -24,6 +24,7 @@ pub use find::{Binary, PINNED, Version, find};
 pub use process::spawn;
 
 use crate::client::{Request, Response};
+use crate::idp::{GATE, PREFIX};
 use crate::wait::poll;
 use turn::Turn;
 
@@ -409,8 +410,10 @@ impl Envoy {
         let lines = log.lines().map(|line| format!("envoy.log: {line}"));
         let lines = lines.chain(access.lines().map(|line| format!("access.log: {}", without_path(line))));
         // A message of a test is a log, too.
-        let shown =
-            |line: String| line.split("eyJ").next().map(|before| format!("{before}…")).unwrap_or_default();
+        let shown = |line: String| {
+            let at = ["eyJ", PREFIX, GATE.1].iter().filter_map(|start| line.find(start)).min();
+            line.get(..at.unwrap_or(0)).map(|before| format!("{before}…")).unwrap_or_default()
+        };
         lines.filter(|line| holds_token(line)).map(shown).collect()
     }
 
@@ -487,9 +490,17 @@ fn discard(folder: &Path) {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Whether a text holds what is shaped like a signed token: three parts of base64url between dots, the first of which
-/// is the beginning of a JSON object and the last a signature's worth long.
+/// Whether a text holds what is shaped like a signed token (three parts of base64url between dots, the first of which
+/// is the beginning of a JSON object and the last a signature's worth long), an opaque token of the demo's identity
+/// provider, or the secret of the client that may ask about those.
 pub fn holds_token(text: &str) -> bool {
+    let is_opaque = text.match_indices(PREFIX).any(|(at, _)| {
+        let rest = text.get(at + PREFIX.len()..).unwrap_or_default();
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).count() >= 16
+    });
+    if is_opaque || text.contains(GATE.1) {
+        return true;
+    }
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     text.split(|c| !letter(c)).any(|word| {
         let Some(at) = word.find("eyJ") else { return false };
@@ -512,13 +523,26 @@ mod tests {
     #[test]
     fn a_token_is_found_wherever_it_stands_and_nothing_else_is_taken_for_one() {
         let token = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
-        for text in
-            [token.to_owned(), format!("GET /a?t={token}&b"), format!("\"{token}\""), format!("x.{token}.y")]
-        {
-            assert!(holds_token(&text), "{text}");
+        let opaque = "demo_at_c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+        for token in [token, opaque, "demo-gate-secret"] {
+            for text in [
+                token.to_owned(),
+                format!("GET /a?t={token}&b"),
+                format!("\"{token}\""),
+                format!("x.{token}.y"),
+            ] {
+                assert!(holds_token(&text), "{text}");
+            }
         }
-        for text in ["", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGci.x", "portcullis.requests.decision.allow", "a.b.c"]
-        {
+        for text in [
+            "",
+            "eyJhbGciOiJFUzI1NiJ9",
+            "eyJhbGci.x",
+            "portcullis.requests.decision.allow",
+            "a.b.c",
+            "demo_at_",
+            "demo_at_…",
+        ] {
             assert!(!holds_token(text), "{text}");
         }
     }

@@ -24,6 +24,8 @@ pub enum Endpoint {
     Token,
     /// `/revoked.json`
     Revoked,
+    /// `POST /introspect`
+    Introspection,
 }
 
 /// What an endpoint does with the requests that reach it.

@@ -1,11 +1,12 @@
 //! A demo identity provider.
 //!
-//! It holds keys, publishes them as a JWK Set, issues tokens, withdraws them by a list, rotates, counts what is asked
-//! of it, and can be told to be slow, broken, huge or gone. It signs with another cryptography library than the filter
+//! It holds keys, publishes them as a JWK Set, issues tokens (JWTs and opaque ones), revokes them, rotates, counts what
+//! is asked of it, and can be told to be slow, broken, huge or gone. It signs with another cryptography library than the filter
 //! verifies with, so that the two check each other.
 
 mod behaviour;
 mod key;
+mod opaque;
 mod revoked;
 mod routes;
 mod token;
@@ -20,11 +21,13 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint};
 pub use key::{Alg, Key, b64, jwks};
+pub use opaque::{GATE, Introspection, PREFIX};
 pub use token::{TokenBuilder, flip_bit, now};
 
 use crate::door::Door;
 use crate::runtime::runtime;
 use crate::wait::eventually;
+use opaque::Opaque;
 use revoked::Revoked;
 
 /// The audience of a token for which none was asked.
@@ -52,6 +55,7 @@ struct State {
     cache_control: Option<String>,
     jwks: Option<Vec<u8>>,
     revoked: Revoked,
+    opaque: Opaque,
     behaviours: HashMap<Endpoint, Rule>,
     fetches: Counts,
 }
@@ -200,6 +204,11 @@ impl Idp {
         format!("{}/revoked.json", self.url())
     }
 
+    /// Where it answers what a token is: the URI for `introspection`.
+    pub fn introspection_uri(&self) -> String {
+        format!("{}/introspect", self.url())
+    }
+
     /// Its name, as it stands in `iss`.
     pub fn issuer(&self) -> &str {
         &self.state.issuer
@@ -213,6 +222,70 @@ impl Idp {
     /// A token with these claims on top of the usual ones.
     pub fn token(&self, claims: Value) -> String {
         self.mint().claims(claims).sign()
+    }
+
+    /// An opaque token; the answer about it has these members on top of the usual ones. `null` leaves one out.
+    pub fn opaque_token(&self, members: Value) -> String {
+        let mut all = self.mint().payload();
+        let Value::Object(members) = members else { panic!("members are a JSON object, not {members}") };
+        for (name, value) in members {
+            match value {
+                Value::Null => drop(all.as_object_mut().expect("an object").remove(&name)),
+                value => all[name] = value,
+            }
+        }
+        self.state.issue_opaque(all)
+    }
+
+    /// Answers about a token with these members, whatever it is, until it is revoked.
+    pub fn answer_about(&self, token: &str, members: Value) {
+        self.state.lock().opaque.put(token, members);
+    }
+
+    /// Behaves like this when it is asked about a token.
+    pub fn behave_about(&self, token: &str, behaviour: Behaviour) {
+        self.state.lock().opaque.behave(token, behaviour);
+    }
+
+    /// Revokes an opaque token: it is active no more.
+    ///
+    /// # Panics
+    /// When it is not known.
+    pub fn revoke_opaque(&self, token: &str) {
+        assert!(self.state.lock().opaque.revoke(token), "the identity provider knows the token");
+    }
+
+    /// Answers the introspection of this client alone (`client_secret_basic` and `client_secret_post`), or of
+    /// everybody. Default: [`GATE`].
+    pub fn set_introspection_client(&self, client: Option<(&str, &str)>) {
+        self.state.lock().opaque.client = client.map(|(id, secret)| (id.to_owned(), secret.to_owned()));
+    }
+
+    /// An answer about a token as a JWT (RFC 9701), with these claims.
+    pub fn sign_introspection(&self, claims: &Value) -> String {
+        self.state.sign_answer(claims)
+    }
+
+    /// What it was asked about tokens, in the order in which it came.
+    pub fn introspections(&self) -> Vec<Introspection> {
+        self.state.lock().opaque.calls.clone()
+    }
+
+    /// How often it was asked about this token.
+    pub fn introspections_of(&self, token: &str) -> usize {
+        self.state.lock().opaque.calls.iter().filter(|call| call.token() == token).count()
+    }
+
+    /// The largest number of introspections that were in progress at the same time.
+    pub fn most_introspections_at_once(&self) -> usize {
+        self.state.lock().opaque.most_at_once
+    }
+
+    /// Forgets what it was asked about tokens so far.
+    pub fn forget_introspections(&self) {
+        let mut state = self.state.lock();
+        state.opaque.calls.clear();
+        state.opaque.most_at_once = 0;
     }
 
     /// A token to be bent first.
@@ -399,6 +472,7 @@ impl Shared {
             Endpoint::Discovery => state.fetches.discovery += 1,
             Endpoint::Token => state.fetches.token += 1,
             Endpoint::Revoked => state.fetches.revoked += 1,
+            Endpoint::Introspection => {}
         }
         match state.behaviours.get_mut(&endpoint) {
             None | Some(Rule { left: Some(0), .. }) => Behaviour::Well,

@@ -45,7 +45,9 @@ impl Named {
     pub(super) fn read(asked: &Map<String, Value>) -> Result<Self, String> {
         let text = |name: &str| asked.get(name).and_then(Value::as_str);
         let claims = match (text("token"), text("jti")) {
-            (Some(token), None) => claims(token).ok_or("token is no JWT")?,
+            (Some(token), None) => {
+                claims(token).ok_or("token is no JWT, and no opaque token of this provider")?
+            }
             (None, Some(jti)) => json!({ "jti": jti, "exp": now() + UNKNOWN_LIFE }),
             _ => return Err("send token=… or jti=…, one of them".to_owned()),
         };

@@ -23,6 +23,7 @@ use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
 use super::key::{Alg, b64, random};
+use super::opaque::{Call, GATE, Introspection};
 use super::revoked::Named;
 use super::{Rule, Shared};
 use crate::door::{Door, Serve};
@@ -81,20 +82,24 @@ fn router(app: App) -> Router {
         .route("/rotate", post(rotate))
         .route("/revoke", post(revoke))
         .route("/revoked.json", get(revoked))
+        .route("/introspect", post(introspect))
         .route("/behave", post(behave))
         .with_state(app)
 }
 
 async fn welcome(State(app): State<App>) -> Response {
     let url = &app.idp.issuer;
+    let (client, secret) = GATE;
     let text = format!(
         "A demo identity provider. Issuer: {url}\n\n\
          GET  /jwks.json                           its keys\n\
          GET  /.well-known/openid-configuration    its metadata\n\
          GET  /revoked.json                        the tokens that it withdrew\n\
-         POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone)\n\
+         POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone);\n\
+         \x20                 token_format=opaque: one that says nothing by itself\n\
+         POST /introspect  token: what it is (RFC 7662); only for the client {client} with the secret {secret}\n\
          POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
-         POST /revoke    token, or jti: withdraws that token\n\
+         POST /revoke    token, or jti: revokes that token\n\
          POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
          curl -s {url}/token -d sub=alice -d scope='orders:read orders:write'\n"
     );
@@ -103,16 +108,20 @@ async fn welcome(State(app): State<App>) -> Response {
 
 async fn keys(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers: HeaderMap) -> Response {
     let behaviour = app.idp.meet(Endpoint::Jwks);
-    app.idp.lock().fetches.last_jwks_headers = headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-        .collect();
+    app.idp.lock().fetches.last_jwks_headers = text_of(&headers);
     let good = || {
         let document = app.idp.lock().jwks.clone();
         let document = document.unwrap_or_else(|| app.idp.jwks().to_string().into_bytes());
         cacheable(&app.idp, &headers, &document)
     };
     behaviour.apply(good, &fuse).await
+}
+
+fn text_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
 }
 
 async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, headers: HeaderMap) -> Response {
@@ -129,6 +138,8 @@ async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, head
             "issuer": issuer,
             "jwks_uri": format!("{base}/jwks.json"),
             "token_endpoint": format!("{base}/token"),
+            "introspection_endpoint": format!("{base}/introspect"),
+            "revocation_endpoint": format!("{base}/revoke"),
             "response_types_supported": ["token"],
             "grant_types_supported": ["client_credentials"],
             "subject_types_supported": ["public"],
@@ -147,6 +158,21 @@ async fn revoked(State(app): State<App>, Extension(fuse): Extension<Fuse>, heade
         tagged(&headers, document.as_bytes(), Some("no-cache")).1
     };
     behaviour.apply(good, &fuse).await
+}
+
+async fn introspect(
+    State(app): State<App>,
+    Extension(fuse): Extension<Fuse>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let call =
+        Introspection { headers: text_of(&headers), body: String::from_utf8_lossy(&body).into_owned() };
+    let behaviour = app.idp.meet(Endpoint::Introspection);
+    let about_token = app.idp.lock().opaque.behaviour(&call.token());
+    let _in_progress = Call::begin(&app.idp, call.clone());
+    let good = || block_in_place(|| app.idp.introspect(&headers, &call));
+    about_token.unwrap_or(behaviour).apply(good, &fuse).await
 }
 
 /// A document with an ETag and the provider's `Cache-Control`; how often it was not sent again is counted.
@@ -202,6 +228,11 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
         Some(Value::String(ttl)) if ttl.parse::<i64>().is_ok() => ttl.parse().unwrap_or(300),
         Some(other) => return refuse(&format!("ttl is a number of seconds, not {other}")),
     };
+    let is_opaque = match asked.remove("token_format").as_ref().and_then(Value::as_str) {
+        None | Some("jwt") => false,
+        Some("opaque") => true,
+        Some(other) => return refuse(&format!("token_format is jwt or opaque, not {other}")),
+    };
     let mut minted = idp.mint().expires_in(ttl);
     if let Some(alg) = asked.remove("alg") {
         let alg: Alg = match alg.as_str().unwrap_or_default().parse() {
@@ -217,7 +248,7 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
     asked.entry("jti").or_insert_with(|| json!(b64(random(12))));
     let scope = asked.get("scope").cloned();
     let minted = minted.claims(Value::Object(asked));
-    let token = minted.sign();
+    let token = if is_opaque { idp.issue_opaque(minted.payload()) } else { minted.sign() };
     // For shells: the token alone.
     if headers.get(http::header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain")) {
         let headers = [(CONTENT_TYPE.as_str(), "text/plain"), (CACHE_CONTROL.as_str(), "no-store")];
@@ -257,7 +288,12 @@ async fn rotate(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
-    match parameters(&headers, &body).and_then(|asked| Named::read(&asked)) {
+    let asked = parameters(&headers, &body);
+    let opaque = asked.as_ref().ok().and_then(|asked| asked.get("token")?.as_str());
+    if opaque.is_some_and(|token| app.idp.lock().opaque.revoke(token)) {
+        return json_response(200, &json!({ "revoked": true }));
+    }
+    match asked.and_then(|asked| Named::read(&asked)) {
         Ok(Named { jti, until }) => {
             app.idp.lock().revoked.add(&jti, until);
             json_response(200, &json!({ "revoked": jti, "until": until }))
@@ -266,7 +302,7 @@ async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resp
     }
 }
 
-/// `{"endpoint": "jwks|discovery|token|revoked", "mode": …, "seconds": …, "status": …, "bytes": …, "to": …, "body": …, "times": …}`
+/// `{"endpoint": "jwks|discovery|token|revoked|introspection", "mode": …, "seconds": …, "status": …, "bytes": …, "to": …, "body": …, "times": …}`
 async fn behave(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
     let asked = match parameters(&headers, &body) {
         Ok(asked) => asked,
@@ -283,6 +319,7 @@ async fn behave(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resp
         "discovery" => Endpoint::Discovery,
         "token" => Endpoint::Token,
         "revoked" => Endpoint::Revoked,
+        "introspection" => Endpoint::Introspection,
         other => return refuse(&format!("no such endpoint: {other}")),
     };
     let behaviour = match text("mode").unwrap_or_default() {

@@ -26,8 +26,8 @@ use crate::wait::{SOON, poll};
 /// How long gateway and identity provider may take until they answer.
 const PATIENCE: Duration = SOON;
 
-/// How long a gateway may take until it refuses a token that was withdrawn: the `poll_interval`, a second, and what a busy
-/// machine adds.
+/// How long a gateway may take until it refuses a token that was revoked: the `poll_interval` or the time for which an
+/// answer counts, a second, and what a busy machine adds.
 const REVOKED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Looks up what the access log says of a step, by the value of its `x-walk-step` header.
@@ -153,15 +153,15 @@ impl Walker<'_> {
         self.provider(&Request::post(format!("/rotate?retire={retire}"), "")).map(drop)
     }
 
-    /// Makes the identity provider withdraw a token, and waits until the gateway has the new list. Where it never gets it,
+    /// Makes the identity provider revoke a token, and waits until the gateway refuses it at a path. Where it never does,
     /// the next step shows what becomes of the token.
-    fn revoke(&mut self, token: &str) -> Result<(), String> {
+    fn revoke(&mut self, token: &str, path: &str) -> Result<(), String> {
         let form: String =
             form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();
         let request =
             Request::post("/revoke", form).header("content-type", "application/x-www-form-urlencoded");
         self.provider(&request)?;
-        let request = Request::get("/me").host("gateway.example").bearer(token);
+        let request = Request::get(path).host("gateway.example").bearer(token);
         let refused = poll(REVOKED_WITHIN, || match self.ask(&request) {
             Ok(answer) if answer.status == 200 => None,
             other => Some(other),

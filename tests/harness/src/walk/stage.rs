@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Paint, Tally, Target, run};
 use crate::envoy::{Envoy, Wasm, portcullis_module};
-use crate::idp::Idp;
+use crate::idp::{GATE, Idp, PREFIX};
 use crate::upstream::Upstream;
 
 /// The ports that a person finds again, each of them only if it is free.
@@ -46,7 +46,7 @@ impl Stage {
             .upstream(&upstream)
             .idp("idp", &idp)
             .admin(free(ADMIN))
-            .filter(Wasm::portcullis(plugin_configuration(&idp)))
+            .filter(Wasm::portcullis(plugin_configuration(&idp)).env("INTROSPECTION_SECRET", GATE.1))
             .main(|listener| {
                 listener
                     .listen(free(GATEWAY))
@@ -92,6 +92,8 @@ impl Stage {
   curl -i {gateway}/orders/7 -H \"Authorization: Bearer $TOKEN\"
   curl -i {gateway}/orders -H \"Authorization: Bearer $TOKEN\" -d '{{\"item\": 7}}'
   curl -s {idp}/revoke -d token=\"$TOKEN\"      # a second later it is refused
+  OPAQUE=$(curl -s -H 'Accept: text/plain' {idp}/token -d sub=alice -d token_format=opaque)
+  curl -i {gateway}/opaque -H \"Authorization: Bearer $OPAQUE\"
   curl -s -X POST '{idp}/rotate?retire=true'
   curl -s {idp}/                              # what else the identity provider can do
 ",
@@ -121,6 +123,20 @@ fn plugin_configuration(idp: &Idp) -> Value {
                 "forward": false,
                 "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
             },
+            "demo-opaque": {
+                "issuer": idp.issuer(),
+                "audiences": ["orders"],
+                "introspection": {
+                    "http_uri": { "uri": idp.introspection_uri(), "cluster": "idp", "timeout": "5s" },
+                    "client_id": GATE.0,
+                    "client_secret": { "environment_variable": "INTROSPECTION_SECRET" },
+                    "token_prefix": PREFIX,
+                    // Shorter than the default, so that whoever tries it out sees something soon.
+                    "cache": { "active": "1s", "inactive": "1s" },
+                },
+                "forward": false,
+                "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
+            },
         },
         "rules": [
             { "name": "public", "match": { "path": "/healthz" } },
@@ -143,6 +159,7 @@ fn plugin_configuration(idp: &Idp) -> Value {
                 "authorize": scope("orders:read"),
             },
             { "name": "me", "match": { "path": "/me" }, "requires": requires },
+            { "name": "opaque", "match": { "path": "/opaque" }, "requires": { "provider_name": "demo-opaque" } },
         ],
         "unmatched": "deny",
         "revocation": {

@@ -26,7 +26,9 @@ pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.title("The provider changes its keys");
     rotation(walk)?;
     walk.title("The provider withdraws a token");
-    revocation(walk)
+    revocation(walk)?;
+    walk.title("Tokens that say nothing by themselves");
+    opaque(walk)
 }
 
 fn get(target: &'static str, with: &'static str) -> Step {
@@ -238,7 +240,7 @@ fn revocation(walk: &mut Walker<'_>) -> Result<(), String> {
             .passes("nobody has withdrawn it")
             .upstream_saw("x-user", &["alice"]),
     )?;
-    walk.revoke(&token)?;
+    walk.revoke(&token, "/me")?;
     walk.take(
         get("/orders/7", "the same token, revoked meanwhile")
             .bearer(&token)
@@ -250,5 +252,28 @@ fn revocation(walk: &mut Walker<'_>) -> Result<(), String> {
             .bearer(&other)
             .passes("only the one was withdrawn")
             .upstream_saw("x-user", &["alice"]),
+    )
+}
+
+fn opaque(walk: &mut Walker<'_>) -> Result<(), String> {
+    let token = walk.token(&[("token_format", "opaque")])?;
+    walk.take(
+        get("/opaque", "an opaque token")
+            .bearer(&token)
+            .passes("the provider was asked: it is active, and alice's")
+            .upstream_saw("x-user", &["alice"]),
+    )?;
+    walk.revoke(&token, "/opaque")?;
+    walk.take(
+        get("/opaque", "the same token, revoked meanwhile")
+            .bearer(&token)
+            .refused(401, &["token_inactive"], "an answer counts for a second here")
+            .challenge(&["error=\"invalid_token\""]),
+    )?;
+    walk.take(
+        get("/opaque", "an opaque token that nobody issued")
+            .bearer("demo_at_nobody-ever-issued-this-one")
+            .refused(401, &["token_inactive"], "the provider does not know it")
+            .challenge(&["error=\"invalid_token\""]),
     )
 }

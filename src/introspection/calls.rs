@@ -1,0 +1,256 @@
+//! The calls of one provider: one for each token at a time, few at once, and pauses after failures.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ::hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::answer::{self, Finding, Verifier};
+use super::form;
+use super::settings::Introspection;
+use crate::fetch::{
+    FetchError, HttpRequest, HttpResponse, LookupId, LookupIds, MAX_RETRY_AFTER, pause_after, retry_after,
+    within,
+};
+use crate::time::Timestamp;
+
+/// What a token is known by: a keyed hash, so that nobody can choose tokens that share an entry, and no token is kept that
+/// was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct TokenDigest([u8; 32]);
+
+/// How many tokens may wait for a call to be free, in each worker. Beyond that the answer is 503.
+pub const MAX_QUEUED: usize = 256;
+/// How long after its timeout an answer may take to reach this instance, and the least time for which an answer counts: the
+/// requests that waited for it are judged by it.
+pub const GRACE: Duration = Duration::from_millis(500);
+/// The longest pause after failures, unless the endpoint asks for more. Short, as it is for keys that are missing: requests
+/// need what is asked for, and while the endpoint fails one call at a time asks.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// The calls of one provider in one worker.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    settings: Rc<Introspection>,
+    key: [u8; 32],
+    ids: LookupIds,
+    in_flight: Vec<Call>,
+    queue: VecDeque<Queued>,
+    /// How many calls failed in a row.
+    failures: u64,
+    /// When the last of them failed. What was sent before that says nothing more.
+    failed: Timestamp,
+    /// No call before this.
+    not_before: Timestamp,
+    /// When the endpoint last answered.
+    answered: Option<Timestamp>,
+    /// Spreads retries.
+    random: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Call {
+    lookup: LookupId,
+    token: TokenDigest,
+    sent: Timestamp,
+}
+
+#[derive(Debug)]
+struct Queued {
+    lookup: LookupId,
+    token: TokenDigest,
+    request: HttpRequest,
+    since: Timestamp,
+}
+
+/// What asking about a token led to.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// An answer is on its way; this is to be sent for it, unless it was before or waits for its turn.
+    OnItsWay(LookupId, Option<HttpRequest>),
+    /// The endpoint fails, and it is too early to try again.
+    Paused,
+    /// Too many tokens wait for their turn.
+    Full,
+}
+
+/// What follows from the end of a call.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The call that ended.
+    pub(crate) ended: Option<Ended>,
+    /// What else is not on its way any longer.
+    pub(crate) released: Vec<LookupId>,
+    /// What is to be sent.
+    pub(crate) requests: Vec<(LookupId, HttpRequest)>,
+}
+
+/// A call that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) lookup: LookupId,
+    /// The token that it was about.
+    pub(crate) token: TokenDigest,
+    /// When it was sent: the answer may be about that moment.
+    pub(crate) sent: Timestamp,
+    pub(crate) finding: Finding,
+    /// Whether it is the first that fails since one did not, or since the last pause.
+    pub(crate) is_news: bool,
+}
+
+impl Calls {
+    /// No calls yet. `random` spreads retries.
+    pub(crate) fn new(settings: Rc<Introspection>, ids: LookupIds, random: u64) -> Self {
+        let hasher = RandomState::new();
+        let mut key = [0; 32];
+        for (at, part) in (0u64..).zip(key.as_chunks_mut::<8>().0) {
+            *part = hasher.hash_one(at).to_le_bytes();
+        }
+        Self {
+            settings,
+            key,
+            ids,
+            in_flight: Vec::new(),
+            queue: VecDeque::new(),
+            failures: 0,
+            failed: Timestamp::default(),
+            not_before: Timestamp::default(),
+            answered: None,
+            random: fastrand::Rng::with_seed(random),
+        }
+    }
+
+    /// What is asked, and how.
+    pub(crate) fn settings(&self) -> &Rc<Introspection> {
+        &self.settings
+    }
+
+    /// What a token is known by here.
+    pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
+        // A key of any length is one.
+        let mac = Hmac::<Sha256>::new_from_slice(&self.key).map(|mac| mac.chain_update(token));
+        TokenDigest(mac.map(|mac| mac.finalize().into_bytes().into()).unwrap_or_default())
+    }
+
+    /// How many calls are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// When the endpoint last answered.
+    pub(crate) fn answered_at(&self) -> Option<Timestamp> {
+        self.answered
+    }
+
+    /// Whether this is one of its calls.
+    pub(crate) fn has(&self, lookup: LookupId) -> bool {
+        self.in_flight.iter().any(|call| call.lookup == lookup)
+    }
+
+    /// In how many seconds it may be tried again.
+    pub(crate) fn retry_in(&self, now: Timestamp) -> u64 {
+        let wait = self.not_before.since(now);
+        wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+    }
+
+    /// When the first call is to be given up.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.in_flight.iter().map(|call| self.lost_at(call)).min()
+    }
+
+    /// Asks about a token, unless a call about it is on its way.
+    pub(crate) fn ask(&mut self, token: TokenDigest, text: &[u8], now: Timestamp) -> Asked {
+        let known = self.in_flight.iter().find(|call| call.token == token).map(|call| call.lookup);
+        let queued = || self.queue.iter().find(|queued| queued.token == token).map(|queued| queued.lookup);
+        if let Some(lookup) = known.or_else(queued) {
+            return Asked::OnItsWay(lookup, None);
+        }
+        // Further ahead than any pause: the clock was set back.
+        self.not_before = within(self.not_before, MAX_RETRY_AFTER, now);
+        if now < self.not_before {
+            return Asked::Paused;
+        }
+        if self.in_flight.len() >= self.room() && self.queue.len() >= MAX_QUEUED {
+            return Asked::Full;
+        }
+        let lookup = self.ids.next();
+        let request = form::request(&self.settings, text);
+        if self.in_flight.len() < self.room() {
+            self.in_flight.push(Call { lookup, token, sent: now });
+            return Asked::OnItsWay(lookup, Some(request));
+        }
+        self.queue.push_back(Queued { lookup, token, request, since: now });
+        Asked::OnItsWay(lookup, None)
+    }
+
+    /// A call ended, well or not.
+    pub(crate) fn fetched(
+        &mut self,
+        lookup: LookupId,
+        response: Result<HttpResponse, FetchError>,
+        verifier: Verifier<'_>,
+        now: Timestamp,
+    ) -> News {
+        let Some(at) = self.in_flight.iter().position(|call| call.lookup == lookup) else {
+            return News::default();
+        };
+        let Call { token, sent, .. } = self.in_flight.swap_remove(at);
+        let hold = response.as_ref().ok().and_then(retry_after);
+        let finding = answer::read(&self.settings, response, verifier, now);
+        let mut news = News::default();
+        let mut is_news = true;
+        if matches!(finding, Finding::Failed(_)) {
+            // Those that were in flight together fail together.
+            is_news = sent >= self.failed || self.failures == 0;
+            if is_news || hold.is_some() {
+                self.pause(hold, now);
+            }
+            news.released = self.queue.drain(..).map(|queued| queued.lookup).collect();
+        } else {
+            (self.failures, self.not_before) = (0, Timestamp::default());
+            self.answered = Some(now);
+            self.send_queued(&mut news, now);
+        }
+        news.ended = Some(Ended { lookup, token, sent, finding, is_news });
+        news
+    }
+
+    /// The calls whose answers are lost.
+    pub(crate) fn lost(&self, now: Timestamp) -> Vec<LookupId> {
+        let lost = self.in_flight.iter().filter(|call| now >= self.lost_at(call) || now < call.sent);
+        lost.map(|call| call.lookup).collect()
+    }
+
+    fn lost_at(&self, call: &Call) -> Timestamp {
+        call.sent.plus(self.settings.endpoint.timeout).plus(GRACE)
+    }
+
+    /// How many calls may be in flight: one alone tries whether the endpoint is well again.
+    fn room(&self) -> usize {
+        if self.failures > 0 { 1 } else { self.settings.max_in_flight }
+    }
+
+    fn pause(&mut self, hold: Option<Duration>, now: Timestamp) {
+        let spread = 0.8 + 0.4 * self.random.f64();
+        let pause = pause_after(self.failures, MAX_PAUSE, hold, spread);
+        self.failures = self.failures.saturating_add(1);
+        (self.failed, self.not_before) = (now, now.plus(pause));
+    }
+
+    /// Sends what waits for its turn. What has waited for longer than an answer may take, nobody waits for.
+    fn send_queued(&mut self, news: &mut News, now: Timestamp) {
+        while self.in_flight.len() < self.room()
+            && let Some(Queued { lookup, token, request, since }) = self.queue.pop_front()
+        {
+            if now.since(since) >= self.settings.patience() {
+                news.released.push(lookup);
+                continue;
+            }
+            self.in_flight.push(Call { lookup, token, sent: now });
+            news.requests.push((lookup, request));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Opaque tokens, and JWTs that the provider is asked about (RFC 7662, RFC 9701).
+
+mod answers;
+mod captured;
+mod errors;
+mod failures;
+mod flood;
+mod form;
+mod gateway;
+mod hybrid;
+mod kept;
+mod local;
+mod oidc_provider;
+pub(crate) mod replay;
+mod revoked;
+mod signed;
