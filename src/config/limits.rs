@@ -27,7 +27,7 @@ pub struct FailureLimit {
 pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
     let mut fields = item.fields()?;
     if fields.present(&["failures", "verifications_per_second"]).is_empty() {
-        fields.error("is empty; bound the tokens that a client may try with { failures: { per_client: 30, window: 60s, block: 60s } }, or the signatures that a worker checks with \"verifications_per_second\"");
+        fields.error("is empty; write { failures: { per_client: 30 } } to bound the tokens that a client may try, or { verifications_per_second: 2000 } for the signatures that a worker checks");
     }
     let failures = fields.get("failures").and_then(|item| failures(&item));
     let verifications = fields.whole("verifications_per_second", 1, 1_000_000);

@@ -42,7 +42,7 @@ impl RequestFlow<'_, '_> {
         let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
-        self.gate.brakes.verify(self.now).map_err(|most| overloaded(most))?;
+        self.gate.brakes.verify(self.now).map_err(overloaded)?;
         let metrics = &mut self.gate.metrics;
         metrics.happened(id, Event::CacheMiss);
         let stopwatch = self.gate.stopwatch;

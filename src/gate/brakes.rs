@@ -35,7 +35,8 @@ impl RequestFlow<'_, '_> {
     /// Refuses a token that is not known as good, of a client that failed too often. A request that waited was let in
     /// before.
     pub(super) fn check_failures(&mut self) -> Result<(), Rejected> {
-        if self.gate.brakes.failures.is_none() || self.waited.is_some() {
+        let blocks = |(attempts, _): &(Attempts, u32)| attempts.blocks(self.now);
+        if self.waited.is_some() || !self.gate.brakes.failures.as_ref().is_some_and(blocks) {
             return Ok(());
         }
         let Some(client) = self.client() else { return Ok(()) };

@@ -11,6 +11,7 @@ pub const MAX_REMEMBERED: usize = SETS * WAYS;
 
 /// How many places there are for those whose hashes begin alike.
 const WAYS: usize = 8;
+/// A power of two.
 const SETS: usize = 1024;
 
 /// How often somebody may fail.
@@ -31,6 +32,8 @@ pub struct Attempts {
     limit: AttemptLimit,
     hasher: RandomState,
     sets: Vec<[Entry; WAYS]>,
+    /// When the last of all blocks ends.
+    last_end: Timestamp,
 }
 
 /// One of those who failed.
@@ -47,12 +50,22 @@ struct Entry {
 impl Attempts {
     /// Nobody failed yet. All memory that is ever needed is taken here.
     pub fn new(limit: AttemptLimit) -> Self {
-        Self { limit, hasher: RandomState::new(), sets: vec![[Entry::default(); WAYS]; SETS] }
+        Self {
+            limit,
+            hasher: RandomState::new(),
+            sets: vec![[Entry::default(); WAYS]; SETS],
+            last_end: Timestamp::default(),
+        }
     }
 
     /// The limit.
     pub fn limit(&self) -> AttemptLimit {
         self.limit
+    }
+
+    /// Whether anybody may be blocked: else nobody has to be asked for.
+    pub fn blocks(&self, now: Timestamp) -> bool {
+        now < self.last_end
     }
 
     /// For how long somebody is still blocked.
@@ -77,6 +90,7 @@ impl Attempts {
         let begins = !entry.is_blocked && entry.count >= limit.most;
         if begins {
             (entry.is_blocked, entry.at) = (true, now.plus(limit.block));
+            self.last_end = self.last_end.max(entry.at);
         }
         begins
     }
@@ -84,7 +98,7 @@ impl Attempts {
 
 /// The set of a hash. The rest of it tells those of one set apart.
 fn place(tag: u64) -> usize {
-    usize::try_from(tag % SETS as u64).unwrap_or_default()
+    usize::try_from(tag & (SETS as u64).saturating_sub(1)).unwrap_or_default()
 }
 
 impl Entry {
@@ -123,11 +137,15 @@ mod tests {
     fn who_fails_so_often_is_blocked_and_nobody_else() {
         let mut attempts = Attempts::new(LIMIT);
         for failure in 0..30 {
-            assert_eq!(attempts.blocked_for(&"a", at(failure)), None);
+            assert_eq!(
+                (attempts.blocked_for(&"a", at(failure)), attempts.blocks(at(failure))),
+                (None, false)
+            );
             assert_eq!(attempts.failed(&"a", at(failure)), failure == 29, "{failure}");
         }
         assert_eq!(attempts.blocked_for(&"a", at(30)), Some(Duration::from_millis(19_999)));
-        assert_eq!(attempts.blocked_for(&"b", at(30)), None);
+        assert_eq!((attempts.blocked_for(&"b", at(30)), attempts.blocks(at(30))), (None, true));
+        assert!(!attempts.blocks(at(20_029)));
         // Afterwards it begins anew.
         assert_eq!(attempts.blocked_for(&"a", at(20_029)), None);
         assert!(!attempts.failed(&"a", at(20_029)));

@@ -55,7 +55,7 @@ fn source() -> Source {
     let fields = json!({ "remote_jwks": { "http_uri": { "uri": "https://idp.example/k", "cluster": "c" } } });
     match &judge::provider(&fields).keys {
         Keys::Remote(remote) => Source::new((**remote).clone(), 1, None),
-        Keys::Local(_) => panic!("not a remote source"),
+        Keys::Local(_) | Keys::None => panic!("not a remote source"),
     }
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn j5_a_bundle_is_bounded_by_its_bytes_and_its_keys_for_tokens() {
         }
         match &judge::provider(&json!({ "remote_jwks": fields })).keys {
             Keys::Remote(remote) => arrives(&mut Source::new((**remote).clone(), 1, None), text, 1),
-            Keys::Local(_) => panic!("not a remote source"),
+            Keys::Local(_) | Keys::None => panic!("not a remote source"),
         }
     };
     let usual = || json!({});
