@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion};
 use harness::idp::{jwks, now};
 use harness::{Alg, Key, TokenBuilder};
-use portcullis::{Config, Environment, Gate, Outcome, Request, StreamId, Timestamp};
+use portcullis::{Config, Effect, Environment, Gate, HttpResponse, Outcome, Request, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 /// Those with a public key, the ones of each family that differ most.
@@ -89,6 +89,9 @@ fn count(case: &str, times: usize) {
     let (mut gate, now) = (gate(&key, 1000, rules), clock());
     let good = bearer(&key, 0);
     assert!(passes(&mut gate, Some(&good), now));
+    if case.starts_with("a known opaque") {
+        return count_opaque(times);
+    }
     let authorization = match case {
         "a known token" | "a known token, 10,000 rules" => Some(good),
         "no token" => None,
@@ -104,8 +107,52 @@ fn count(case: &str, times: usize) {
     }
 }
 
-const CASES: [&str; 5] =
-    ["a known token", "a known token, 10,000 rules", "no token", "a malformed token", "an expired token"];
+/// The same for an opaque token whose provider was asked.
+fn count_opaque(times: usize) {
+    let endpoint = json!({ "uri": "https://idp.example/introspect", "cluster": "idp" });
+    let config = json!({
+        "providers": { "corp": {
+            "issuer": ISSUER,
+            "audiences": ["orders"],
+            "introspection": { "http_uri": endpoint, "auth_method": "none" },
+        } },
+        "rules": [{ "match": { "prefix": "/orders/" }, "requires": { "provider_name": "corp" } }],
+    });
+    let config = Config::parse(config.to_string().as_bytes(), &|_| None).expect("a sound configuration");
+    let (now, token) =
+        (clock(), "Bearer ory_at_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123");
+    let mut gate = Gate::new(config, Environment::alone(1), now);
+    let fields = [
+        (&b":method"[..], &b"GET"[..]),
+        (b":path", b"/orders/7"),
+        (b":authority", b"shop"),
+        (b"authorization", token.as_bytes()),
+    ];
+    let request = Request::new(&fields);
+    assert!(matches!(gate.decide(StreamId(1), &request, now), Outcome::Wait));
+    let Some(Effect::Fetch { lookup, .. }) = gate.next_effect() else { panic!("no call") };
+    let body =
+        json!({ "active": true, "sub": "ann", "aud": "orders", "exp": now.as_secs() + 600 }).to_string();
+    gate.fetched(
+        lookup,
+        Ok(HttpResponse { status: 200, body: body.into_bytes(), ..HttpResponse::default() }),
+        now,
+    );
+    let Some(Effect::Wake(stream, waited)) = gate.next_effect() else { panic!("nobody is woken") };
+    assert!(matches!(gate.resume(stream, waited, &request, now), Outcome::Allow(_)));
+    for _ in 0..times {
+        assert!(black_box(passes(&mut gate, black_box(Some(token)), now)));
+    }
+}
+
+const CASES: [&str; 6] = [
+    "a known token",
+    "a known token, 10,000 rules",
+    "a known opaque token",
+    "no token",
+    "a malformed token",
+    "an expired token",
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

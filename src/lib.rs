@@ -11,6 +11,7 @@
 //! | What could a program behind the gate take a request for? | `request` |
 //! | Which rule does a request match, and what does it require? | `rules` |
 //! | Where is the token, and what does it claim? | `token` |
+//! | What does its sender prove besides having it? | `proof` |
 //! | Is this signature valid? | `crypto` |
 //! | What is fetched, by which instance, and when again? | `fetch` |
 //! | Which keys are there? | `keys` |
@@ -49,6 +50,7 @@ mod introspection;
 mod json;
 mod keys;
 mod metrics;
+mod proof;
 mod reason;
 mod request;
 mod response;
@@ -78,10 +80,11 @@ pub use keys::{
     Source as RemoteKeySet,
 };
 pub use metrics::{Kind as MetricKind, Metrics, Sample};
+pub use proof::{Confirmation, Constraint, Dpop, SingleUse};
 pub use reason::{Reason, Rejected};
 pub use request::{
     Authority, Field as HeaderField, Held as Certainty, HostProperties, Metadata as RouteMetadataValue,
-    PathKind, PathReadings, PathStep, Request, RequestView, canonical as canonical_path,
+    PathKind, PathReadings, PathStep, PeerName, Request, RequestView, canonical as canonical_path,
     decoded as decoded_path,
 };
 pub use response::{ErrorResponse, LocalReply};
@@ -103,6 +106,7 @@ pub mod limits {
     pub use crate::gate::{LEFT_OUT_SECONDS, MAX_DOUBTFUL, MAX_TEXT, MAX_WAITING};
     pub use crate::introspection::{MAX_ANSWER_BYTES, MAX_OPAQUE, MAX_QUEUED, MIN_OPAQUE};
     pub use crate::json::MAX_DEPTH;
+    pub use crate::proof::{MAX_CLIENT_CERT, MAX_PROOF};
     pub use crate::reason::MAX_EXCERPT;
     pub use crate::request::{
         MAX_PARAMETER_READINGS, MAX_QUERY, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES,

@@ -14,6 +14,8 @@ pub enum ResponseStatus {
     Unauthorized,
     /// 403 and `PERMISSION_DENIED`
     Forbidden,
+    /// 425 (RFC 8470) and `UNAVAILABLE`
+    TooEarly,
     /// 429 and `RESOURCE_EXHAUSTED`
     TooManyRequests,
     /// 503 and `UNAVAILABLE`
@@ -27,6 +29,7 @@ impl ResponseStatus {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
+            Self::TooEarly => 425,
             Self::TooManyRequests => 429,
             Self::Unavailable => 503,
         }
@@ -39,7 +42,7 @@ impl ResponseStatus {
             Self::Unauthorized => 16,
             Self::Forbidden => 7,
             Self::TooManyRequests => 8,
-            Self::Unavailable => 14,
+            Self::TooEarly | Self::Unavailable => 14,
         }
     }
 }
@@ -53,7 +56,7 @@ pub enum Disclosure {
     Verified,
 }
 
-/// The challenge of a refusal (RFC 6750 section 3).
+/// The challenge of a refusal (RFC 6750 section 3, RFC 9449 section 7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Challenge {
     /// None.
@@ -70,6 +73,10 @@ pub enum Challenge {
     InsufficientScope,
     /// `error="insufficient_user_authentication"`, how the user is to log in, and the scopes to ask for (RFC 9470)
     StepUp,
+    /// `error="invalid_dpop_proof"` where the scheme is DPoP, else as [`Self::InvalidToken`]
+    InvalidProof,
+    /// `error="use_dpop_nonce"`
+    UseNonce,
 }
 
 /// All that is fixed about a reason.
@@ -247,6 +254,24 @@ reasons! {
     /// A one-time token came a second time.
     Replayed: "replayed", Unauthorized, Verified, InvalidToken,
         "Token replayed", "The token can be used once only.";
+    /// The sender of a token that is bound to a key does not prove to have that key (RFC 9449 section 7.1).
+    ProofMissing: "proof_missing", Unauthorized, Always, InvalidProof,
+        "Proof missing", "This request needs a token that is bound to a key, and a proof of that key.";
+    /// A proof does not hold (RFC 9449 section 4.3).
+    ProofInvalid: "proof_invalid", Unauthorized, Always, InvalidProof,
+        "Proof invalid", "The proof does not hold for this request and this token.";
+    /// A proof came a second time (RFC 9449 section 11.1).
+    ProofReplayed: "proof_replayed", Unauthorized, Always, InvalidProof,
+        "Proof replayed", "The proof was used before. Make one for each request.";
+    /// A proof has no nonce that is good (RFC 9449 section 9).
+    NonceRequired: "nonce_required", Unauthorized, Always, UseNonce,
+        "Nonce required", "The proof needs the nonce that this answer has in DPoP-Nonce.";
+    /// The request did not come with the certificate that the token is bound to (RFC 8705 section 3).
+    CertificateMismatch: "certificate_mismatch", Unauthorized, Always, InvalidToken,
+        "Certificate mismatch", "This request needs the client certificate that the token is bound to.";
+    /// A request that must not be sent again came in early data (RFC 8470).
+    EarlyData: "early_data", TooEarly, Always, None,
+        "Too early", "This request is not accepted in TLS early data. Send it again after the handshake.";
     /// The provider says that the token is not active (RFC 7662 section 2.2).
     TokenInactive: "token_inactive", Unauthorized, Always, InvalidToken,
         "Token inactive", "The token is not active.";
@@ -289,7 +314,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 40);
+        assert_eq!(names.len(), 46);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::{Allow, Environment, FilterStateField, Gate, HeaderField as Field, Outcome, Request, StreamId};
+use portcullis::{
+    Allow, Environment, FilterStateField, Gate, HeaderField as Field, Outcome, Request, StreamId,
+};
 use portcullis_fuzz::{JOE, ann, config, now};
 
 thread_local! {
@@ -18,7 +20,8 @@ thread_local! {
 
 fuzz_target!(|input: &[u8]| {
     GATE.with_borrow_mut(|gate| {
-        let (gate, ann) = gate.get_or_insert_with(|| (Gate::new(config(), Environment::alone(1), now()), ann()));
+        let (gate, ann) =
+            gate.get_or_insert_with(|| (Gate::new(config(), Environment::alone(1), now()), ann()));
         let mut owned: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for line in input.split(|byte| *byte == b'\n').chain([&b""[..]]) {
             if line.is_empty() {

@@ -4,7 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::{PathKind, PathReadings, PathTemplate as Template, UriTemplate, canonical_path as canonical, decoded_path as decoded};
+use portcullis::{
+    PathKind, PathReadings, PathTemplate as Template, UriTemplate, canonical_path as canonical,
+    decoded_path as decoded,
+};
 
 fuzz_target!(|input: &[u8]| {
     // A template, if the input has a line feed, and a target.

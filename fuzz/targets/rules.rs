@@ -7,7 +7,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::{AmbiguousPaths, Authority, Certainty as Held, Config, PathKind, PathReadings, Request, RequestView, Rule, RuleMatch};
+use portcullis::{
+    AmbiguousPaths, Authority, Certainty as Held, Config, PathKind, PathReadings, Request, RequestView, Rule,
+    RuleMatch,
+};
 use serde_json::{Value, json};
 
 fuzz_target!(|input: &[u8]| {

@@ -3,10 +3,11 @@
 use super::fields::{Fields, Item, join};
 use super::values::{claim_path, header_name};
 use crate::json::{Json, Number};
+use crate::request::PeerName;
 use crate::text::TextMatch;
 use crate::token::{ClaimOperator, Condition, RequestValue, Scalar};
 
-const OPERATORS: [&str; 11] = [
+const OPERATORS: [&str; 12] = [
     "equals",
     "any_of",
     "all_of",
@@ -18,10 +19,11 @@ const OPERATORS: [&str; 11] = [
     "equals_path",
     "equals_header",
     "equals_host",
+    "equals_peer",
 ];
 
 /// What compares a claim with the request.
-const OF_REQUEST: [&str; 3] = ["equals_path", "equals_header", "equals_host"];
+const OF_REQUEST: [&str; 4] = ["equals_path", "equals_header", "equals_host", "equals_peer"];
 
 /// Whose condition it is.
 #[derive(Clone, Copy)]
@@ -50,7 +52,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
     let given = fields.present(&OPERATORS);
     if given.len() != 1 && given != ["gte", "lte"] {
         fields.error(if given.is_empty() {
-            "says nothing of the claim; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\" and \"equals_host\"".to_owned()
+            "says nothing of the claim; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\", \"equals_host\" and \"equals_peer\"".to_owned()
         } else {
             format!("has {}; keep one, and write a condition of its own for each other", given.join(" and "))
         });
@@ -81,9 +83,20 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
                 None
             }
         }),
+        peer(&mut fields).map(|name| ClaimOperator::EqualsRequest(RequestValue::Peer(name))),
     ];
     fields.finish();
     Some(Condition { claim: claim?, test: tests.into_iter().flatten().next()? })
+}
+
+/// The name in the certificate of the client with which a claim is compared.
+fn peer(fields: &mut Fields<'_>) -> Option<PeerName> {
+    let words = [
+        ("uri_san", Some(PeerName::UriSan)),
+        ("dns_san", Some(PeerName::DnsSan)),
+        ("subject", Some(PeerName::Subject)),
+    ];
+    fields.choice("equals_peer", &words, None)
 }
 
 /// The elements of a list that is not empty.

@@ -2,9 +2,11 @@
 
 use super::fields::Item;
 use super::values::header_name;
+use crate::proof::NONCE_FIELD;
 use crate::response::Cors;
 
-pub(super) fn read(item: &Item<'_>) -> Option<Cors> {
+/// `has_nonces`: whether answers carry nonces of proofs.
+pub(super) fn read(item: &Item<'_>, has_nonces: bool) -> Option<Cors> {
     let mut fields = item.fields()?;
     let origins = fields.required(
         "allow_origins",
@@ -26,7 +28,8 @@ pub(super) fn read(item: &Item<'_>) -> Option<Cors> {
             None => {}
         }
     }
-    let more: Vec<String> = more.iter().filter_map(header_name).collect();
+    let nonce = has_nonces.then(|| NONCE_FIELD.to_owned());
+    let more: Vec<String> = nonce.into_iter().chain(more.iter().filter_map(header_name)).collect();
     Some(Cors::new(list, &more))
 }
 

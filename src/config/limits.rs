@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields::Item;
+use super::fields::{Fields, Item};
 use super::values::{HOUR, MINUTE, SECOND};
 use crate::time::AttemptLimit;
 
@@ -24,7 +24,11 @@ pub struct FailureLimit {
     pub ipv6_prefix: u32,
 }
 
-pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
+pub(super) fn read(fields: &mut Fields<'_>) -> Limits {
+    fields.get("limits").and_then(|item| limits(&item)).unwrap_or_default()
+}
+
+fn limits(item: &Item<'_>) -> Option<Limits> {
     let mut fields = item.fields()?;
     if fields.present(&["failures", "verifications_per_second"]).is_empty() {
         fields.error("is empty; write { failures: { per_client: 30 } } to bound the tokens that a client may try, or { verifications_per_second: 2000 } for the signatures that a worker checks");

@@ -13,7 +13,7 @@ pub(super) fn locations(fields: &mut Fields<'_>, reject_bound: bool) -> Vec<Loca
         if let Location::Header(place) = location
             && !reject_bound
         {
-            place.ignore_proofs();
+            place.accept_dpop();
         }
     }
     locations

@@ -5,6 +5,7 @@
 
 mod audit;
 mod authorize;
+mod binding;
 mod cache;
 mod conditions;
 mod cors;
@@ -44,6 +45,7 @@ use crate::response::{Body, Cors, ProtectedResources, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
+use crate::proof::OneTime;
 use crate::request::same_header;
 use crate::rules::{AmbiguousPaths, Rule, Rules};
 use crate::token::{ProviderId, RequestValue};
@@ -82,6 +84,8 @@ pub struct Config {
     pub protected_resources: Option<ProtectedResources>,
     /// What those cost who try tokens.
     pub limits: Limits,
+    /// How tokens are taken of rules that take each one time.
+    pub one_time: OneTime,
     /// What is written to the filter state.
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
@@ -145,6 +149,12 @@ impl Config {
         (!instance.is_empty()).then(|| instance.to_owned())
     }
 
+    /// Whether anything is accepted once: proofs, or the tokens of some rule.
+    pub fn takes_once(&self) -> bool {
+        self.providers.iter().any(|provider| provider.dpop().is_some())
+            || self.rules.iter().any(|rule| rule.one_time)
+    }
+
     /// The provider of an id; ids are only made for providers that are there.
     pub fn provider(&self, id: ProviderId) -> Option<&Rc<Provider>> {
         self.providers.get(id.0)
@@ -169,11 +179,12 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let realm = fields.get("realm").and_then(|item| realm(&item));
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
-    let cors = fields.get("cors").and_then(|item| cors::read(&item));
-    let limits = fields.get("limits").and_then(|item| limits::read(&item)).unwrap_or_default();
+    let limits = limits::read(&mut fields);
     let around = protected_resources::Surroundings { rules: &rules, providers: &list, ambiguous_paths };
-    let protected_resources =
-        fields.get("protected_resources").and_then(|item| protected_resources::read(&item, around));
+    let protected_resources = protected_resources::read(&mut fields, around);
+    let has_nonces = list.iter().flatten().any(|provider| provider.makes_nonces());
+    let cors = fields.get("cors").and_then(|item| cors::read(&item, has_nonces));
+    let one_time = fields.get("one_time").and_then(|item| binding::one_time(&item)).unwrap_or_default();
     let filter_state = fields.get("filter_state").and_then(|item| selection(&item)).unwrap_or_default();
     let audit = fields.get("audit").and_then(|item| audit::read(&item, environment)).unwrap_or_default();
     fields.refuse(&[
@@ -187,6 +198,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let providers = list.into_iter().collect::<Option<Vec<Rc<Provider>>>>()?;
     refuse_own_token_headers(&providers, report);
     refuse_bindings_to_own_headers(&rules, &providers, report);
+    binding::check_required(&rules, &providers, report);
     introspection::check_rules(&rules, &providers, report);
     Some(Config {
         providers,
@@ -203,6 +215,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         cors,
         protected_resources,
         limits,
+        one_time,
         filter_state,
         audit,
         shared_data_secret,

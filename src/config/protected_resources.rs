@@ -12,6 +12,7 @@ use super::matching;
 use super::provider::Provider;
 use super::resource_identifier::{Identifier, Safe, server};
 use super::values::WEEK;
+use crate::proof::RequiredProof;
 use crate::response::{DescribedResource, MAX_RESOURCES, ProtectedResource, ProtectedResources, WELL_KNOWN};
 use crate::rules::{AmbiguousPaths, HostMatch, HostName, HostPort, Match, PathMatch, Requirement, Rule};
 use crate::token::{Issuer, Location};
@@ -33,14 +34,21 @@ struct Document<'c> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<String>,
     bearer_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dpop_signing_alg_values_supported: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    dpop_bound_access_tokens_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_client_certificate_bound_access_tokens: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_name: Option<&'c str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_documentation: Option<&'c str>,
 }
 
-pub(super) fn read(item: &Item<'_>, around: Surroundings<'_>) -> Option<ProtectedResources> {
-    let items = some(item, "resource")?;
+pub(super) fn read(fields: &mut Fields<'_>, around: Surroundings<'_>) -> Option<ProtectedResources> {
+    let item = fields.get("protected_resources")?;
+    let items = some(&item, "resource")?;
     if items.len() > MAX_RESOURCES {
         item.error(format!(
             "has {} resources, and may have at most {MAX_RESOURCES}; divide them among plugins",
@@ -100,11 +108,18 @@ fn resource(item: &Item<'_>, around: Surroundings<'_>) -> Option<DescribedResour
     if also_at_root && !identifier.is_host() {
         paths.push(WELL_KNOWN.to_owned());
     }
+    let asked = asked(&rules, around.providers);
+    let needs_proofs = needs_proofs(&rules);
+    let has_certificates =
+        |provider: &&Rc<Provider>| provider.constraint.as_ref().is_some_and(|own| own.mtls.is_some());
     let document = Document {
         resource: identifier.text,
         authorization_servers: servers?,
         scopes_supported,
-        bearer_methods_supported: bearer_methods(&rules, around.providers),
+        bearer_methods_supported: if needs_proofs { Vec::new() } else { bearer_methods(&asked) },
+        dpop_signing_alg_values_supported: proof_algorithms(&asked),
+        dpop_bound_access_tokens_required: needs_proofs,
+        tls_client_certificate_bound_access_tokens: asked.iter().any(has_certificates),
         resource_name,
         resource_documentation,
     };
@@ -275,21 +290,46 @@ fn url<'c>(item: &Item<'c>) -> Option<&'c str> {
     Some(text)
 }
 
-/// How tokens may be sent (RFC 6750 section 2), as far as the documents of resources have words for it.
-fn bearer_methods(rules: &[&Rule], providers: &[Option<Rc<Provider>>]) -> Vec<&'static str> {
+/// The providers whose tokens rules look at.
+fn asked<'p>(rules: &[&Rule], providers: &'p [Option<Rc<Provider>>]) -> Vec<&'p Rc<Provider>> {
     let named = providers_of(rules, providers);
     let looks_at_all = |rule: &&Rule| rule.requires.as_ref().is_some_and(Requirement::looks_at_all);
-    let all = || providers.iter().flatten().collect();
     // Where routes say what is asked, it can be any.
-    let asked: Vec<&Rc<Provider>> =
-        if named.is_empty() || rules.iter().any(looks_at_all) { all() } else { named };
+    match named.is_empty() || rules.iter().any(looks_at_all) {
+        true => providers.iter().flatten().collect(),
+        false => named,
+    }
+}
+
+/// How tokens may be sent (RFC 6750 section 2), as far as the documents of resources have words for it.
+fn bearer_methods(asked: &[&Rc<Provider>]) -> Vec<&'static str> {
     let places = || asked.iter().flat_map(|provider| &provider.locations);
     let has_header = places().any(|place| matches!(place, Location::Header(place) if place.is_bearer()));
     let has_query = places().any(|place| matches!(place, Location::Param(name) if name == "access_token"));
-    [("header", has_header), ("query", has_query)]
-        .into_iter()
-        .filter_map(|(name, has)| has.then_some(name))
-        .collect()
+    let methods = [("header", has_header), ("query", has_query)];
+    methods.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
+}
+
+/// The algorithms of proofs (RFC 9449) that one of the providers takes.
+fn proof_algorithms(asked: &[&Rc<Provider>]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in asked.iter().filter_map(|provider| provider.dpop()).flat_map(|dpop| dpop.algs.split(' ')) {
+        if !name.is_empty() && !all.iter().any(|own| own == name) {
+            all.push(name.to_owned());
+        }
+    }
+    all
+}
+
+/// Whether no token counts without a proof.
+fn needs_proofs(rules: &[&Rule]) -> bool {
+    let mut needs = rules.iter().filter(|rule| rule.requires.is_some()).map(|rule| rule.requires_proof);
+    let first = needs.next();
+    first == Some(Some(RequiredProof::Dpop)) && needs.all(|needed| needed == Some(RequiredProof::Dpop))
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A rule's own audiences count before the resource's.

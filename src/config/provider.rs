@@ -12,10 +12,11 @@ use super::text::text_match;
 use super::values::{
     SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
 };
-use super::{Variables, cache, conditions, grants, introspection, protobuf};
+use super::{Variables, binding, cache, conditions, grants, introspection, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::introspection::Introspection;
 use crate::json::Json;
+use crate::proof::{Constraint, Dpop};
 use crate::request::{Csrf, same_header};
 use crate::token::{
     AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
@@ -32,6 +33,8 @@ pub struct Provider {
     pub name: String,
     /// What its tokens must say.
     pub policy: Policy,
+    /// How the sender of a token shows what the token is bound to, where that is asked for.
+    pub constraint: Option<Constraint>,
     /// Where its keys come from.
     pub keys: Keys,
     /// How it is asked about tokens, where it is.
@@ -51,6 +54,24 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// How many of its tokens are kept that are good: of opaque ones as many as answers.
+    pub(crate) fn kept(&self) -> CacheSize {
+        match (&self.keys, &self.introspection) {
+            (Keys::None, Some(settings)) => CacheSize { entries: settings.size, ..CacheSize::default() },
+            _ => self.cache,
+        }
+    }
+
+    /// Whether proofs for its tokens need nonces that this gate makes.
+    pub fn makes_nonces(&self) -> bool {
+        self.dpop().is_some_and(|dpop| dpop.nonces.is_some())
+    }
+
+    /// What it asks of proofs, where it takes them.
+    pub fn dpop(&self) -> Option<&Dpop> {
+        self.constraint.as_ref()?.dpop.as_ref()
+    }
+
     /// What a JWT of it must say by itself.
     pub(crate) fn token_policy(&self) -> &Policy {
         let of_answers = self.introspection.as_ref().and_then(|settings| settings.token_policy.as_ref());
@@ -89,10 +110,14 @@ pub(super) fn read(
         item.error("must have a name of 1 to 128 bytes without control characters");
     }
     let mut fields = item.message(protobuf::PROVIDER)?;
-    let policy = policy(&mut fields);
+    let (reject_bound, constraint) = binding::read(&mut fields, environment);
+    let policy = policy(&mut fields, reject_bound);
     let keys = keys(&mut fields, environment, &policy);
     let introspection = introspection::read(&mut fields, environment, &policy);
     let locations = locations(&mut fields, policy.reject_bound);
+    if let Some(constraint) = &constraint {
+        binding::check_places(&fields, constraint, &locations);
+    }
     let csrf = csrf(&mut fields, &locations);
     let forward = fields.bool("forward", false);
     let outputs = IdentityHeaders {
@@ -117,6 +142,7 @@ pub(super) fn read(
         id,
         name: name.to_owned(),
         policy,
+        constraint,
         keys: keys?,
         introspection: introspection.map(Rc::new),
         locations,
@@ -128,7 +154,7 @@ pub(super) fn read(
     })
 }
 
-fn policy(fields: &mut Fields<'_>) -> Policy {
+fn policy(fields: &mut Fields<'_>, reject_bound: bool) -> Policy {
     let issuers = issuers(fields);
     let audiences = fields.get("audiences").and_then(|item| compared_texts(&item));
     if audiences.as_ref().is_some_and(Vec::is_empty) {
@@ -161,7 +187,7 @@ fn policy(fields: &mut Fields<'_>) -> Policy {
             .and_then(|item| algorithms(&item))
             .unwrap_or_else(AlgorithmSet::asymmetric),
         token_types: fields.get("token_types").and_then(|item| token_types(&item)).unwrap_or_default(),
-        reject_bound: reject_bound(fields),
+        reject_bound,
         clock_skew: Duration::from_secs(fields.whole("clock_skew_seconds", 0, 300).unwrap_or(60)),
         require_expiration: fields.bool("require_expiration", true),
         max_lifetime: span(fields, "max_lifetime"),
@@ -195,17 +221,6 @@ fn required(fields: &mut Fields<'_>) -> (Vec<ClaimPath>, Vec<Condition>) {
         }
     }
     (claims, conditions)
-}
-
-fn reject_bound(fields: &mut Fields<'_>) -> bool {
-    let reject = fields.choice("sender_constrained", &[("reject", true), ("ignore", false)], true);
-    if !reject {
-        fields.report.warning(
-            &fields.path,
-            "\"sender_constrained\" is \"ignore\": a stolen token that is bound to a key passes without that key",
-        );
-    }
-    reject
 }
 
 /// `issuer`: a text, a template, or a list of both; `issuer_claims` and `any_tenant` say what may

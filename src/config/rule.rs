@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
 use super::values::MINUTE;
-use super::{authorize, matching, protobuf, requirement};
+use super::{authorize, binding, matching, protobuf, requirement};
 use crate::json::Json;
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
@@ -138,6 +138,8 @@ fn read(
         let path = join(&fields.path, "revocation");
         fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
     }
+    let requires_proof = binding::required_proof(&mut fields, has_requires);
+    let one_time = binding::is_one_time(&mut fields, has_requires);
     let introspect = introspect(&mut fields, has_requires);
     let wait_timeout = wait_timeout(&mut fields, has_requires);
     fields.finish();
@@ -151,6 +153,8 @@ fn read(
         mode,
         ambiguous_paths,
         ignores_revocation,
+        requires_proof,
+        one_time,
         introspect,
         wait_timeout,
     })

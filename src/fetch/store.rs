@@ -15,6 +15,11 @@ pub trait Store {
     /// Another instance was faster, or the store cannot be written.
     fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict>;
 
+    /// Whether every instance of the proxy sees it. What may come once comes in vain where none sees what came to another.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Sets a key, whatever its value is.
     ///
     /// # Errors

@@ -602,13 +602,18 @@ fn it_says_which_brake_held_a_token_up() {
     }
 }
 
-/// `replayed` is not decided yet, and without a configuration there is no audit line.
+/// Without a configuration there is no audit line.
 #[test]
 fn every_reason_has_a_detail() {
-    let text = [include_str!("audit_details_tests.rs"), include_str!("introspection_tests.rs")].concat();
+    let text = [
+        include_str!("audit_details_tests.rs"),
+        include_str!("bound_tests.rs"),
+        include_str!("introspection_tests.rs"),
+    ]
+    .concat();
     for reason in Reason::ALL {
         let is_tested = text.contains(&format!("\"{}\",", reason.as_str())) || *reason == Reason::Overloaded;
-        let is_known = matches!(reason, Reason::Replayed | Reason::ConfigurationRefused);
+        let is_known = matches!(reason, Reason::ConfigurationRefused);
         assert!(is_tested != is_known, "{reason:?}");
     }
 }

@@ -102,9 +102,9 @@ impl RequestFlow<'_, '_> {
         provider: &Provider,
         known: Rc<CachedToken>,
     ) -> Result<Option<Rc<CachedToken>>, Rejected> {
-        let Some(settings) = provider.introspection.as_ref().filter(|_| known.counts_at(self.now)) else {
-            return Ok(None);
-        };
+        let until = known.answer_until().unwrap_or_default();
+        let settings = provider.introspection.as_ref().filter(|settings| settings.counts(until, self.now));
+        let Some(settings) = settings else { return Ok(None) };
         settings.answer_policy.check_time(known.claims(), self.now)?;
         self.gate.metrics.happened(provider.id, Event::AnswerKnown);
         Ok(Some(known))

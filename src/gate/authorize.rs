@@ -10,7 +10,7 @@ use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use super::plan::RulePlan;
 use crate::reason::{Reason, Rejected, excerpts};
-use crate::request::{RequestView, same_header};
+use crate::request::{PeerName, RequestView, same_header};
 use crate::rules::{Authorize, Rule, Rules};
 use crate::time::Timestamp;
 use crate::token::Bindings;
@@ -126,5 +126,9 @@ impl Bindings for Bound<'_, '_> {
     fn host(&self) -> Option<Cow<'_, str>> {
         let authority = self.view.authority().filter(|authority| !authority.ends_with_dot())?;
         Some(Cow::Borrowed(authority.host()))
+    }
+
+    fn peer(&self, name: PeerName) -> Option<Cow<'_, str>> {
+        self.view.request().properties().peer_name(name).map(Cow::Owned)
     }
 }

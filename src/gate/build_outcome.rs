@@ -7,12 +7,13 @@ use super::flow::RequestFlow;
 use super::outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use super::plan::RulePlan;
 use crate::config::{Config, Provider};
+use crate::proof::RequiredProof;
 use crate::reason::{Reason, Rejected};
 use crate::request::Request;
-use crate::response::ErrorResponse;
+use crate::response::{DpopChallenge, ErrorResponse};
 use crate::rules::{Authorize, Mode, Rule};
-use crate::token::ProviderId;
-use crate::upstream::{Decision, FilterStateFields};
+use crate::token::{Found, Location, ProviderId, Scheme, find};
+use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
 /// A refusal with all that is said of it.
 pub(super) struct Refusal {
@@ -53,6 +54,10 @@ impl RequestFlow<'_, '_> {
         if let Some(principal) = accepted.first() {
             allow.state.provider = Some(Rc::clone(&principal.provider));
             allow.state.principal = Some(Rc::clone(&principal.token));
+            if allow.state.selection.has(FilterStateField::DpopNonce) {
+                let nonces = principal.provider.dpop().and_then(|dpop| dpop.nonces.as_ref());
+                allow.state.nonce = nonces.map(|nonces| nonces.issue(self.now));
+            }
         }
         accepted.retain(|one| one.is_identity);
         let writes = |one: &Accepted| one.provider.clear_route_cache && one.token.headers().next().is_some();
@@ -82,13 +87,32 @@ impl RequestFlow<'_, '_> {
         let step_up = step_up.and_then(Authorize::step_up);
         let resource_metadata = self.resource.take().map(|resource| Rc::clone(&resource.metadata_url));
         let response = error_response(self.config, reason, provider.as_deref(), self.request);
+        let dpop = provider.as_deref().and_then(|own| self.dpop_challenge(own, rule.as_deref()));
         let state = FilterState { decision, reason: Some(reason), context, rule, provider, ..allow.state };
         if reports {
             return Outcome::Allow(Allow { state, ..allow });
         }
         let state = FilterState { selection: FilterStateFields::ALL, ..state };
-        let response = ErrorResponse { verified, scope, retry_after, resource_metadata, step_up, ..response };
+        let response =
+            ErrorResponse { verified, scope, retry_after, resource_metadata, step_up, dpop, ..response };
         Outcome::Deny(Rejection { response, state })
+    }
+
+    /// What a refusal tells of the scheme `DPoP`, where the provider takes proofs and the rule could accept one.
+    fn dpop_challenge(&self, provider: &Provider, rule: Option<&Rule>) -> Option<Box<DpopChallenge>> {
+        let dpop = provider.dpop()?;
+        let required = rule.and_then(|rule| rule.requires_proof);
+        let used = match find(&provider.locations, self.request) {
+            Found::One(credential) => credential.scheme,
+            Found::Nothing | Found::Malformed | Found::Several => Scheme::Bearer,
+        };
+        if required == Some(RequiredProof::Mtls) && used == Scheme::Bearer {
+            return None;
+        }
+        let takes = |place: &Location| !matches!(place, Location::Header(place) if !place.accepts_bearer());
+        let beside_bearer = required != Some(RequiredProof::Dpop) && provider.locations.iter().any(takes);
+        let nonce = dpop.nonces.as_ref().map(|nonces| nonces.issue(self.now));
+        Some(Box::new(DpopChallenge { algs: dpop.algs.clone(), used, beside_bearer, nonce }))
     }
 
     /// The provider that a refusal names: the one whose token was asked for, else the first that the rule looks at.

@@ -1,10 +1,12 @@
 //! A token that was verified, and all that was made of it so far.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
-use super::introspector::Kept;
+use super::known::Kept;
 use crate::config::Provider;
-use crate::json::Text;
+use crate::json::{Json, Text};
+use crate::proof::{Confirmation, SingleUse};
 use crate::reason::{Reason, Rejected};
 use crate::revocation::{Identity, Reference};
 use crate::rules::RuleId;
@@ -23,8 +25,8 @@ pub struct CachedToken {
     left_out: Vec<(usize, Why)>,
     /// Why it is rejected in any case: a required claim cannot become a header.
     unwritable: Option<Rejected>,
-    /// Whether it is bound to a key (`cnf`, RFC 7800).
-    is_bound: bool,
+    /// What it is bound to (`cnf`, RFC 7800), if it is.
+    confirmation: Option<Box<Confirmation>>,
     /// Whether the subject has a character that could end a line of a log.
     has_unsafe_subject: bool,
     scopes: OnceCell<String>,
@@ -40,7 +42,7 @@ pub struct CachedToken {
     /// Until when it counts, where it is what a provider answered and not what a signature says.
     answer_until: Option<Timestamp>,
     /// What its provider says of it, where it was asked.
-    introspected: RefCell<Option<Kept>>,
+    introspected: RefCell<Option<Kept<Rc<CachedToken>>>>,
 }
 
 /// When a token was checked for revocation.
@@ -70,7 +72,7 @@ impl CachedToken {
                 Reason::ClaimInvalid
                     .explained(format!("required claim {claim} cannot be written to the header {header:?}"))
             }),
-            is_bound: token.claims().all().contains("cnf"),
+            confirmation: Confirmation::of(token.claims().all()).map(Box::new),
             has_unsafe_subject: token
                 .claims()
                 .subject
@@ -98,18 +100,18 @@ impl CachedToken {
         self.answer_until.is_some()
     }
 
-    /// Whether what a provider answered still counts.
-    pub(super) fn counts_at(&self, now: Timestamp) -> bool {
-        self.answer_until.is_none_or(|until| now <= until)
+    /// Until when it counts, where it is what a provider answered.
+    pub(super) fn answer_until(&self) -> Option<Timestamp> {
+        self.answer_until
     }
 
-    /// What its provider said of it, if that still counts.
-    pub(super) fn introspected(&self, now: Timestamp) -> Option<Kept> {
-        self.introspected.borrow().as_ref().filter(|kept| now <= kept.until).cloned()
+    /// What its provider said of it, if what counts until then still does.
+    pub(super) fn introspected(&self, counts: impl Fn(Timestamp) -> bool) -> Option<Kept<Rc<CachedToken>>> {
+        self.introspected.borrow().as_ref().filter(|kept| counts(kept.until)).cloned()
     }
 
     /// Keeps what its provider says of it.
-    pub(super) fn remember_introspection(&self, kept: Kept) {
+    pub(super) fn remember_introspection(&self, kept: Kept<Rc<CachedToken>>) {
         *self.introspected.borrow_mut() = Some(kept);
     }
 
@@ -140,7 +142,31 @@ impl CachedToken {
 
     /// Whether it is bound to a key that its sender has to prove to possess (`cnf`, RFC 7800).
     pub(super) fn is_bound(&self) -> bool {
-        self.is_bound
+        self.confirmation.is_some()
+    }
+
+    /// What it is bound to, if it is.
+    pub(super) fn confirmation(&self) -> Option<&Confirmation> {
+        self.confirmation.as_deref()
+    }
+
+    /// What must not come again of it until then: its name among the tokens of its issuer (RFC 7519 section 4.1.7), or
+    /// all that it claims, for one token can have several signatures. Of a token that its provider was asked about it is
+    /// the text, without the signature where it has one: the next answer may say something else.
+    pub(super) fn single_use(&self, provider: &Provider, text: &[u8], until: Timestamp) -> SingleUse {
+        let claims = self.claims();
+        let issuer = claims.issuer.as_deref();
+        let name = if issuer.is_some() { "" } else { &provider.name };
+        let (issuer, is_jwt) = (issuer.unwrap_or_default(), provider.leaves_claims_to_answers());
+        match claims.all().get("jti").and_then(Json::as_str) {
+            Some(jti) => SingleUse::new("jti", &[issuer, name, jti], until),
+            None if self.is_answer() => {
+                let text = String::from_utf8_lossy(text);
+                let signed = text.rsplit_once('.').filter(|_| is_jwt).map(|(signed, _)| signed);
+                SingleUse::new("text", &[issuer, name, signed.unwrap_or(&text)], until)
+            }
+            None => SingleUse::new("claims", &[issuer, name, &self.token.payload()], until),
+        }
     }
 
     /// Whether its subject has a character that could end a line of a log.

@@ -11,6 +11,7 @@
 //! | `check_revocation` | was it revoked |
 //! | `introspect` | what its provider says of it, where it is to be asked |
 //! | `authorize` | does it grant what the rule and the route ask for |
+//! | `use_once` | uses up what may come once: proofs, one-time tokens |
 //! | `build_outcome` | what becomes of the request |
 //!
 //! A step that settles the outcome breaks off. The five steps of one token say instead what keeps it from being
@@ -26,6 +27,7 @@ use super::unmet::Obstacle;
 use super::waiting::Waited;
 use super::{Gate, StreamId};
 use crate::config::Config;
+use crate::proof::SingleUse;
 use crate::reason::Rejected;
 use crate::request::{Client, Request, RequestView};
 use crate::response::ProtectedResource;
@@ -67,6 +69,8 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) remembers: bool,
     /// What came of the providers' tokens that were asked for before.
     pub(super) results: Vec<(ProviderId, Result<Rc<CachedToken>, Obstacle>)>,
+    /// The proofs that came with their tokens, none of which was used up yet.
+    pub(super) proofs: Vec<(ProviderId, SingleUse)>,
 }
 
 impl<'g, 'r> RequestFlow<'g, 'r> {
@@ -100,6 +104,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             failed: None,
             remembers: false,
             results: Vec::new(),
+            proofs: Vec::new(),
         }
     }
 
@@ -119,6 +124,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
         self.authorize(&rule, plan, &accepted)?;
+        self.use_once(&rule, &accepted)?;
         ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
     }
 

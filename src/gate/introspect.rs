@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Effect;
 use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
-use super::introspector::{Kept, Known};
+use super::known::{Kept, Known};
 use super::unmet::Obstacle;
 use crate::config::{Keys, Provider};
 use crate::introspection::{
@@ -31,7 +31,10 @@ impl RequestFlow<'_, '_> {
             // What verifies the answer comes first.
             self.keys_at_hand(provider)?;
         }
-        let Kept { until, what } = self.ask_provider(provider.id, text)?;
+        // It was good, and is asked about anew.
+        let is_known =
+            self.gate.token_caches.get_mut(provider.id.0).is_some_and(|cache| cache.get(text).is_some());
+        let Kept { until, what } = self.ask_provider(provider.id, text, is_known)?;
         let answer = match what {
             Known::Answered(answer) => answer,
             Known::Token(token) => return Ok(token),
@@ -63,7 +66,7 @@ impl RequestFlow<'_, '_> {
             return Ok(token);
         }
         let now = self.now;
-        let kept = match token.introspected(now) {
+        let kept = match token.introspected(|until| settings.counts(until, now)) {
             Some(kept) => {
                 self.gate.metrics.happened(provider.id, Event::AnswerKnown);
                 kept
@@ -71,7 +74,7 @@ impl RequestFlow<'_, '_> {
             None => {
                 let credential = self.credential(provider.id).ok_or(Reason::TokenMissing)?;
                 let text = credential.token();
-                let Kept { until, what } = self.ask_provider(provider.id, &text)?;
+                let Kept { until, what } = self.ask_provider(provider.id, &text, true)?;
                 let end = token.claims().expires.map(|expires| expires.max(now.plus(GRACE)));
                 let until = end.map_or(until, |end| until.min(end));
                 let what = match what {
@@ -101,10 +104,13 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         (token, answer): (&CachedToken, &Answer),
         until: Timestamp,
-    ) -> Known {
+    ) -> Known<Rc<CachedToken>> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
-                return Ok(Known::Active);
+                // What the provider binds is bound, whatever the token says of itself.
+                let ignores_bound = !provider.policy.reject_bound && provider.constraint.is_none();
+                let is_bound = (answer.is_dpop() || answer.members.contains("cnf")) && !token.is_bound();
+                return if is_bound && !ignores_bound { Err(BOUND_BY_ANSWER) } else { Ok(Known::Active) };
             }
             answer.check_type()?;
             self.token_of(provider, settings, answer, until).map(Known::Token)
@@ -123,7 +129,8 @@ impl RequestFlow<'_, '_> {
         let Answer { text, members, key } = answer;
         let policy = &settings.answer_policy;
         let token = Verified::of_answer(Arc::clone(text), members.clone(), *key, policy, self.now)?;
-        if policy.reject_bound && answer.is_dpop() && !members.contains("cnf") {
+        let ignores_bound = !policy.reject_bound && provider.constraint.is_none();
+        if !ignores_bound && answer.is_dpop() && !members.contains("cnf") {
             return Err(DPOP_WITHOUT_KEY);
         }
         let token = Rc::new(CachedToken::of_answer(token, provider, until));
@@ -132,7 +139,12 @@ impl RequestFlow<'_, '_> {
     }
 
     /// What is known of a token; where nothing is, its provider is asked.
-    fn ask_provider(&mut self, id: ProviderId, text: &[u8]) -> Result<Kept, Obstacle> {
+    fn ask_provider(
+        &mut self,
+        id: ProviderId,
+        text: &[u8],
+        is_the_providers: bool,
+    ) -> Result<Kept<Rc<CachedToken>>, Obstacle> {
         let (now, may_wait) = (self.now, self.may_wait());
         let in_time = self.waited.is_none_or(|waited| now < waited.deadline);
         let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) else {
@@ -150,7 +162,7 @@ impl RequestFlow<'_, '_> {
         if !in_time {
             return unavailable("no answer came in time");
         }
-        match own.calls.ask(token, text, now) {
+        match own.calls.ask(token, text, is_the_providers, now) {
             Asked::OnItsWay(lookup, request) => {
                 if self.waited.is_none() {
                     self.gate.metrics.happened(id, Event::AnswerUnknown);
@@ -172,7 +184,7 @@ impl RequestFlow<'_, '_> {
         }
     }
 
-    fn keep(&mut self, id: ProviderId, text: &[u8], kept: Kept) {
+    fn keep(&mut self, id: ProviderId, text: &[u8], kept: Kept<Rc<CachedToken>>) {
         if let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) {
             let token = own.calls.digest(text);
             own.keep(token, kept);
@@ -183,6 +195,10 @@ impl RequestFlow<'_, '_> {
 /// The rejection of a token that is bound by what its answer calls it, to a key that it does not name.
 const DPOP_WITHOUT_KEY: Rejected =
     Reason::TokenBound.because("token_type of the introspection answer is DPoP, and it has no \"cnf\"");
+
+/// The rejection of a JWT that its answer binds, where the claims of the JWT count.
+const BOUND_BY_ANSWER: Rejected =
+    Reason::TokenBound.because("the introspection answer has \"cnf\", and the token has none");
 
 impl Provider {
     /// Whether its tokens are asked about, under a rule that does or does not say so.

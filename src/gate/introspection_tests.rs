@@ -388,6 +388,8 @@ fn an_answer_about_another_token_is_no_answer() {
         ("", r#"{"active":true,"iss":"joe"}"#, "allow"),
         ("", r#"{"active":true,"sub":"ann","jti":"1"}"#, "allow"),
         ("", r#"{"active":true,"iss":"jack"}"#, "claim_invalid"),
+        ("", r#"{"active":true,"cnf":{"jkt":"x"}}"#, "token_bound"),
+        ("", r#"{"active":true,"token_type":"DPoP"}"#, "token_bound"),
         (r#""claims":"answer","#, r#"{"active":true,"iss":"jack"}"#, "claim_invalid"),
     ] {
         let mut gate = hybrid(own);

@@ -7,12 +7,13 @@ use lru::LruCache;
 
 use super::background::{KeySource, keys_of};
 use super::cached_token::CachedToken;
+use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{Answer, Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
 use crate::metrics::{Event, Sample};
-use crate::reason::{Reason, Rejected};
+use crate::reason::Reason;
 use crate::time::{Limiter, Timestamp};
 use crate::token::ProviderId;
 
@@ -20,30 +21,18 @@ use crate::token::ProviderId;
 #[derive(Debug)]
 pub(super) struct Introspector {
     pub(super) calls: Calls,
-    /// What is known of tokens. Those that it refuses are known by their digests alone.
-    known: LruCache<TokenDigest, Kept, RandomState>,
+    /// What is known of tokens that are good.
+    good: KnownTokens,
+    /// What is known of all others, apart: anybody can make them up.
+    others: KnownTokens,
     notes: Limiter,
 }
 
-/// What is known of a token, and until when.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) until: Timestamp,
-    pub(super) what: Known,
-}
+/// What is known of tokens. Those that are refused are known by their digests alone.
+type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>;
 
-/// What is known of a token.
-#[derive(Clone, Debug)]
-pub(super) enum Known {
-    /// It is active, by this answer, of which nothing was made yet.
-    Answered(Rc<Answer>),
-    /// It is active, and its own claims count.
-    Active,
-    /// It is active, and this is what the answer says.
-    Token(Rc<CachedToken>),
-    /// It is rejected, or nothing can be said of it.
-    Rejected(Rejected),
-}
+/// What to do where the endpoint refuses the gate.
+const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
 
 /// The introspection of the providers, by provider.
 pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Option<Introspector>> {
@@ -52,27 +41,37 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
         let size = settings.size;
         let calls = Calls::new(settings, lookups.clone(), random.rotate_left(17).wrapping_add(at));
         let size = std::num::NonZeroUsize::new(size)?;
-        // Without a bound of its own: one would set aside room for all of its entries at once.
-        let mut known = LruCache::unbounded_with_hasher(RandomState::new());
-        known.resize(size);
-        Some(Introspector { calls, known, notes: Limiter::new(1) })
+        // Made without a bound: with one it would set aside room for all of its entries at once.
+        let known = || {
+            let mut known = LruCache::unbounded_with_hasher(RandomState::new());
+            known.resize(size);
+            known
+        };
+        Some(Introspector { calls, good: known(), others: known(), notes: Limiter::new(1) })
     });
     introspectors.collect()
 }
 
 impl Introspector {
     /// What is known of a token at this moment.
-    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept> {
-        self.known.get(&token).filter(|kept| now <= kept.until)
+    pub(super) fn known(&mut self, token: TokenDigest, now: Timestamp) -> Option<&Kept<Rc<CachedToken>>> {
+        let settings = self.calls.settings();
+        let known = self.good.get(&token).or_else(|| self.others.get(&token));
+        known.filter(|kept| settings.counts(kept.until, now))
     }
 
     /// Keeps what is known of a token.
-    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept) {
-        self.known.put(token, kept);
+    pub(super) fn keep(&mut self, token: TokenDigest, kept: Kept<Rc<CachedToken>>) {
+        let (place, other) = match kept.what {
+            Known::Rejected(_) => (&mut self.others, &mut self.good),
+            Known::Answered(_) | Known::Active | Known::Token(_) => (&mut self.good, &mut self.others),
+        };
+        other.pop(&token);
+        place.put(token, kept);
     }
 
     /// What a call about a token found, and until when it counts.
-    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept> {
+    fn take(&self, ended: &mut Ended, now: Timestamp) -> Option<Kept<Rc<CachedToken>>> {
         let settings = self.calls.settings();
         let otherwise = ended.sent.plus(settings.inactive);
         let cannot_be_had =
@@ -84,7 +83,7 @@ impl Introspector {
                 (until, Known::Answered(Rc::new(answer.clone())))
             }
             Finding::Inactive(rejected) => (otherwise, Known::Rejected(rejected.clone())),
-            Finding::Unclear(why) => (otherwise, cannot_be_had(why)),
+            Finding::Unclear { why, .. } => (otherwise, cannot_be_had(why)),
             // A key that is missing may be there with the next look.
             Finding::Unverified { kid: Some(_), why } => (now, cannot_be_had(why)),
             Finding::Unverified { kid: None, why } => (otherwise, cannot_be_had(why)),
@@ -99,7 +98,11 @@ impl Introspector {
         let wait = self.calls.retry_in(now);
         match &ended.finding {
             Finding::Active(_) | Finding::Inactive(_) => None,
-            Finding::Unclear(why) => {
+            Finding::Unclear { why, refuses_us: true } => {
+                let more = self.notes.room(now)?;
+                Some((log::Level::Error, format!("the endpoint refuses this gate ({why}){MEND}{more}")))
+            }
+            Finding::Unclear { why, .. } => {
                 let more = self.notes.room(now)?;
                 Some((log::Level::Warn, format!("cannot say whether a token is active: {why}{more}")))
             }
@@ -110,9 +113,7 @@ impl Introspector {
             Finding::Failed(_) if !ended.is_news => None,
             Finding::Failed(error @ FetchError::Status(401 | 403)) => Some((
                 log::Level::Error,
-                format!(
-                    "the endpoint refuses this gate ({error}): tokens that are not known are refused until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect; next try in {wait} s"
-                ),
+                format!("the endpoint refuses this gate ({error}){MEND}; next try in {wait} s"),
             )),
             Finding::Failed(error) => Some((
                 log::Level::Warn,
@@ -172,9 +173,18 @@ impl Gate {
         }
     }
 
-    /// In how many seconds a request may be tried again whose token cannot be asked about.
-    pub(super) fn introspection_retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
-        Some(self.introspectors.get(id.0)?.as_ref()?.calls.retry_in(now))
+    /// In how many seconds a request may be tried again of whose token nothing is known.
+    pub(super) fn introspection_retry_after(
+        &mut self,
+        id: ProviderId,
+        token: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Option<u64> {
+        let own = self.introspectors.get_mut(id.0)?.as_mut()?;
+        let kept = token.and_then(|token| own.known(own.calls.digest(token), now));
+        let wait = kept.map(|kept| kept.until.since(now)).unwrap_or_default();
+        let wait = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        Some(wait.max(own.calls.retry_in(now)))
     }
 
     /// When the first call is to be given up.
@@ -198,8 +208,10 @@ fn event(finding: &Finding) -> Event {
     match finding {
         Finding::Active(_) => Event::AnsweredActive,
         Finding::Inactive(_) => Event::AnsweredInactive,
-        Finding::Unclear(_) | Finding::Unverified { .. } => Event::AnswerUnclear,
-        Finding::Failed(FetchError::Status(401 | 403)) => Event::IntrospectionRefused,
+        Finding::Unclear { refuses_us: true, .. } | Finding::Failed(FetchError::Status(401 | 403)) => {
+            Event::IntrospectionRefused
+        }
+        Finding::Unclear { .. } | Finding::Unverified { .. } => Event::AnswerUnclear,
         Finding::Failed(_) => Event::IntrospectionFailed,
     }
 }

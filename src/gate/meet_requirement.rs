@@ -106,7 +106,8 @@ impl<'r> RequestFlow<'_, 'r> {
             Reason::TooManyFailures => self.blocked_for,
             _ if verified => self.gate.revocations.retry_after(self.now),
             Reason::IntrospectionUnavailable | Reason::Overloaded => {
-                provider.and_then(|id| self.gate.introspection_retry_after(id, self.now))
+                let token = provider.and_then(|id| self.credential(id)).map(|credential| credential.token());
+                provider.and_then(|id| self.gate.introspection_retry_after(id, token.as_deref(), self.now))
             }
             _ => provider.and_then(|id| self.gate.retry_after(id, self.now)),
         };
@@ -270,7 +271,12 @@ impl<'r> RequestFlow<'_, 'r> {
                 let found = self.find_token(provider);
                 let result = found.map_err(Obstacle::from).and_then(|credential| {
                     let token = self.authenticate(provider, &credential.token(), audiences)?;
-                    self.check_proof(provider, &credential, &token)?;
+                    // What an answer will say of the key counts, where the token itself names none.
+                    let is_open =
+                        provider.leaves_claims_to_answers() && !token.is_answer() && !token.is_bound();
+                    if !is_open {
+                        self.check_proof(provider, &credential, &token)?;
+                    }
                     Ok(token)
                 });
                 // It may still have another audience of the rule.
@@ -305,8 +311,13 @@ impl<'r> RequestFlow<'_, 'r> {
             token.check_audience(provider, audiences)?;
         }
         self.check_revocation(provider.id, &token)?;
+        let names_key = token.is_bound();
         let token = self.introspect(provider, token)?;
         if is_answered {
+            if token.is_bound() || !names_key {
+                let credential = self.credential(provider.id).ok_or(Reason::TokenMissing)?;
+                self.check_proof(provider, &credential, &token)?;
+            }
             token.check_audience(provider, audiences)?;
             self.check_revocation(provider.id, &token)?;
         }

@@ -17,6 +17,7 @@ mod find_token;
 mod flow;
 mod introspect;
 mod introspector;
+mod known;
 mod left_out;
 mod match_rule;
 mod meet_requirement;
@@ -25,6 +26,7 @@ mod plan;
 mod revocations;
 mod route;
 mod unmet;
+mod use_once;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -56,6 +58,7 @@ pub use outcome::{Accepted, Allow, Answer, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
+use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
 
@@ -120,6 +123,7 @@ pub struct Gate {
     /// The verified tokens of each provider.
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
+    used_up: UsedUp,
     waiting: Waiting,
     brakes: Brakes,
     audit: AuditLog,
@@ -146,12 +150,11 @@ impl Gate {
             Location::Cookie(_) => Some("cookie"),
             Location::Param(_) => None,
         });
-        let proofs = config.providers.iter().filter(|provider| plan::ignores_proofs(provider));
-        let read = read.chain(proofs.map(|_| plan::PROOF));
+        let read = read.chain(config.providers.iter().flat_map(|provider| plan::proof_fields(provider)));
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let introspectors = introspector::all(&config, &lookups, random);
-        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
+        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.kept())).collect();
         let left_out_notes = LeftOutNotes::new(&config);
         let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
         let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();
@@ -163,6 +166,7 @@ impl Gate {
             gauged: Timestamp::default(),
             stopwatch,
             revocations,
+            used_up: UsedUp::new(&config),
             config: Rc::new(config),
             plans,
             reserved,
@@ -299,6 +303,8 @@ impl Gate {
 
 #[cfg(test)]
 mod audit_details_tests;
+#[cfg(test)]
+mod bound_tests;
 #[cfg(test)]
 mod introspection_tests;
 #[cfg(test)]

@@ -142,6 +142,8 @@ pub struct FilterState {
     pub route: Option<String>,
     /// The token whose subject is the principal: the first that was asked for and accepted.
     pub principal: Option<Rc<CachedToken>>,
+    /// A nonce for the client's next proof.
+    pub nonce: Option<String>,
 }
 
 /// Shows the entries.
@@ -181,6 +183,7 @@ impl FilterState {
                 .filter(|token| !token.has_unsafe_subject())
                 .and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
+            FilterStateField::DpopNonce => self.nonce.as_deref(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::outcome::Allow;
 use crate::config::{Config, Keys, Provider};
+use crate::proof;
 use crate::request::{Request, cookies, query, same_header};
 use crate::rules::{Requirement, Rule};
 use crate::token::{HeaderLocation, Location, ProviderId, SUBPROTOCOLS, Subprotocols};
@@ -31,12 +32,9 @@ struct TokenLocations {
     subprotocols: Subprotocols,
     cookies: Vec<String>,
     params: Vec<String>,
-    /// The field of proofs, where tokens that are bound to a key count without one.
-    proof: Option<Rc<[u8]>>,
+    /// The fields in which the senders of tokens show what those are bound to.
+    proofs: Vec<Rc<[u8]>>,
 }
-
-/// The field with the proof that goes with a token of the scheme `DPoP` (RFC 9449 section 4.1).
-pub(super) const PROOF: &str = "dpop";
 
 impl RulePlan {
     pub(super) fn new(rule: &Rule, config: &Config) -> Self {
@@ -85,7 +83,7 @@ impl RulePlan {
     /// token at all. So no token is forwarded that was not judged.
     pub(super) fn strip_tokens(&self, request: &Request<'_>, forwarded: &[&[u8]], allow: &mut Allow) {
         let stays = |value: &[u8]| forwarded.iter().any(|token| is_part(value, token));
-        let TokenLocations { headers, subprotocols, cookies, params, proof, .. } = &self.locations;
+        let TokenLocations { headers, subprotocols, cookies, params, proofs, .. } = &self.locations;
         for (name, place) in headers {
             let mut values = request.all(place.name());
             let goes = |value: &[u8]| !place.is_of_another_scheme(value) && !stays(value);
@@ -93,10 +91,10 @@ impl RulePlan {
                 allow.remove.push(Rc::clone(name));
             }
         }
-        if let Some(proof) = proof.as_ref().filter(|_| forwarded.is_empty())
-            && request.all(PROOF).next().is_some()
-        {
-            allow.remove.push(Rc::clone(proof));
+        if forwarded.is_empty() {
+            let is_there =
+                |name: &&Rc<[u8]>| request.fields().iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+            allow.remove.extend(proofs.iter().filter(is_there).map(Rc::clone));
         }
         if let Some(left) = subprotocols.without(request, stays) {
             allow.left.push((SUBPROTOCOLS, left));
@@ -114,10 +112,13 @@ impl RulePlan {
     }
 }
 
-/// Whether tokens of a provider that come with proofs count without them.
-pub(super) fn ignores_proofs(provider: &Provider) -> bool {
-    let ignores = |location: &Location| matches!(location, Location::Header(place) if place.ignores_proofs());
-    provider.locations.iter().any(ignores)
+/// The fields in which the senders of a provider's tokens show what those are bound to: with a token of the scheme `DPoP`
+/// goes a proof (RFC 9449 section 4.1), and another proxy may have written their certificate.
+pub(super) fn proof_fields(provider: &Provider) -> impl Iterator<Item = &str> {
+    let accepts = |location: &Location| matches!(location, Location::Header(place) if place.accepts_dpop());
+    let proof = provider.locations.iter().any(accepts).then_some(proof::FIELD);
+    let certificate = provider.constraint.as_ref().and_then(|constraint| constraint.mtls?.field());
+    proof.into_iter().chain(certificate)
 }
 
 /// What a requirement asks of the tokens of a provider: of one that it does not name, what the provider itself does.
@@ -139,8 +140,10 @@ fn is_part(value: &[u8], token: &[u8]) -> bool {
 
 impl TokenLocations {
     fn add(&mut self, provider: &Provider) {
-        if ignores_proofs(provider) {
-            self.proof = Some(Rc::from(PROOF.as_bytes()));
+        for field in proof_fields(provider) {
+            if !self.proofs.iter().any(|own| **own == *field.as_bytes()) {
+                self.proofs.push(Rc::from(field.as_bytes()));
+            }
         }
         for location in &provider.locations {
             match location {

@@ -52,6 +52,11 @@ impl Unmet {
                 | Reason::TooManyFailures
                 | Reason::Overloaded
                 | Reason::IntrospectionUnavailable => 3,
+                // The token is this provider's, and verified.
+                Reason::ProofMissing
+                | Reason::ProofInvalid
+                | Reason::NonceRequired
+                | Reason::CertificateMismatch => 3,
                 Reason::TokenMissing => 0,
                 Reason::IssuerUnknown => 1,
                 _ => 2,

@@ -51,9 +51,10 @@ capabilities! {
         "a request that waited for keys or lists cannot go on, and gets 503 with Retry-After";
     CONTEXT 8 "proxy_set_effective_context" |_| true,
         "a request that waits could not be woken: none waits for keys or lists, and gets 503 with Retry-After instead";
-    TIMER 9 "proxy_set_tick_period_milliseconds with proxy_on_tick" |_| false,
+    TIMER 9 "proxy_set_tick_period_milliseconds with proxy_on_tick" Config::takes_once,
         "nothing is done by the clock: keys and lists are fetched, and counts and audit lines are written, when a \
-         request comes, and each worker fetches for itself";
+         request comes, and each worker fetches for itself. Requests with proofs (\"dpop\"), and of rules with \
+         \"one_time\", get 503";
     CALLS 10 "proxy_http_call" |_| true,
         "nothing can be fetched: tokens get 503 whose keys or lists are to be fetched; write keys into the \
          configuration (\"local_jwks\"), and lists too (\"revocation.inline\")";
@@ -64,8 +65,9 @@ capabilities! {
     FILTER_STATE 12 "proxy_set_property" |config| config.filter_state != FilterStateFields::NONE,
         "access logs and other filters get no filter state. Where \"filter_state\" names entries, a request that \
          should pass gets 503, since a filter behind may rely on them: write \"filter_state\": []";
-    SHARED_DATA 13 "proxy_get_shared_data with proxy_set_shared_data" |_| false,
-        "workers share nothing: each fetches keys and lists for itself";
+    SHARED_DATA 13 "proxy_get_shared_data with proxy_set_shared_data" Config::takes_once,
+        "workers share nothing: each fetches keys and lists for itself. Requests with proofs (\"dpop\"), and of rules \
+         with \"one_time\", get 503, since no worker knows what came to another";
     FOREIGN_FUNCTIONS 14 "proxy_call_foreign_function" |_| false,
         "every signature is verified in the filter, which takes longer, and \"clear_route_cache\" has no effect";
     DEFINE_METRIC 15 "proxy_define_metric" |_| false, "there are no metrics";

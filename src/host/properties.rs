@@ -8,7 +8,7 @@ use super::capabilities::{Missing, PROPERTY};
 use super::header_map::HeaderMap;
 use super::hostcalls;
 use super::status::Status;
-use crate::request::{HostProperties, Metadata};
+use crate::request::{HostProperties, Metadata, PeerName};
 
 /// What became of asking for a property.
 enum Property {
@@ -63,6 +63,18 @@ impl HostProperties for StreamProperties {
     /// By the version of TLS, which says nothing of hops before this one.
     fn is_tls(&self) -> bool {
         self.exist && hostcalls::property(b"connection\0tls_version").is_ok_and(|version| !version.is_empty())
+    }
+
+    fn peer_certificate_hash(&self) -> Option<String> {
+        self.text(b"connection\0sha256_peer_certificate_digest").filter(|hash| !hash.is_empty())
+    }
+
+    fn peer_name(&self, name: PeerName) -> Option<String> {
+        self.text(match name {
+            PeerName::UriSan => b"connection\0uri_san_peer_certificate",
+            PeerName::DnsSan => b"connection\0dns_san_peer_certificate",
+            PeerName::Subject => b"connection\0subject_peer_certificate",
+        })
     }
 
     fn client_address(&self) -> Option<String> {

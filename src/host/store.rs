@@ -10,8 +10,30 @@ use crate::fetch::{CasVersion, Conflict, InMemoryStore, Store};
 /// timer by which an instance would notice what another one fetched.
 pub(super) fn store(missing: Missing) -> Rc<dyn Store> {
     match missing.has(&SHARED_DATA) || missing.has(&TIMER) {
-        true => Rc::new(InMemoryStore::default()),
+        true => Rc::new(Unshared::default()),
         false => Rc::new(HostSharedData),
+    }
+}
+
+/// The store of one instance among others that it knows nothing of.
+#[derive(Default)]
+struct Unshared(InMemoryStore);
+
+impl Store for Unshared {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
+        self.0.get(key)
+    }
+
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
+        self.0.replace(key, value, stamp)
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        self.0.put(key, value)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 

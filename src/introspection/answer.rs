@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use super::settings::{AnswerForm, Introspection};
-use super::signed::{self, SignedError};
-use crate::crypto::Backend;
+use super::signed::{self, SignedError, Verifier};
 use crate::fetch::{FetchError, HttpResponse, content_coding};
 use crate::json::{self, Json, Object};
-use crate::keys::KeySet;
 use crate::reason::{Reason, Rejected};
 use crate::time::Timestamp;
 
@@ -32,8 +30,13 @@ pub enum Finding {
     Active(Answer),
     /// It is not.
     Inactive(Rejected),
-    /// An answer that says nothing of this token, and nothing against the endpoint. It says why.
-    Unclear(String),
+    /// An answer that says nothing of this token, and nothing against the endpoint.
+    Unclear {
+        /// What is wrong with it.
+        why: String,
+        /// Whether it refuses the gate, not the token.
+        refuses_us: bool,
+    },
     /// A signed answer that no key at hand verifies: another may be on its way.
     Unverified {
         /// The key that it names.
@@ -43,15 +46,6 @@ pub enum Finding {
     },
     /// The endpoint does not answer this gate.
     Failed(FetchError),
-}
-
-/// What signed answers are verified by.
-#[derive(Clone, Copy)]
-pub struct Verifier<'v> {
-    /// The keys of the provider, where they are at hand.
-    pub keys: Option<&'v KeySet>,
-    /// Where signatures are checked.
-    pub backend: &'v Backend,
 }
 
 /// Statuses that say that something is wrong with this token, not with the call.
@@ -69,7 +63,7 @@ pub(super) fn read(
     let response = match response {
         Ok(response) => response,
         Err(FetchError::TooLarge { size, .. }) => {
-            return Finding::Unclear(format!("the answer has {size} bytes, more than {MAX_ANSWER_BYTES}"));
+            return unclear(format!("the answer has {size} bytes, more than {MAX_ANSWER_BYTES}"));
         }
         Err(error) => return Finding::Failed(error),
     };
@@ -85,16 +79,21 @@ pub(super) fn read(
                 Reason::TokenInactive.because("the endpoint does not know tokens of this kind"),
             ),
             error if OF_THE_TOKEN.contains(&status) => {
-                Finding::Unclear(match error.as_deref().and_then(known_error) {
+                let error = error.as_deref().and_then(known_error);
+                let why = match error {
                     Some(error) => format!("status {status}, error {error:?}"),
                     None => format!("status {status}"),
-                })
+                };
+                Finding::Unclear { why, refuses_us: error.is_some_and(|error| REFUSALS.contains(&error)) }
             }
             _ => Finding::Failed(FetchError::Status(status)),
         },
         _ => Finding::Failed(FetchError::Status(status)),
     }
 }
+
+/// Errors about the client that asks (RFC 6749 section 5.2).
+const REFUSALS: [&str; 3] = ["invalid_client", "unauthorized_client", "access_denied"];
 
 /// The `error` of a refusal (RFC 6749 section 5.2).
 fn error(body: &[u8]) -> Option<String> {
@@ -115,6 +114,10 @@ fn known_error(error: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == error)
 }
 
+fn unclear(why: impl Into<String>) -> Finding {
+    Finding::Unclear { why: why.into(), refuses_us: false }
+}
+
 fn read_good(
     settings: &Introspection,
     response: &HttpResponse,
@@ -123,31 +126,29 @@ fn read_good(
 ) -> Finding {
     if response.body.len() > MAX_ANSWER_BYTES {
         let size = response.body.len();
-        return Finding::Unclear(format!("the answer has {size} bytes, more than {MAX_ANSWER_BYTES}"));
+        return unclear(format!("the answer has {size} bytes, more than {MAX_ANSWER_BYTES}"));
     }
     if content_coding(response).is_some() {
-        return Finding::Unclear(
-            "the answer is compressed, although accept-encoding: identity was sent".to_owned(),
-        );
+        return unclear("the answer is compressed, although accept-encoding: identity was sent");
     }
     let (text, key) = match settings.form {
         AnswerForm::Json => match std::str::from_utf8(json::without_byte_order_mark(&response.body)) {
             Ok(text) => (Arc::from(text), [0; 32]),
-            Err(_) => return Finding::Unclear(NO_ANSWER.to_owned()),
+            Err(_) => return unclear(NO_ANSWER),
         },
         AnswerForm::Jwt => match signed::open(settings, &response.body, verifier, now) {
             Ok(opened) => opened,
             Err(SignedError::Unverified { kid, why }) => return Finding::Unverified { kid, why },
-            Err(SignedError::Unclear(why)) => return Finding::Unclear(why),
+            Err(SignedError::Unclear(why)) => return unclear(why),
         },
     };
     let Ok(Json::Object(members)) = json::parse_shared(&text) else {
-        return Finding::Unclear(NO_ANSWER.to_owned());
+        return unclear(NO_ANSWER);
     };
     match members.get("active") {
         Some(Json::Bool(true)) => Finding::Active(Answer { text, members: members.without_nulls(), key }),
         Some(Json::Bool(false)) => Finding::Inactive(Reason::TokenInactive.because("the provider says so")),
-        _ => Finding::Unclear(NO_ANSWER.to_owned()),
+        _ => unclear(NO_ANSWER),
     }
 }
 

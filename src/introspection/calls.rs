@@ -8,9 +8,10 @@ use std::time::Duration;
 use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::answer::{self, Finding, Verifier};
+use super::answer::{self, Finding};
 use super::form;
-use super::settings::Introspection;
+use super::settings::{GRACE, Introspection};
+use super::signed::Verifier;
 use crate::fetch::{
     FetchError, HttpRequest, HttpResponse, LookupId, LookupIds, MAX_RETRY_AFTER, pause_after, retry_after,
     within,
@@ -24,9 +25,6 @@ pub(crate) struct TokenDigest([u8; 32]);
 
 /// How many tokens may wait for a call to be free, in each worker. Beyond that the answer is 503.
 pub const MAX_QUEUED: usize = 256;
-/// How long after its timeout an answer may take to reach this instance, and the least time for which an answer counts: the
-/// requests that waited for it are judged by it.
-pub const GRACE: Duration = Duration::from_millis(500);
 /// The longest pause after failures, unless the endpoint asks for more. Short, as it is for keys that are missing: requests
 /// need what is asked for, and while the endpoint fails one call at a time asks.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -161,8 +159,15 @@ impl Calls {
         self.in_flight.iter().map(|call| self.lost_at(call)).min()
     }
 
-    /// Asks about a token, unless a call about it is on its way.
-    pub(crate) fn ask(&mut self, token: TokenDigest, text: &[u8], now: Timestamp) -> Asked {
+    /// Asks about a token, unless a call about it is on its way. One that is known to be the provider's comes before those
+    /// that anybody can make up.
+    pub(crate) fn ask(
+        &mut self,
+        token: TokenDigest,
+        text: &[u8],
+        is_the_providers: bool,
+        now: Timestamp,
+    ) -> Asked {
         let known = self.in_flight.iter().find(|call| call.token == token).map(|call| call.lookup);
         let queued = || self.queue.iter().find(|queued| queued.token == token).map(|queued| queued.lookup);
         if let Some(lookup) = known.or_else(queued) {
@@ -173,7 +178,8 @@ impl Calls {
         if now < self.not_before {
             return Asked::Paused;
         }
-        if self.in_flight.len() >= self.room() && self.queue.len() >= MAX_QUEUED {
+        let most = if is_the_providers { MAX_QUEUED.saturating_mul(2) } else { MAX_QUEUED };
+        if self.in_flight.len() >= self.room() && self.queue.len() >= most {
             return Asked::Full;
         }
         let lookup = self.ids.next();
@@ -182,7 +188,11 @@ impl Calls {
             self.in_flight.push(Call { lookup, token, sent: now });
             return Asked::OnItsWay(lookup, Some(request));
         }
-        self.queue.push_back(Queued { lookup, token, request, since: now });
+        let queued = Queued { lookup, token, request, since: now };
+        match is_the_providers {
+            true => self.queue.push_front(queued),
+            false => self.queue.push_back(queued),
+        }
         Asked::OnItsWay(lookup, None)
     }
 
@@ -220,7 +230,9 @@ impl Calls {
 
     /// The calls whose answers are lost.
     pub(crate) fn lost(&self, now: Timestamp) -> Vec<LookupId> {
-        let lost = self.in_flight.iter().filter(|call| now >= self.lost_at(call) || now < call.sent);
+        // Sent later than now: the clock was set back.
+        let lost = |call: &&Call| now >= self.lost_at(call) || now.plus(GRACE) < call.sent;
+        let lost = self.in_flight.iter().filter(lost);
         lost.map(|call| call.lookup).collect()
     }
 

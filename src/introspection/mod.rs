@@ -11,9 +11,10 @@ mod settings;
 mod signed;
 
 pub use answer::MAX_ANSWER_BYTES;
-pub(crate) use answer::{Answer, Finding, Verifier};
+pub(crate) use answer::{Answer, Finding};
+pub use calls::MAX_QUEUED;
 pub(crate) use calls::{Asked, Calls, Ended, News, TokenDigest};
-pub use calls::{GRACE, MAX_QUEUED};
 pub use opaque::{MAX_OPAQUE, MIN_OPAQUE};
 pub(crate) use opaque::{check_shape, is_signed};
-pub use settings::{AnswerForm, ClaimSource, ClientAuthentication, Introspection};
+pub use settings::{AnswerForm, ClaimSource, ClientAuthentication, GRACE, Introspection};
+pub(crate) use signed::Verifier;

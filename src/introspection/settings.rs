@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use crate::fetch::{Endpoint, SecretValue};
+use crate::time::Timestamp;
 use crate::token::Policy;
+
+/// How long after its timeout an answer may take to reach this instance, and the least time for which an answer counts: the
+/// requests that waited for it are judged by it.
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// The introspection endpoint of a provider (RFC 7662 section 2), and how it is used.
 #[derive(Clone, Debug)]
@@ -78,6 +83,12 @@ pub enum ClaimSource {
 }
 
 impl Introspection {
+    /// Whether what counts until then still counts: an answer that would for longer than any may is from before the clock was
+    /// set back.
+    pub fn counts(&self, until: Timestamp, now: Timestamp) -> bool {
+        now <= until && until.since(now) <= self.active.max(self.inactive).saturating_add(GRACE)
+    }
+
     /// How long a request may wait for an answer.
     pub fn patience(&self) -> Duration {
         self.endpoint.timeout

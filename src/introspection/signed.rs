@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
-use super::answer::Verifier;
 use super::settings::Introspection;
+use crate::crypto::Backend;
 use crate::json::{self, Json, Object, Piece};
+use crate::keys::KeySet;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::{Issuer, Jws};
+
+/// What signed answers are verified by.
+#[derive(Clone, Copy)]
+pub struct Verifier<'v> {
+    /// The keys of the provider, where they are at hand.
+    pub keys: Option<&'v KeySet>,
+    /// Where signatures are checked.
+    pub backend: &'v Backend,
+}
 
 /// The type of a signed answer, and of nothing else.
 const TYPE: &str = "token-introspection+jwt";

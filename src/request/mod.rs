@@ -5,6 +5,7 @@ mod authority;
 mod client;
 pub mod cookies;
 mod csrf;
+mod envoy_path;
 mod escapes;
 mod names;
 mod parameters;
@@ -17,6 +18,7 @@ use std::fmt;
 pub use authority::Authority;
 pub use client::Client;
 pub use csrf::Csrf;
+pub use envoy_path::as_envoy_reads;
 pub use names::{could_be_blank, same_header};
 pub use parameters::{Decoding, MAX_PARAMETER_READINGS, MAX_QUERY, ParameterReading};
 pub use path::{
@@ -34,6 +36,14 @@ pub trait HostProperties {
     fn is_tls(&self) -> bool;
     /// The address of the client, as the proxy sees it.
     fn client_address(&self) -> Option<String>;
+    /// The SHA-256 in hexadecimal of the certificate that came over the connection, where one did.
+    fn peer_certificate_hash(&self) -> Option<String> {
+        None
+    }
+    /// A name in that certificate.
+    fn peer_name(&self, _: PeerName) -> Option<String> {
+        None
+    }
     /// The name of the matched route of the proxy, where it has one.
     fn route_name(&self) -> Option<String> {
         None
@@ -57,6 +67,17 @@ pub enum Metadata {
     Flag(bool),
     /// Something else, or something that the host does not hand over.
     Unreadable,
+}
+
+/// A name in the certificate of a connection's client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerName {
+    /// The first URI among its alternative names (RFC 5280 section 4.2.1.6), such as a SPIFFE ID.
+    UriSan,
+    /// The first DNS name among them.
+    DnsSan,
+    /// Its subject, as RFC 2253 writes it.
+    Subject,
 }
 
 /// HostProperties of which nothing is known: plaintext, and no metadata.

@@ -4,18 +4,22 @@
 //! Until a signature is verified, the sender of the token may be anyone, and is told no more than anyone may know:
 //! not which issuer, audience or key was expected. Of the context of a rejection the client is never told anything.
 
+mod challenge;
 mod cors;
 mod resource;
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
+pub use challenge::DpopChallenge;
+use challenge::{Parameters, challenges};
 pub use cors::{Cors, CorsFields};
 pub use resource::{DescribedResource, MAX_RESOURCES, ProtectedResource, ProtectedResources, WELL_KNOWN};
 
 use serde::Serialize;
 
-use crate::reason::{Challenge, Disclosure, Reason, ReasonRow, ResponseStatus, TOKEN_REJECTED};
+use crate::proof::NONCE_FIELD;
+use crate::reason::{Disclosure, Reason, ReasonRow, ResponseStatus, TOKEN_REJECTED};
 use crate::rules::StepUp;
 
 /// A refusal as the client gets it, before it is put into words.
@@ -29,6 +33,8 @@ pub struct ErrorResponse {
     pub realm: String,
     /// The `scope` of the challenge: what the client should ask for.
     pub scope: Option<String>,
+    /// What the challenges say of the scheme `DPoP`, where the provider takes it.
+    pub dpop: Option<Box<DpopChallenge>>,
     /// For a 429 or 503: in how many seconds to try again.
     pub retry_after: Option<u64>,
     /// The status, where it is another than the reason's own.
@@ -97,6 +103,7 @@ impl ErrorResponse {
             verified: false,
             realm: realm.to_owned(),
             scope: None,
+            dpop: None,
             retry_after: None,
             status: None,
             style: Style::default(),
@@ -112,8 +119,13 @@ impl ErrorResponse {
         let disclosed = self.disclosed();
         let mut headers = Vec::with_capacity(4);
         headers.push(("cache-control", Cow::Borrowed("no-store")));
-        if let Some(challenge) = self.challenge(disclosed.detail).filter(|_| !self.style.stripped) {
-            headers.push(("www-authenticate", Cow::Owned(challenge)));
+        if !self.style.stripped {
+            let all = self.challenges(disclosed.detail).into_iter();
+            headers.extend(all.map(|challenge| ("www-authenticate", Cow::Owned(challenge))));
+        }
+        let nonce = self.dpop.as_ref().and_then(|dpop| dpop.nonce.as_ref());
+        if let Some(nonce) = nonce.filter(|_| status == ResponseStatus::Unauthorized) {
+            headers.push((NONCE_FIELD, Cow::Owned(nonce.clone())));
         }
         if matches!(status, ResponseStatus::Unavailable | ResponseStatus::TooManyRequests) {
             let seconds = self.retry_after.unwrap_or(1).max(1);
@@ -162,56 +174,16 @@ impl ErrorResponse {
         }
     }
 
-    fn challenge(&self, description: &str) -> Option<String> {
-        let kind = self.reason.row().challenge;
-        if kind == Challenge::None {
-            return None;
-        }
-        let mut challenge = String::with_capacity(128);
-        challenge.push_str("Bearer");
-        push_parameter(&mut challenge, " realm", &self.realm);
-        match kind {
-            Challenge::InvalidRequest => push_parameter(&mut challenge, ", error", "invalid_request"),
-            Challenge::InvalidToken => {
-                push_parameter(&mut challenge, ", error", "invalid_token");
-                push_parameter(&mut challenge, ", error_description", description);
-            }
-            Challenge::InsufficientScope => push_parameter(&mut challenge, ", error", "insufficient_scope"),
-            Challenge::StepUp => {
-                push_parameter(&mut challenge, ", error", "insufficient_user_authentication");
-                push_parameter(&mut challenge, ", error_description", description);
-                self.push_step_up(&mut challenge);
-            }
-            Challenge::None | Challenge::Realm | Challenge::Scope => {}
-        }
-        if let Some(scope) = self.scope.as_ref().filter(|_| self.names_scope(kind)) {
-            push_parameter(&mut challenge, ", scope", scope);
-        }
-        if let Some(url) = &self.resource_metadata {
-            push_parameter(&mut challenge, ", resource_metadata", url);
-        }
-        Some(challenge)
-    }
-
-    /// Adds how the user is to log in (RFC 9470 section 3).
-    fn push_step_up(&self, challenge: &mut String) {
-        let Some(step_up) = &self.step_up else { return };
-        if !step_up.acr_values.is_empty() {
-            push_parameter(challenge, ", acr_values", &step_up.acr_values.join(" "));
-        }
-        if let Some(seconds) = step_up.max_age {
-            push_parameter(challenge, ", max_age", &seconds.to_string());
-        }
-    }
-
-    /// Whether a challenge says what scopes to ask for. Clients that find their way by metadata log in again after
-    /// `invalid_token`, and would otherwise ask for every scope that there is.
-    fn names_scope(&self, kind: Challenge) -> bool {
-        match kind {
-            Challenge::Scope | Challenge::InsufficientScope | Challenge::StepUp => true,
-            Challenge::InvalidToken => self.resource_metadata.is_some(),
-            Challenge::None | Challenge::Realm | Challenge::InvalidRequest => false,
-        }
+    fn challenges(&self, description: &str) -> Vec<String> {
+        let parameters = Parameters {
+            kind: self.reason.row().challenge,
+            realm: &self.realm,
+            scope: self.scope.as_deref(),
+            description,
+            step_up: self.step_up.as_deref(),
+            resource_metadata: self.resource_metadata.as_deref(),
+        };
+        challenges(&parameters, self.dpop.as_deref())
     }
 }
 
@@ -233,19 +205,6 @@ fn problem_document(row: &ReasonRow, status: ResponseStatus) -> String {
         reason: row.name,
     };
     serde_json::to_string(&document).unwrap_or_default()
-}
-
-/// Adds a parameter of a challenge, its value as a quoted-string (RFC 9110 section 5.6.4).
-fn push_parameter(challenge: &mut String, name: &str, value: &str) {
-    challenge.push_str(name);
-    challenge.push_str("=\"");
-    for c in value.chars().filter(|c| !c.is_control()) {
-        if matches!(c, '"' | '\\') {
-            challenge.push('\\');
-        }
-        challenge.push(c);
-    }
-    challenge.push('"');
 }
 
 #[cfg(test)]

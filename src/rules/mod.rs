@@ -25,6 +25,7 @@ pub use set_requirement::SetRequirement;
 pub use template::Template;
 pub use uri_template::UriTemplate;
 
+use crate::proof::RequiredProof;
 use crate::reason::Reason;
 use crate::request::{Held, PathKind, PathReadings, Request, RequestView};
 use crate::text::Effort;
@@ -54,6 +55,10 @@ pub struct Rule {
     pub ambiguous_paths: Option<AmbiguousPaths>,
     /// Whether it lets tokens pass that were withdrawn.
     pub ignores_revocation: bool,
+    /// What the sender of each token proves, whatever the token says.
+    pub requires_proof: Option<RequiredProof>,
+    /// Whether each token counts once.
+    pub one_time: bool,
     /// Whether providers that can be asked about their tokens are asked (RFC 7662).
     pub introspect: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
@@ -312,6 +317,8 @@ impl Rule {
             mode: Mode::Enforce,
             ambiguous_paths: None,
             ignores_revocation: false,
+            requires_proof: None,
+            one_time: false,
             introspect: false,
             wait_timeout: None,
         }
@@ -335,7 +342,7 @@ impl Rule {
                 let first = values.next();
                 values.all(|value| Some(value) == first)
             }
-            RequestValue::Header(_) | RequestValue::Host => true,
+            RequestValue::Header(_) | RequestValue::Host | RequestValue::Peer(_) => true,
         })
     }
 }

@@ -9,8 +9,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::claims::Registered;
 use super::reading::Outline;
-use super::{ClaimPath, Claims, Header, Policy, header};
-use crate::crypto::Backend;
+use super::{ClaimPath, Claims, Header, Issuer, Policy, header};
+use crate::crypto::{Backend, Key};
 use crate::json::{self, Json, Object, Piece, Text};
 use crate::keys::Jwk;
 use crate::reason::{Detail, Reason, Rejected, excerpt};
@@ -90,6 +90,11 @@ impl<'t> Jws<'t> {
         &self.header
     }
 
+    /// The text of the header, in base64url.
+    pub fn head(&self) -> &'t str {
+        self.head
+    }
+
     /// What is signed: header and payload as they came (RFC 7515 section 5.1). Unlike the whole text it says
     /// the same for every signature of one token.
     pub fn signing_input(&self) -> &'t str {
@@ -102,6 +107,11 @@ impl<'t> Jws<'t> {
     /// [`Reason::TokenMalformed`] where it is empty or not canonical base64url.
     pub fn payload(&self) -> Result<Vec<u8>, Rejected> {
         decode(self.payload, PAYLOAD_NOT_DECODED)
+    }
+
+    /// Whether the signature is this key's (RFC 7515 section 5.2, step 8), whoever named the key.
+    pub fn is_signed_with(&self, backend: &Backend, key: &Key) -> bool {
+        backend.verify(key, self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
     }
 
     /// The first of `keys` under which the signature is valid, over the ASCII text of the first two parts
@@ -242,8 +252,12 @@ impl Verified {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, Rejected> {
-        let claims = Claims::new(members, &policy.grants)?;
+        let mut claims = Claims::new(members, &policy.grants)?;
         policy.check_answer(&claims, now)?;
+        // Who was asked: lists of revoked tokens name the issuer.
+        if claims.issuer.is_none() {
+            claims.issuer = policy.issuers.iter().find_map(Issuer::exact).map(Text::from);
+        }
         Ok(Self { text, claims, key })
     }
 

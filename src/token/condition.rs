@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ClaimPath;
 use crate::json::{Json, Number, Object};
 use crate::reason::excerpt;
+use crate::request::PeerName;
 use crate::text::TextMatch;
 use crate::time::Timestamp;
 
@@ -21,6 +22,10 @@ pub trait Bindings {
     fn host(&self) -> Option<Cow<'_, str>>;
     /// The time, and by how much clocks may differ; none: not known, so that no demand on a time is met.
     fn time(&self) -> Option<(Timestamp, Duration)> {
+        None
+    }
+    /// A name in the certificate of the connection's client.
+    fn peer(&self, _: PeerName) -> Option<Cow<'_, str>> {
         None
     }
 }
@@ -76,6 +81,8 @@ pub enum RequestValue {
     Header(String),
     /// The host, which is compared without case.
     Host,
+    /// This name in the certificate of the connection's client.
+    Peer(PeerName),
 }
 
 /// A value with which a claim is compared. Types count: `"1"` is not `1`, though `1` is `1.0`.
@@ -147,10 +154,13 @@ impl Condition {
                     RequestValue::Path(name) => request.path_variable(name),
                     RequestValue::Header(name) => request.header(name),
                     RequestValue::Host => request.host(),
+                    RequestValue::Peer(name) => request.peer(*name),
                 };
                 let same = |requested: &str, claim: &str| match place {
                     RequestValue::Host => requested.eq_ignore_ascii_case(claim),
-                    RequestValue::Path(_) | RequestValue::Header(_) => requested == claim,
+                    RequestValue::Path(_) | RequestValue::Header(_) | RequestValue::Peer(_) => {
+                        requested == claim
+                    }
                 };
                 requested
                     .filter(|requested| !requested.is_empty())
@@ -212,6 +222,11 @@ impl fmt::Display for ClaimOperator {
             Self::EqualsRequest(RequestValue::Path(name)) => write!(f, "equal the path variable {name:?}"),
             Self::EqualsRequest(RequestValue::Header(name)) => write!(f, "equal the header {name:?}"),
             Self::EqualsRequest(RequestValue::Host) => f.write_str("equal the host"),
+            Self::EqualsRequest(RequestValue::Peer(name)) => f.write_str(match name {
+                PeerName::UriSan => "equal the first URI in the client's certificate",
+                PeerName::DnsSan => "equal the first DNS name in the client's certificate",
+                PeerName::Subject => "equal the subject of the client's certificate",
+            }),
         }
     }
 }

@@ -12,8 +12,8 @@ pub struct HeaderLocation {
     name: String,
     /// The longest first, so that of two that fit a value the one that says more is taken.
     prefixes: Vec<Prefix>,
-    /// Whether a token of the scheme `DPoP` counts without its proof.
-    ignores_proofs: bool,
+    /// Whether every token of the scheme `DPoP` counts, and not only what could be refused as bound to a key.
+    accepts_dpop: bool,
 }
 
 /// What comes before a token.
@@ -31,14 +31,14 @@ impl HeaderLocation {
     /// other is compared to the letter, and spaces may follow.
     pub fn new(name: &str, prefix: &str) -> Self {
         let mut location =
-            Self { name: name.to_ascii_lowercase(), prefixes: Vec::new(), ignores_proofs: false };
+            Self { name: name.to_ascii_lowercase(), prefixes: Vec::new(), accepts_dpop: false };
         location.add(prefix);
         location
     }
 
     /// One more text that may come before the token; false where it is there already. With `Bearer` in `Authorization` goes
     /// `DPoP`: of that scheme only tokens count that could be bound to a key, so that they are refused as such, unless
-    /// [proofs are ignored](Self::ignore_proofs).
+    /// [it is a scheme like `Bearer`](Self::accept_dpop).
     pub fn add(&mut self, prefix: &str) -> bool {
         let prefix = Prefix::new(&self.name, prefix);
         self.prefixes.retain(|own| !(own.implied && own.scheme == prefix.scheme));
@@ -67,18 +67,23 @@ impl HeaderLocation {
     }
 
     /// Makes `DPoP` a scheme like `Bearer`.
-    pub fn ignore_proofs(&mut self) {
-        self.ignores_proofs = true;
+    pub fn accept_dpop(&mut self) {
+        self.accepts_dpop = true;
     }
 
-    /// Whether a token counts here without the proof that comes with it (RFC 9449).
-    pub fn ignores_proofs(&self) -> bool {
-        self.ignores_proofs && self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Dpop)
+    /// Whether a token of the scheme `DPoP` counts here, whatever it says (RFC 9449 section 7.1).
+    pub fn accepts_dpop(&self) -> bool {
+        self.accepts_dpop && self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Dpop)
+    }
+
+    /// Whether a token of the scheme `Bearer`, or of none, counts here.
+    pub fn accepts_bearer(&self) -> bool {
+        self.prefixes.iter().any(|prefix| prefix.scheme == Scheme::Bearer)
     }
 
     /// Whether of the tokens with this prefix only those count that could be bound to a key.
     fn takes_only_bound(&self, prefix: &Prefix) -> bool {
-        prefix.scheme == Scheme::Dpop && !self.ignores_proofs
+        prefix.scheme == Scheme::Dpop && !self.accepts_dpop
     }
 
     /// A field that is there twice counts as several, whatever its values are: which one an upstream
@@ -136,7 +141,7 @@ impl HeaderLocation {
             && scheme.iter().all(|byte| is_token_byte(*byte))
             && !rest.trim_ascii().is_empty()
             // Where only bound tokens count of `DPoP`, what the operator did not write is another scheme.
-            && self.prefixes.iter().filter(|prefix| self.ignores_proofs || !prefix.implied).all(|prefix| {
+            && self.prefixes.iter().filter(|prefix| self.accepts_dpop || !prefix.implied).all(|prefix| {
                 !prefix.word().is_empty() && prefix.words_in(value).next().is_none()
             })
     }

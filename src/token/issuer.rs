@@ -38,6 +38,14 @@ impl Issuer {
         }
     }
 
+    /// The issuer, where it is but one.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Exact(own) => Some(own),
+            Self::Template(_) => None,
+        }
+    }
+
     /// The text as the operator wrote it.
     pub(super) fn text(&self) -> Cow<'_, str> {
         match self {

@@ -344,10 +344,10 @@ mod tests {
         }
     }
 
-    /// A header with the scheme `DPoP`, whose tokens count without their proofs.
+    /// A header with the scheme `DPoP`, all of whose tokens count.
     fn ignoring_proofs(name: &str, prefixes: &[&str]) -> Location {
         let Location::Header(mut place) = header(name, prefixes) else { panic!("a header") };
-        place.ignore_proofs();
+        place.accept_dpop();
         Location::Header(place)
     }
 

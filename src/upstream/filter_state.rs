@@ -38,12 +38,21 @@ pub enum FilterStateField {
     Subject,
     /// The scopes, separated by blanks
     Scopes,
+    /// A nonce for the next proof (RFC 9449 section 8.2), where the provider makes nonces and the request passes
+    DpopNonce,
 }
 
 impl FilterStateField {
     /// Every entry.
-    pub const ALL: [Self; 6] =
-        [Self::Decision, Self::Reason, Self::Rule, Self::Provider, Self::Subject, Self::Scopes];
+    pub const ALL: [Self; 7] = [
+        Self::Decision,
+        Self::Reason,
+        Self::Rule,
+        Self::Provider,
+        Self::Subject,
+        Self::Scopes,
+        Self::DpopNonce,
+    ];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
@@ -59,6 +68,7 @@ impl FilterStateField {
             Self::Provider => "portcullis.provider",
             Self::Subject => "portcullis.subject",
             Self::Scopes => "portcullis.scopes",
+            Self::DpopNonce => "portcullis.dpop_nonce",
         }
     }
 }

@@ -29,6 +29,9 @@ struct Row {
 /// Words that stand in what clients send and nowhere else: none of them may come back.
 const MARKS: [&str; 3] = ["markzero", "markone", "marktwo"];
 
+/// An opaque token that nobody issued.
+const NOBODYS: &str = "a token that nobody issued";
+
 fn token(idp: &Idp) -> harness::TokenBuilder {
     idp.mint().claim("sub", MARKS[0]).claim("scope", "read")
 }
@@ -115,6 +118,8 @@ fn rows(idp: &Idp) -> Vec<Row> {
         ),
         row("no rule", "/elsewhere", Some(good.clone()), 403, "route_unmatched", "", None),
         row("an ambiguous path", "/me/..;/x", Some(good.clone()), 400, "path_ambiguous", "", None),
+        row("not active", "/opaque", Some(b64(NOBODYS)), 401, "token_inactive", "", invalid()),
+        row("nobody to ask", "/unasked", Some(b64(NOBODYS)), 503, "introspection_unavailable", "", None),
         row("no keys", "/keyless", Some(good.clone()), 503, "keys_unavailable", "", None),
         row("plaintext", "/secure", Some(good.clone()), 403, "transport_insecure", "", None),
         Row {
@@ -167,6 +172,8 @@ fn rules() -> Value {
         of("/role", "corp", json!({ "roles": { "any_of": ["markrole"] } })),
         of("/claim", "corp", json!({ "claims": [{ "claim": "tenant", "equals": "markclaim" }] })),
         { "match": { "path": "/keyless" }, "requires": { "provider_name": "keyless" } },
+        { "match": { "path": "/opaque" }, "requires": { "provider_name": "opaque" } },
+        { "match": { "path": "/unasked" }, "requires": { "provider_name": "unasked" } },
         { "match": { "path": "/web" }, "requires": { "provider_name": "web" } },
         { "match": { "path": "/me" }, "requires": corp() },
         { "match": { "path": "/secure" }, "requires": corp() },
@@ -182,6 +189,16 @@ fn configuration(idp: &Idp, more: Value) -> Value {
     let mut keyless = with(local_provider(idp), json!({ "remote_jwks": nowhere }));
     keyless.as_object_mut().expect("an object").remove("local_jwks");
     all["providers"]["keyless"] = keyless;
+    let asked = |cluster: &str| {
+        let http_uri = json!({ "uri": idp.introspection_uri(), "cluster": cluster, "timeout": "5s" });
+        json!({
+            "issuer": idp.issuer(),
+            "audiences": [idp.audience()],
+            "introspection": { "http_uri": http_uri, "auth_method": "none" },
+        })
+    };
+    all["providers"]["opaque"] = asked("idp");
+    all["providers"]["unasked"] = asked("nowhere");
     with(all, more)
 }
 
@@ -231,7 +248,9 @@ fn start() -> Gateway {
     let idp = common::idp();
     let main = gateway(&mut listeners, &idp);
     let upstream = harness::Upstream::start();
-    let builder = harness::Envoy::builder().upstream(&upstream).filter(Wasm::portcullis(main));
+    idp.set_introspection_client(None);
+    let builder =
+        harness::Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(Wasm::portcullis(main));
     let builder = listeners.into_iter().fold(builder, |builder, listener| builder.listener(listener));
     let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
     Gateway { idp, upstream, envoy }
@@ -342,7 +361,8 @@ fn every_refusal_is_told_as_the_table_says_in_every_form_and_protocol() {
         for (listener, form, realm, _) in styles() {
             let listener = if row.path == "/secure" { secure_of(listener) } else { listener.to_owned() };
             let addr = gateway.envoy.addr_of(&listener);
-            let provider = row.path.strip_prefix('/').filter(|name| matches!(*name, "keyless" | "web"));
+            let named = |name: &&str| matches!(*name, "keyless" | "web" | "opaque" | "unasked");
+            let provider = row.path.strip_prefix('/').filter(named);
             let realm = realm.unwrap_or(provider.unwrap_or("corp"));
             for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Grpc] {
                 let path = format!("{}?{listener}-{number}-{protocol:?}", row.path);

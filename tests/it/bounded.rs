@@ -266,12 +266,34 @@ fn is_taken(rules: &[Value], max_token_size: Option<usize>) -> bool {
     Config::parse(config.to_string().as_bytes(), &|_| None).is_ok()
 }
 
+/// How many proofs and how many one-time tokens are remembered, where this many are asked for.
+fn remembered(entries: Option<usize>) -> Option<(usize, usize)> {
+    let mut provider = json!({
+        "local_jwks": { "inline": harness::idp::jwks([&Key::cached(Alg::ES256, "key")]) },
+        "sender_constrained": "enforce",
+        "dpop": { "origins": ["https://api.example"] },
+    });
+    let mut one_time = json!({});
+    if let Some(entries) = entries {
+        provider["dpop"]["replay_entries"] = json!(entries);
+        one_time["entries"] = json!(entries);
+    }
+    let config = json!({ "providers": { "p": provider }, "rules": [], "one_time": one_time });
+    let config = Config::parse(config.to_string().as_bytes(), &|_| None).ok()?;
+    Some((config.providers[0].dpop()?.replay_entries, config.one_time.entries))
+}
+
 #[test]
 fn the_table_of_bounds_says_what_the_code_does() {
     let regex = |text: String| json!({ "match": { "safe_regex": { "regex": text } } });
     let usual = doors().remove(0).gate().config().providers[0].clone();
     assert_eq!(usual.policy.max_token_size, 1 << 20, "the largest that may be asked for");
     let default = portcullis::CacheSize::default();
+    let endpoint = json!({ "uri": "https://id.example/introspect", "cluster": "id" });
+    let asked = json!({ "introspection": { "http_uri": endpoint, "auth_method": "none" } });
+    let asked = json!({ "providers": { "p": asked }, "rules": [] }).to_string();
+    let asked = Config::parse(asked.as_bytes(), &|_| None).expect("a configuration");
+    let introspection = asked.providers[0].introspection.as_ref().expect("an endpoint");
     let rows = bounds();
     let row = |what: &str| {
         let found = rows.iter().find(|(own, _)| own == what);
@@ -285,6 +307,8 @@ fn the_table_of_bounds_says_what_the_code_does() {
     assert!(!is_taken(&[regex("a".repeat(longest[0] + 1))], None));
     let token = row("a token");
     assert!(is_taken(&[], Some(token[1])) && !is_taken(&[], Some(token[1] + 1)));
+    let bound = remembered(None).expect("a sound configuration");
+    assert!(remembered(Some(1_000_000)).is_some() && remembered(Some(1_000_001)).is_none());
     let held = [
         ("a token", vec![8192, 1 << 20]),
         ("its JOSE header", vec![portcullis::limits::MAX_HEADER]),
@@ -326,7 +350,22 @@ fn the_table_of_bounds_says_what_the_code_does() {
             vec![usize::try_from(portcullis::limits::LEFT_OUT_SECONDS).expect("a small number")],
         ),
         ("a fetched key set", vec![portcullis::KeySet::MAX_BYTES, portcullis::KeySet::MAX_BUNDLE_BYTES]),
+        ("an opaque token", vec![portcullis::limits::MIN_OPAQUE, portcullis::limits::MAX_OPAQUE]),
+        ("an answer of an introspection endpoint", vec![portcullis::limits::MAX_ANSWER_BYTES]),
+        ("calls of introspection at once, of one provider in one worker", vec![introspection.max_in_flight]),
+        (
+            "tokens that wait for their turn, of one provider in one worker",
+            vec![portcullis::limits::MAX_QUEUED],
+        ),
+        (
+            "answers of introspection that are kept, of tokens that are active and as many others",
+            vec![introspection.size],
+        ),
         ("tokens that are remembered", vec![default.entries]),
+        ("a DPoP proof", vec![portcullis::limits::MAX_PROOF]),
+        ("a certificate in the field Client-Cert", vec![portcullis::limits::MAX_CLIENT_CERT]),
+        ("proofs that are remembered, of one provider", vec![bound.0, 1_000_000]),
+        ("one-time tokens that are remembered", vec![bound.1, 1_000_000]),
         (
             "text of a client's in an audit line",
             vec![portcullis::limits::MAX_TEXT, portcullis::limits::MAX_EXCERPT],

@@ -12,6 +12,7 @@ mod attacks;
 mod audit;
 mod authorize;
 mod authorize_properties;
+mod bound_tokens;
 mod bounded;
 mod brakes;
 mod configuration;

@@ -332,12 +332,10 @@ fn every_file_says_which_rules_are_public_and_how_envoy_reads_paths_and_hosts() 
         managers_seen += managers;
         problems.extend(wrong.into_iter().map(|problem| format!("{}: {problem}", document.name)));
     }
-    for file in fs::read_dir(workspace().join("envoy/providers")).expect("recipes").flatten() {
-        let text = fs::read_to_string(file.path()).expect("text");
-        if file.path().extension().is_some_and(|ending| ending == "yaml")
-            && !text.contains("\npublic_rules: explicit\n")
-        {
-            problems.push(format!("{}: no public_rules: explicit", file.path().display()));
+    for file in files(&workspace().join("envoy/providers"), "yaml") {
+        let text = fs::read_to_string(&file).expect("text");
+        if !text.contains("\npublic_rules: explicit\n") {
+            problems.push(format!("{}: no public_rules: explicit", file.display()));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));

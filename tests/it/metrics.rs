@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{AUDIENCE, SOON, assert_sound, corp, local_provider, provider, with};
-use harness::idp::{flip_bit, now};
+use harness::idp::{GATE, flip_bit, now};
 use harness::{
     Alg, Behaviour, Documents, Envoy, EnvoyBuilder, Idp, Key, Listener, Prometheus, Request, Tools, Upstream,
     Wasm, eventually, skip, workspace,
@@ -65,6 +65,18 @@ impl Walk {
         );
         let uri = |path: &str| json!({ "uri": lists.uri(path), "cluster": "lists", "timeout": "2s" });
         let named = |header: &str| json!({ "from_headers": [{ "name": header }] });
+        let asked = |client: &str, header: &str| {
+            json!({
+                "issuer": idp.issuer(),
+                "audiences": [idp.audience()],
+                "from_headers": [{ "name": header }],
+                "introspection": {
+                    "http_uri": { "uri": idp.introspection_uri(), "cluster": "idp", "timeout": "2s" },
+                    "client_id": client,
+                    "client_secret": { "environment_variable": "SECRET" },
+                },
+            })
+        };
         let config = json!({
             "providers": {
                 "corp": provider(&idp),
@@ -76,6 +88,8 @@ impl Walk {
                     "from_headers": [{ "name": "x-gone" }],
                     "remote_jwks": { "http_uri": { "uri": "http://gone.example/jwks.json", "cluster": "gone", "timeout": "1s" } },
                 })),
+                "opaque": asked("gate", "x-opaque"),
+                "stranger": asked("stranger", "x-stranger"),
             },
             // So many that nobody is blocked, but for whom it is counted.
             "limits": { "failures": { "per_client": 100_000 } },
@@ -88,6 +102,8 @@ impl Walk {
                 { "match": { "prefix": "/two" }, "requires": { "provider_name": "a.b" } },
                 { "name": "decision", "match": { "prefix": "/three" }, "requires": { "provider_name": "reason" } },
                 { "name": "gone", "match": { "prefix": "/gone" }, "requires": { "provider_name": "gone" } },
+                { "name": "opaque", "match": { "prefix": "/opaque" }, "requires": { "provider_name": "opaque" } },
+                { "name": "stranger", "match": { "prefix": "/stranger" }, "requires": { "provider_name": "stranger" } },
             ],
             "revocation": { "lists": [
                 { "name": "security team", "http_uri": uri("/revoked.json"), "poll_interval": "1s" },
@@ -98,7 +114,7 @@ impl Walk {
             .upstream(&upstream)
             .idp("idp", &idp)
             .cluster("lists", harness::Cluster::new(lists.addr()))
-            .filter(Wasm::portcullis(config));
+            .filter(Wasm::portcullis(config).env("SECRET", GATE.1));
         let envoy = change(builder).start().unwrap_or_else(|error| panic!("{error}"));
         let walk = Self { idp, other, lists, envoy, _upstream: upstream };
         walk.round();
@@ -139,6 +155,12 @@ impl Walk {
         ask(200, "/two", "x-two", &other);
         ask(200, "/three", "x-three", &other);
         ask(503, "/gone", "x-gone", &other);
+        let opaque = self.idp.opaque_token(json!({ "sub": CLIENTS }));
+        ask(200, "/opaque", "x-opaque", &opaque);
+        ask(200, "/opaque", "x-opaque", &opaque);
+        ask(401, "/opaque", "x-opaque", &format!("{CLIENTS}-{}", opaque.replace("demo", "made")));
+        // Nobody told the provider of this client.
+        ask(503, "/stranger", "x-stranger", &opaque);
         let answer = Request::get("/healthz").send(self.envoy.addr());
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
@@ -198,6 +220,15 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
         ("rules.rule.rules_4_.decision.allow", 2),
         ("rules.rule.decision.decision.allow", 1),
         ("rules.rule.gone.decision.deny", 1),
+        ("requests.decision.allow.provider.opaque.reason.none", 2),
+        ("requests.decision.deny.provider.opaque.reason.token_inactive", 1),
+        ("requests.decision.deny.provider.stranger.reason.introspection_unavailable", 1),
+        ("introspection_calls.provider.opaque.outcome.active", 1),
+        ("introspection_calls.provider.opaque.outcome.inactive", 1),
+        ("introspection_calls.provider.stranger.outcome.refused", 1),
+        ("introspection_cache.provider.opaque.result.hit", 1),
+        ("introspection_cache.provider.opaque.result.miss", 2),
+        ("introspection_in_flight.provider.opaque", 0),
         ("token_cache.provider.corp.result.hit", 3),
         ("jwks_fetches.provider.corp.outcome.success", 1),
         ("keys.provider.corp", 2),
@@ -238,8 +269,10 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
     at_least("revocation_unchecked.provider.corp", 1);
     let recent = u64::try_from(now()).expect("after 1970") - 600;
     at_least("keys_last_success_seconds.provider.corp", recent);
+    at_least("introspection_last_success_seconds.provider.opaque", recent);
     let stats = walk.stats();
     assert!(stats["keys_age_seconds.provider.corp"] < 600, "{stats:?}");
+    assert!(stats["introspection_age_seconds.provider.opaque"] < 600, "{stats:?}");
     assert!(stats["revocation_age_seconds.list.security_team"] < 600, "{stats:?}");
     // Envoy merges what its workers recorded every few seconds.
     eventually("a histogram of verification times", SOON, || {
@@ -299,6 +332,9 @@ fn prometheus_gets_the_labels_as_labels() {
         r#"portcullis_rules{decision="deny",rule="gone"} 1"#,
         r#"portcullis_token_cache{provider="corp",result="hit"} 3"#,
         r#"portcullis_jwks_fetches{outcome="success",provider="corp"} 1"#,
+        r#"portcullis_introspection_calls{outcome="inactive",provider="opaque"} 1"#,
+        r#"portcullis_introspection_cache{provider="opaque",result="hit"} 1"#,
+        r#"portcullis_introspection_in_flight{provider="opaque"} 0"#,
         r#"portcullis_keys{provider="corp"} 2"#,
         r#"portcullis_keys_stale{provider="corp"} 0"#,
         r#"portcullis_revocation_entries{list="security_team"} 1"#,
@@ -322,6 +358,8 @@ fn prometheus_gets_the_labels_as_labels() {
     let unlabelled: Vec<&String> = lines
         .iter()
         .filter(|line| line.starts_with("portcullis_") && !line.starts_with("portcullis_verification_"))
+        // It has none.
+        .filter(|line| !line.starts_with("portcullis_client_failures{}"))
         .filter(|line| line.contains("_provider_") || line.contains("_list_") || !line.contains("=\""))
         .collect();
     assert!(unlabelled.is_empty(), "{unlabelled:?}");
@@ -490,7 +528,7 @@ fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_
     fs::write(&rules, hasty_rules()).expect("the rules are written");
     let prometheus = Prometheus::start(&tools, walk.envoy.admin_addr(), &[&rules]);
     let queries = queries();
-    assert!(queries.len() >= 12, "{queries:?}");
+    assert!(queries.len() >= 17, "{queries:?}");
     for (title, query) in &queries {
         let mut last = String::new();
         let found = harness::wait::poll(LATER, || {
@@ -516,6 +554,7 @@ fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_
         ("PortcullisRevocationFetchesFail", "missing"),
         ("PortcullisRevocationStale", "missing"),
         ("PortcullisRevocationUnchecked", "corp"),
+        ("PortcullisIntrospectionRefused", "stranger"),
         ("PortcullisUnavailable", ""),
     ] {
         eventually(&format!("{name} {whose} fires"), LATER, || {
@@ -531,6 +570,7 @@ fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_
         let (name, whose) = labels(&alert);
         let sound = name.contains("Keys") || name.contains("KeyFetches");
         assert!(!(sound && whose == "corp"), "{alert}");
+        assert!(!(name.contains("IntrospectionRefused") && whose == "opaque"), "{alert}");
         assert!(!(name.contains("Revocation") && whose == "security_team"), "{alert}");
         assert_ne!(name, "PortcullisVmReloads", "{alert}");
     }

@@ -38,6 +38,11 @@ fn whole(fragment: &Value) -> Value {
     if whole["providers"].is_null() {
         let names = ["corp", "partner", "status-issuer"];
         whole["providers"] = names.into_iter().map(|name| (name.to_owned(), stand_in(name))).collect();
+        if fragment.to_string().contains("\"introspect\"") {
+            let endpoint = json!({ "uri": "https://corp.example/introspect", "cluster": "id" });
+            whole["providers"]["corp"]["introspection"] =
+                json!({ "http_uri": endpoint, "auth_method": "none" });
+        }
     }
     if whole["requirement_map"].is_null() && whole.to_string().contains("\"requirement_name\"") {
         // What the examples of docs/migration.md have in common.

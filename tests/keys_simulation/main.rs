@@ -6,6 +6,7 @@
 //! as it goes; `PORTCULLIS_RUNS=100000` makes more of them.
 
 mod chance;
+mod introspection;
 mod lists;
 mod oracle;
 mod plan;
@@ -219,5 +220,43 @@ fn each_promise_about_lists_can_be_seen_broken() {
         let found = (0..300)
             .any(|seed| lists::run(seed, sabotage).err().is_some_and(|(broken, _)| broken == promise));
         assert!(found, "{sabotage:?}: 300 runs and not one in which {promise:?} is broken");
+    }
+}
+
+#[test]
+fn minutes_with_an_introspection_endpoint_that_misbehaves_break_no_promise() {
+    let mut happened = std::collections::BTreeMap::new();
+    for workers in [1, 3] {
+        for seed in 0..number("PORTCULLIS_RUNS").unwrap_or(200) {
+            match introspection::run(seed, workers, introspection::Sabotage::None) {
+                Ok(more) => {
+                    more.into_iter().for_each(|(what, count)| *happened.entry(what).or_insert(0) += count)
+                }
+                Err((_, broken)) => panic!("{broken}"),
+            }
+        }
+    }
+    println!("{happened:?}");
+    // Otherwise the promises would be kept for want of temptation.
+    for what in ["passes", "waits", "token_inactive", "introspection_unavailable", "calls"] {
+        assert!(happened.contains_key(what), "{what}: {happened:?}");
+    }
+}
+
+#[test]
+fn each_promise_about_introspection_can_be_seen_broken() {
+    use introspection::{Promise, Sabotage};
+    for (sabotage, promise) in [
+        (Sabotage::KnowsAll, Promise::OnlyActiveTokens),
+        (Sabotage::RevokesLate, Promise::RevokedInTime),
+        (Sabotage::CallsMore, Promise::CallsAreBounded),
+        (Sabotage::Forgets, Promise::OneCallInEachPeriod),
+        (Sabotage::WakesNobody, Promise::NobodyWaitsTooLong),
+        (Sabotage::StaysIll, Promise::HealsInTime),
+    ] {
+        let found = (0..200).any(|seed| {
+            introspection::run(seed, 2, sabotage).err().is_some_and(|(broken, _)| broken == promise)
+        });
+        assert!(found, "{sabotage:?}: 200 runs and not one in which {promise:?} is broken");
     }
 }

@@ -93,6 +93,40 @@ fn a_document_says_what_is_configured_and_how_tokens_are_sent() {
 }
 
 #[test]
+fn a_document_says_which_tokens_have_to_be_bound() {
+    let mut all = config(json!({}));
+    all["providers"]["b"]["sender_constrained"] = json!("enforce");
+    all["providers"]["b"]["dpop"] =
+        json!({ "origins": ["https://mcp.example"], "algorithms": ["ES256", "EdDSA"] });
+    let members = |config: &Value| {
+        let document = document(config);
+        let names = [
+            "bearer_methods_supported",
+            "dpop_signing_alg_values_supported",
+            "dpop_bound_access_tokens_required",
+            "tls_client_certificate_bound_access_tokens",
+        ];
+        names.map(|name| document[name].clone())
+    };
+    let null = Value::Null;
+    let (header, algorithms) = (json!(["header"]), json!(["ES256", "EdDSA"]));
+    assert_eq!(members(&all), [header.clone(), algorithms.clone(), null.clone(), null.clone()]);
+    all["providers"]["a"]["sender_constrained"] = json!("enforce");
+    all["providers"]["a"]["mtls"] = json!({ "certificate": "connection" });
+    assert_eq!(members(&all), [header, algorithms, null, json!(true)]);
+    // Only proofs count where every rule asks for one.
+    let mut bound = config(json!({}));
+    bound["rules"][1]["requires_proof"] = json!("dpop");
+    bound["rules"][2]["requires_proof"] = json!("dpop");
+    for name in ["a", "b"] {
+        bound["providers"][name]["sender_constrained"] = json!("enforce");
+        bound["providers"][name]["dpop"] =
+            json!({ "origins": ["https://mcp.example"], "algorithms": ["ES256"] });
+    }
+    assert_eq!(members(&bound), [json!([]), json!(["ES256"]), json!(true), Value::Null]);
+}
+
+#[test]
 fn so_many_resources_are_taken_and_no_more() {
     let with = |count: usize| {
         let mut all = config(json!({}));

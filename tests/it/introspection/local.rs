@@ -106,10 +106,8 @@ fn a_token_on_a_list_is_not_asked_about() {
     let (idp, at) = (idp(), now());
     let token = idp.token(json!({ "jti": "t-1" }));
     let mut config = hybrid(&idp, json!({}), json!({ "introspect": true }));
-    config["revocation"] = json!({ "lists": [{
-        "name": "ours",
-        "inline": { "version": 1, "entries": [{ "issuer": idp.issuer(), "jti": "t-1", "until": at + 3600 }] },
-    }] });
+    let entry = json!({ "issuer": idp.issuer(), "jti": "t-1", "until": at + 3600 });
+    config["revocation"] = json!({ "inline": { "version": 1, "entries": [entry] } });
     let mut replay = Replay::new(&config, at);
     let yes = json!({ "active": true });
     assert_eq!(replay.bearer(&token, at, |_| json_answer(&yes)), "revoked");

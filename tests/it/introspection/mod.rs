@@ -1,6 +1,7 @@
 //! Opaque tokens, and JWTs that the provider is asked about (RFC 7662, RFC 9701).
 
 mod answers;
+mod attacks;
 mod captured;
 mod errors;
 mod failures;
@@ -11,6 +12,8 @@ mod hybrid;
 mod kept;
 mod local;
 mod oidc_provider;
+mod recipes;
 pub(crate) mod replay;
 mod revoked;
 mod signed;
+mod waiting;

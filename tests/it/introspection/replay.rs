@@ -1,11 +1,12 @@
 //! A gate without Envoy, whose introspection endpoint answers as a test says: at any moment in time, in no time.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use harness::idp::b64;
 use portcullis::{
     Backend, Config, Effect, Environment, FetchError, Gate, HttpRequest, HttpResponse, InMemoryStore,
-    Outcome, Request, StreamId, Timestamp,
+    LookupId, Outcome, Request, StreamId, Timestamp, Waited,
 };
 use serde_json::{Value, json};
 
@@ -22,16 +23,25 @@ pub(super) fn status(status: u16, body: impl ToString) -> Answer {
     Ok(HttpResponse { status, body: body.to_string().into_bytes(), ..HttpResponse::default() })
 }
 
+/// What becomes of a request that waits.
+pub(super) const WAITS: &str = "wait";
+
 /// The gate's secret, unless a test says otherwise.
 pub(super) const SECRET: &str = "s3cret-value";
 
 /// A gate, and the calls that it made.
 pub(super) struct Replay {
-    pub gate: Gate,
-    stream: u32,
+    gate: Gate,
+    /// Path and credentials of each request.
+    streams: Vec<(String, String)>,
+    woken: VecDeque<(StreamId, Waited)>,
+    /// The calls that have no answer yet.
+    pub in_flight: Vec<(LookupId, HttpRequest)>,
     /// Every call so far.
     pub calls: Vec<HttpRequest>,
     pub log: Vec<String>,
+    /// What the latest refusal told of when to come again, in seconds.
+    pub retry_after: Option<u64>,
 }
 
 impl Replay {
@@ -52,7 +62,15 @@ impl Replay {
         let world =
             Environment { backend: Backend::portable(), store: store.clone(), ..Environment::alone(1) };
         let gate = Gate::new(config, world, Timestamp::from_secs(now));
-        Self { gate, stream: 0, calls: Vec::new(), log: Vec::new() }
+        Self {
+            gate,
+            streams: Vec::new(),
+            woken: VecDeque::new(),
+            in_flight: Vec::new(),
+            calls: Vec::new(),
+            log: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// What becomes of a request for `path` with this token: `allow` or the reason. `answer` is asked for each call.
@@ -63,47 +81,89 @@ impl Replay {
         now: u64,
         mut answer: impl FnMut(&HttpRequest) -> Answer,
     ) -> String {
-        let fields = [(":method", "GET"), (":path", path), ("authorization", authorization)];
-        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        let (request, at) = (Request::new(&fields), Timestamp::from_secs(now));
-        self.stream += 1;
-        let stream = StreamId(self.stream);
-        let mut outcome = self.gate.decide(stream, &request, at);
+        let (stream, mut became) = self.begin(path, authorization, now);
         // What a request waits for comes in a few steps; more would be a circle.
         for _ in 0..8 {
-            if !matches!(outcome, Outcome::Wait) {
+            if became != WAITS {
                 break;
             }
-            let mut woken = None;
-            while let Some(effect) = self.gate.next_effect() {
-                match effect {
-                    Effect::Fetch { lookup, request } => {
-                        let came = answer(&request);
-                        self.calls.push(request);
-                        self.gate.fetched(lookup, came, at);
-                    }
-                    Effect::Wake(own, waited) if own == stream => woken = Some(waited),
-                    Effect::Wake(..) => {}
-                    Effect::Log(_, text) => self.log.push(text),
-                }
+            if self.in_flight.is_empty() {
+                self.gate.tick(Timestamp::from_secs(now));
+                self.take_effects();
             }
-            match woken {
-                Some(waited) => outcome = self.gate.resume(stream, waited, &request, at),
-                None => {
-                    self.gate.tick(at);
-                }
+            for (lookup, request) in std::mem::take(&mut self.in_flight) {
+                let woken = self.answered(lookup, answer(&request), now);
+                became =
+                    woken.into_iter().find(|(own, _)| *own == stream).map_or(became, |(_, became)| became);
             }
         }
+        became
+    }
+
+    /// A request comes, and no call is answered: its number, and what becomes of it so far ([`WAITS`], maybe).
+    pub(super) fn begin(&mut self, path: &str, authorization: &str, now: u64) -> (StreamId, String) {
+        self.streams.push((path.to_owned(), authorization.to_owned()));
+        let stream = StreamId(u32::try_from(self.streams.len()).expect("few"));
+        let became = self.judge(stream, None, now);
+        (stream, became)
+    }
+
+    /// A call is answered: what becomes of those who waited for it.
+    pub(super) fn answered(&mut self, lookup: LookupId, answer: Answer, now: u64) -> Vec<(StreamId, String)> {
+        self.in_flight.retain(|(own, _)| *own != lookup);
+        self.gate.fetched(lookup, answer, Timestamp::from_secs(now));
+        self.wake(now)
+    }
+
+    /// Time passes: what becomes of those who wait no more.
+    pub(super) fn tick(&mut self, now: u64) -> Vec<(StreamId, String)> {
+        self.gate.tick(Timestamp::from_secs(now));
+        self.wake(now)
+    }
+
+    fn wake(&mut self, now: u64) -> Vec<(StreamId, String)> {
+        self.take_effects();
+        let mut became = Vec::new();
+        // Whoever is woken may wake others.
+        while let Some((stream, waited)) = self.woken.pop_front() {
+            let outcome = self.judge(stream, Some(waited), now);
+            became.push((stream, outcome));
+        }
+        became
+    }
+
+    fn take_effects(&mut self) {
         while let Some(effect) = self.gate.next_effect() {
-            if let Effect::Log(_, text) = effect {
-                self.log.push(text);
+            match effect {
+                Effect::Fetch { lookup, request } => {
+                    self.calls.push(request.clone());
+                    self.in_flight.push((lookup, request));
+                }
+                Effect::Wake(stream, waited) => self.woken.push_back((stream, waited)),
+                Effect::Log(_, text) => self.log.push(text),
             }
         }
+    }
+
+    fn judge(&mut self, stream: StreamId, waited: Option<Waited>, now: u64) -> String {
+        let at = usize::try_from(stream.0).expect("few") - 1;
+        let (path, authorization) = self.streams[at].clone();
+        let fields = [(":method", "GET"), (":path", &path), ("authorization", &authorization)];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let (request, now) = (Request::new(&fields), Timestamp::from_secs(now));
+        let outcome = match waited {
+            Some(waited) => self.gate.resume(stream, waited, &request, now),
+            None => self.gate.decide(stream, &request, now),
+        };
+        self.take_effects();
         match outcome {
             Outcome::Allow(_) => "allow".to_owned(),
-            Outcome::Deny(refusal) => refusal.response.reason.as_str().to_owned(),
+            Outcome::Deny(refusal) => {
+                self.retry_after = refusal.response.retry_after;
+                refusal.response.reason.as_str().to_owned()
+            }
             Outcome::Answer(_) => panic!("no resource is configured"),
-            Outcome::Wait => "wait".to_owned(),
+            Outcome::Wait => WAITS.to_owned(),
         }
     }
 
