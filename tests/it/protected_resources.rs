@@ -182,6 +182,9 @@ fn parameters(all: &[(&str, &str)]) -> BTreeMap<String, String> {
     all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// A path and tokens; the status, the parameters of its challenge, and those that only a resource adds.
+type Row<'r> = (&'r str, Vec<&'r str>, u16, Vec<(&'r str, &'r str)>, Vec<(&'r str, &'r str)>);
+
 #[test]
 fn every_challenge_of_a_resource_says_where_its_metadata_is_and_no_other_does() {
     let scopes = json!({ "scopes": { "all_of": ["files:read"], "any_of": ["files:write", "admin"] } });
@@ -202,7 +205,7 @@ fn every_challenge_of_a_resource_says_where_its_metadata_is_and_no_other_does() 
     const SCOPES: (&str, &str) = ("scope", "files:read files:write");
     let invalid = |what: &'static str| [("error", "invalid_token"), ("error_description", what)];
     // What every challenge has, and what it has where a resource is named.
-    let rows: Vec<(&str, Vec<&str>, u16, Vec<(&str, &str)>, Vec<(&str, &str)>)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("/mcp/plain", vec![], 401, vec![], vec![]),
         ("/mcp/scope", vec![], 401, vec![SCOPES], vec![]),
         (
