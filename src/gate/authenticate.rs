@@ -28,6 +28,7 @@ impl RequestFlow<'_, '_> {
         if let Some(known) = self.cached(provider, text)? {
             return Ok(known);
         }
+        self.check_failures()?;
         let (id, policy) = (provider.id, provider.token_policy());
         let jws = Jws::parse(text)?;
         // Before its claims are looked at, for that costs more.
@@ -41,6 +42,7 @@ impl RequestFlow<'_, '_> {
         let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
+        self.gate.brakes.verify(self.now).map_err(overloaded)?;
         let metrics = &mut self.gate.metrics;
         metrics.happened(id, Event::CacheMiss);
         let stopwatch = self.gate.stopwatch;
@@ -177,6 +179,13 @@ impl RequestFlow<'_, '_> {
             false => rejected.into(),
         }
     }
+}
+
+#[cold]
+fn overloaded(most: u32) -> Rejected {
+    Reason::Overloaded.explained(format!(
+        "in this second {most} new tokens were verified already (limits.verifications_per_second)"
+    ))
 }
 
 fn keys_unavailable(provider: &Provider, age: Option<u64>) -> Rejected {

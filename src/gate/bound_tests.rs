@@ -148,6 +148,7 @@ fn ask(
     match gate.decide(StreamId(1), &Request::new(&fields).within(&peer), now()) {
         Outcome::Allow(allow) => Ok(allow),
         Outcome::Deny(rejection) => Err((rejection.response.reason, rejection.response.reply(false))),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("it waits"),
     }
 }

@@ -25,7 +25,16 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         text: &[u8],
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        let kept = match self.known_answer(provider.id, text) {
+        let known = self.known_answer(provider.id, text);
+        if let Some(Kept { what: Known::Token(token), .. }) = known {
+            settings.answer_policy.check_time(token.claims(), self.now)?;
+            return Ok(token);
+        }
+        // What was good when it was last asked about is not held up for what others behind the same address send.
+        if !self.was_good(provider.id, text) {
+            self.check_failures()?;
+        }
+        let kept = match known {
             Some(kept) => kept,
             None => {
                 check_shape(settings, text)?;
@@ -42,10 +51,7 @@ impl RequestFlow<'_, '_> {
         let Kept { until, what } = kept;
         let answer = match what {
             Known::Answered(answer) => answer,
-            Known::Token(token) => {
-                settings.answer_policy.check_time(token.claims(), self.now)?;
-                return Ok(token);
-            }
+            Known::Token(token) => return Ok(token),
             Known::Rejected(rejected) => return Err(rejected.into()),
             Known::Active => return Err(Reason::IntrospectionUnavailable.into()),
         };
@@ -177,6 +183,11 @@ impl RequestFlow<'_, '_> {
             self.gate.metrics.happened(id, Event::AnswerKnown);
         }
         Some(kept)
+    }
+
+    fn was_good(&self, id: ProviderId, text: &[u8]) -> bool {
+        let own = self.gate.introspectors.get(id.0).and_then(Option::as_ref);
+        own.is_some_and(|own| own.was_good(own.calls.digest(text)))
     }
 
     /// Asks the provider about a token of which nothing is known. What keeps the request from being judged until then.

@@ -54,6 +54,7 @@ fn reason(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         Outcome::Allow(_) => "allow",
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => "wait",
     }
 }

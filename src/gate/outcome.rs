@@ -9,7 +9,7 @@ use crate::audit::AuditRecord;
 use crate::config::Provider;
 use crate::reason::{Context, Reason};
 use crate::request::same_header;
-use crate::response::ErrorResponse;
+use crate::response::{ErrorResponse, LocalReply};
 use crate::rules::Rule;
 use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
@@ -18,8 +18,10 @@ use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 pub enum Outcome {
     /// It goes on to the upstream, changed like this.
     Allow(Allow),
-    /// It is answered here.
+    /// It is refused here.
     Deny(Rejection),
+    /// It asks for what the gate itself has, and is answered here.
+    Answer(Answer),
     /// It waits for what is fetched. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
     /// asked about again with [`Gate::resume`](super::Gate::resume).
     Wait,
@@ -101,6 +103,15 @@ impl Allow {
             one.token.headers().filter(move |(name, _)| !taken(name))
         })
     }
+}
+
+/// A request for something that the gate itself has: the metadata of a protected resource.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer, made when the configuration was read.
+    pub reply: Rc<LocalReply>,
+    /// What the access log may read.
+    pub state: FilterState,
 }
 
 /// A request that is refused: what the client gets, and what the access log may read.

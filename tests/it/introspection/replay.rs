@@ -177,6 +177,7 @@ impl Replay {
                 self.retry_after = refusal.response.retry_after;
                 refusal.response.reason.as_str().to_owned()
             }
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => WAITS.to_owned(),
         }
     }
