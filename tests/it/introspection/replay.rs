@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use harness::idp::b64;
 use portcullis::{
-    Backend, Config, Effect, Environment, FetchError, Gate, HttpRequest, HttpResponse, InMemoryStore,
-    LookupId, Outcome, Request, StreamId, Timestamp, Waited,
+    Backend, Config, Effect, Environment, FetchError, Gate, HostProperties, HttpRequest, HttpResponse,
+    InMemoryStore, LookupId, Outcome, Request, RouteMetadataValue, StreamId, Timestamp, Waited,
 };
 use serde_json::{Value, json};
 
@@ -29,12 +29,31 @@ pub(super) const WAITS: &str = "wait";
 /// The gate's secret, unless a test says otherwise.
 pub(super) const SECRET: &str = "s3cret-value";
 
+/// Where requests come from.
+#[derive(Clone, Default)]
+struct Client(Option<String>);
+
+impl HostProperties for Client {
+    fn is_tls(&self) -> bool {
+        true
+    }
+
+    fn client_address(&self) -> Option<String> {
+        self.0.clone()
+    }
+
+    fn route_metadata(&self, _: &str) -> RouteMetadataValue {
+        RouteMetadataValue::Absent
+    }
+}
+
 /// A gate, and the calls that it made.
 pub(super) struct Replay {
     gate: Gate,
     /// The fields of each request.
     streams: Vec<Vec<(String, String)>>,
     woken: VecDeque<(StreamId, Waited)>,
+    client: Client,
     /// The calls that have no answer yet.
     pub in_flight: Vec<(LookupId, HttpRequest)>,
     /// Every call so far.
@@ -66,6 +85,7 @@ impl Replay {
             gate,
             streams: Vec::new(),
             woken: VecDeque::new(),
+            client: Client::default(),
             in_flight: Vec::new(),
             calls: Vec::new(),
             log: Vec::new(),
@@ -108,6 +128,18 @@ impl Replay {
             }
         }
         became
+    }
+
+    /// The same from a client at this address.
+    pub(super) fn ask_as(
+        &mut self,
+        client: &str,
+        fields: &[(&str, &str)],
+        now: u64,
+        answer: impl FnMut(&HttpRequest) -> Answer,
+    ) -> String {
+        self.client = Client(Some(client.to_owned()));
+        self.ask_with(fields, now, answer)
     }
 
     /// A request comes, and no call is answered: its number, and what becomes of it so far ([`WAITS`], maybe).
@@ -165,7 +197,8 @@ impl Replay {
         let own = self.streams[at].clone();
         let mut fields = vec![(&b":method"[..], &b"GET"[..])];
         fields.extend(own.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-        let (request, now) = (Request::new(&fields), Timestamp::from_secs(now));
+        let client = self.client.clone();
+        let (request, now) = (Request::new(&fields).within(&client), Timestamp::from_secs(now));
         let outcome = match waited {
             Some(waited) => self.gate.resume(stream, waited, &request, now),
             None => self.gate.decide(stream, &request, now),
@@ -177,7 +210,7 @@ impl Replay {
                 self.retry_after = refusal.response.retry_after;
                 refusal.response.reason.as_str().to_owned()
             }
-            Outcome::Answer(_) => panic!("no resource is configured"),
+            Outcome::Answer(_) => panic!("nobody asks for the document of a resource"),
             Outcome::Wait => WAITS.to_owned(),
         }
     }
