@@ -62,6 +62,7 @@ fn tests_in(files: &[PathBuf]) -> BTreeSet<String> {
 /// The files of a module of the integration tests, or of a test program that stands alone.
 fn module(name: &str) -> Vec<PathBuf> {
     let tests = workspace().join("tests");
+    let name = &name.replace("::", "/");
     let file = tests.join("it").join(format!("{name}.rs"));
     let folders = [tests.join("it").join(name), tests.join(name)];
     if file.is_file() {
