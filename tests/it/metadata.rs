@@ -3,8 +3,10 @@
 
 use crate::common;
 
+use std::fs;
+
 use common::{Gateway, assert_problem, config, corp, local_provider};
-use harness::{Envoy, Filter, Request, Upstream, Wasm};
+use harness::{Envoy, Filter, Request, Upstream, Wasm, workspace};
 use serde_json::{Value, json};
 
 const T: &str = "type.googleapis.com/envoy.extensions.filters.http";
@@ -141,5 +143,120 @@ fn a_scope_for_each_tool_is_asked_by_what_the_body_calls() {
             }
         }
     }
+    gateway.assert_sound();
+}
+
+/// The filters before the gate, the gate's configuration and the routes of `envoy/mcp/envoy.yaml`, with the test's own
+/// provider and upstream.
+fn recipe() -> Gateway {
+    let text = fs::read_to_string(workspace().join("envoy/mcp/envoy.yaml")).expect("the recipe");
+    let recipe: Value = serde_norway::from_str(&text).expect("YAML");
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let manager = recipe.pointer(manager).expect("the connection manager");
+    let mut host = manager["route_config"]["virtual_hosts"][0].clone();
+    for route in host["routes"].as_array_mut().expect("routes") {
+        route["route"]["cluster"] = json!("upstream");
+    }
+    let (idp, upstream) = (common::idp(), Upstream::start());
+    let filters = manager["http_filters"].as_array().expect("filters");
+    let [before @ .., gate, _router] = &filters[..] else { panic!("{filters:?}") };
+    let plugin = gate["typed_config"]["config"]["configuration"]["value"].as_str().expect("a text");
+    let mut plugin: Value = serde_json::from_str(plugin).expect("JSON");
+    plugin["providers"]["demo"] = local_provider(&idp);
+    let builder = Envoy::builder().upstream(&upstream);
+    let builder = before.iter().fold(builder, |builder, filter| builder.filter(Filter::Raw(filter.clone())));
+    let builder = builder.filter(Wasm::portcullis(plugin)).main(|main| {
+        let main = main.route_config(json!({ "name": "routes", "virtual_hosts": [host] }));
+        ["strip_any_host_port", "use_remote_address"]
+            .iter()
+            .fold(main, |main, name| main.hcm(name, json!(true)))
+    });
+    let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
+    Gateway { idp, upstream, envoy }
+}
+
+/// Header fields of a request.
+type Fields<'f> = Vec<(&'f str, &'f str)>;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
+
+#[test]
+fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
+    let gateway = recipe();
+    let token = |scope: &str| {
+        let token = gateway.idp.mint().claim("aud", "https://mcp.example.com/mcp").claim("scope", scope);
+        token.sign()
+    };
+    let (reader, writer) = (token("mcp:use files:read"), token("mcp:use files:read files:write"));
+    let send = |fields: &[(&str, &str)], body: &[u8], token: &str| {
+        let request = Request::post("/mcp", body).host("mcp.example.com").bearer(token);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.send(gateway.addr()).status
+    };
+    let call = |params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#).into_bytes()
+    };
+    let (read, write) =
+        (call(r#"{"name":"read","arguments":{}}"#), call(r#"{"name":"write","arguments":{}}"#));
+    assert_eq!(send(&[JSON, BOTH], &read, &reader), 200);
+    assert_eq!(send(&[JSON, BOTH], &write, &writer), 200);
+    let other = gateway.idp.mint().claim("scope", "mcp:use files:read").sign();
+    assert_eq!(send(&[JSON, BOTH], &read, &other), 401, "a token for something else");
+    let passed = gateway.upstream.take();
+    assert_eq!(passed.len(), 2);
+    let utf16: Vec<u8> = String::from_utf8_lossy(&write).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let with = |more: &[(&'static str, &'static str)]| [&[JSON, BOTH][..], more].concat();
+    let (method, name, newest) =
+        (("mcp-method", "tools/call"), ("mcp-name", "read"), ("mcp-protocol-version", "2026-07-28"));
+    let cases: Vec<(&str, Fields<'_>, Vec<u8>)> = vec![
+        ("the other tool", with(&[]), write.clone()),
+        ("fields that say another", with(&[newest, method, name]), write.clone()),
+        ("the same of an older client", with(&[("mcp-protocol-version", "2025-11-25"), method, name]), write.clone()),
+        ("the same without a version", with(&[method, name]), write.clone()),
+        ("a list in the field", with(&[newest, ("mcp-method", "tools/list")]), write.clone()),
+        ("two names", with(&[newest, method, name, ("mcp-name", "write")]), write.clone()),
+        ("an encoded name", with(&[newest, method, ("mcp-name", "=?base64?cmVhZA==?=")]), write.clone()),
+        ("a batch", with(&[]), [b"[", &write[..], b"]"].concat()),
+        ("a name twice", with(&[]), call(r#"{"name":"read","name":"write"}"#)),
+        ("a name twice, the other way", with(&[]), call(r#"{"name":"write","name":"read"}"#)),
+        ("params twice", with(&[]), br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read"},"params":{"name":"write"}}"#.to_vec()),
+        ("a method twice", with(&[]), br#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call","params":{"name":"write"}}"#.to_vec()),
+        ("a list for a name", with(&[]), call(r#"{"name":["write"]}"#)),
+        ("an escaped name", with(&[]), call(r#"{"name":"writ\u0065"}"#)),
+        ("a byte order mark", with(&[]), [b"\xef\xbb\xbf", &write[..]].concat()),
+        ("UTF-16", with(&[]), utf16),
+        ("without an id", with(&[]), br#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"write"}}"#.to_vec()),
+        ("another type", vec![("content-type", "text/plain"), BOTH], write.clone()),
+        ("no type", vec![BOTH], write.clone()),
+        ("half of what is accepted", vec![JSON, ("accept", "application/json")], write.clone()),
+        ("a tool of nobody", with(&[]), call(r#"{"name":"drop"}"#)),
+        ("a method of nobody", with(&[]), br#"{"jsonrpc":"2.0","id":1,"method":"tools/Call","params":{"name":"write"}}"#.to_vec()),
+        ("a large body", with(&[]), call(&format!(r#"{{"pad":"{}","name":"write"}}"#, "x".repeat(70_000)))),
+    ];
+    for (what, fields, body) in cases {
+        let status = send(&fields, &body, &reader);
+        assert!((400..500).contains(&status), "{what}: {status}");
+        assert_eq!(gateway.upstream.take().len(), 0, "{what}: the server got it");
+    }
+    // What clients do before they call a tool, and where they learn how to get a token.
+    for method in ["initialize", "server/discover", "tools/list", "ping"] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+        assert_eq!(send(&[JSON, BOTH], body.as_bytes(), &token("mcp:use")), 200, "{method}");
+    }
+    let get = |path: &str| Request::get(path).host("mcp.example.com");
+    let document = get("/.well-known/oauth-protected-resource/mcp").send(gateway.addr());
+    assert_eq!(
+        (document.status, document.json()["resource"].as_str()),
+        (200, Some("https://mcp.example.com/mcp"))
+    );
+    let stream = get("/mcp").header("accept", "text/event-stream");
+    let challenge = common::challenge(&stream.send(gateway.addr())).expect("a challenge");
+    assert_eq!(challenge.get("scope").map(String::as_str), Some("mcp:use"));
+    assert_eq!(stream.bearer(&token("mcp:use")).send(gateway.addr()).status, 200);
+    let preflight =
+        Request::new("OPTIONS", "/mcp").host("mcp.example.com").header("origin", "https://app.example");
+    let preflight = preflight.header("access-control-request-method", "POST").send(gateway.addr());
+    assert_eq!(preflight.header("access-control-allow-origin").as_deref(), Some("https://app.example"));
     gateway.assert_sound();
 }
