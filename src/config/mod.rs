@@ -23,6 +23,7 @@ mod requirement;
 mod revocation;
 mod route_rules;
 mod rule;
+mod streams;
 mod text;
 mod values;
 

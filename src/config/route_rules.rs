@@ -58,6 +58,7 @@ pub(super) fn requirements(named: &Named<'_>, rules: usize) -> BTreeMap<String, 
             one_time: false,
             introspect: false,
             wait_timeout: None,
+            stream_grace: None,
         };
         (name.to_owned(), Rc::new(rule))
     };

@@ -23,6 +23,7 @@ mod outcome;
 mod plan;
 mod revocations;
 mod route;
+mod streams;
 mod unmet;
 mod use_once;
 mod waiting;
@@ -55,6 +56,8 @@ pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
+pub use streams::MAX_STREAMS;
+use streams::Streams;
 use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
@@ -75,6 +78,8 @@ pub enum Effect {
     },
     /// Ask about this waiting request again with [`Gate::resume`].
     Wake(StreamId, Waited),
+    /// Reset this stream, which passed: its token has ended.
+    Close(StreamId),
     /// Write this to the log.
     Log(log::Level, String),
 }
@@ -121,6 +126,7 @@ pub struct Gate {
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
     used_up: UsedUp,
+    streams: Streams,
     waiting: Waiting,
     audit: AuditLog,
     route_notes: Limiter,
@@ -162,6 +168,7 @@ impl Gate {
             stopwatch,
             revocations,
             used_up: UsedUp::new(&config),
+            streams: Streams::default(),
             config: Rc::new(config),
             plans,
             reserved,
@@ -300,5 +307,7 @@ mod audit_details_tests;
 mod bound_tests;
 #[cfg(test)]
 mod introspection_tests;
+#[cfg(test)]
+mod streams_tests;
 #[cfg(test)]
 mod tests;
