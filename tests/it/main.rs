@@ -59,6 +59,7 @@ mod route_changes;
 mod route_requirements;
 mod rules;
 mod side_by_side;
+mod streams;
 mod token_readings;
 mod vectors;
 mod verdicts;
