@@ -71,8 +71,8 @@ pub use fetch::{
     LookupId, SourceEvent, Store,
 };
 pub use gate::{
-    Accepted, Allow, CachedToken, Effect, Environment, FilterState, Gate, Outcome, Rejection, RouteCheck,
-    Served, StreamId, Waited,
+    Accepted, Allow, Answer, CachedToken, Effect, Environment, FilterState, Gate, Outcome, Rejection,
+    RouteCheck, Served, StreamId, Waited,
 };
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
@@ -111,8 +111,10 @@ pub mod limits {
     pub use crate::request::{
         MAX_PARAMETER_READINGS, MAX_QUERY, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES,
     };
+    pub use crate::response::MAX_RESOURCES;
     pub use crate::revocation::{MAX_ENTRIES, MAX_PAGES};
     pub use crate::text::{MATCHED_EACH, MAX_MATCHED, MAX_MATCHED_IN_ALL, MAX_REGEX};
+    pub use crate::time::MAX_REMEMBERED;
     pub use crate::token::MAX_HEADER;
     pub use crate::upstream::{MAX_FIELDS, MAX_VALUE};
 }

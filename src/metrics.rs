@@ -129,6 +129,9 @@ pub struct Metrics {
     by_rule: Vec<[u64; 3]>,
     /// Responses of routes that ask for something else than the routes by which their requests were judged.
     route_changes: u64,
+    /// Tokens that count as failures of their clients, and clients that were blocked for these.
+    client_failures: u64,
+    clients_blocked: u64,
     /// Nanoseconds that new tokens took to verify.
     verifications: Vec<u64>,
 }
@@ -160,6 +163,8 @@ impl Metrics {
             providers,
             rules,
             route_changes: 0,
+            client_failures: 0,
+            clients_blocked: 0,
             verifications: Vec::new(),
         }
     }
@@ -193,6 +198,12 @@ impl Metrics {
     /// A response came from a route that asks for something else than the one by which its request was judged.
     pub fn route_changed(&mut self) {
         self.route_changes = self.route_changes.saturating_add(1);
+    }
+
+    /// A token counted as a failure of its client, which may be blocked for that from now on.
+    pub fn client_failed(&mut self, begins_block: bool) {
+        self.client_failures = self.client_failures.saturating_add(1);
+        self.clients_blocked = self.clients_blocked.saturating_add(u64::from(begins_block));
     }
 
     /// Something happened to a provider's tokens or keys.
@@ -257,6 +268,8 @@ impl Metrics {
             }
         }
         counted(&mut self.route_changes, &|| "portcullis.route_changes".to_owned());
+        counted(&mut self.client_failures, &|| "portcullis.client_failures".to_owned());
+        counted(&mut self.clients_blocked, &|| "portcullis.clients_blocked".to_owned());
         let times = self.verifications.drain(..).map(|nanos| Sample {
             kind: Kind::Histogram,
             name: "portcullis.verification_microseconds".to_owned(),

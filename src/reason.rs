@@ -16,6 +16,8 @@ pub enum ResponseStatus {
     Forbidden,
     /// 425 (RFC 8470) and `UNAVAILABLE`
     TooEarly,
+    /// 429 and `RESOURCE_EXHAUSTED`
+    TooManyRequests,
     /// 503 and `UNAVAILABLE`
     Unavailable,
 }
@@ -28,6 +30,7 @@ impl ResponseStatus {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::TooEarly => 425,
+            Self::TooManyRequests => 429,
             Self::Unavailable => 503,
         }
     }
@@ -38,6 +41,7 @@ impl ResponseStatus {
             Self::BadRequest => 3,
             Self::Unauthorized => 16,
             Self::Forbidden => 7,
+            Self::TooManyRequests => 8,
             Self::TooEarly | Self::Unavailable => 14,
         }
     }
@@ -67,6 +71,8 @@ pub enum Challenge {
     InvalidToken,
     /// `error="insufficient_scope"`, and the scopes to ask for
     InsufficientScope,
+    /// `error="insufficient_user_authentication"`, how the user is to log in, and the scopes to ask for (RFC 9470)
+    StepUp,
     /// `error="invalid_dpop_proof"` where the scheme is DPoP, else as [`Self::InvalidToken`]
     InvalidProof,
     /// `error="use_dpop_nonce"`
@@ -203,6 +209,9 @@ reasons! {
     /// A registered claim has a wrong type or value (RFC 7519 section 4.1).
     ClaimInvalid: "claim_invalid", Unauthorized, Verified, InvalidToken,
         "Claim invalid", "A claim of the token is malformed.";
+    /// The token does not show that its user logged in as the rule asks (RFC 9470).
+    AuthenticationInsufficient: "authentication_insufficient", Unauthorized, Verified, StepUp,
+        "Authentication insufficient", "This request needs another or a newer log-in of the user.";
     /// The token does not grant the rule's scopes (RFC 6750 section 3.1, `insufficient_scope`).
     ScopeInsufficient: "scope_insufficient", Forbidden, Verified, InsufficientScope,
         "Scope insufficient", "The token does not grant the scopes that this request needs.";
@@ -230,6 +239,9 @@ reasons! {
     /// Too many requests wait, or a host call failed.
     Overloaded: "overloaded", Unavailable, Always, None,
         "Overloaded", "Too many requests are waiting. Try again later.";
+    /// Too many tokens of this client failed (RFC 6585 section 4).
+    TooManyFailures: "too_many_failures", TooManyRequests, Always, None,
+        "Too many failures", "Too many tokens from this address did not hold. Try again later.";
     /// The configuration of the gate was refused, and there is no earlier one.
     ConfigurationRefused: "configuration_refused", Unavailable, Always, None,
         "Not configured", "The gate has no valid configuration. Try again later.";
@@ -273,6 +285,15 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         self.row().name
     }
+
+    /// Whether a token that is rejected for this reason counts as a failure of the client that sent it: it was never a
+    /// token of the provider. One that has run out, is for another service or is missing is an honest client's, too.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::TokenMalformed | Self::SignatureInvalid | Self::KeyNotFound | Self::TokenInactive
+        )
+    }
 }
 
 #[cfg(test)]
@@ -293,7 +314,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!(names.len(), 44);
+        assert_eq!(names.len(), 46);
     }
 
     #[test]

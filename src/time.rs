@@ -1,9 +1,11 @@
 //! Moments and spans, always handed in and never read from a clock here.
 
+mod attempts;
 mod limiter;
 
 use std::time::Duration;
 
+pub use attempts::{AttemptLimit, Attempts, MAX_REMEMBERED};
 pub use limiter::Limiter;
 
 use crate::json::Number;

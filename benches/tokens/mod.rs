@@ -137,6 +137,7 @@ pub fn judge(gate: &mut Gate, authorization: &str) -> Option<Reason> {
     match gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(1_800_000_000)) {
         Outcome::Allow(_) => None,
         Outcome::Deny(refusal) => Some(refusal.response.reason),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("there is nothing to wait for"),
     }
 }

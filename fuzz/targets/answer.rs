@@ -54,6 +54,7 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         Outcome::Deny(refusal) => drop(format!("{refusal:?}")),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("it waits again"),
     }
 });

@@ -31,6 +31,7 @@ fuzz_target!(|input: &[u8]| {
                 match gate.decide(StreamId(1), &request, now()) {
                     Outcome::Allow(allow) => check(&allow, &fields, ann),
                     Outcome::Deny(refusal) => drop(format!("{refusal:?}")),
+                    Outcome::Answer(_) => panic!("no resource is configured"),
                     Outcome::Wait => panic!("the keys are here"),
                 }
                 owned.clear();

@@ -3,7 +3,8 @@
 pub(super) use super::conditions::some;
 use super::conditions::{self, Owner};
 use super::fields::{Fields, Item};
-use crate::rules::{Authorize, Clause, SetRequirement};
+use super::values::{SECOND, WEEK};
+use crate::rules::{Authentication, Authorize, Clause, SetRequirement};
 
 /// How deep `any`, `all` and `not` go.
 const MAX_DEPTH: usize = 8;
@@ -15,7 +16,7 @@ pub(super) fn read(item: &Item<'_>, variables: Option<&[&str]>) -> Option<Author
 }
 
 fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<Clause> {
-    const KNOWN: [&str; 6] = ["scopes", "roles", "claims", "any", "all", "not"];
+    const KNOWN: [&str; 7] = ["authentication", "scopes", "roles", "claims", "any", "all", "not"];
     let mut fields = item.fields()?;
     let Some(depth) = depth.checked_sub(1) else {
         item.error(format!(
@@ -26,6 +27,7 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
     if fields.present(&KNOWN).is_empty() {
         fields.error("is empty; say what the token must grant, such as { scopes: { all_of: [...] } }");
     }
+    let authentication = fields.get("authentication").and_then(|item| authentication(&item));
     let scopes = fields.get("scopes").and_then(|item| members(&item, &SCOPE));
     let roles = fields.get("roles").and_then(|item| members(&item, &ROLE));
     let claims = fields.get("claims").and_then(|item| {
@@ -40,6 +42,7 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
     let not = fields.get("not").and_then(|item| clause(&item, variables, depth));
     fields.finish();
     Some(Clause {
+        authentication,
         scopes,
         roles,
         claims: claims.unwrap_or_default(),
@@ -47,6 +50,26 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
         any: any.unwrap_or_default(),
         not: not.map(Box::new),
     })
+}
+
+/// How the user has to have logged in (RFC 9470).
+fn authentication(item: &Item<'_>) -> Option<Authentication> {
+    let mut fields = item.fields()?;
+    if fields.present(&["acr_values", "max_age"]).is_empty() {
+        fields.error(
+            "is empty; say what the log-in must have been, such as { acr_values: [phr], max_age: 300s }",
+        );
+    }
+    let acr_values = names(&mut fields, "acr_values", &ACR);
+    let max_age = fields.get("max_age").and_then(|item| {
+        let age = item.duration(SECOND, WEEK.saturating_mul(52))?;
+        if age.subsec_nanos() > 0 {
+            item.error("must be whole seconds: a challenge has no others");
+        }
+        Some(age)
+    });
+    fields.finish();
+    Some(Authentication { acr_values, max_age })
 }
 
 /// A kind of name that tokens hold.
@@ -58,6 +81,12 @@ struct Kind {
 
 const SCOPE: Kind = Kind { what: "scope", sound: sound_scope };
 const ROLE: Kind = Kind { what: "role", sound: |_| Ok(()) };
+const ACR: Kind = Kind {
+    what: "value",
+    sound: |acr| {
+        sound_scope(acr).map_err(|_| "is not one value; write it without blanks, quotes, backslashes and non-ASCII letters (RFC 9470 section 3)")
+    },
+};
 
 /// Scopes as RFC 6749 section 3.3 spells them: a blank would be two, a quote would break a challenge.
 pub(super) fn sound_scope(scope: &str) -> Result<(), &'static str> {
@@ -134,6 +163,8 @@ mod tests {
             r#"{"claims":[{"claim":"n","equals":9007199254740991},{"claim":"n","gte":-9007199254740991.0}]}"#,
             r#"{"claims":[{"claim":"a","equals_path":"tenant"},{"claim":"a","equalsPath":"rest"}]}"#,
             r#"{"claims":[{"claim":"a","equals_header":"X-Tenant"},{"claim":"a","equals_host":true}]}"#,
+            r#"{"authentication":{"acr_values":["phr","urn:x:mfa"],"max_age":"300s"}}"#,
+            r#"{"not":{"authentication":{"acrValues":["none"]}},"all":[{"authentication":{"maxAge":"1s"}}]}"#,
             r#"{"any":[{"roles":{"any_of":["a"]}},{"all":[{"not":{"scopes":{"any_of":["a"]}}}]}]}"#,
         ] {
             if let Err(errors) = read("", TEMPLATE, authorize) {
@@ -161,6 +192,20 @@ mod tests {
             (r#"{"all":[{}]}"#.into(), ".all[0]: is empty"),
             (r#"{"not":{}}"#.into(), ".not: is empty"),
             (r#"{"not":[]}"#.into(), ".not: expected an object, not a list"),
+            (r#"{"authentication":{}}"#.into(), ".authentication: is empty; say what"),
+            (r#"{"authentication":["phr"]}"#.into(), ".authentication: expected an object"),
+            (r#"{"authentication":{"acr":"phr"}}"#.into(), ".authentication.acr: unknown field"),
+            (
+                r#"{"authentication":{"acr_values":[]}}"#.into(),
+                ".authentication.acr_values: must name at least",
+            ),
+            (
+                r#"{"authentication":{"acr_values":["a b"]}}"#.into(),
+                ".authentication.acr_values[0]: is not one value",
+            ),
+            (r#"{"authentication":{"max_age":"0s"}}"#.into(), ".authentication.max_age: must be from 1s"),
+            (r#"{"authentication":{"max_age":"1.5s"}}"#.into(), ".authentication.max_age: must be whole"),
+            (r#"{"authentication":{"max_age":300}}"#.into(), ".authentication.max_age: expected a duration"),
             (r#"{"claims":[]}"#.into(), ".claims: must name at least one condition"),
             (r#"{"claims":{"a":1}}"#.into(), ".claims: expected a list"),
             (r#"{"role":{}}"#.into(), ".role: unknown field; did you mean \"roles\"?"),

@@ -14,12 +14,15 @@ mod grants;
 mod input;
 mod introspection;
 mod keys;
+mod limits;
 mod locations;
 mod matching;
 mod problem;
+mod protected_resources;
 mod protobuf;
 mod provider;
 mod requirement;
+mod resource_identifier;
 mod revocation;
 mod route_rules;
 mod rule;
@@ -32,13 +35,14 @@ use std::rc::Rc;
 
 pub use cache::CacheSize;
 pub use keys::Keys;
+pub use limits::{FailureLimit, Limits};
 pub use problem::Problem;
 pub use provider::Provider;
 pub use revocation::Revocation;
 pub use route_rules::RouteRules;
 
 use crate::audit::AuditPolicy;
-use crate::response::{Body, Cors, Style};
+use crate::response::{Body, Cors, ProtectedResources, Style};
 
 use crate::fetch::SecretValue;
 use crate::json::Json;
@@ -77,6 +81,10 @@ pub struct Config {
     pub style: Style,
     /// The origins whose pages may read the gate's own answers.
     pub cors: Option<Cors>,
+    /// The resources of which clients are told where to get tokens, where any are named.
+    pub protected_resources: Option<ProtectedResources>,
+    /// What those cost who try tokens.
+    pub limits: Limits,
     /// How tokens are taken of rules that take each one time.
     pub one_time: OneTime,
     /// What is written to the filter state.
@@ -172,6 +180,9 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let realm = fields.get("realm").and_then(|item| realm(&item));
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
+    let limits = limits::read(&mut fields);
+    let around = protected_resources::Surroundings { rules: &rules, providers: &list, ambiguous_paths };
+    let protected_resources = protected_resources::read(&mut fields, around);
     let has_nonces = list.iter().flatten().any(|provider| provider.makes_nonces());
     let cors = fields.get("cors").and_then(|item| cors::read(&item, has_nonces));
     let one_time = fields.get("one_time").and_then(|item| binding::one_time(&item)).unwrap_or_default();
@@ -203,6 +214,8 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
         instance,
         style,
         cors,
+        protected_resources,
+        limits,
         one_time,
         filter_state,
         audit,

@@ -37,6 +37,11 @@ impl Report {
         self.warnings.borrow_mut().push(problem);
     }
 
+    /// Whether an error was told already.
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
     /// The errors and the warnings.
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.errors.into_inner(), self.warnings.into_inner())

@@ -54,14 +54,6 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// How many of its tokens are kept that are good: of opaque ones as many as answers.
-    pub(crate) fn kept(&self) -> CacheSize {
-        match (&self.keys, &self.introspection) {
-            (Keys::None, Some(settings)) => CacheSize { entries: settings.size, ..CacheSize::default() },
-            _ => self.cache,
-        }
-    }
-
     /// Whether proofs for its tokens need nonces that this gate makes.
     pub fn makes_nonces(&self) -> bool {
         self.dpop().is_some_and(|dpop| dpop.nonces.is_some())

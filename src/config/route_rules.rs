@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::fields::{Fields, join};
 use super::requirement::Named;
 use crate::json::Json;
-use crate::rules::{Match, Mode, Requirement, Rule, RuleId};
+use crate::rules::{Match, Requirement, Rule, RuleId};
 
 /// What the metadata of the proxy's routes may say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,22 +45,8 @@ pub(super) fn read(fields: &mut Fields<'_>) -> RouteRules {
 pub(super) fn requirements(named: &Named<'_>, rules: usize) -> BTreeMap<String, Rc<Rule>> {
     let sound = named.iter().filter_map(|(name, requirement)| Some((*name, requirement.as_ref()?)));
     let as_rule = |((name, requirement), id): ((&str, &Requirement), usize)| {
-        let rule = Rule {
-            id: RuleId(id),
-            name: join("requirement_map", name),
-            matches: Match::every_path(),
-            requires: Some(requirement.clone()),
-            authorize: None,
-            mode: Mode::Enforce,
-            ambiguous_paths: None,
-            ignores_revocation: false,
-            requires_proof: None,
-            one_time: false,
-            introspect: false,
-            wait_timeout: None,
-            stream_grace: None,
-        };
-        (name.to_owned(), Rc::new(rule))
+        let rule = Rule::public(RuleId(id), join("requirement_map", name), Match::every_path());
+        (name.to_owned(), Rc::new(Rule { requires: Some(requirement.clone()), ..rule }))
     };
     sound.zip(rules..).map(as_rule).collect()
 }

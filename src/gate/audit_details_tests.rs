@@ -44,7 +44,7 @@ impl HostProperties for Route {
     }
 
     fn client_address(&self) -> Option<String> {
-        None
+        Some("192.0.2.1:4711".to_owned())
     }
 
     fn route_metadata(&self, key: &str) -> Metadata {
@@ -404,6 +404,24 @@ fn a_platform_engineer_reads_what_is_wrong() {
             "scope_insufficient",
             r#"scope "a" is forbidden (none_of)"#,
         ),
+        (
+            rule(r#""authorize":{"authentication":{"acr_values":["phr","mfa"]}},"#),
+            &token(r#""acr":"pwd""#),
+            "authentication_insufficient",
+            r#"claim "acr" must be one of "phr", "mfa"; it is another"#,
+        ),
+        (
+            rule(r#""authorize":{"authentication":{"max_age":"300s"}},"#),
+            &token(r#""auth_time":1699999600"#),
+            "authentication_insufficient",
+            r#"claim "auth_time" must be at most 300 s ago; it is 400 s ago"#,
+        ),
+        (
+            rule(r#""authorize":{"not":{"authentication":{"acr_values":["pwd"],"max_age":"300s"}}},"#),
+            &token(r#""acr":"pwd","auth_time":1700000000"#),
+            "authentication_insufficient",
+            r#""not" is met: authentication acr "pwd", a log-in at most 300 s ago"#,
+        ),
         (rule(&roles), &good, "role_insufficient", r#"role "admin", "ops" is missing (any_of)"#),
         (
             rule(&equals),
@@ -431,6 +449,17 @@ fn a_platform_engineer_reads_what_is_wrong() {
             r#"the route names the rule "gone", which is not configured"#,
         ),
         (Case { path: "/a/../p", ..USUAL }, &good, "path_ambiguous", r#"it has a segment "." or "..""#),
+        (
+            Case {
+                path: "/a/b;c",
+                ..whole(
+                    r#""protected_resources":[{"resource":"https://r.example/a/b","match":{"path":"/a/b"}}],"#,
+                )
+            },
+            &good,
+            "path_ambiguous",
+            r#"which of "protected_resources" it is for depends on the reader"#,
+        ),
         (
             Case {
                 whole: r#""spoofed_headers":"reject","#,
@@ -541,6 +570,36 @@ fn it_says_what_was_not_to_be_had() {
     }
     let expected = ("overloaded".to_owned(), "1024 requests wait already".to_owned());
     assert_eq!(case.ask(&mut gate, &es256("k1")), expected);
+}
+
+#[test]
+fn it_says_which_brake_held_a_token_up() {
+    let failures = r#""limits":{"failures":{"per_client":1,"block":"30s"}},"#;
+    let signatures = r#""limits":{"verifications_per_second":1},"#;
+    for (whole, first, reason, detail) in [
+        (
+            failures,
+            "forged",
+            "too_many_failures",
+            "its address reached limits.failures.per_client, 1 in 60 s; for 30 s more only tokens that are known pass",
+        ),
+        (
+            signatures,
+            &*token(r#""jti":"1""#),
+            "overloaded",
+            "in this second 1 new tokens were verified already (limits.verifications_per_second)",
+        ),
+    ] {
+        let case = Case { whole, ..USUAL };
+        let mut gate = case.gate();
+        let authorization = format!("Bearer {first}");
+        let fields =
+            [(&b":method"[..], &b"GET"[..]), (b":path", b"/a"), (b"authorization", authorization.as_bytes())];
+        let request = Request::new(&fields).within(&Route(""));
+        gate.decide(StreamId(8), &request, Timestamp::from_secs(NOW));
+        while gate.next_effect().is_some() {}
+        assert_eq!(case.ask(&mut gate, &token("")), (reason.to_owned(), detail.to_owned()));
+    }
 }
 
 /// Without a configuration there is no audit line.

@@ -22,12 +22,13 @@ impl RequestFlow<'_, '_> {
         text: &[u8],
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        if let Some(known) = self.cached(provider, text)? {
-            return Ok(known);
-        }
         if let Some(settings) = provider.asks_in_place_of_a_signature(text) {
             return self.authenticate_opaque(provider, settings, text);
         }
+        if let Some(known) = self.cached(provider, text)? {
+            return Ok(known);
+        }
+        self.check_failures()?;
         let (id, policy) = (provider.id, provider.token_policy());
         let jws = Jws::parse(text)?;
         // Before its claims are looked at, for that costs more.
@@ -41,6 +42,7 @@ impl RequestFlow<'_, '_> {
         let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
+        self.gate.brakes.verify(self.now).map_err(overloaded)?;
         let metrics = &mut self.gate.metrics;
         metrics.happened(id, Event::CacheMiss);
         let stopwatch = self.gate.stopwatch;
@@ -78,9 +80,6 @@ impl RequestFlow<'_, '_> {
         let (id, now) = (provider.id, self.now);
         let known = self.gate.token_caches.get_mut(id.0).and_then(|cache| cache.get(text));
         let Some(known) = known else { return Ok(None) };
-        if known.is_answer() {
-            return self.cached_answer(provider, known);
-        }
         // The tokens of a key that was revoked went with it; here all keys may have grown too old.
         if self.key_source(provider).is_some_and(|own| own.source.keys(now).is_none()) {
             return Ok(None);
@@ -91,20 +90,6 @@ impl RequestFlow<'_, '_> {
         if self.waited.is_none_or(|waited| key_lookups.any(|lookup| lookup == waited.lookup)) {
             self.gate.metrics.happened(id, Event::CacheHit);
         }
-        Ok(Some(known))
-    }
-
-    /// The same of an opaque token, if what the provider said of it still counts.
-    fn cached_answer(
-        &mut self,
-        provider: &Provider,
-        known: Rc<CachedToken>,
-    ) -> Result<Option<Rc<CachedToken>>, Rejected> {
-        let until = known.answer_until().unwrap_or_default();
-        let settings = provider.introspection.as_ref().filter(|settings| settings.counts(until, self.now));
-        let Some(settings) = settings else { return Ok(None) };
-        settings.answer_policy.check_time(known.claims(), self.now)?;
-        self.gate.metrics.happened(provider.id, Event::AnswerKnown);
         Ok(Some(known))
     }
 
@@ -194,6 +179,13 @@ impl RequestFlow<'_, '_> {
             false => rejected.into(),
         }
     }
+}
+
+#[cold]
+fn overloaded(most: u32) -> Rejected {
+    Reason::Overloaded.explained(format!(
+        "in this second {most} new tokens were verified already (limits.verifications_per_second)"
+    ))
 }
 
 fn keys_unavailable(provider: &Provider, age: Option<u64>) -> Rejected {

@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::build_outcome::Refusal;
-use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use super::plan::RulePlan;
 use crate::reason::{Reason, Rejected, excerpts};
 use crate::request::{PeerName, RequestView, same_header};
 use crate::rules::{Authorize, Rule, Rules};
+use crate::time::Timestamp;
 use crate::token::Bindings;
 
 impl RequestFlow<'_, '_> {
@@ -26,7 +27,7 @@ impl RequestFlow<'_, '_> {
         let principal = accepted.first();
         if rule.authorize.is_some() || !self.route_scopes.is_empty() {
             let result = match principal {
-                Some(principal) => self.grants(&principal.token, rule).map_err(|rejected| {
+                Some(principal) => self.grants(principal, rule).map_err(|rejected| {
                     let grants = &principal.provider.policy.grants;
                     let hint = grants.hint(rejected.reason, principal.token.claims().all());
                     (rejected.with_more(&hint), true)
@@ -45,18 +46,25 @@ impl RequestFlow<'_, '_> {
         let unwritable = accepted.iter().find_map(|one| Some((&one.provider, one.token.unwritable()?)));
         if let Some((provider, rejected)) = unwritable {
             let provider = Some(Rc::clone(provider));
-            let refusal = Refusal { provider, verified: true, ..Refusal::new(rejected.clone()) };
+            let scope = self.challenge_scope(rule);
+            let refusal = Refusal { provider, verified: true, scope, ..Refusal::new(rejected.clone()) };
             return ControlFlow::Break(self.build_refusal(refusal));
         }
         ControlFlow::Continue(())
     }
 
     /// Whether a token grants what the rule and the route ask for.
-    fn grants(&self, token: &CachedToken, rule: &Rule) -> Result<(), Rejected> {
+    fn grants(&self, principal: &Accepted, rule: &Rule) -> Result<(), Rejected> {
+        let Accepted { token, provider, .. } = principal;
         let claims = token.claims();
         if let Some(authorize) = &rule.authorize {
-            let bound =
-                Bound { view: &self.view, rules: &self.config.rules, rule, is_matched: self.is_matched };
+            let bound = Bound {
+                view: &self.view,
+                rules: &self.config.rules,
+                rule,
+                is_matched: self.is_matched,
+                time: (self.now, provider.policy.clock_skew),
+            };
             if authorize.depends_on_request() {
                 authorize.check(claims, &bound)?;
             } else {
@@ -91,6 +99,8 @@ struct Bound<'a, 'r> {
     rule: &'a Rule,
     /// Whether the rule matches the request; otherwise its route named it.
     is_matched: bool,
+    /// The time, and by how much it may differ from that of the token's provider.
+    time: (Timestamp, Duration),
 }
 
 impl Bindings for Bound<'_, '_> {
@@ -107,6 +117,10 @@ impl Bindings for Bound<'_, '_> {
         let value = std::str::from_utf8(value).ok()?;
         let is_only = alike.next().is_none() && own.eq_ignore_ascii_case(name.as_bytes());
         is_only.then_some(Cow::Borrowed(value))
+    }
+
+    fn time(&self) -> Option<(Timestamp, Duration)> {
+        Some(self.time)
     }
 
     fn host(&self) -> Option<Cow<'_, str>> {

@@ -218,6 +218,9 @@ impl Gate {
                     self.streams.keys_changed();
                     if let (Some(cache), Some(set)) = (self.token_caches.get_mut(id.0), source.held()) {
                         cache.keep_keys(set);
+                        if let Some(Some(introspector)) = self.introspectors.get_mut(id.0) {
+                            introspector.keep_keys(set);
+                        }
                     }
                 }
             }

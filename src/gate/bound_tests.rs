@@ -148,6 +148,7 @@ fn ask(
     match gate.decide(StreamId(1), &Request::new(&fields).within(&peer), now()) {
         Outcome::Allow(allow) => Ok(allow),
         Outcome::Deny(rejection) => Err((rejection.response.reason, rejection.response.reply(false))),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("it waits"),
     }
 }
@@ -485,5 +486,120 @@ fn a_full_table_accepts_nothing() {
                 assert!(reply.headers.iter().any(|(name, _)| *name == "retry-after"), "{reply:?}");
             }
         }
+    }
+}
+
+/// A gate that asks its provider about tokens, which are opaque or, with `claims`, JWTs.
+fn asking(more: Value, rule: Value) -> Gate {
+    let mut config = json!({
+        "providers": { "corp": {
+            "issuer": "i",
+            "audiences": ["a"],
+            "introspection": {
+                "http_uri": { "uri": "https://idp/i", "cluster": "c" },
+                "client_id": "gate",
+                "client_secret": { "environment_variable": "S" },
+            },
+        } },
+        "rules": [{ "name": "r", "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
+    });
+    for (name, value) in enforce().as_object().unwrap().iter().chain(more.as_object().unwrap()) {
+        config["providers"]["corp"][name] = value.clone();
+    }
+    if more.get("local_jwks").is_some() {
+        config["providers"]["corp"]["introspection"]["claims"] = json!("answer");
+    }
+    for (name, value) in rule.as_object().unwrap() {
+        config["rules"][0][name] = value.clone();
+    }
+    let config = Config::parse(config.to_string().as_bytes(), &|_| Some("s".repeat(32)));
+    Gate::new(config.unwrap_or_else(|problems| panic!("{problems:?}")), Environment::alone(1), now())
+}
+
+/// What becomes of a request whose provider answers so, where it is asked.
+fn answered(gate: &mut Gate, authorization: &str, proof: Option<&str>, answer: &Value) -> Option<Reason> {
+    let mut fields: Vec<(&[u8], &[u8])> =
+        vec![(b":method", b"GET"), (b":path", b"/a"), (b":authority", b"api.example")];
+    fields.push((b"authorization", authorization.as_bytes()));
+    fields.extend(proof.map(|proof| (&b"dpop"[..], proof.as_bytes())));
+    let request = Request::new(&fields);
+    let mut outcome = gate.decide(StreamId(1), &request, now());
+    while let Outcome::Wait = outcome {
+        let effects: Vec<_> = std::iter::from_fn(|| gate.next_effect()).collect();
+        for effect in effects {
+            match effect {
+                Effect::Fetch { lookup, .. } => {
+                    let body = answer.to_string().into_bytes();
+                    let response = crate::fetch::HttpResponse { status: 200, body, ..Default::default() };
+                    gate.fetched(lookup, Ok(response), now());
+                }
+                Effect::Wake(stream, waited) => outcome = gate.resume(stream, waited, &request, now()),
+                Effect::Log(..) => {}
+            }
+        }
+    }
+    match outcome {
+        Outcome::Deny(rejection) => Some(rejection.response.reason),
+        Outcome::Allow(_) => None,
+        Outcome::Wait => unreachable!("it was woken"),
+    }
+}
+
+#[test]
+fn what_an_answer_binds_must_be_shown() {
+    use Reason::*;
+    const OPAQUE: &str = "an.opaque~token_with.dots+and/more";
+    let active = |more: Value| {
+        let mut answer = json!({ "active": true, "iss": "i", "aud": "a", "sub": "alice", "exp": NOW + 200 });
+        for (name, value) in more.as_object().unwrap() {
+            answer[name] = value.clone();
+        }
+        answer
+    };
+    let bound = active(json!({ "cnf": { "jkt": jkt(&own()) } }));
+    let other = active(json!({ "cnf": { "jkt": jkt(&signer()) } }));
+    let keys = json!({ "local_jwks": { "inline": harness::idp::jwks([&signer()]) } });
+    let (plain, own_jwt) = (token(json!({})), super::bound_tests::bound());
+    for (more, token, scheme, proves, answer, expected) in [
+        (json!({}), OPAQUE, "DPoP", true, &bound, None),
+        (json!({}), OPAQUE, "DPoP", false, &bound, Some(ProofMissing)),
+        (json!({}), OPAQUE, "Bearer", true, &bound, Some(ProofMissing)),
+        (json!({}), OPAQUE, "DPoP", true, &other, Some(ProofInvalid)),
+        (json!({}), OPAQUE, "DPoP", true, &active(json!({})), Some(ProofInvalid)),
+        (json!({}), OPAQUE, "Bearer", false, &active(json!({})), None),
+        (json!({}), OPAQUE, "Bearer", false, &active(json!({ "token_type": "DPoP" })), Some(TokenBound)),
+        // A JWT whose claims are the answer's: what either of them names must be shown.
+        (keys.clone(), &plain, "DPoP", true, &bound, None),
+        (keys.clone(), &plain, "Bearer", true, &bound, Some(ProofMissing)),
+        (keys.clone(), &plain, "DPoP", true, &active(json!({})), Some(ProofInvalid)),
+        (keys.clone(), &plain, "Bearer", false, &active(json!({})), None),
+        (keys.clone(), &own_jwt, "DPoP", true, &active(json!({})), None),
+        (keys.clone(), &own_jwt, "DPoP", true, &bound, None),
+        (keys.clone(), &own_jwt, "DPoP", true, &other, Some(ProofInvalid)),
+        (keys, &own_jwt, "Bearer", false, &active(json!({})), Some(ProofMissing)),
+    ] {
+        let mut gate = asking(more.clone(), json!({}));
+        // The second time the answer is known.
+        for time in 0..2 {
+            let proof = proof(token, json!({}));
+            let proof = proves.then_some(proof.as_str());
+            let found = answered(&mut gate, &format!("{scheme} {token}"), proof, answer);
+            assert_eq!(found, expected, "{more} {scheme} {token} {proves} {answer}, time {time}");
+        }
+    }
+}
+
+#[test]
+fn an_opaque_token_is_taken_one_time_by_its_text() {
+    let rule = json!({ "one_time": true });
+    let mut gate = asking(json!({}), rule);
+    for (token, number, expected) in [
+        ("opaque-token-of-a-person.1", 1, None),
+        // The next answer may say something else.
+        ("opaque-token-of-a-person.1", 2, Some(Reason::Replayed)),
+        ("opaque-token-of-a-person.2", 3, None),
+    ] {
+        let answer = json!({ "active": true, "iss": "i", "aud": "a", "exp": NOW + 200, "number": number });
+        assert_eq!(answered(&mut gate, &format!("Bearer {token}"), None, &answer), expected, "{token}");
     }
 }

@@ -11,7 +11,7 @@ use crate::proof::RequiredProof;
 use crate::reason::{Reason, Rejected};
 use crate::request::Request;
 use crate::response::{DpopChallenge, ErrorResponse};
-use crate::rules::{Mode, Rule};
+use crate::rules::{Authorize, Mode, Rule};
 use crate::token::{Found, Location, ProviderId, Scheme, find};
 use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
@@ -56,7 +56,7 @@ impl RequestFlow<'_, '_> {
             allow.state.principal = Some(Rc::clone(&principal.token));
             if allow.state.selection.has(FilterStateField::DpopNonce) {
                 let nonces = principal.provider.dpop().and_then(|dpop| dpop.nonces.as_ref());
-                allow.state.nonce = nonces.map(|nonces| nonces.issue(self.now));
+                allow.state.nonce = nonces.map(|nonces| Rc::new(nonces.issue(self.now)));
             }
         }
         accepted.retain(|one| one.is_identity);
@@ -82,6 +82,10 @@ impl RequestFlow<'_, '_> {
         let rule = self.rule.take();
         let reports = !is_enforced && rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
         let decision = if reports { Decision::WouldDeny } else { Decision::Deny };
+        let authorize = rule.as_ref().and_then(|rule| rule.authorize.as_ref());
+        let step_up = authorize.filter(|_| reason == Reason::AuthenticationInsufficient);
+        let step_up = step_up.and_then(Authorize::step_up);
+        let resource_metadata = self.resource.take().map(|resource| Rc::clone(&resource.metadata_url));
         let response = error_response(self.config, reason, provider.as_deref(), self.request);
         let dpop = provider.as_deref().and_then(|own| self.dpop_challenge(own, rule.as_deref()));
         let state = FilterState { decision, reason: Some(reason), context, rule, provider, ..allow.state };
@@ -89,7 +93,8 @@ impl RequestFlow<'_, '_> {
             return Outcome::Allow(Allow { state, ..allow });
         }
         let state = FilterState { selection: FilterStateFields::ALL, ..state };
-        let response = ErrorResponse { verified, scope, retry_after, dpop, ..response };
+        let response =
+            ErrorResponse { verified, scope, retry_after, resource_metadata, step_up, dpop, ..response };
         Outcome::Deny(Rejection { response, state })
     }
 

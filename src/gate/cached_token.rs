@@ -39,8 +39,8 @@ pub struct CachedToken {
     checked: Cell<Option<Checked>>,
     /// Why the last check for revocation rejected it, if it did.
     revoked: RefCell<Option<Rejected>>,
-    /// Until when it counts, where it is what a provider answered and not what a signature says.
-    answer_until: Option<Timestamp>,
+    /// Whether it is what a provider answered, and not what a signature says.
+    is_answer: bool,
     /// What its provider says of it, where it was asked.
     introspected: RefCell<Option<Kept<Rc<CachedToken>>>>,
 }
@@ -85,24 +85,19 @@ impl CachedToken {
             reference: OnceCell::new(),
             checked: Cell::new(None),
             revoked: RefCell::default(),
-            answer_until: None,
+            is_answer: false,
             introspected: RefCell::default(),
         }
     }
 
-    /// What a provider answered of a token, which counts until then.
-    pub(super) fn of_answer(answer: Verified, provider: &Provider, until: Timestamp) -> Self {
-        Self { answer_until: Some(until), ..Self::new(answer, provider) }
+    /// What a provider answered of a token.
+    pub(super) fn of_answer(answer: Verified, provider: &Provider) -> Self {
+        Self { is_answer: true, ..Self::new(answer, provider) }
     }
 
     /// Whether it is what a provider answered.
     pub(super) fn is_answer(&self) -> bool {
-        self.answer_until.is_some()
-    }
-
-    /// Until when it counts, where it is what a provider answered.
-    pub(super) fn answer_until(&self) -> Option<Timestamp> {
-        self.answer_until
+        self.is_answer
     }
 
     /// What its provider said of it, if what counts until then still does.

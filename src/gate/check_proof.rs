@@ -13,6 +13,7 @@ use crate::token::{BOUND, Credential, Scheme};
 impl RequestFlow<'_, '_> {
     /// Whether the sender of a token has shown to possess the key that the token is bound to (RFC 7800), as its provider
     /// has it shown; and that it is bound to one, where the rule asks for that.
+    #[inline]
     pub(super) fn check_proof(
         &mut self,
         provider: &Provider,
@@ -34,6 +35,7 @@ impl RequestFlow<'_, '_> {
 
     /// Proofs and certificates are looked at, and what they show is noted, to be used up once everything else has
     /// passed.
+    #[inline(never)]
     fn check_bound(
         &mut self,
         provider: &Provider,

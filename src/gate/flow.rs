@@ -3,6 +3,7 @@
 //! | step | what it does |
 //! | --- | --- |
 //! | `match_rule` | finds the rule that decides, by the request and by its route |
+//! | `find_resource` | answers requests for metadata of protected resources, and finds the resource of any other |
 //! | `meet_requirement` | asks for the tokens that the rule requires, each by the five steps that follow |
 //! | `find_token` | takes the token from where the rule's provider has it |
 //! | `authenticate` | is it verified: in the cache, or by its signature and claims |
@@ -16,6 +17,7 @@
 //! A step that settles the outcome breaks off. The five steps of one token say instead what keeps it from being
 //! accepted, since another token may meet the requirement.
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -27,8 +29,9 @@ use super::{Gate, StreamId};
 use crate::config::Config;
 use crate::proof::SingleUse;
 use crate::reason::Rejected;
-use crate::request::{Request, RequestView};
-use crate::rules::{Mode, Rule};
+use crate::request::{Client, Request, RequestView};
+use crate::response::ProtectedResource;
+use crate::rules::{Mode, Rule, RuleId};
 use crate::time::Timestamp;
 use crate::token::ProviderId;
 
@@ -44,14 +47,24 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) view: RequestView<'r>,
     /// The rule that decides.
     pub(super) rule: Option<Rc<Rule>>,
+    /// The rule whose requirement is asked for, once that is known.
+    pub(super) asks: Option<RuleId>,
     /// The requirement that its route named, which is asked for in place of the rule's.
     pub(super) requirement: Option<Rc<Rule>>,
     /// Whether the rule matches the request; otherwise its route named it.
     pub(super) is_matched: bool,
     /// The scopes that the route asks for.
     pub(super) route_scopes: Vec<String>,
+    /// The protected resource that the request is for, where any is configured.
+    pub(super) resource: Option<Rc<ProtectedResource>>,
     /// What becomes of the request where it passes.
     pub(super) allow: Allow,
+    /// Who sent it, once that was asked.
+    pub(super) client: OnceCell<Option<Client>>,
+    /// For how many seconds more its tokens are refused that are not known.
+    pub(super) blocked_for: Option<u64>,
+    /// Whether a token failed in a way in which honest ones do not.
+    pub(super) is_failure: bool,
     /// Why the first token was rejected that was there and was rejected.
     pub(super) failed: Option<Rejected>,
     /// Whether a provider may be asked for its token more than once, or its token is looked at again.
@@ -82,10 +95,15 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             now,
             view: config.rules.view(request),
             rule: None,
+            asks: None,
             requirement: None,
             is_matched: false,
             route_scopes: Vec::new(),
+            resource: None,
             allow,
+            client: OnceCell::new(),
+            blocked_for: None,
+            is_failure: false,
             failed: None,
             remembers: false,
             results: Vec::new(),
@@ -102,15 +120,18 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
 
     fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
         let rule = self.match_rule()?;
+        self.find_resource()?;
         let requirement = self.requirement.take();
         let asks = requirement.as_ref().unwrap_or(&rule);
+        self.asks = Some(asks.id);
         let plans = Rc::clone(&self.gate.plans);
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
         self.authorize(&rule, plan, &accepted)?;
         match rule.stream_grace {
-            None => self.use_once(&rule, &accepted)?,
             Some(grace) => self.use_once_and_follow(&rule, plan, &accepted, grace)?,
+            None if rule.one_time || !self.proofs.is_empty() => self.use_once(&rule, &accepted)?,
+            None => {}
         }
         ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
     }

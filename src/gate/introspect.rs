@@ -15,8 +15,7 @@ use crate::introspection::{
 };
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected};
-use crate::time::Timestamp;
-use crate::token::{ProviderId, Verified};
+use crate::token::{ProviderId, Unverified, Verified};
 
 impl RequestFlow<'_, '_> {
     /// What the provider says of an opaque token.
@@ -26,32 +25,43 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         text: &[u8],
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        check_shape(settings, text)?;
-        if settings.form == AnswerForm::Jwt {
-            // What verifies the answer comes first.
-            self.keys_at_hand(provider)?;
+        let known = self.known_answer(provider.id, text);
+        if let Some(Kept { what: Known::Token(token), .. }) = known {
+            settings.answer_policy.check_time(token.claims(), self.now)?;
+            return Ok(token);
         }
-        // It was good, and is asked about anew.
-        let is_known =
-            self.gate.token_caches.get_mut(provider.id.0).is_some_and(|cache| cache.get(text).is_some());
-        let Kept { until, what } = self.ask_provider(provider.id, text, is_known)?;
+        // What was good when it was last asked about is not held up for what others behind the same address send.
+        if !self.was_good(provider.id, text) {
+            self.check_failures()?;
+        }
+        let kept = match known {
+            Some(kept) => kept,
+            None => {
+                check_shape(settings, text)?;
+                if self.is_of_another(provider.id, text) {
+                    return Err(OF_ANOTHER.into());
+                }
+                if settings.form == AnswerForm::Jwt {
+                    // What verifies the answer comes first.
+                    self.keys_at_hand(provider)?;
+                }
+                return Err(self.ask_provider(provider.id, text, false));
+            }
+        };
+        let Kept { until, what } = kept;
         let answer = match what {
             Known::Answered(answer) => answer,
             Known::Token(token) => return Ok(token),
             Known::Rejected(rejected) => return Err(rejected.into()),
             Known::Active => return Err(Reason::IntrospectionUnavailable.into()),
         };
-        let made = answer.check_type().and_then(|()| self.token_of(provider, settings, &answer, until));
-        let kept = match &made {
+        let made = answer.check_type().and_then(|()| self.token_of(provider, settings, &answer));
+        let what = match &made {
             Ok(token) => Known::Token(Rc::clone(token)),
             Err(rejected) => Known::Rejected(rejected.clone()),
         };
-        self.keep(provider.id, text, Kept { until, what: kept });
-        let token = made?;
-        if let Some(cache) = self.gate.token_caches.get_mut(provider.id.0) {
-            cache.insert(text, Rc::clone(&token));
-        }
-        Ok(token)
+        self.keep(provider.id, text, Kept { until, what });
+        Ok(made?)
     }
 
     /// What the provider says of a JWT that was verified, where it is to be asked: the token that counts from here on.
@@ -74,12 +84,14 @@ impl RequestFlow<'_, '_> {
             None => {
                 let credential = self.credential(provider.id).ok_or(Reason::TokenMissing)?;
                 let text = credential.token();
-                let Kept { until, what } = self.ask_provider(provider.id, &text, true)?;
+                let Some(Kept { until, what }) = self.known_answer(provider.id, &text) else {
+                    return Err(self.ask_provider(provider.id, &text, true));
+                };
                 let end = token.claims().expires.map(|expires| expires.max(now.plus(GRACE)));
                 let until = end.map_or(until, |end| until.min(end));
                 let what = match what {
                     Known::Answered(answer) => {
-                        let what = self.judge_answer(provider, settings, (&token, &answer), until);
+                        let what = self.judge_answer(provider, settings, &token, &answer);
                         self.keep(provider.id, &text, Kept { until, what: what.clone() });
                         what
                     }
@@ -91,7 +103,10 @@ impl RequestFlow<'_, '_> {
             }
         };
         match kept.what {
-            Known::Token(answer) => Ok(answer),
+            Known::Token(answer) => {
+                settings.answer_policy.check_time(answer.claims(), now)?;
+                Ok(answer)
+            }
             Known::Rejected(rejected) => Err(rejected.into()),
             Known::Active | Known::Answered(_) => Ok(token),
         }
@@ -102,8 +117,8 @@ impl RequestFlow<'_, '_> {
         &mut self,
         provider: &Provider,
         settings: &Introspection,
-        (token, answer): (&CachedToken, &Answer),
-        until: Timestamp,
+        token: &CachedToken,
+        answer: &Answer,
     ) -> Known<Rc<CachedToken>> {
         let judged = answer.check_same(token.claims().all()).and_then(|()| {
             if !settings.is_for_every_token() {
@@ -113,7 +128,7 @@ impl RequestFlow<'_, '_> {
                 return if is_bound && !ignores_bound { Err(BOUND_BY_ANSWER) } else { Ok(Known::Active) };
             }
             answer.check_type()?;
-            self.token_of(provider, settings, answer, until).map(Known::Token)
+            self.token_of(provider, settings, answer).map(Known::Token)
         });
         judged.unwrap_or_else(Known::Rejected)
     }
@@ -124,7 +139,6 @@ impl RequestFlow<'_, '_> {
         provider: &Provider,
         settings: &Introspection,
         answer: &Answer,
-        until: Timestamp,
     ) -> Result<Rc<CachedToken>, Rejected> {
         let Answer { text, members, key } = answer;
         let policy = &settings.answer_policy;
@@ -133,35 +147,63 @@ impl RequestFlow<'_, '_> {
         if !ignores_bound && answer.is_dpop() && !members.contains("cnf") {
             return Err(DPOP_WITHOUT_KEY);
         }
-        let token = Rc::new(CachedToken::of_answer(token, provider, until));
+        let token = Rc::new(CachedToken::of_answer(token, provider));
         self.note_left_out(provider, &token);
         Ok(token)
     }
 
-    /// What is known of a token; where nothing is, its provider is asked.
-    fn ask_provider(
-        &mut self,
-        id: ProviderId,
-        text: &[u8],
-        is_the_providers: bool,
-    ) -> Result<Kept<Rc<CachedToken>>, Obstacle> {
+    /// Whether a text is a JWT of another provider that this request may come with, by the issuer that it names: it is for no
+    /// eyes but that provider's.
+    fn is_of_another(&self, id: ProviderId, text: &[u8]) -> bool {
+        let plan = self.asks.and_then(|asks| self.gate.plans.get(asks.0));
+        let others = plan.map(|plan| &plan.providers[..]).unwrap_or_default();
+        let others =
+            others.iter().filter(|other| **other != id).filter_map(|other| self.config.provider(*other));
+        let is_theirs = |other: &Rc<Provider>| {
+            let reason = match Unverified::parse(text, &other.policy) {
+                Ok(token) => other.policy.check(&token, &[], self.now).err().map(|rejected| rejected.reason),
+                Err(_) => return false,
+            };
+            // These come before the issuer is looked at.
+            let is_early = |reason| matches!(reason, Reason::AlgorithmNotAllowed | Reason::TypeNotAllowed);
+            !reason.is_some_and(|reason| reason == Reason::IssuerUnknown || is_early(reason))
+        };
+        others
+            .filter(|other| {
+                other.asks_in_place_of_a_signature(text).is_none() && !other.policy.issuers.is_empty()
+            })
+            .any(is_theirs)
+    }
+
+    /// What is known of a token.
+    fn known_answer(&mut self, id: ProviderId, text: &[u8]) -> Option<Kept<Rc<CachedToken>>> {
+        let own = self.gate.introspectors.get_mut(id.0)?.as_mut()?;
+        let kept = own.known(own.calls.digest(text), self.now)?.clone();
+        if self.waited.is_none() {
+            self.gate.metrics.happened(id, Event::AnswerKnown);
+        }
+        Some(kept)
+    }
+
+    fn was_good(&self, id: ProviderId, text: &[u8]) -> bool {
+        let own = self.gate.introspectors.get(id.0).and_then(Option::as_ref);
+        own.is_some_and(|own| own.was_good(own.calls.digest(text)))
+    }
+
+    /// Asks the provider about a token of which nothing is known. What keeps the request from being judged until then.
+    #[cold]
+    fn ask_provider(&mut self, id: ProviderId, text: &[u8], is_the_providers: bool) -> Obstacle {
         let (now, may_wait) = (self.now, self.may_wait());
         let in_time = self.waited.is_none_or(|waited| now < waited.deadline);
         let Some(own) = self.gate.introspectors.get_mut(id.0).and_then(Option::as_mut) else {
-            return Err(Reason::IntrospectionUnavailable.into());
+            return Reason::IntrospectionUnavailable.into();
         };
-        let token = own.calls.digest(text);
-        if let Some(kept) = own.known(token, now) {
-            let kept = kept.clone();
-            if self.waited.is_none() {
-                self.gate.metrics.happened(id, Event::AnswerKnown);
-            }
-            return Ok(kept);
-        }
-        let unavailable = |words| Err(Obstacle::from(Reason::IntrospectionUnavailable.because(words)));
+        let unavailable = |words| Obstacle::from(Reason::IntrospectionUnavailable.because(words));
         if !in_time {
             return unavailable("no answer came in time");
         }
+        let token = own.calls.digest(text);
+        let is_the_providers = is_the_providers || own.was_good(token);
         match own.calls.ask(token, text, is_the_providers, now) {
             Asked::OnItsWay(lookup, request) => {
                 if self.waited.is_none() {
@@ -170,16 +212,11 @@ impl RequestFlow<'_, '_> {
                 let request = request.map(|request| Effect::Fetch { lookup, request });
                 self.gate.effects.extend(request);
                 // A rule that only reports says what there is.
-                if may_wait {
-                    Err(Obstacle::Wait(lookup))
-                } else {
-                    unavailable("the provider is being asked")
-                }
+                if may_wait { Obstacle::Wait(lookup) } else { unavailable("the provider is being asked") }
             }
             Asked::Paused => unavailable("the endpoint fails, and it is too early to ask again"),
             Asked::Full => {
-                let words = format!("{MAX_QUEUED} tokens wait to be asked about");
-                Err(Reason::Overloaded.explained(words).into())
+                Reason::Overloaded.explained(format!("{MAX_QUEUED} tokens wait to be asked about")).into()
             }
         }
     }
@@ -191,6 +228,10 @@ impl RequestFlow<'_, '_> {
         }
     }
 }
+
+/// The rejection of a token that is another provider's.
+const OF_ANOTHER: Rejected = Reason::IssuerUnknown
+    .because("it is a JWT of another provider of the rule, and nobody but that one is asked about it");
 
 /// The rejection of a token that is bound by what its answer calls it, to a key that it does not name.
 const DPOP_WITHOUT_KEY: Rejected =

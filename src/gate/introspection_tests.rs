@@ -54,6 +54,7 @@ fn reason(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         Outcome::Allow(_) => "allow",
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => "wait",
     }
 }
@@ -286,7 +287,7 @@ fn one_call_for_each_token_and_only_so_many_at_once() {
     }
     let first = fetches(&mut gate);
     assert_eq!(first.len(), 1);
-    let others: Vec<String> = (0..400).map(|at| format!("random-opaque-token-{at}")).collect();
+    let others: Vec<String> = (0..1200).map(|at| format!("random-opaque-token-{at}")).collect();
     let outcomes: Vec<_> = others.iter().map(|token| reason(&ask(&mut gate, "/", token, at(0.0)))).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "wait").count(), 1 + MAX_QUEUED);
     assert!(outcomes.iter().all(|outcome| matches!(*outcome, "wait" | "overloaded")));
@@ -482,5 +483,46 @@ fn the_audit_line_says_why() {
         };
         let said = (refusal.response.reason.as_str(), refusal.state.context.to_string());
         assert_eq!(said, (reason, detail.to_owned()));
+    }
+}
+
+#[test]
+fn an_answer_does_not_count_for_longer_where_the_clock_is_set_back() {
+    let mut gate = opaque("");
+    answered(&mut gate, ("/", OPAQUE), answer(200, r#"{"active":true}"#), at(3600.0));
+    assert_eq!(reason(&ask(&mut gate, "/", OPAQUE, at(3601.0))), "allow");
+    assert_eq!(reason(&ask(&mut gate, "/", OPAQUE, at(0.0))), "wait");
+    let mut gate = hybrid("");
+    answered(&mut gate, ("/asked", JWT), answer(200, r#"{"active":true}"#), at(60.0));
+    assert_eq!(reason(&ask(&mut gate, "/asked", JWT, at(61.0))), "allow");
+    assert_eq!(reason(&ask(&mut gate, "/asked", JWT, at(0.0))), "wait");
+}
+
+#[test]
+fn nobody_is_asked_about_the_tokens_of_another_provider() {
+    const BOTH: &str = r#"[
+        {"match":{"prefix":"/any"},"requires":{"requires_any":{"requirements":[{"provider_name":"opaque"},{"provider_name":"joe"}]}}},
+        {"match":{"prefix":"/missing"},"requires":{"allow_missing":{}}},
+        {"match":{"prefix":"/"},"requires":{"provider_name":"opaque"}}]"#;
+    let text = format!(
+        r#"{{"providers":{{
+        "opaque":{{"introspection":{{"http_uri":{{"uri":"https://id/i","cluster":"c"}},"auth_method":"none"}}}},
+        "joe":{{"issuer":"joe","local_jwks":{{"inline_string":"{SET}"}}}}}},"rules":{BOTH}}}"#
+    );
+    let config = || Config::parse(text.as_bytes(), &|_| None).unwrap();
+    let of_nobody = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJzb21lYm9keSIsImV4cCI6MTMwMDgxOTM4MH0.AAAA";
+    for (path, token, seconds, expected) in [
+        ("/any", JWT, 0.0, "allow"),
+        ("/any", JWT, 1000.0, "expired"),
+        ("/missing", JWT, 0.0, "allow"),
+        ("/any", OPAQUE, 0.0, "wait"),
+        ("/any", of_nobody, 0.0, "wait"),
+        // Where the rule knows of no other, it may be one that is opaque to the gate.
+        ("/", JWT, 0.0, "wait"),
+    ] {
+        let mut gate = Gate::new(config(), Environment::alone(1), at(0.0));
+        let outcome = ask(&mut gate, path, token, at(seconds));
+        assert_eq!(reason(&outcome), expected, "{path} {token}");
+        assert_eq!(fetches(&mut gate).len(), usize::from(expected == "wait"), "{path} {token}");
     }
 }

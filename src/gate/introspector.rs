@@ -1,6 +1,6 @@
 //! What introspection found of tokens, kept for as long as it counts; and what follows from the end of a call.
 
-use std::hash::RandomState;
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use lru::LruCache;
@@ -11,7 +11,10 @@ use super::known::{Kept, Known};
 use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
-use crate::introspection::{Calls, Ended, Finding, GRACE, News, TokenDigest, Verifier};
+use crate::introspection::{
+    AnswerForm, Calls, DigestHasher, Ended, Finding, GRACE, News, TokenDigest, Verifier,
+};
+use crate::keys::KeySet;
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
 use crate::time::{Limiter, Timestamp};
@@ -29,7 +32,7 @@ pub(super) struct Introspector {
 }
 
 /// What is known of tokens. Those that are refused are known by their digests alone.
-type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, RandomState>;
+type KnownTokens = LruCache<TokenDigest, Kept<Rc<CachedToken>>, BuildHasherDefault<DigestHasher>>;
 
 /// What to do where the endpoint refuses the gate.
 const MEND: &str = ": tokens that are not known get 503 until \"client_id\", \"client_secret\" and \"auth_method\" are those of a client that may introspect";
@@ -43,7 +46,7 @@ pub(super) fn all(config: &Config, lookups: &LookupIds, random: u64) -> Vec<Opti
         let size = std::num::NonZeroUsize::new(size)?;
         // Made without a bound: with one it would set aside room for all of its entries at once.
         let known = || {
-            let mut known = LruCache::unbounded_with_hasher(RandomState::new());
+            let mut known = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
             known.resize(size);
             known
         };
@@ -58,6 +61,26 @@ impl Introspector {
         let settings = self.calls.settings();
         let known = self.good.get(&token).or_else(|| self.others.get(&token));
         known.filter(|kept| settings.counts(kept.until, now))
+    }
+
+    /// Whether a token was good when its provider was last asked.
+    pub(super) fn was_good(&self, token: TokenDigest) -> bool {
+        self.good.contains(&token)
+    }
+
+    /// Forgets what was learnt by answers that were signed with a key that is not in this set.
+    pub(super) fn keep_keys(&mut self, set: &KeySet) {
+        let is_gone = |kept: &Kept<Rc<CachedToken>>| match &kept.what {
+            Known::Answered(answer) => !set.contains(&answer.key),
+            Known::Token(token) => !set.contains(token.key()),
+            Known::Active | Known::Rejected(_) => false,
+        };
+        if self.calls.settings().form == AnswerForm::Jwt {
+            let gone = self.good.iter().filter(|(_, kept)| is_gone(kept));
+            for token in gone.map(|(token, _)| *token).collect::<Vec<_>>() {
+                self.good.pop(&token);
+            }
+        }
     }
 
     /// Keeps what is known of a token.

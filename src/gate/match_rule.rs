@@ -22,6 +22,7 @@ impl RequestFlow<'_, '_> {
     /// where that settles the outcome, as for a public rule.
     pub(super) fn match_rule(&mut self) -> ControlFlow<Outcome, Rc<Rule>> {
         let matched = self.match_request()?;
+        self.answer_metadata()?;
         let matched_id = matched.as_ref().map(|rule| rule.id);
         self.pass_preflight(&matched)?;
         let has_path = self.request.target().is_some() && !self.request.is_connect();

@@ -49,7 +49,12 @@ impl<'r> RequestFlow<'_, 'r> {
             self.gate.effects.push_back(Effect::Log(log::Level::Warn, text));
         }
         match met {
-            Ok(accepted) => ControlFlow::Continue(accepted),
+            Ok(accepted) => {
+                if accepted.is_empty() {
+                    self.note_failure();
+                }
+                ControlFlow::Continue(accepted)
+            }
             Err(Unmet { provider, obstacle: Obstacle::Wait(lookup) }) => self.wait(lookup, provider, plan),
             Err(Unmet { provider, obstacle: Obstacle::Doubt(lookup, _) })
                 if self.gate.waiting.has_room_for_doubt() =>
@@ -57,6 +62,7 @@ impl<'r> RequestFlow<'_, 'r> {
                 self.wait(lookup, provider, plan)
             }
             Err(Unmet { provider, obstacle: Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) }) => {
+                self.note_failure();
                 self.refuse_token(rejected, provider, rule, plan)
             }
         }
@@ -97,6 +103,7 @@ impl<'r> RequestFlow<'_, 'r> {
         // Revocation is looked up for verified tokens alone.
         let verified = is_about_revocation(rejected.reason);
         let retry_after = match rejected.reason {
+            Reason::TooManyFailures => self.blocked_for,
             _ if verified => self.gate.revocations.retry_after(self.now),
             Reason::IntrospectionUnavailable | Reason::Overloaded => {
                 let token = provider.and_then(|id| self.credential(id)).map(|credential| credential.token());
@@ -106,6 +113,9 @@ impl<'r> RequestFlow<'_, 'r> {
         };
         let scope = self.challenge_scope(rule);
         let provider = self.provider_to_name(provider, plan);
+        // Where what a token is bound to is to be shown, it is looked at once the signature holds.
+        let enforces = provider.as_ref().is_some_and(|provider| provider.constraint.is_some());
+        let verified = verified || (enforces && rejected.reason == Reason::TokenBound);
         let refusal = Refusal { provider, verified, scope, retry_after, ..Refusal::new(rejected) };
         ControlFlow::Break(self.build_refusal(refusal))
     }
@@ -241,10 +251,10 @@ impl<'r> RequestFlow<'_, 'r> {
         let result = self.token_steps(id, audiences);
         if let Err(obstacle) = &result
             && let Some(rejected) = obstacle.rejected()
-            && self.failed.is_none()
             && rejected.reason != Reason::TokenMissing
         {
-            self.failed = Some(rejected.clone());
+            self.note_rejected(rejected.reason);
+            self.failed.get_or_insert_with(|| rejected.clone());
         }
         result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
     }
@@ -255,6 +265,8 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Obstacle> {
         let provider = self.config.provider(id).ok_or(Reason::TokenMissing)?;
+        let resource = self.resource.clone();
+        let audiences = audiences.or_else(|| resource.as_deref()?.audiences.as_deref());
         let known = self.results.iter().find(|(own, _)| *own == id).map(|(_, result)| result.clone());
         let token = match known {
             Some(result) => result?,

@@ -6,11 +6,13 @@
 mod authenticate;
 mod authorize;
 mod background;
+mod brakes;
 mod build_outcome;
 mod cache;
 mod cached_token;
 mod check_proof;
 mod check_revocation;
+mod find_resource;
 mod find_token;
 mod flow;
 mod introspect;
@@ -45,6 +47,7 @@ use crate::token::Location;
 use crate::upstream::{Decision, FilterStateFields, ReservedHeaders};
 
 use background::KeySource;
+use brakes::Brakes;
 use build_outcome::error_response;
 use cache::TokenCache;
 pub use cached_token::CachedToken;
@@ -52,7 +55,7 @@ use flow::RequestFlow;
 use introspector::Introspector;
 pub use left_out::LEFT_OUT_SECONDS;
 use left_out::LeftOutNotes;
-pub use outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
+pub use outcome::{Accepted, Allow, Answer, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
@@ -128,6 +131,7 @@ pub struct Gate {
     used_up: UsedUp,
     streams: Streams,
     waiting: Waiting,
+    brakes: Brakes,
     audit: AuditLog,
     route_notes: Limiter,
     left_out_notes: LeftOutNotes,
@@ -156,11 +160,12 @@ impl Gate {
         let (reserved, reserved_in_trailers) =
             (ReservedHeaders::new(written()), ReservedHeaders::new(written().chain(read)));
         let introspectors = introspector::all(&config, &lookups, random);
-        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.kept())).collect();
+        let token_caches = config.providers.iter().map(|provider| TokenCache::new(provider.cache)).collect();
         let left_out_notes = LeftOutNotes::new(&config);
         let rules = config.rules.iter().chain(config.requirements.values().map(|rule| &**rule));
         let plans = rules.map(|rule| RulePlan::new(rule, &config)).collect();
         let audit = AuditLog::new(&config.audit, random);
+        let brakes = Brakes::new(&config.limits);
         let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
             metrics: Metrics::new(&config),
@@ -179,6 +184,7 @@ impl Gate {
             introspectors,
             token_caches,
             waiting: Waiting::default(),
+            brakes,
             audit,
             route_notes: Limiter::new(1),
             left_out_notes,
@@ -233,6 +239,7 @@ impl Gate {
         match &outcome {
             Outcome::Allow(allow) => self.note_decision(&allow.state, request, now),
             Outcome::Deny(rejection) => self.note_decision(&rejection.state, request, now),
+            Outcome::Answer(answer) => self.note_decision(&answer.state, request, now),
             Outcome::Wait => {}
         }
         outcome

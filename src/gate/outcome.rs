@@ -9,7 +9,7 @@ use crate::audit::AuditRecord;
 use crate::config::Provider;
 use crate::reason::{Context, Reason};
 use crate::request::same_header;
-use crate::response::ErrorResponse;
+use crate::response::{ErrorResponse, LocalReply};
 use crate::rules::Rule;
 use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 
@@ -18,8 +18,10 @@ use crate::upstream::{Decision, FilterStateField, FilterStateFields};
 pub enum Outcome {
     /// It goes on to the upstream, changed like this.
     Allow(Allow),
-    /// It is answered here.
+    /// It is refused here.
     Deny(Rejection),
+    /// It asks for what the gate itself has, and is answered here.
+    Answer(Answer),
     /// It waits for what is fetched. The gate wakes it with [`Effect::Wake`](super::Effect::Wake), and then it is
     /// asked about again with [`Gate::resume`](super::Gate::resume).
     Wait,
@@ -106,6 +108,15 @@ impl Allow {
     }
 }
 
+/// A request for something that the gate itself has: the metadata of a protected resource.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer, made when the configuration was read.
+    pub reply: Rc<LocalReply>,
+    /// What the access log may read.
+    pub state: FilterState,
+}
+
 /// A request that is refused: what the client gets, and what the access log may read.
 #[derive(Debug)]
 pub struct Rejection {
@@ -135,7 +146,7 @@ pub struct FilterState {
     /// The token whose subject is the principal: the first that was asked for and accepted.
     pub principal: Option<Rc<CachedToken>>,
     /// A nonce for the client's next proof.
-    pub nonce: Option<String>,
+    pub nonce: Option<Rc<String>>,
 }
 
 /// Shows the entries.
@@ -175,7 +186,7 @@ impl FilterState {
                 .filter(|token| !token.has_unsafe_subject())
                 .and_then(|token| token.claims().subject.as_deref()),
             FilterStateField::Scopes => principal.map(CachedToken::scopes),
-            FilterStateField::DpopNonce => self.nonce.as_deref(),
+            FilterStateField::DpopNonce => self.nonce.as_ref().map(|nonce| nonce.as_str()),
         }
     }
 

@@ -42,13 +42,15 @@ impl Unmet {
 
     /// How much it says of what is wrong: of several failures the one that says most is reported, and of
     /// those the first. That a provider has no keys to judge its own token by comes before what another
-    /// one makes of it.
+    /// one makes of it, and so does that a token was not looked at.
     pub(super) fn weight(&self) -> u8 {
         match &self.obstacle {
             Obstacle::Wait(_) => 4,
             Obstacle::Reject(rejected) | Obstacle::Doubt(_, rejected) => match rejected.reason {
                 Reason::KeysUnavailable
                 | Reason::RevocationUnavailable
+                | Reason::TooManyFailures
+                | Reason::Overloaded
                 | Reason::IntrospectionUnavailable => 3,
                 // The token is this provider's, and verified.
                 Reason::ProofMissing

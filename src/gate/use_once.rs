@@ -61,9 +61,6 @@ struct Due {
 impl RequestFlow<'_, '_> {
     /// Uses up the proofs and the tokens that were accepted. Breaks off where one came before.
     pub(super) fn use_once(&mut self, rule: &Rule, accepted: &[Accepted]) -> ControlFlow<Outcome> {
-        if self.proofs.is_empty() && !rule.one_time {
-            return ControlFlow::Continue(());
-        }
         match self.check_due(rule, accepted) {
             Ok(()) => ControlFlow::Continue(()),
             Err((rejected, provider)) => {

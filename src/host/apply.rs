@@ -11,10 +11,10 @@ use super::hostcalls;
 use super::plugin::{ExpectedRoute, Phase, Plugin, RemovedFields, SharedPlugin, clock, note_failure};
 use super::properties::StreamProperties;
 use super::status::Status;
-use crate::gate::{Allow, FilterState, Gate, Outcome, Rejection, StreamId};
+use crate::gate::{Allow, Answer, FilterState, Gate, Outcome, Rejection, StreamId};
 use crate::reason::Reason;
 use crate::request::{Field, Request};
-use crate::response::{CorsFields, ErrorResponse};
+use crate::response::{CorsFields, ErrorResponse, LocalReply};
 use crate::time::Timestamp;
 use crate::upstream::FilterStateFields;
 
@@ -65,6 +65,10 @@ pub(super) fn decide(
             // The access log misses what cannot be written; the answer is the same.
             let _ = write_state(&state, missing);
             answer(plugin, &response, request.is_grpc())
+        }
+        Outcome::Answer(Answer { reply, state }) => {
+            let _ = write_state(&state, missing);
+            send(plugin, &reply)
         }
         Outcome::Allow(allow) => pass(stream, plugin, allow, &request, per_route, cors),
     }
@@ -208,10 +212,15 @@ pub(super) fn write_state(state: &FilterState, missing: Missing) -> Result<(), S
     state.entries().try_for_each(|(entry, value)| hostcalls::set_property(entry.key(), value.as_bytes()))
 }
 
+/// Refuses the request.
+pub(super) fn answer(plugin: &SharedPlugin, response: &ErrorResponse, grpc: bool) -> Phase {
+    send(plugin, &response.reply(grpc))
+}
+
 /// Answers the request in the upstream's place. Where the host takes no answer, its stream is reset; else it stays
 /// paused: nothing passes, and Envoy's own timeout ends it.
-pub(super) fn answer(plugin: &SharedPlugin, response: &ErrorResponse, grpc: bool) -> Phase {
-    if let Err(status) = hostcalls::send_local_reply(&response.reply(grpc)) {
+fn send(plugin: &SharedPlugin, reply: &LocalReply) -> Phase {
+    if let Err(status) = hostcalls::send_local_reply(reply) {
         note_failure(plugin, &host::LOCAL_REPLY, status);
         if let Err(status) = hostcalls::proxy_close_stream(StreamType::HttpRequest).ok() {
             note_failure(plugin, &host::CLOSE, status);

@@ -1,12 +1,9 @@
 //! The calls of one provider: one for each token at a time, few at once, and pauses after failures.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
-
-use ::hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
 use super::answer::{self, Finding};
 use super::form;
@@ -18,13 +15,39 @@ use crate::fetch::{
 };
 use crate::time::Timestamp;
 
-/// What a token is known by: a keyed hash, so that nobody can choose tokens that share an entry, and no token is kept that
-/// was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct TokenDigest([u8; 32]);
+/// What a token is known by: a keyed hash of 128 bits, so that nobody can choose tokens that share an entry, and no token is
+/// kept. Every request with a token has it made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TokenDigest([u64; 2]);
 
-/// How many tokens may wait for a call to be free, in each worker. Beyond that the answer is 503.
-pub const MAX_QUEUED: usize = 256;
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// Hashes a [`TokenDigest`], which is a hash already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing but digests comes, by `write_u64`.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// How many tokens may wait for a call to be free, in each worker: as many as requests may wait. Beyond that the answer is
+/// 503.
+pub const MAX_QUEUED: usize = 1024;
 /// The longest pause after failures, unless the endpoint asks for more. Short, as it is for keys that are missing: requests
 /// need what is asked for, and while the endpoint fails one call at a time asks.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -33,7 +56,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Calls {
     settings: Rc<Introspection>,
-    key: [u8; 32],
+    /// Two keys, which nobody else knows.
+    keys: [RandomState; 2],
     ids: LookupIds,
     in_flight: Vec<Call>,
     queue: VecDeque<Queued>,
@@ -102,14 +126,9 @@ pub(crate) struct Ended {
 impl Calls {
     /// No calls yet. `random` spreads retries.
     pub(crate) fn new(settings: Rc<Introspection>, ids: LookupIds, random: u64) -> Self {
-        let hasher = RandomState::new();
-        let mut key = [0; 32];
-        for (at, part) in (0u64..).zip(key.as_chunks_mut::<8>().0) {
-            *part = hasher.hash_one(at).to_le_bytes();
-        }
         Self {
             settings,
-            key,
+            keys: [RandomState::new(), RandomState::new()],
             ids,
             in_flight: Vec::new(),
             queue: VecDeque::new(),
@@ -128,9 +147,7 @@ impl Calls {
 
     /// What a token is known by here.
     pub(crate) fn digest(&self, token: &[u8]) -> TokenDigest {
-        // A key of any length is one.
-        let mac = Hmac::<Sha256>::new_from_slice(&self.key).map(|mac| mac.chain_update(token));
-        TokenDigest(mac.map(|mac| mac.finalize().into_bytes().into()).unwrap_or_default())
+        TokenDigest(self.keys.each_ref().map(|key| key.hash_one(token)))
     }
 
     /// How many calls are in flight.

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::confirmation::Confirmation;
 use super::htu::{self, Origin};
-use super::key::ProofKey;
+use super::key::{ProofKey, thumbprint};
 use super::nonce::Nonces;
 use super::replay::SingleUse;
 use crate::crypto::{AlgorithmSet, Backend};
@@ -163,12 +163,9 @@ fn check_signature(
     let known = confirmation.proven.get().filter(|(head, _)| **head == *jws.head());
     let fresh = match known {
         Some(_) => None,
-        None => Some(read_key(jws.head())?),
+        None => Some(read_key(jws.head(), bound)?),
     };
     let key = fresh.as_ref().or(known.map(|(_, key)| key)).ok_or(UNREADABLE)?;
-    if key.thumbprint != bound {
-        return Err(invalid("it was made with another key than the one that the token is bound to"));
-    }
     if key.algorithm.is_some_and(|own| own != jws.header().algorithm) {
         return Err(invalid("\"jwk\" in its header is for another algorithm"));
     }
@@ -181,12 +178,16 @@ fn check_signature(
     Ok(())
 }
 
-/// The key in a header, which is JSON as strict as that of a token.
-fn read_key(head: &str) -> Result<ProofKey, Rejected> {
+/// The key in a header, which is JSON as strict as that of a token. It must be the one that the token names.
+fn read_key(head: &str, bound: &str) -> Result<ProofKey, Rejected> {
     let header = BASE64_URL_SAFE_NO_PAD.decode(head).map_err(|_| UNREADABLE)?;
     let header = json::parse(&header).map_err(|_| UNREADABLE)?;
     let jwk = header.as_object().and_then(|header| header.get("jwk"));
-    ProofKey::read(jwk.ok_or(invalid("its header has no \"jwk\""))?).map_err(invalid)
+    let jwk = jwk.ok_or(invalid("its header has no \"jwk\""))?;
+    if thumbprint(jwk).map_err(invalid)? != bound {
+        return Err(invalid("it was made with another key than the one that the token is bound to"));
+    }
+    ProofKey::read(jwk).map_err(invalid)
 }
 
 impl<'c> ProofClaims<'c> {

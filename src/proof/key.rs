@@ -13,65 +13,85 @@ pub(super) struct ProofKey {
     pub(super) key: Key,
     /// `alg`, where the key names the one algorithm that it is for (RFC 7517 section 4.4).
     pub(super) algorithm: Option<Algorithm>,
-    /// Base64url of the SHA-256 of its members in their one form.
-    pub(super) thumbprint: String,
 }
 
 /// The members that only private and secret keys have (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
+const NOT_KNOWN: &str = "\"jwk\" in its header is no public key that is known";
+
+/// A member that says something.
+fn given<'j>(jwk: &'j Object, name: &str) -> Option<&'j Json> {
+    jwk.get(name).filter(|value| **value != Json::Null)
+}
+
+/// The thumbprint of the header member `jwk` (RFC 7638 section 3): base64url of the SHA-256 of the members that make the key
+/// what it is, in order of their names. Numbers have their one length and their one text, so that a key has one
+/// thumbprint, and none of the values has a character that JSON would escape. It costs far less than to make a key of it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn thumbprint(jwk: &Json) -> Result<String, &'static str> {
+    let jwk = jwk.as_object().ok_or("\"jwk\" in its header is no object")?;
+    if PRIVATE.iter().any(|name| given(jwk, name).is_some()) {
+        return Err("\"jwk\" in its header has members of a private key");
+    }
+    if given(jwk, "use").is_some_and(|value| value.as_str() != Some("sig")) {
+        return Err("\"jwk\" in its header is not for signatures (\"use\")");
+    }
+    let members = members(jwk).ok_or(NOT_KNOWN)?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(members)))
+}
+
+fn members(jwk: &Object) -> Option<String> {
+    let text = |name| jwk.get(name).and_then(Json::as_str);
+    let number = |name| text(name).filter(|text| bytes(text).is_some_and(|bytes| bytes.first() != Some(&0)));
+    let sized = |name, size| text(name).filter(|text| bytes(text).is_some_and(|bytes| bytes.len() == size));
+    match text("kty")? {
+        "EC" => {
+            let curve = text("crv")?;
+            let size = EcKey::coordinate_size(curve)?;
+            let (x, y) = (sized("x", size)?, sized("y", size)?);
+            Some(format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#))
+        }
+        "RSA" => {
+            let (n, e) = (number("n")?, number("e")?);
+            Some(format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#))
+        }
+        "OKP" if text("crv") == Some("Ed25519") => {
+            let x = sized("x", 32)?;
+            Some(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#))
+        }
+        _ => None,
+    }
+}
+
 impl ProofKey {
-    /// Reads the header member `jwk`. Numbers have their one length and their one text, so that a key has one
-    /// thumbprint.
+    /// Makes a key of the header member `jwk`, which has a [`thumbprint`].
     ///
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read(jwk: &Json) -> Result<Self, &'static str> {
-        let jwk = jwk.as_object().ok_or("\"jwk\" in its header is no object")?;
-        let is_given = |name: &&str| jwk.get(name).is_some_and(|value| *value != Json::Null);
-        if PRIVATE.iter().any(is_given) {
-            return Err("\"jwk\" in its header has members of a private key");
-        }
-        if jwk.get("use").is_some_and(|value| value.as_str() != Some("sig")) {
-            return Err("\"jwk\" in its header is not for signatures (\"use\")");
-        }
-        let (key, members) = material(jwk).ok_or("\"jwk\" in its header is no public key that is known")?;
-        let algorithm = match jwk.get("alg") {
+        let jwk = jwk.as_object().ok_or(NOT_KNOWN)?;
+        let key = material(jwk).ok_or(NOT_KNOWN)?;
+        let algorithm = match given(jwk, "alg") {
             None => None,
             Some(alg) => {
                 let known = alg.as_str().and_then(Algorithm::from_name).filter(|known| key.suits(*known));
                 Some(known.ok_or("\"alg\" of \"jwk\" in its header does not go with the key")?)
             }
         };
-        let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(members));
-        Ok(Self { key, algorithm, thumbprint })
+        Ok(Self { key, algorithm })
     }
 }
 
-/// The key, and the text that its thumbprint is of (RFC 7638 section 3.2): the members that make it what it is, in
-/// order of their names. None of their values has a character that JSON would escape.
-fn material(jwk: &Object) -> Option<(Key, String)> {
+fn material(jwk: &Object) -> Option<Key> {
     let text = |name| jwk.get(name).and_then(Json::as_str);
+    let number = |name| text(name).and_then(bytes);
     match text("kty")? {
-        "EC" => {
-            let (curve, x, y) = (text("crv")?, text("x")?, text("y")?);
-            let size = EcKey::coordinate_size(curve)?;
-            let number = |text| bytes(text).filter(|bytes| bytes.len() == size);
-            let key = EcKey::new(curve, &number(x)?, &number(y)?)?.ok()?;
-            let members = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#);
-            Some((Key::Ec(key), members))
-        }
-        "RSA" => {
-            let (n, e) = (text("n")?, text("e")?);
-            let number = |text| bytes(text).filter(|bytes| bytes.first().is_some_and(|first| *first != 0));
-            let key = RsaKey::new(&number(n)?, &number(e)?).ok()?;
-            Some((Key::Rsa(key), format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)))
-        }
-        "OKP" if text("crv") == Some("Ed25519") => {
-            let x = text("x")?;
-            let key = Ed25519Key::new(&bytes(x)?).ok()?;
-            Some((Key::Ed25519(key), format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
-        }
+        "EC" => EcKey::new(text("crv")?, &number("x")?, &number("y")?)?.ok().map(Key::Ec),
+        "RSA" => RsaKey::new(&number("n")?, &number("e")?).ok().map(Key::Rsa),
+        "OKP" => Ed25519Key::new(&number("x")?).ok().map(Key::Ed25519),
         _ => None,
     }
 }
@@ -85,8 +105,10 @@ mod tests {
     use super::*;
     use crate::json;
 
-    fn read(members: &str) -> Result<ProofKey, &'static str> {
-        ProofKey::read(&json::parse(members.as_bytes()).unwrap())
+    /// The thumbprint of a key, and the algorithm that it names.
+    fn read(members: &str) -> Result<(String, Option<Algorithm>), &'static str> {
+        let jwk = json::parse(members.as_bytes()).unwrap();
+        Ok((thumbprint(&jwk)?, ProofKey::read(&jwk)?.algorithm))
     }
 
     const EC: &str = r#""kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256""#;
@@ -102,9 +124,10 @@ mod tests {
             (RSA, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
             (OKP, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
         ] {
-            let more = r#""kid":"a","use":"sig","key_ops":["sign"],"ext":true,"x5c":["a"],"d":null"#;
+            let more =
+                r#""kid":"a","use":"sig","key_ops":["sign"],"ext":true,"x5c":["a"],"d":null,"alg":null"#;
             for members in [format!("{{{members}}}"), format!("{{{more},{members}}}")] {
-                assert_eq!(read(&members).unwrap().thumbprint, thumbprint, "{members}");
+                assert_eq!(read(&members).unwrap().0, thumbprint, "{members}");
             }
         }
     }
@@ -141,6 +164,6 @@ mod tests {
         assert!(read(&format!("{{{EC},\"use\":\"enc\"}}")).is_err());
         assert!(read(&format!("{{{EC},\"alg\":\"ES384\"}}")).is_err());
         assert!(read(&format!("{{{EC},\"alg\":\"none\"}}")).is_err());
-        assert_eq!(read(&format!("{{{EC},\"alg\":\"ES256\"}}")).unwrap().algorithm, Some(Algorithm::Es256));
+        assert_eq!(read(&format!("{{{EC},\"alg\":\"ES256\"}}")).unwrap().1, Some(Algorithm::Es256));
     }
 }

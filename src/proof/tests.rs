@@ -52,7 +52,7 @@ fn jwk(key: &Key) -> Value {
 }
 
 fn thumbprint(key: &Key) -> String {
-    super::key::ProofKey::read(&json::parse(jwk(key).to_string().as_bytes()).unwrap()).unwrap().thumbprint
+    super::key::thumbprint(&json::parse(jwk(key).to_string().as_bytes()).unwrap()).unwrap()
 }
 
 fn header(key: &Key) -> Value {

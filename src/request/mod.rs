@@ -2,6 +2,7 @@
 //! its parts.
 
 mod authority;
+mod client;
 pub mod cookies;
 mod csrf;
 mod envoy_path;
@@ -15,6 +16,7 @@ mod readings;
 use std::fmt;
 
 pub use authority::Authority;
+pub use client::Client;
 pub use csrf::Csrf;
 pub use envoy_path::as_envoy_reads;
 pub use names::{could_be_blank, same_header};

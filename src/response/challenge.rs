@@ -2,6 +2,7 @@
 //! alone, so that it is the one of the scheme that was used.
 
 use crate::reason::Challenge;
+use crate::rules::StepUp;
 use crate::token::Scheme;
 
 /// What is told of the scheme `DPoP` (RFC 9449 section 7.1), where a provider takes it.
@@ -23,20 +24,22 @@ pub(super) struct Parameters<'r> {
     pub(super) realm: &'r str,
     pub(super) scope: Option<&'r str>,
     pub(super) description: &'r str,
+    pub(super) step_up: Option<&'r StepUp>,
+    pub(super) resource_metadata: Option<&'r str>,
 }
 
 /// The challenges of a refusal in their order.
-pub(super) fn challenges(parameters: &Parameters<'_>, dpop: Option<&DpopChallenge>) -> Vec<String> {
+pub(super) fn challenges(parameters: &Parameters<'_>, dpop: Option<&DpopChallenge>) -> [Option<String>; 2] {
     if parameters.kind == Challenge::None {
-        return Vec::new();
+        return [None, None];
     }
-    let Some(dpop) = dpop else { return vec![parameters.bearer(true)] };
+    let Some(dpop) = dpop else { return [Some(parameters.bearer(true)), None] };
     let is_dpop = dpop.used == Scheme::Dpop;
     let own = parameters.dpop(dpop, is_dpop || !dpop.beside_bearer);
     match (dpop.beside_bearer, is_dpop) {
-        (false, _) => vec![own],
-        (true, true) => vec![own, parameters.bearer(false)],
-        (true, false) => vec![parameters.bearer(true), own],
+        (false, _) => [Some(own), None],
+        (true, true) => [Some(own), Some(parameters.bearer(false))],
+        (true, false) => [Some(parameters.bearer(true)), Some(own)],
     }
 }
 
@@ -65,6 +68,7 @@ impl Parameters<'_> {
             (Challenge::None | Challenge::Realm | Challenge::Scope, _) => ("", false),
             (Challenge::InvalidRequest, _) => ("invalid_request", false),
             (Challenge::InsufficientScope, _) => ("insufficient_scope", false),
+            (Challenge::StepUp, _) => ("insufficient_user_authentication", true),
             (Challenge::InvalidProof, Scheme::Dpop) => ("invalid_dpop_proof", true),
             (Challenge::UseNonce, Scheme::Dpop) => ("use_dpop_nonce", true),
             (Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce, _) => {
@@ -77,10 +81,38 @@ impl Parameters<'_> {
         if is_described {
             push_parameter(challenge, ", error_description", self.description);
         }
-        let asks = self.kind == Challenge::Scope || (is_used && self.kind == Challenge::InsufficientScope);
-        if let Some(scope) = self.scope.filter(|_| asks) {
+        if let Some(step_up) = self.step_up.filter(|_| is_used && self.kind == Challenge::StepUp) {
+            push_step_up(challenge, step_up);
+        }
+        if let Some(scope) = self.scope.filter(|_| self.asks_for_scopes(is_used)) {
             push_parameter(challenge, ", scope", scope);
         }
+        if let Some(url) = self.resource_metadata {
+            push_parameter(challenge, ", resource_metadata", url);
+        }
+    }
+
+    /// Whether a challenge says which scopes to ask for. Clients that find their way by metadata log in again after
+    /// `invalid_token`, and would otherwise ask for every scope that there is.
+    fn asks_for_scopes(&self, is_used: bool) -> bool {
+        match self.kind {
+            Challenge::Scope => true,
+            Challenge::InsufficientScope | Challenge::StepUp => is_used,
+            Challenge::InvalidToken | Challenge::InvalidProof | Challenge::UseNonce => {
+                self.resource_metadata.is_some()
+            }
+            Challenge::None | Challenge::Realm | Challenge::InvalidRequest => false,
+        }
+    }
+}
+
+/// Adds how the user is to log in (RFC 9470 section 3).
+fn push_step_up(challenge: &mut String, step_up: &StepUp) {
+    if !step_up.acr_values.is_empty() {
+        push_parameter(challenge, ", acr_values", &step_up.acr_values.join(" "));
+    }
+    if let Some(seconds) = step_up.max_age {
+        push_parameter(challenge, ", max_age", &seconds.to_string());
     }
 }
 
@@ -139,10 +171,58 @@ mod tests {
             (Realm, Scheme::Dpop, true, vec![DPOP.to_owned(), BEARER.to_owned()]),
             (None, Scheme::Dpop, true, vec![]),
         ] {
-            let parameters = Parameters { kind, realm: "r", scope: Some("a"), description: "d" };
+            let parameters = Parameters {
+                kind,
+                realm: "r",
+                scope: Some("a"),
+                description: "d",
+                step_up: Option::None,
+                resource_metadata: Option::None,
+            };
             let algs = "ES256 EdDSA".to_owned();
             let dpop = DpopChallenge { algs, used, beside_bearer, nonce: Option::None };
-            assert_eq!(challenges(&parameters, Some(&dpop)), expected, "{kind:?} {used:?} {beside_bearer}");
+            let found: Vec<_> = challenges(&parameters, Some(&dpop)).into_iter().flatten().collect();
+            assert_eq!(found, expected, "{kind:?} {used:?} {beside_bearer}");
+        }
+    }
+
+    #[test]
+    fn each_of_two_challenges_names_the_metadata_and_the_first_how_to_log_in() {
+        let step_up = StepUp { acr_values: vec!["phr".to_owned()], max_age: Some(60) };
+        let of = |kind, used| {
+            let parameters = Parameters {
+                kind,
+                realm: "r",
+                scope: Some("a"),
+                description: "d",
+                step_up: Some(&step_up),
+                resource_metadata: Some("https://a/b"),
+            };
+            let algs = "ES256".to_owned();
+            let dpop = DpopChallenge { algs, used, beside_bearer: true, nonce: None };
+            challenges(&parameters, Some(&dpop))
+        };
+        let url = "resource_metadata=\"https://a/b\"";
+        let (bearer, dpop) = ("Bearer realm=\"r\"", "DPoP algs=\"ES256\", realm=\"r\"");
+        let told = |error: &str| format!(", error=\"{error}\", error_description=\"d\"");
+        let [invalid, step] = ["invalid_token", "insufficient_user_authentication"].map(told);
+        for (kind, used, expected) in [
+            (
+                Challenge::InvalidToken,
+                Scheme::Bearer,
+                [format!("{bearer}{invalid}, scope=\"a\", {url}"), format!("{dpop}, scope=\"a\", {url}")],
+            ),
+            (
+                Challenge::StepUp,
+                Scheme::Dpop,
+                [
+                    format!("{dpop}{step}, acr_values=\"phr\", max_age=\"60\", scope=\"a\", {url}"),
+                    format!("{bearer}, {url}"),
+                ],
+            ),
+            (Challenge::Realm, Scheme::Bearer, [format!("{bearer}, {url}"), format!("{dpop}, {url}")]),
+        ] {
+            assert_eq!(of(kind, used), expected, "{kind:?}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod challenge;
 mod cors;
+mod resource;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -13,11 +14,13 @@ use std::rc::Rc;
 pub use challenge::DpopChallenge;
 use challenge::{Parameters, challenges};
 pub use cors::{Cors, CorsFields};
+pub use resource::{DescribedResource, MAX_RESOURCES, ProtectedResource, ProtectedResources, WELL_KNOWN};
 
 use serde::Serialize;
 
 use crate::proof::NONCE_FIELD;
 use crate::reason::{Disclosure, Reason, ReasonRow, ResponseStatus, TOKEN_REJECTED};
+use crate::rules::StepUp;
 
 /// A refusal as the client gets it, before it is put into words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +35,7 @@ pub struct ErrorResponse {
     pub scope: Option<String>,
     /// What the challenges say of the scheme `DPoP`, where the provider takes it.
     pub dpop: Option<Box<DpopChallenge>>,
-    /// For a 503: in how many seconds to try again.
+    /// For a 429 or 503: in how many seconds to try again.
     pub retry_after: Option<u64>,
     /// The status, where it is another than the reason's own.
     pub status: Option<ResponseStatus>,
@@ -40,6 +43,10 @@ pub struct ErrorResponse {
     pub style: Style,
     /// What it says to a page of another origin, where one may read it.
     pub cors: Option<Rc<CorsFields>>,
+    /// Where the metadata of the protected resource is that the request was for (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Rc<str>>,
+    /// How the user is to log in, where that is what lacks.
+    pub step_up: Option<Rc<StepUp>>,
 }
 
 /// How refusals are written.
@@ -101,6 +108,8 @@ impl ErrorResponse {
             status: None,
             style: Style::default(),
             cors: None,
+            resource_metadata: None,
+            step_up: None,
         }
     }
 
@@ -111,14 +120,14 @@ impl ErrorResponse {
         let mut headers = Vec::with_capacity(4);
         headers.push(("cache-control", Cow::Borrowed("no-store")));
         if !self.style.stripped {
-            let all = self.challenges(disclosed.detail).into_iter();
+            let all = self.challenges(disclosed.detail).into_iter().flatten();
             headers.extend(all.map(|challenge| ("www-authenticate", Cow::Owned(challenge))));
         }
         let nonce = self.dpop.as_ref().and_then(|dpop| dpop.nonce.as_ref());
         if let Some(nonce) = nonce.filter(|_| status == ResponseStatus::Unauthorized) {
             headers.push((NONCE_FIELD, Cow::Owned(nonce.clone())));
         }
-        if status == ResponseStatus::Unavailable {
+        if matches!(status, ResponseStatus::Unavailable | ResponseStatus::TooManyRequests) {
             let seconds = self.retry_after.unwrap_or(1).max(1);
             headers.push(("retry-after", Cow::Owned(seconds.to_string())));
             if grpc {
@@ -165,12 +174,14 @@ impl ErrorResponse {
         }
     }
 
-    fn challenges(&self, description: &str) -> Vec<String> {
+    fn challenges(&self, description: &str) -> [Option<String>; 2] {
         let parameters = Parameters {
             kind: self.reason.row().challenge,
             realm: &self.realm,
             scope: self.scope.as_deref(),
             description,
+            step_up: self.step_up.as_deref(),
+            resource_metadata: self.resource_metadata.as_deref(),
         };
         challenges(&parameters, self.dpop.as_deref())
     }

@@ -79,6 +79,16 @@ fn each_refusal_has_its_status_and_challenge() {
             Some(", error=\"insufficient_scope\", scope=\"a b\""),
             "scope_insufficient",
         ),
+        (
+            AuthenticationInsufficient,
+            true,
+            Some("a b"),
+            401,
+            Some(
+                ", error=\"insufficient_user_authentication\", error_description=\"This request needs another or a newer log-in of the user.\", scope=\"a b\"",
+            ),
+            "authentication_insufficient",
+        ),
         (ScopeInsufficient, true, None, 403, Some(", error=\"insufficient_scope\""), "scope_insufficient"),
         (ClaimMismatch, true, None, 403, Some(""), "claim_mismatch"),
         (TokenMultiple, false, None, 400, Some(", error=\"invalid_request\""), "token_multiple"),
@@ -109,6 +119,67 @@ fn the_body_is_json_and_nothing_breaks_out_of_the_challenge() {
     assert_eq!(body.as_object().unwrap().get("status").map(ToString::to_string).as_deref(), Some("401"));
     let names: Vec<_> = body.as_object().unwrap().iter().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names, ["type", "title", "status", "detail", "reason"]);
+}
+
+#[test]
+fn a_challenge_says_how_the_user_is_to_log_in_and_where_the_metadata_is() {
+    const URL: &str = "https://a.example/.well-known/oauth-protected-resource/b";
+    let step_up = |acr: &[&str], max_age| {
+        let acr_values = acr.iter().map(|acr| (*acr).to_owned()).collect();
+        Some(Rc::new(StepUp { acr_values, max_age }))
+    };
+    for (reason, step_up, url, scope, expected) in [
+        (
+            Reason::AuthenticationInsufficient,
+            step_up(&["phr", "mfa"], Some(300)),
+            None,
+            None,
+            ", acr_values=\"phr mfa\", max_age=\"300\"",
+        ),
+        (
+            Reason::AuthenticationInsufficient,
+            step_up(&["phr"], None),
+            None,
+            Some("a"),
+            ", acr_values=\"phr\", scope=\"a\"",
+        ),
+        (
+            Reason::AuthenticationInsufficient,
+            step_up(&[], Some(1)),
+            Some(URL),
+            Some("a"),
+            ", max_age=\"1\", scope=\"a\", resource_metadata=\"URL\"",
+        ),
+        (Reason::AuthenticationInsufficient, None, None, None, ""),
+        (Reason::TokenMissing, None, Some(URL), None, ", resource_metadata=\"URL\""),
+        (
+            Reason::TokenMultiple,
+            None,
+            Some(URL),
+            Some("a"),
+            ", error=\"invalid_request\", resource_metadata=\"URL\"",
+        ),
+        (Reason::RoleInsufficient, None, Some(URL), Some("a"), ", resource_metadata=\"URL\""),
+        (Reason::Expired, None, Some(URL), Some("a"), ", scope=\"a\", resource_metadata=\"URL\""),
+        (Reason::Expired, None, None, Some("a"), "\"The token has expired.\""),
+    ] {
+        let response = ErrorResponse {
+            verified: true,
+            step_up,
+            resource_metadata: url.map(Rc::from),
+            scope: scope.map(str::to_owned),
+            ..ErrorResponse::new(reason, "r")
+        };
+        let reply = response.reply(false);
+        let challenge = header(&reply, "www-authenticate").unwrap_or_default();
+        let expected = expected.replace("URL", URL);
+        assert!(challenge.starts_with("Bearer realm=\"r\"") && challenge.ends_with(&expected), "{challenge}");
+    }
+    for reason in [Reason::PathAmbiguous, Reason::RouteUnmatched, Reason::KeysUnavailable] {
+        let response =
+            ErrorResponse { resource_metadata: Some(URL.into()), ..ErrorResponse::new(reason, "r") };
+        assert_eq!(header(&response.reply(false), "www-authenticate"), None, "{reason:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a rule asks of a verified token.
 
+use std::rc::Rc;
+
+use super::authentication::{Authentication, StepUp};
 use super::set_requirement::SetRequirement;
 use crate::reason::{Reason, Rejected};
 use crate::token::{Bindings, Claims, Condition, RequestValue};
@@ -10,11 +13,14 @@ pub struct Authorize {
     clause: Clause,
     depends_on_request: bool,
     challenge: Option<String>,
+    step_up: Option<Rc<StepUp>>,
 }
 
 /// Demands on a token; all that are given count, and they are checked in the order of these fields.
 #[derive(Clone, Debug, Default)]
 pub struct Clause {
+    /// How the user has to have logged in. Such demands in `all` are checked with it, before anything else.
+    pub authentication: Option<Authentication>,
     /// The scopes, among them those that a scope of the token implies: `none_of` forbids these too.
     pub scopes: Option<SetRequirement>,
     /// The roles.
@@ -35,15 +41,16 @@ impl Authorize {
         let mut scopes = Vec::new();
         clause.wanted(&mut scopes);
         let challenge = (!scopes.is_empty()).then(|| scopes.join(" "));
-        let depends_on_request = !clause.places().is_empty();
-        Self { clause, depends_on_request, challenge }
+        let depends_on_request = !clause.places().is_empty() || clause.depends_on_time();
+        let step_up = clause.step_up(None).map(Rc::new);
+        Self { clause, depends_on_request, challenge, step_up }
     }
 
     /// Whether a token with these claims may do what the request asks for.
     ///
     /// # Errors
-    /// Which kind of demand is not met first: [`Reason::ScopeInsufficient`], [`Reason::RoleInsufficient`] or
-    /// [`Reason::ClaimMismatch`]. Of `any`, the reason of its first clause; of `not`, the kind of the first
+    /// Which kind of demand is not met first: [`Reason::AuthenticationInsufficient`], [`Reason::ScopeInsufficient`],
+    /// [`Reason::RoleInsufficient`] or [`Reason::ClaimMismatch`]. Of `any`, the reason of its first clause; of `not`, the kind of the first
     /// demand in it.
     pub fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Rejected> {
         // A clause of `any` may fail on the way of a token that passes: words are made for the one that decides.
@@ -53,7 +60,7 @@ impl Authorize {
         })
     }
 
-    /// Whether the outcome depends on the request, and not on the token alone.
+    /// Whether the outcome depends on the request or the time, and not on the token alone.
     pub fn depends_on_request(&self) -> bool {
         self.depends_on_request
     }
@@ -65,6 +72,12 @@ impl Authorize {
         self.challenge.clone()
     }
 
+    /// What a challenge asks the user to do (RFC 9470 section 3), whether or not the token shows some of it: all that is
+    /// asked here, in `all` and in the first clause of `any`.
+    pub fn step_up(&self) -> Option<Rc<StepUp>> {
+        self.step_up.clone()
+    }
+
     /// The demands.
     pub fn clause(&self) -> &Clause {
         &self.clause
@@ -73,6 +86,9 @@ impl Authorize {
 
 impl Clause {
     fn check(&self, claims: &Claims, request: &dyn Bindings) -> Result<(), Reason> {
+        if self.unmet_authentication(claims, request).is_some() {
+            return Err(Reason::AuthenticationInsufficient);
+        }
         if self.scopes.as_ref().is_some_and(|scopes| !scopes.satisfied_by(|scope| claims.grants(scope))) {
             return Err(Reason::ScopeInsufficient);
         }
@@ -93,6 +109,12 @@ impl Clause {
             Some(clause) if clause.check(claims, request).is_ok() => Err(clause.kind()),
             _ => Ok(()),
         }
+    }
+
+    /// What the token does not show of the demands on its user's authentication that stand here and in `all`, in words.
+    fn unmet_authentication(&self, claims: &Claims, request: &dyn Bindings) -> Option<String> {
+        let own = self.authentication.as_ref().and_then(|demand| demand.unmet(claims, request));
+        own.or_else(|| self.all.iter().find_map(|clause| clause.unmet_authentication(claims, request)))
     }
 
     /// The first demand that is not met, in words: the one for whose reason [`Self::check`] fails.
@@ -116,11 +138,21 @@ impl Clause {
             let clause = self.not.as_ref().filter(|clause| clause.check(claims, request).is_ok())?;
             Some(["\"not\" is met: ", &clause.first_demand()].concat())
         };
-        scopes().or_else(roles).or_else(condition).or_else(all).or_else(any).or_else(not)
+        let authentication = self.unmet_authentication(claims, request);
+        authentication
+            .or_else(scopes)
+            .or_else(roles)
+            .or_else(condition)
+            .or_else(all)
+            .or_else(any)
+            .or_else(not)
     }
 
     /// The first demand, in words.
     fn first_demand(&self) -> String {
+        if let Some(authentication) = &self.authentication {
+            return format!("authentication {authentication}");
+        }
         match (&self.scopes, &self.roles, self.claims.first(), self.inner().next()) {
             (Some(scopes), ..) => format!("scopes {scopes}"),
             (None, Some(roles), ..) => format!("roles {roles}"),
@@ -136,7 +168,9 @@ impl Clause {
 
     /// The kind of the first demand.
     fn kind(&self) -> Reason {
-        if self.scopes.is_some() {
+        if self.authentication.is_some() {
+            Reason::AuthenticationInsufficient
+        } else if self.scopes.is_some() {
             Reason::ScopeInsufficient
         } else if self.roles.is_some() {
             Reason::RoleInsufficient
@@ -154,6 +188,20 @@ impl Clause {
             }
         }
         self.all.iter().chain(self.any.first()).for_each(|clause| clause.wanted(scopes));
+    }
+
+    /// What is asked of the user here, in `all` and in the first clause of `any`, besides what was asked before.
+    fn step_up(&self, before: Option<StepUp>) -> Option<StepUp> {
+        let own = match &self.authentication {
+            Some(demand) => Some(before.unwrap_or_default().and(demand)),
+            None => before,
+        };
+        self.all.iter().chain(self.any.first()).fold(own, |asked, clause| clause.step_up(asked))
+    }
+
+    fn depends_on_time(&self) -> bool {
+        let own = self.authentication.as_ref().is_some_and(|demand| demand.max_age.is_some());
+        own || self.inner().any(Self::depends_on_time)
     }
 
     /// The places in the request with which claims are compared, here and inside.
@@ -240,6 +288,7 @@ mod tests {
         const ROLE: &str = "role_insufficient";
         const CLAIM: &str = "claim_mismatch";
         let everything = || Clause {
+            authentication: None,
             scopes: all_of("a"),
             roles: any_of("ops"),
             claims: is("tenant", "acme").claims,
@@ -352,6 +401,65 @@ mod tests {
             (Clause { scopes: all_of("a"), ..any(&[all(&[scopes(all_of("b"))])]) }, Some("a b")),
         ] {
             assert_eq!(Authorize::new(clause.clone()).challenge().as_deref(), expected, "{clause:?}");
+        }
+    }
+
+    /// The demand for one class of authentication, and for an age of it.
+    fn authentication(acr: &str, max_age: Option<u64>) -> Clause {
+        let max_age = max_age.map(std::time::Duration::from_secs);
+        let demand = Authentication { acr_values: list(acr), max_age };
+        Clause { authentication: Some(demand), ..Clause::default() }
+    }
+
+    #[test]
+    fn authentication_is_judged_before_all_else_that_is_asked_for_in_any_case() {
+        const AUTHENTICATION: &str = "authentication_insufficient";
+        let phr = || authentication("phr", None);
+        let with = |clause: Clause, more: Clause| Clause { authentication: more.authentication, ..clause };
+        for (clause, token, expected) in [
+            (phr(), "{}", AUTHENTICATION),
+            (phr(), r#"{"acr":"phr"}"#, ""),
+            (with(scopes(all_of("a")), phr()), "{}", AUTHENTICATION),
+            (with(scopes(all_of("a")), phr()), r#"{"acr":"phr"}"#, "scope_insufficient"),
+            (Clause { scopes: all_of("a"), ..all(&[is("x", "1"), phr()]) }, "{}", AUTHENTICATION),
+            (all(&[scopes(all_of("a")), all(&[phr()])]), "{}", AUTHENTICATION),
+            (all(&[scopes(all_of("a")), all(&[phr()])]), r#"{"acr":"phr"}"#, "scope_insufficient"),
+            // Where another clause is enough, it has no precedence.
+            (any(&[scopes(all_of("a")), phr()]), "{}", "scope_insufficient"),
+            (any(&[phr(), scopes(all_of("a"))]), "{}", AUTHENTICATION),
+            (any(&[phr(), scopes(all_of("a"))]), r#"{"scope":"a"}"#, ""),
+            (any(&[phr(), scopes(all_of("a"))]), r#"{"acr":"phr"}"#, ""),
+            (not(phr()), "{}", ""),
+            (not(phr()), r#"{"acr":"phr"}"#, AUTHENTICATION),
+            (not(not(phr())), "{}", AUTHENTICATION),
+            // Where the time is not known, no log-in is new enough.
+            (authentication("", Some(60)), r#"{"auth_time":1}"#, AUTHENTICATION),
+        ] {
+            assert_eq!(outcome(clause.clone(), token), expected, "{clause:?} and {token}");
+        }
+    }
+
+    #[test]
+    fn a_step_up_asks_for_all_that_the_user_has_to_do() {
+        let demand = |acr: &str, max_age| authentication(acr, max_age);
+        for (clause, expected) in [
+            (scopes(all_of("a")), None),
+            (demand("a b", Some(60)), Some(("a b", Some(60)))),
+            (all(&[demand("a b", None), all(&[demand("b", Some(60))])]), Some(("b", Some(60)))),
+            (any(&[demand("a", None), demand("b", None)]), Some(("a", None))),
+            (any(&[scopes(all_of("a")), demand("b", None)]), None),
+            (not(demand("a", None)), None),
+        ] {
+            let asked = Authorize::new(clause.clone()).step_up();
+            let asked = asked.map(|asked| (asked.acr_values.join(" "), asked.max_age));
+            let expected = expected.map(|(acr, age)| (acr.to_owned(), age));
+            assert_eq!(asked, expected, "{clause:?}");
+        }
+        for (clause, expected) in [
+            (demand("a", None), false),
+            (any(&[scopes(all_of("a")), not(all(&[demand("", Some(60))]))]), true),
+        ] {
+            assert_eq!(Authorize::new(clause.clone()).depends_on_request(), expected, "{clause:?}");
         }
     }
 

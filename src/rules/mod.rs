@@ -1,9 +1,11 @@
 //! Which rule a request meets, and what that rule asks for.
 
+mod authentication;
 mod authorize;
 mod host;
 mod index;
 mod matcher;
+mod overlap;
 mod requirement;
 mod set_requirement;
 mod template;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use authentication::{Authentication, StepUp};
 pub use authorize::{Authorize, Clause};
 pub use host::{HostMatch, HostName, HostPort};
 pub use matcher::{HeaderMatch, Match, PathMatch, PathRegex, QueryMatch, QueryValue, ValueMatch};
@@ -306,6 +309,25 @@ impl Rules {
 }
 
 impl Rule {
+    /// A rule for these requests that asks for nothing.
+    pub fn public(id: RuleId, name: String, matches: Match) -> Self {
+        Self {
+            id,
+            name,
+            matches,
+            requires: None,
+            authorize: None,
+            mode: Mode::Enforce,
+            ambiguous_paths: None,
+            ignores_revocation: false,
+            requires_proof: None,
+            one_time: false,
+            introspect: false,
+            wait_timeout: None,
+            stream_grace: None,
+        }
+    }
+
     /// The parts of a request with which its claims are compared.
     fn places(&self) -> impl Iterator<Item = &RequestValue> {
         self.authorize.iter().flat_map(|authorize| authorize.clause().places())

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::time::Duration;
 
 use super::ClaimPath;
 use crate::json::{Json, Number, Object};
 use crate::reason::excerpt;
 use crate::request::PeerName;
 use crate::text::TextMatch;
+use crate::time::Timestamp;
 
 /// What a condition may compare a claim with besides values of its own.
 pub trait Bindings {
@@ -18,6 +20,10 @@ pub trait Bindings {
     fn header(&self, name: &str) -> Option<Cow<'_, str>>;
     /// The host that the request is for: in lower case, without port and trailing dot.
     fn host(&self) -> Option<Cow<'_, str>>;
+    /// The time, and by how much clocks may differ; none: not known, so that no demand on a time is met.
+    fn time(&self) -> Option<(Timestamp, Duration)> {
+        None
+    }
     /// A name in the certificate of the connection's client.
     fn peer(&self, _: PeerName) -> Option<Cow<'_, str>> {
         None

@@ -60,6 +60,12 @@ impl HeaderLocation {
         &self.name
     }
 
+    /// Whether a token is taken here as RFC 6750 section 2.1 sends it.
+    pub fn is_bearer(&self) -> bool {
+        self.name == AUTHORIZATION
+            && self.prefixes.iter().any(|prefix| prefix.word().eq_ignore_ascii_case(b"bearer"))
+    }
+
     /// Makes `DPoP` a scheme like `Bearer`.
     pub fn accept_dpop(&mut self) {
         self.accepts_dpop = true;

@@ -16,6 +16,7 @@ mod fetching;
 mod fixtures;
 mod fuzz;
 mod headers;
+mod introspection;
 mod model;
 mod plugins;
 mod protocol;

@@ -332,6 +332,11 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ),
         ("a regular expression", vec![portcullis::limits::MAX_REGEX]),
         ("regular expressions in all rules", vec![expressions]),
+        (
+            "clients whose tokens failed, that one worker remembers under `limits.failures`",
+            vec![portcullis::limits::MAX_REMEMBERED],
+        ),
+        ("protected resources", vec![portcullis::limits::MAX_RESOURCES]),
         ("a header value that is written from a claim", vec![portcullis::limits::MAX_VALUE]),
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),
         ("requests that wait for keys or lists, in one worker", vec![portcullis::limits::MAX_WAITING]),

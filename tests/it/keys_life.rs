@@ -92,6 +92,7 @@ impl Native {
     fn note(&mut self, stream: u32, path: &str, token: &str, outcome: Outcome) -> &'static str {
         match outcome {
             Outcome::Allow(_) => "allow",
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => {
                 self.waiting.insert(stream, (path.to_owned(), token.to_owned()));
                 "wait"

@@ -44,6 +44,7 @@ fn asked(gate: &mut Gate, token: &str, now: Timestamp) -> &'static str {
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     match gate.decide(StreamId(1), &Request::new(&fields), now) {
         Outcome::Allow(_) => "allow",
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => "wait",
         Outcome::Deny(refusal) => refusal.response.reason.as_str(),
     }
@@ -190,6 +191,7 @@ fn resumed(gate: &mut Gate, stream: StreamId, waited: Waited, token: &str, now: 
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     match gate.resume(stream, waited, &Request::new(&fields), now) {
         Outcome::Allow(_) => "allow",
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => "wait",
         Outcome::Deny(refusal) => refusal.response.reason.as_str(),
     }

@@ -91,6 +91,8 @@ impl Walk {
                 "opaque": asked("gate", "x-opaque"),
                 "stranger": asked("stranger", "x-stranger"),
             },
+            // So many that nobody is blocked, but for whom it is counted.
+            "limits": { "failures": { "per_client": 100_000 } },
             "rules": [
                 { "name": "public", "match": { "path": "/healthz" } },
                 { "name": "orders", "match": { "prefix": "/orders" }, "requires": corp(),
@@ -209,6 +211,7 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
         ("requests.decision.allow.provider.none.reason.none", 1),
         ("requests.decision.deny.provider.gone.reason.keys_unavailable", 1),
         ("requests.decision.allow.provider.reason.reason.none", 1),
+        ("client_failures", 1),
         ("rules.rule.orders.decision.allow", 3),
         ("rules.rule.orders.decision.deny", 6),
         ("rules.rule.trial.decision.allow", 1),
@@ -355,6 +358,8 @@ fn prometheus_gets_the_labels_as_labels() {
     let unlabelled: Vec<&String> = lines
         .iter()
         .filter(|line| line.starts_with("portcullis_") && !line.starts_with("portcullis_verification_"))
+        // It has none.
+        .filter(|line| !line.starts_with("portcullis_client_failures{}"))
         .filter(|line| line.contains("_provider_") || line.contains("_list_") || !line.contains("=\""))
         .collect();
     assert!(unlabelled.is_empty(), "{unlabelled:?}");

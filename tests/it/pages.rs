@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// What an environment variable holds that a page names: long enough for a secret, and fit for a header.
 const VARIABLE: &str = "0123456789abcdef0123456789abcdef";
 
-/// A provider whose key is that of RFC 7517, appendix A.1.
+/// A provider whose key is that of RFC 7517, appendix A.1, and whose tokens may be bound.
 fn stand_in(name: &str) -> Value {
     let key = json!({
         "kty": "EC",
@@ -28,6 +28,8 @@ fn stand_in(name: &str) -> Value {
         "issuer": format!("https://{name}.example/"),
         "audiences": ["orders"],
         "local_jwks": { "inline": { "keys": [key] } },
+        "sender_constrained": "enforce",
+        "dpop": { "origins": ["https://api.example"] },
     })
 }
 

@@ -460,6 +460,7 @@ fn decided_with(
             Ok(scopes.split_whitespace().map(str::to_owned).collect())
         }
         Outcome::Deny(refusal) => Err(refusal.response.reason),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("{}: keys are there", recipe.file),
     }
 }

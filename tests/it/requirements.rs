@@ -197,6 +197,7 @@ fn with_request<T>(fields: &Fields, around: &Around, act: impl FnOnce(&Request<'
 /// before both where the rule only reports.
 fn told(outcome: &Outcome) -> String {
     match outcome {
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => "wait".to_owned(),
         Outcome::Deny(refusal) => {
             assert_eq!(refusal.state.get(FilterStateField::Decision), Some("deny"));
@@ -775,6 +776,7 @@ fn a_route_chooses_its_rule_and_asks_for_scopes() {
             let state = match &outcome {
                 Outcome::Allow(allow) => &allow.state,
                 Outcome::Deny(refusal) => &refusal.state,
+                Outcome::Answer(_) => panic!("no resource is configured"),
                 Outcome::Wait => panic!("{what}"),
             };
             assert_eq!(state.get(FilterStateField::Rule), under, "{what}");

@@ -38,7 +38,7 @@ fn everything() -> Vec<String> {
 }
 
 /// The plugin configuration's field that withholds these and nothing else.
-fn withholding(wasm: Wasm, withheld: &[String]) -> Wasm {
+pub(crate) fn withholding(wasm: Wasm, withheld: &[String]) -> Wasm {
     let known = everything();
     for name in withheld {
         assert!(known.contains(name), "the module neither imports nor exports {name}");

@@ -358,6 +358,7 @@ impl Run {
     fn judge(&mut self, worker: usize, stream: u32, (token, since): (String, Timestamp), outcome: Outcome) {
         let said = match &outcome {
             Outcome::Allow(_) => "passes",
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => "waits",
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         };

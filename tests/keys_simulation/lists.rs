@@ -533,6 +533,7 @@ impl Run {
     /// Was that lawful?
     fn judge(&mut self, instance: usize, stream: u32, waiter: Waiter, outcome: &Outcome) {
         let said = match outcome {
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => {
                 self.count("waits");
                 self.waiting.insert((instance, stream), waiter);

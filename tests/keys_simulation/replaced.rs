@@ -354,6 +354,7 @@ impl Run {
     ) {
         let said = match &outcome {
             Outcome::Allow(_) => "passes",
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => "waits",
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         };

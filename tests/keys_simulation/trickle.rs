@@ -321,6 +321,7 @@ impl Run {
     fn judge(&mut self, worker: usize, stream: u32, token: String, whose: Option<usize>, outcome: Outcome) {
         let said = match &outcome {
             Outcome::Allow(_) => "passes",
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => "waits",
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         };
@@ -332,6 +333,7 @@ impl Run {
             return;
         };
         match outcome {
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => {
                 self.waiting.insert(stream, (worker, token, whose));
             }

@@ -641,6 +641,7 @@ impl World {
             Token::MadeUp(_) => false,
         };
         let broken = match &outcome {
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => {
                 waiting.insert((instance, stream), Waiter { token, deadline });
                 counts.began_to_wait += 1;

@@ -131,6 +131,7 @@ fn ask(gate: &mut Gate, fields: &[(&str, &str)], peer: Option<String>, now: u64)
     match gate.decide(StreamId(1), &Request::new(&all).within(&peer), Timestamp::from_secs(now)) {
         Outcome::Allow(_) => None,
         Outcome::Deny(rejection) => Some(rejection.response.reason),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("it waits"),
     }
 }

@@ -166,8 +166,7 @@ fn a_token_counts_over_connections_of_its_certificate() {
         match reason {
             None => assert_eq!(response.status, 200, "{what}: {}", response.text()),
             Some(reason) => {
-                let told = if reason == "token_bound" { "token_rejected" } else { reason };
-                assert_problem(&what, &response, 401, told);
+                assert_problem(&what, &response, 401, reason);
                 let challenge = common::challenge(&response).expect("a challenge");
                 assert_eq!(challenge.get("error").map(String::as_str), Some("invalid_token"), "{what}");
             }

@@ -5,6 +5,7 @@ mod attacks;
 mod captured;
 mod certificates;
 mod clients;
+mod cost;
 mod on_envoy;
 mod replay;
 

@@ -156,3 +156,24 @@ fn two_gates_of_one_proxy_do_not_take_each_others_proofs_for_their_own() {
     assert_eq!(sent.send(envoy.addr()).status, 401);
     assert_sound(&envoy);
 }
+
+#[test]
+fn where_workers_share_nothing_what_may_come_once_is_refused() {
+    let (idp, upstream) = (common::idp(), Upstream::start());
+    for withheld in ["proxy_set_shared_data", "proxy_get_shared_data", "proxy_set_tick_period_milliseconds"] {
+        let wasm = Wasm::portcullis(config(with_proofs(&idp, json!({})), rules()));
+        let wasm = crate::withheld::withholding(wasm, &[withheld.to_owned()]);
+        let envoy = Envoy::builder().upstream(&upstream).filter(wasm).start();
+        let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::new("client");
+        let bound = client.token(&idp, json!({}));
+        let plain = idp.mint().expires_in(200).sign();
+        let sent = request("/orders", &bound, &client.proof("/orders", &bound)).send(envoy.addr());
+        common::assert_problem(withheld, &sent, 503, "overloaded");
+        let once = Request::get("/once").bearer(&plain).send(envoy.addr());
+        common::assert_problem(withheld, &once, 503, "overloaded");
+        assert_eq!(Request::get("/orders").bearer(&plain).send(envoy.addr()).status, 200, "{withheld}");
+        let said = envoy.log().lines().any(|line| line.contains("[error]") && line.contains("one_time"));
+        assert!(said, "{withheld}: the log says what it means");
+    }
+}

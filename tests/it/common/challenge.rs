@@ -1,4 +1,5 @@
-//! `WWW-Authenticate`, read as strictly as RFC 9110 section 11.6.1 and RFC 6750 section 3 allow a sender to write it.
+//! `WWW-Authenticate`, read as strictly as RFC 9110 section 11.6.1, RFC 6750 section 3, RFC 9470 section 3
+//! and RFC 9728 section 5.1 allow a sender to write it.
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,11 @@ pub fn bearer(text: &str) -> Result<BTreeMap<String, String>, String> {
         let fits = match name.as_str() {
             "realm" => true,
             "scope" => value.split(' ').all(|scope| !scope.is_empty() && scope.chars().all(is_char)),
+            "acr_values" => value.split(' ').all(|one| !one.is_empty() && one.chars().all(is_char)),
+            "max_age" => value.parse::<u32>().is_ok_and(|seconds| seconds.to_string() == *value),
+            "resource_metadata" => {
+                value.starts_with("https://") && value.chars().all(is_char) && !value.contains(' ')
+            }
             "error" | "error_description" => !value.is_empty() && value.chars().all(is_char),
             _ => return Err(format!("the parameter {name:?}: {text:?}")),
         };

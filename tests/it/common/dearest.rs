@@ -364,6 +364,7 @@ pub fn decide(gate: &mut Gate, fields: &[(String, String)]) -> Option<Reason> {
     match outcome {
         Outcome::Allow(_) => None,
         Outcome::Deny(refusal) => Some(refusal.response.reason),
+        Outcome::Answer(_) => panic!("no resource is configured"),
         Outcome::Wait => panic!("there is nothing to wait for"),
     }
 }

@@ -89,20 +89,23 @@ fn no_other_place_of_an_answer_says_that_a_token_is_active() {
     }
 }
 
-/// RFC 9449 section 6.2: where the answer says what a JWT is good for, a key that it names binds the token.
+/// RFC 9449 section 6.2: a key that the answer names binds the token, also a JWT that names none itself.
 #[test]
 fn a_key_that_the_answer_names_binds_a_jwt_too() {
     let (idp, at) = (idp(), now());
     let token = idp.token(json!({ "sub": "alice" }));
-    let block = introspection(json!({ "claims": "answer" }));
-    let config = config(&with(local_provider(&idp), json!({ "introspection": block })), json!({}));
-    for bound in [
-        json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }),
-        json!({ "token_type": "DPoP" }),
-    ] {
-        let answer = with(json!({ "active": true, "aud": AUDIENCE }), bound);
-        let got = Replay::new(&config, at).bearer(&token, at, |_| json_answer(&answer));
-        assert_eq!(got, "token_bound", "{answer}");
+    for claims in ["token", "answer"] {
+        let block = introspection(json!({ "claims": claims }));
+        let provider = with(local_provider(&idp), json!({ "introspection": block }));
+        let config = config(&provider, json!({ "introspect": true }));
+        for bound in [
+            json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }),
+            json!({ "token_type": "DPoP" }),
+        ] {
+            let answer = with(json!({ "active": true, "aud": AUDIENCE }), bound);
+            let got = Replay::new(&config, at).bearer(&token, at, |_| json_answer(&answer));
+            assert_eq!(got, "token_bound", "{answer}, claims: {claims}");
+        }
     }
 }
 

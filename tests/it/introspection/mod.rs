@@ -2,12 +2,15 @@
 
 mod answers;
 mod attacks;
+mod beside;
+mod bound;
 mod captured;
 mod errors;
 mod failures;
 mod flood;
 mod form;
 mod gateway;
+mod glewlwyd;
 mod hybrid;
 mod kept;
 mod local;
@@ -15,5 +18,6 @@ mod oidc_provider;
 mod recipes;
 pub(crate) mod replay;
 mod revoked;
+mod rules;
 mod signed;
 mod waiting;

@@ -44,7 +44,8 @@ fn package() -> Result<PathBuf, String> {
         fs::create_dir_all(&fresh).map_err(|error| error.to_string())?;
         fs::write(fresh.join("package.json"), r#"{"private":true,"type":"module"}"#)
             .map_err(|error| error.to_string())?;
-        let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"];
+        let arguments =
+            ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--fetch-retries=1"];
         let installed = Command::new("npm")
             .args(arguments)
             .arg(format!("oidc-provider@{VERSION}"))

@@ -32,8 +32,8 @@ pub(super) const SECRET: &str = "s3cret-value";
 /// A gate, and the calls that it made.
 pub(super) struct Replay {
     gate: Gate,
-    /// Path and credentials of each request.
-    streams: Vec<(String, String)>,
+    /// The fields of each request.
+    streams: Vec<Vec<(String, String)>>,
     woken: VecDeque<(StreamId, Waited)>,
     /// The calls that have no answer yet.
     pub in_flight: Vec<(LookupId, HttpRequest)>,
@@ -79,9 +79,19 @@ impl Replay {
         path: &str,
         authorization: &str,
         now: u64,
+        answer: impl FnMut(&HttpRequest) -> Answer,
+    ) -> String {
+        self.ask_with(&[(":path", path), ("authorization", authorization)], now, answer)
+    }
+
+    /// The same for a GET with these fields.
+    pub(super) fn ask_with(
+        &mut self,
+        fields: &[(&str, &str)],
+        now: u64,
         mut answer: impl FnMut(&HttpRequest) -> Answer,
     ) -> String {
-        let (stream, mut became) = self.begin(path, authorization, now);
+        let (stream, mut became) = self.begin_with(fields, now);
         // What a request waits for comes in a few steps; more would be a circle.
         for _ in 0..8 {
             if became != WAITS {
@@ -102,7 +112,12 @@ impl Replay {
 
     /// A request comes, and no call is answered: its number, and what becomes of it so far ([`WAITS`], maybe).
     pub(super) fn begin(&mut self, path: &str, authorization: &str, now: u64) -> (StreamId, String) {
-        self.streams.push((path.to_owned(), authorization.to_owned()));
+        self.begin_with(&[(":path", path), ("authorization", authorization)], now)
+    }
+
+    pub(super) fn begin_with(&mut self, fields: &[(&str, &str)], now: u64) -> (StreamId, String) {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.streams.push(fields.iter().map(own).collect());
         let stream = StreamId(u32::try_from(self.streams.len()).expect("few"));
         let became = self.judge(stream, None, now);
         (stream, became)
@@ -148,9 +163,9 @@ impl Replay {
 
     fn judge(&mut self, stream: StreamId, waited: Option<Waited>, now: u64) -> String {
         let at = usize::try_from(stream.0).expect("few") - 1;
-        let (path, authorization) = self.streams[at].clone();
-        let fields = [(":method", "GET"), (":path", &path), ("authorization", &authorization)];
-        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let own = self.streams[at].clone();
+        let mut fields = vec![(&b":method"[..], &b"GET"[..])];
+        fields.extend(own.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let (request, now) = (Request::new(&fields), Timestamp::from_secs(now));
         let outcome = match waited {
             Some(waited) => self.gate.resume(stream, waited, &request, now),
@@ -163,6 +178,7 @@ impl Replay {
                 self.retry_after = refusal.response.retry_after;
                 refusal.response.reason.as_str().to_owned()
             }
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => WAITS.to_owned(),
         }
     }

@@ -2,7 +2,7 @@
 //! algorithm that it signs with, its rotation, and the end of its old keys.
 
 use crate::common;
-mod server;
+pub(crate) mod server;
 
 use common::{SOON, assert_problem};
 use harness::{Cluster, Envoy, Request, Response, Upstream, Wasm, eventually};

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 const TABLES: &str = "/usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz";
 const MODULES: &str = "/usr/lib/glewlwyd";
-const SECRET: &str = "a secret of thirty-two characters";
+/// The secret of each of its clients.
+pub(crate) const SECRET: &str = "a-secret-of-thirty-two-characters";
 /// What its tokens are for.
 pub(crate) const RESOURCE: &str = "https://orders.example.com/";
 
@@ -41,7 +43,10 @@ pub(crate) fn missing() -> Option<String> {
 impl Glewlwyd {
     /// Starts one that holds these keys and has a client for each, named after the key.
     pub(crate) fn start(keys: Vec<Value>) -> Self {
-        let folder = std::env::temp_dir().join(format!("portcullis-glewlwyd-{}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("portcullis-glewlwyd-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("none")).expect("a folder");
         // Its name is its address, so that it has to know its port before it starts.
@@ -64,14 +69,23 @@ impl Glewlwyd {
 
     /// A token of the client that signs with this key; no client is named: the one that signs with the first.
     pub(crate) fn token(&self, client: &str) -> String {
-        let basic = BASE64_STANDARD.encode(format!("{client}:{SECRET}"));
-        let form: String =
+        let form =
             form(&[("grant_type", "client_credentials"), ("scope", "orders.read"), ("resource", RESOURCE)]);
-        let request = Request::post("/api/oidc/token", form)
+        let answer = self.post_as(client, "/api/oidc/token", &form);
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Revokes a token of a client.
+    pub(crate) fn revoke(&self, client: &str, token: &str) {
+        self.post_as(client, "/api/oidc/revoke", &form(&[("token", token)]));
+    }
+
+    fn post_as(&self, client: &str, path: &str, form: &str) -> Response {
+        let basic = BASE64_STANDARD.encode(format!("{client}:{SECRET}"));
+        let request = Request::post(path, form)
             .header("authorization", format!("Basic {basic}"))
             .header("content-type", "application/x-www-form-urlencoded");
-        let answer = self.checked(&request);
-        answer.json()["access_token"].as_str().expect("a token").to_owned()
+        self.checked(&request)
     }
 
     /// What it publishes.
@@ -126,7 +140,7 @@ impl Glewlwyd {
             "client_secret": SECRET,
             "password": SECRET,
             "token_endpoint_auth_method": ["client_secret_basic"],
-            "authorization_type": ["client_credentials"],
+            "authorization_type": ["client_credentials", "introspection", "revocation"],
             "redirect_uri": [],
             "scope": ["orders.read"],
         });
@@ -173,7 +187,8 @@ impl Glewlwyd {
             ("auth-type-refresh-enabled", false),
             ("request-parameter-allow", false),
             ("encrypt-out-token-allow", false),
-            ("introspection-revocation-allowed", false),
+            ("introspection-revocation-allowed", true),
+            ("introspection-revocation-allow-target-client", true),
             ("register-client-allowed", false),
             ("session-management-allowed", false),
             ("pkce-allowed", false),

@@ -145,6 +145,7 @@ impl Own {
             Outcome::Deny(rejection) => {
                 Some(rejection.state.get(FilterStateField::Reason).unwrap_or_default().to_owned())
             }
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => panic!("{ask} waits"),
         }
     }

@@ -311,6 +311,7 @@ fn decided(config: &Value, authorization: &str, at: u64) -> Result<(), Reason> {
         match gate.decide(StreamId(1), &Request::new(&fields), now) {
             Outcome::Allow(_) => Ok(()),
             Outcome::Deny(refusal) => Err(refusal.response.reason),
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => panic!("keys are there"),
         }
     });

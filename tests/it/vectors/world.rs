@@ -114,6 +114,7 @@ impl Gates {
     pub(crate) fn show_at(&mut self, path: &str, token: &str, now: u64) -> &'static str {
         let [portable, host] = self.outcomes(path, token, now).map(|outcome| match outcome {
             Outcome::Allow(_) => "allow",
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => "wait",
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         });

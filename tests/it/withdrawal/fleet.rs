@@ -207,6 +207,7 @@ impl Fleet {
         token: &str,
     ) -> &'static str {
         match self.outcome(at, stream, waited, path, token) {
+            Outcome::Answer(_) => panic!("no resource is configured"),
             Outcome::Wait => "wait",
             Outcome::Allow(_) => "allow",
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),

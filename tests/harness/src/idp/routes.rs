@@ -247,6 +247,8 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
     // So that each can be withdrawn by itself.
     asked.entry("jti").or_insert_with(|| json!(b64(random(12))));
     let scope = asked.get("scope").cloned();
+    let is_dpop = asked.get("cnf").is_some_and(|cnf| cnf.get("jkt").is_some());
+    let token_type = if is_dpop { "DPoP" } else { "Bearer" };
     let minted = minted.claims(Value::Object(asked));
     let token = if is_opaque { idp.issue_opaque(minted.payload()) } else { minted.sign() };
     // For shells: the token alone.
@@ -254,7 +256,7 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
         let headers = [(CONTENT_TYPE.as_str(), "text/plain"), (CACHE_CONTROL.as_str(), "no-store")];
         return respond(200, &headers, format!("{token}\n"));
     }
-    let mut answer = json!({ "access_token": token, "token_type": "Bearer", "expires_in": ttl });
+    let mut answer = json!({ "access_token": token, "token_type": token_type, "expires_in": ttl });
     if let Some(scope) = scope {
         answer["scope"] = scope;
     }

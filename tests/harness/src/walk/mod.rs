@@ -5,6 +5,7 @@
 
 mod forge;
 mod paint;
+mod prover;
 mod stage;
 mod step;
 mod steps;
@@ -13,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use paint::Paint;
 pub use stage::Stage;
@@ -146,6 +147,15 @@ impl Walker<'_> {
             Some(token) => Ok(token.to_owned()),
             None => Err(format!("the identity provider gave no token: {answer}")),
         }
+    }
+
+    /// A token that is bound to a key or a certificate.
+    fn bound_token(&self, confirmation: &Value) -> Result<String, String> {
+        let asked = json!({ "scope": "orders:read", "cnf": confirmation });
+        let request = Request::post("/token", asked.to_string()).header("content-type", "application/json");
+        let answer = self.provider(&request)?;
+        let token = answer["access_token"].as_str();
+        token.map(str::to_owned).ok_or_else(|| format!("the identity provider gave no token: {answer}"))
     }
 
     /// Makes the identity provider sign with a new key.

@@ -120,6 +120,9 @@ fn plugin_configuration(idp: &Idp) -> Value {
                     // Far shorter than the default: whoever tries it out rotates more often than a provider does.
                     "unknown_kid_cooldown": "2s",
                 },
+                "sender_constrained": "enforce",
+                "dpop": { "origins": ["https://gateway.example"] },
+                "mtls": { "certificate": "connection" },
                 "forward": false,
                 "claim_to_headers": [{ "header_name": "x-user", "claim_name": "sub" }],
             },

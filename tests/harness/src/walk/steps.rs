@@ -2,9 +2,11 @@
 
 use super::Walker;
 use super::forge::Forger;
+use super::prover::Prover;
 use super::step::Step;
 use crate::client::Request;
 use crate::idp::flip_bit;
+use serde_json::json;
 
 /// What the client is told of every token whose signature does not hold.
 const REJECTED: &[&str] = &["token_rejected"];
@@ -28,7 +30,9 @@ pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.title("The provider withdraws a token");
     revocation(walk)?;
     walk.title("Tokens that say nothing by themselves");
-    opaque(walk)
+    opaque(walk)?;
+    walk.title("Tokens that are worth nothing to a thief");
+    bound(walk)
 }
 
 fn get(target: &'static str, with: &'static str) -> Step {
@@ -274,6 +278,47 @@ fn opaque(walk: &mut Walker<'_>) -> Result<(), String> {
         get("/opaque", "an opaque token that nobody issued")
             .bearer("demo_at_nobody-ever-issued-this-one")
             .refused(401, &["token_inactive"], "the provider does not know it")
+            .challenge(&["error=\"invalid_token\""]),
+    )
+}
+
+fn bound(walk: &mut Walker<'_>) -> Result<(), String> {
+    // As the client writes it, whatever the gateway's address is.
+    const URI: &str = "https://gateway.example/orders/7";
+    let (mut client, mut thief) = (Prover::new(), Prover::new());
+    let token = walk.bound_token(&client.confirmation())?;
+    let with = |with, proof: &str| {
+        get("/orders/7", with).header("authorization", &format!("DPoP {token}")).header("dpop", proof)
+    };
+    let proof = client.proof("GET", URI, &token);
+    walk.take(
+        with("a bound token and a proof", &proof)
+            .passes("the client has shown its key (DPoP)")
+            .upstream_saw("x-user", &["alice"])
+            .upstream_saw("dpop", &[]),
+    )?;
+    walk.take(
+        with("the same proof again", &proof)
+            .refused(401, &["proof_replayed"], "each proof is for one request")
+            .challenge(&["DPoP algs=", "error=\"invalid_dpop_proof\""]),
+    )?;
+    walk.take(
+        get("/orders/7", "the token alone, stolen")
+            .bearer(&token)
+            .refused(401, &["proof_missing"], "it is no bearer token")
+            .challenge(&["Bearer realm=", "error=\"invalid_token\""]),
+    )?;
+    walk.take(
+        with("the token, and a proof of the thief's", &thief.proof("GET", URI, &token))
+            .refused(401, &["proof_invalid"], "the token names another key")
+            .challenge(&["error=\"invalid_dpop_proof\""]),
+    )?;
+    let certificate =
+        walk.bound_token(&json!({ "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2" }))?;
+    walk.take(
+        get("/orders/7", "a token bound to a certificate")
+            .bearer(&certificate)
+            .refused(401, &["certificate_mismatch"], "it came without that certificate")
             .challenge(&["error=\"invalid_token\""]),
     )
 }
