@@ -67,7 +67,7 @@ struct Open {
 #[derive(Debug)]
 struct OpenedBy {
     provider: ProviderId,
-    /// The fingerprint of the key that verified it, where that can be withdrawn.
+    /// The fingerprint of the key that verified it, where its provider can stop listing that.
     key: Option<[u8; 32]>,
     /// Its names, where lists are asked about it.
     identity: Option<Identity>,

@@ -252,7 +252,7 @@ fn keys_are(gate: &mut Gate, keys: &[&Key], now: Timestamp) -> bool {
 }
 
 #[test]
-fn a_key_that_is_withdrawn_takes_the_streams_of_its_tokens_along() {
+fn a_key_that_is_no_longer_listed_takes_the_streams_of_its_tokens_along() {
     let remote = json!({
         "http_uri": { "uri": "https://idp/k", "cluster": "c", "timeout": "5s" }, "cache_duration": "10s",
     });

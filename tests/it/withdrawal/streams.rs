@@ -1,4 +1,4 @@
-//! Open streams whose tokens are withdrawn: which of them end, how soon, on which workers.
+//! Open streams whose tokens are revoked: which of them end, how soon, on which workers.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ fn open(fleet: &mut Fleet, at: usize, path: &str, token: &str) -> u32 {
 }
 
 #[test]
-fn a_stream_ends_on_every_worker_within_the_interval_and_a_second_after_its_token_was_withdrawn() {
+fn a_stream_ends_on_every_worker_within_the_interval_and_a_second_after_its_token_was_revoked() {
     let mut fleet = Fleet::start(3, &ending(polled(json!({ "poll_interval": "10s" }))));
     fleet.list(&json!({ "version": 1, "entries": [] }));
     fleet.seconds(1);
@@ -63,7 +63,7 @@ fn a_stream_ends_on_every_worker_within_the_interval_and_a_second_after_its_toke
 }
 
 #[test]
-fn a_list_that_cannot_be_had_ends_no_stream_and_what_the_last_one_withdrew_ends_when_it_comes() {
+fn a_list_that_cannot_be_had_ends_no_stream_and_what_a_later_one_revokes_ends_when_it_comes() {
     let mut fleet = Fleet::start(1, &ending(polled(json!({ "max_staleness": "20s" }))));
     fleet.list(&json!({ "version": 1, "entries": [] }));
     fleet.seconds(1);
@@ -95,7 +95,7 @@ fn the_status_list_of_an_open_stream_is_kept_for_hours_and_ends_it_in_time() {
 }
 
 #[test]
-fn of_thousands_of_streams_each_that_was_withdrawn_ends_within_a_second_more() {
+fn of_thousands_of_streams_each_that_was_revoked_ends_within_a_second_more() {
     let mut fleet = Fleet::start(1, &ending(polled(json!({ "poll_interval": "10s" }))));
     fleet.list(&json!({ "version": 1, "entries": [] }));
     fleet.seconds(1);

@@ -16,8 +16,12 @@ use crate::door::{Door, Serve};
 
 /// How often it sends something.
 const BEAT: Duration = Duration::from_millis(250);
-/// What it sends, as a server-sent event.
-const EVENT: &[u8] = b"data: x\n\n";
+/// What it sends, as a server-sent event: long enough that a client does not take many unread ones for a flood.
+const EVENT: &[u8] = &{
+    let mut event = [b'x'; 300];
+    [event[0], event[298], event[299]] = *b":\n\n";
+    event
+};
 
 /// A running upstream. It answers an upgrade with 101 and then with what comes, everything else with an event every
 /// 250 ms, over HTTP/1.1 and HTTP/2 without TLS.
@@ -109,7 +113,7 @@ async fn http1(mut stream: TcpStream, open: &Arc<AtomicUsize>) -> io::Result<()>
         )
         .await?;
     loop {
-        stream.write_all(&[b"9\r\n", EVENT, b"\r\n"].concat()).await?;
+        stream.write_all(&[b"12c\r\n", EVENT, b"\r\n"].concat()).await?;
         sleep(BEAT).await;
     }
 }
