@@ -109,7 +109,7 @@ pub mod limits {
     pub use crate::proof::{MAX_CLIENT_CERT, MAX_PROOF};
     pub use crate::reason::MAX_EXCERPT;
     pub use crate::request::{
-        MAX_PARAMETER_READINGS, MAX_QUERY, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES,
+        MAX_METADATA, MAX_PARAMETER_READINGS, MAX_QUERY, MAX_READ_PATH, MAX_READINGS, MAX_READINGS_BYTES,
     };
     pub use crate::response::MAX_RESOURCES;
     pub use crate::revocation::{MAX_ENTRIES, MAX_PAGES};

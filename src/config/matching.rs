@@ -1,8 +1,8 @@
 //! `rules[].match`: which requests a rule is for. Envoy's `RouteMatch`, and more.
 
 use super::fields::{Fields, Item};
-use super::protobuf;
 use super::text::{expression, regex, text_match};
+use super::{metadata, protobuf};
 use crate::request::{Authority, canonical};
 use crate::rules::{
     AmbiguousPaths, HeaderMatch, HostMatch, HostName, HostPort, Match, PathMatch, PathRegex, QueryMatch,
@@ -28,10 +28,7 @@ const KINDS: &[&str] = &[
 const REFUSED: &[(&str, &str)] = &[
     ("runtime_fraction", "try a rule out with \"mode: report\", or choose by a header"),
     ("tls_context", "ask for TLS with \"require_tls\", or choose by \"hosts\" or \"headers\""),
-    (
-        "dynamic_metadata",
-        "name a rule or a requirement in the metadata of the route, or choose by \"headers\"",
-    ),
+    ("dynamic_metadata", "write it as \"metadata\", which has the same fields"),
     ("filter_state", "name a rule or a requirement in the metadata of the route, or choose by \"headers\""),
     ("cookies", "choose by \"headers\", with the name cookie and \"safe_regex\""),
 ];
@@ -64,10 +61,11 @@ pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<M
     let headers = each(&mut fields, "headers", header);
     let query_parameters = each(&mut fields, "query_parameters", query_parameter);
     let grpc = fields.get("grpc").and_then(|item| item.fields()).map(Fields::finish).is_some();
+    let metadata = each(&mut fields, "metadata", metadata::read);
     fields.refuse(REFUSED);
     fields.finish();
     let case_sensitive = case_sensitive.unwrap_or(true);
-    Some(Match { path: path?, case_sensitive, methods, hosts, headers, query_parameters, grpc })
+    Some(Match { path: path?, case_sensitive, methods, hosts, headers, query_parameters, grpc, metadata })
 }
 
 fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {

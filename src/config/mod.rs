@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod locations;
 mod matching;
+mod metadata;
 mod problem;
 mod protected_resources;
 mod protobuf;

@@ -541,7 +541,7 @@ fn answered(gate: &mut Gate, authorization: &str, proof: Option<&str>, answer: &
     match outcome {
         Outcome::Deny(rejection) => Some(rejection.response.reason),
         Outcome::Allow(_) => None,
-        Outcome::Wait => unreachable!("it was woken"),
+        Outcome::Wait | Outcome::Answer(_) => unreachable!("it was woken, and asks for no document"),
     }
 }
 

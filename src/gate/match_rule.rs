@@ -126,7 +126,9 @@ impl RequestFlow<'_, '_> {
     fn ambiguous(&self, reason: Reason) -> Rejected {
         if reason == Reason::RequestAmbiguous {
             return reason.because(match self.view.authority() {
-                Some(_) => "a host, header or parameter that the rule asks for depends on the reader",
+                Some(_) => {
+                    "a host, header, parameter or metadata that the rule asks for depends on the reader"
+                }
                 None => "there is no host, or it is not one name or address with a port",
             });
         }

@@ -1,14 +1,19 @@
 //! What the host knows of a request besides its header fields.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
+use prost::Message as _;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use proxy_wasm::types::Bytes;
 
 use super::capabilities::{Missing, PROPERTY};
 use super::header_map::HeaderMap;
 use super::hostcalls;
 use super::status::Status;
-use crate::request::{HostProperties, Metadata, PeerName};
+use crate::json::{Object, from_struct};
+use crate::request::{HostProperties, MAX_METADATA, Metadata, PeerName};
 
 /// What became of asking for a property.
 enum Property {
@@ -57,6 +62,13 @@ impl StreamProperties {
     }
 }
 
+/// `envoy.config.core.v3.Metadata`, but for what is not a struct.
+#[derive(Clone, PartialEq, prost::Message)]
+struct DynamicMetadata {
+    #[prost(btree_map = "string, message", tag = "1")]
+    filter_metadata: BTreeMap<String, Struct>,
+}
+
 const METADATA: &[u8] = b"xds\0route_metadata\0filter_metadata\0portcullis";
 
 impl HostProperties for StreamProperties {
@@ -83,6 +95,25 @@ impl HostProperties for StreamProperties {
 
     fn route_name(&self) -> Option<String> {
         self.text(b"xds\0route_name")
+    }
+
+    /// Read as a whole: of a single value the host does not tell the type. Where no filter wrote anything, it is empty.
+    fn dynamic_metadata(&self) -> Option<Object> {
+        if !self.exist {
+            return None;
+        }
+        let bytes = match property(b"metadata") {
+            Property::Absent => return Some(Object::default()),
+            Property::Value(bytes) if bytes.len() <= MAX_METADATA => bytes,
+            Property::Value(_) | Property::Structure | Property::Failed => return None,
+        };
+        let DynamicMetadata { filter_metadata } = DynamicMetadata::decode(&*bytes).ok()?;
+        from_struct(Struct {
+            fields: filter_metadata
+                .into_iter()
+                .map(|(name, own)| (name, Value { kind: Some(Kind::StructValue(own)) }))
+                .collect(),
+        })
     }
 
     fn has_route_metadata(&self) -> bool {

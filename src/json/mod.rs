@@ -6,6 +6,7 @@
 //! that no number type can hold are refused.
 
 mod outline;
+mod structs;
 mod text;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 pub(crate) use outline::SHORT;
 pub use outline::{JsonSpan, Piece, look_over};
+pub use structs::from_struct;
 pub use text::Text;
 
 /// A JSON value. SetRequirement keep the order in which they were written.

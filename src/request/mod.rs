@@ -15,6 +15,8 @@ mod readings;
 
 use std::fmt;
 
+use crate::json::Object;
+
 pub use authority::Authority;
 pub use client::Client;
 pub use csrf::Csrf;
@@ -29,6 +31,9 @@ pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
 pub type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// The largest dynamic metadata of a request that is read, in bytes.
+pub const MAX_METADATA: usize = 65_536;
 
 /// What the host knows of a request besides its header fields. It is asked only where a rule needs it.
 pub trait HostProperties {
@@ -51,6 +56,10 @@ pub trait HostProperties {
     /// Whether the matched route of the proxy has metadata for this filter at all.
     fn has_route_metadata(&self) -> bool {
         true
+    }
+    /// What filters before this one wrote of the request, by their names; none where it cannot be read.
+    fn dynamic_metadata(&self) -> Option<Object> {
+        Some(Object::default())
     }
     /// What the matched route of the proxy says under a key of its metadata for this filter.
     fn route_metadata(&self, key: &str) -> Metadata;

@@ -10,6 +10,7 @@ use std::ops::BitAnd;
 use super::parameters::{self, ParameterReading};
 use super::path::PathReadings;
 use super::{Authority, Request, same_header};
+use crate::json::Object;
 use crate::text::{Effort, Judged};
 
 /// Whether something holds under the readings of a request.
@@ -80,6 +81,7 @@ impl BitAnd for Held {
 pub struct RequestView<'r> {
     request: Request<'r>,
     authority: OnceCell<Option<Authority<'r>>>,
+    metadata: OnceCell<Option<Object>>,
     path: PathReadings<'r>,
     effort: Effort,
 }
@@ -87,7 +89,13 @@ pub struct RequestView<'r> {
 impl<'r> RequestView<'r> {
     /// A view of a request whose path has these readings.
     pub fn new(request: &Request<'r>, path: PathReadings<'r>) -> Self {
-        Self { request: *request, authority: OnceCell::new(), path, effort: Effort::default() }
+        Self {
+            request: *request,
+            authority: OnceCell::new(),
+            metadata: OnceCell::new(),
+            path,
+            effort: Effort::default(),
+        }
     }
 
     /// The same, where expressions may take so much effort.
@@ -115,6 +123,11 @@ impl<'r> RequestView<'r> {
     pub fn authority(&self) -> Option<&Authority<'r>> {
         let parse = || Authority::parse(self.request.authority()?);
         self.authority.get_or_init(parse).as_ref()
+    }
+
+    /// What filters before this one wrote of it, by their names; none where that cannot be read.
+    pub fn metadata(&self) -> Option<&Object> {
+        self.metadata.get_or_init(|| self.request.properties().dynamic_metadata()).as_ref()
     }
 
     /// The value of a header field where it has one reading: the field is there at most once, and no other

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::host::HostMatch;
+use super::metadata::MetadataMatch;
 use super::template::Template;
 use super::uri_template::UriTemplate;
 use crate::request::{Decoding, Held, ParameterReading, PathReading, RequestView, decoded, text_of};
@@ -26,6 +27,8 @@ pub struct Match {
     pub query_parameters: Vec<QueryMatch>,
     /// Only gRPC requests.
     pub grpc: bool,
+    /// All of these.
+    pub metadata: Vec<MetadataMatch>,
 }
 
 /// A condition on the path, in the form in which the rule compares it.
@@ -116,6 +119,7 @@ impl Match {
             headers: Vec::new(),
             query_parameters: Vec::new(),
             grpc: false,
+            metadata: Vec::new(),
         }
     }
 
@@ -163,7 +167,13 @@ impl Match {
             QueryValue::Text(text) => Some(text),
             QueryValue::Present(_) => None,
         });
-        headers.chain(query).filter(is_regex).count().saturating_add(usize::from(path))
+        let metadata = self.metadata.iter().map(|own| own.value.expressions()).fold(0, usize::saturating_add);
+        headers
+            .chain(query)
+            .filter(is_regex)
+            .count()
+            .saturating_add(usize::from(path))
+            .saturating_add(metadata)
     }
 
     /// Whether everything but the path holds.
@@ -184,6 +194,9 @@ impl Match {
         }
         for parameter in &self.query_parameters {
             held = if held.is_possible() { held & parameter.held(view) } else { return held };
+        }
+        for value in &self.metadata {
+            held = if held.is_possible() { held & value.held(view) } else { return held };
         }
         held
     }

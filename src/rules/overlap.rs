@@ -34,7 +34,10 @@ impl Match {
 
     /// Whether every request that meets `other` surely meets this.
     pub fn covers(&self, other: &Self) -> bool {
-        let is_conditional = !self.headers.is_empty() || !self.query_parameters.is_empty() || self.grpc;
+        let is_conditional = !self.headers.is_empty()
+            || !self.query_parameters.is_empty()
+            || !self.metadata.is_empty()
+            || self.grpc;
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty()
                 && other.methods.iter().all(|method| self.methods.contains(method)));

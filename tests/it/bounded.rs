@@ -330,12 +330,13 @@ fn the_table_of_bounds_says_what_the_code_does() {
             "a query with escapes, semicolons, plus signs, dots or brackets, where a rule asks for a parameter; readings of one parameter",
             vec![portcullis::limits::MAX_QUERY, portcullis::limits::MAX_PARAMETER_READINGS],
         ),
+        (
+            "what filters before this one wrote of a request, where a rule asks for it",
+            vec![portcullis::limits::MAX_METADATA],
+        ),
         ("a regular expression", vec![portcullis::limits::MAX_REGEX]),
         ("regular expressions in all rules", vec![expressions]),
-        (
-            "clients whose tokens failed, that one worker remembers under `limits.failures`",
-            vec![portcullis::limits::MAX_REMEMBERED],
-        ),
+        ("clients whose tokens failed, that one worker remembers", vec![portcullis::limits::MAX_REMEMBERED]),
         ("protected resources", vec![portcullis::limits::MAX_RESOURCES]),
         ("a header value that is written from a claim", vec![portcullis::limits::MAX_VALUE]),
         ("header fields that one list becomes", vec![portcullis::limits::MAX_FIELDS]),

@@ -35,6 +35,7 @@ mod keys_update;
 mod manifests;
 mod matching;
 mod memory;
+mod metadata;
 mod metrics;
 mod moving;
 mod mutants;

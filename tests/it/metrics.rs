@@ -211,7 +211,7 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
         ("requests.decision.allow.provider.none.reason.none", 1),
         ("requests.decision.deny.provider.gone.reason.keys_unavailable", 1),
         ("requests.decision.allow.provider.reason.reason.none", 1),
-        ("client_failures", 1),
+        ("client_failures", 2),
         ("rules.rule.orders.decision.allow", 3),
         ("rules.rule.orders.decision.deny", 6),
         ("rules.rule.trial.decision.allow", 1),

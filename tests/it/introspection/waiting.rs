@@ -40,7 +40,7 @@ fn no_more_calls_are_in_flight_than_are_allowed_and_what_waits_has_its_turn() {
     let mut replay = Replay::new(&setup(json!({ "max_in_flight": 2 })), NOW);
     let mut waiting = 0;
     let mut full = 0;
-    for number in 1..=400 {
+    for number in 1..=3000 {
         match replay.begin("/", &bearer(number), NOW).1.as_str() {
             WAITS => waiting += 1,
             "overloaded" => full += 1,
@@ -48,7 +48,7 @@ fn no_more_calls_are_in_flight_than_are_allowed_and_what_waits_has_its_turn() {
         }
         assert!(replay.in_flight.len() <= 2);
     }
-    assert_eq!(waiting + full, 400);
+    assert_eq!(waiting + full, 3000);
     assert!(full > 0, "what waits is bounded");
     assert!(replay.retry_after.is_some_and(|seconds| (1..=300).contains(&seconds)));
     let mut passed = 0;
@@ -58,7 +58,8 @@ fn no_more_calls_are_in_flight_than_are_allowed_and_what_waits_has_its_turn() {
         assert!(replay.in_flight.len() <= 2);
     }
     assert_eq!(passed, waiting, "each that waited was asked about");
-    assert_eq!(replay.calls.len(), waiting);
+    let calls = replay.calls.len();
+    assert!((waiting..=waiting + 2).contains(&calls), "{calls} calls for {waiting} that waited");
 }
 
 #[test]
