@@ -103,7 +103,7 @@ pub use upstream::{Decision, FilterStateField};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {
-    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_DOUBTFUL, MAX_TEXT, MAX_WAITING};
+    pub use crate::gate::{LEFT_OUT_SECONDS, MAX_DOUBTFUL, MAX_STREAMS, MAX_TEXT, MAX_WAITING};
     pub use crate::introspection::{MAX_ANSWER_BYTES, MAX_OPAQUE, MAX_QUEUED, MIN_OPAQUE};
     pub use crate::json::MAX_DEPTH;
     pub use crate::proof::{MAX_CLIENT_CERT, MAX_PROOF};

@@ -65,9 +65,17 @@ pub enum Event {
     IntrospectionRefused,
     /// The introspection endpoint failed, or gave no answer.
     IntrospectionFailed,
+    /// A stream was ended, for its token had expired.
+    StreamExpired,
+    /// A stream was ended, for its token had been revoked.
+    StreamRevoked,
+    /// A stream would have been ended by a rule that does not only report, for its token had expired.
+    StreamWouldExpire,
+    /// The same, for its token had been revoked.
+    StreamWouldBeRevoked,
 }
 
-const EVENTS: [(Event, &str, &str); 13] = [
+const EVENTS: [(Event, &str, &str); 17] = [
     (Event::CacheHit, "token_cache", ".result.hit"),
     (Event::CacheMiss, "token_cache", ".result.miss"),
     (Event::Fetched, "jwks_fetches", ".outcome.success"),
@@ -81,6 +89,10 @@ const EVENTS: [(Event, &str, &str); 13] = [
     (Event::AnswerUnclear, "introspection_calls", ".outcome.unclear"),
     (Event::IntrospectionRefused, "introspection_calls", ".outcome.refused"),
     (Event::IntrospectionFailed, "introspection_calls", ".outcome.failure"),
+    (Event::StreamExpired, "streams_ended", ".reason.expired"),
+    (Event::StreamRevoked, "streams_ended", ".reason.revoked"),
+    (Event::StreamWouldExpire, "streams_would_end", ".reason.expired"),
+    (Event::StreamWouldBeRevoked, "streams_would_end", ".reason.revoked"),
 ];
 
 /// How many rules have counters of their own; all others share one.

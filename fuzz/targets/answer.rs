@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     gate.fetched(lookup, Ok(HttpResponse { status, body: body.to_vec(), ..HttpResponse::default() }), now());
     let waited = std::iter::from_fn(|| gate.next_effect()).find_map(|effect| match effect {
         Effect::Wake(_, waited) => Some(waited),
-        Effect::Fetch { .. } | Effect::Log(..) => None,
+        Effect::Fetch { .. } | Effect::Close(_) | Effect::Log(..) => None,
     });
     match gate.resume(StreamId(1), waited.expect("it is woken"), &request, now()) {
         Outcome::Allow(_) => {

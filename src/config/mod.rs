@@ -27,6 +27,7 @@ mod resource_identifier;
 mod revocation;
 mod route_rules;
 mod rule;
+mod streams;
 mod text;
 mod values;
 

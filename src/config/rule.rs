@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fields::{Fields, Item, join};
 use super::requirement::{Named, Providers};
 use super::values::MINUTE;
-use super::{authorize, binding, matching, protobuf, requirement};
+use super::{authorize, binding, matching, protobuf, requirement, streams};
 use crate::json::Json;
 use crate::rules::{AmbiguousPaths, Match, Mode, Requirement, Rule, RuleId};
 
@@ -142,6 +142,7 @@ fn read(
     let one_time = binding::is_one_time(&mut fields, has_requires);
     let introspect = introspect(&mut fields, has_requires);
     let wait_timeout = wait_timeout(&mut fields, has_requires);
+    let stream_grace = streams::read(&mut fields, has_requires);
     fields.finish();
     let broken = has_requires && requires.is_none();
     Some(Rule {
@@ -157,6 +158,7 @@ fn read(
         one_time,
         introspect,
         wait_timeout,
+        stream_grace,
     })
 }
 

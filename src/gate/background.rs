@@ -69,6 +69,7 @@ impl Gate {
         }
         self.with_revocations(now, |revocations, store, verify| revocations.tick(store, verify, now));
         self.introspection_tick(now);
+        self.end_streams(now);
         let expired = self.waiting.expired(now);
         self.wake(expired);
     }
@@ -151,9 +152,10 @@ impl Gate {
         }
     }
 
-    /// Forgets a request: its client has gone.
+    /// Forgets a request, which is over or whose client has gone.
     pub fn forget(&mut self, stream: StreamId) {
         self.waiting.remove(stream);
+        self.streams.remove(stream);
     }
 
     /// Wakes every request that waits, because this gate ends.
@@ -178,7 +180,8 @@ impl Gate {
         let sources = keys.chain(self.revocations.wake_at(is_waited_for, now)).min();
         // The gauges of what is fetched need no time of their own: a source asks for ticks several times a second.
         let calls = sources.into_iter().chain(self.introspection_wake_at());
-        let wake_at = calls.chain(self.waiting.first_deadline()).min();
+        let streams = self.streams.wake_at(&self.revocations);
+        let wake_at = calls.chain(streams).chain(self.waiting.first_deadline()).min();
         wake_at.map(|at| at.since(now))
     }
 
@@ -212,6 +215,7 @@ impl Gate {
                 }
                 // A key that is no longer listed was revoked, and so was every token that was verified by it.
                 SourceEvent::Changed => {
+                    self.streams.keys_changed();
                     if let (Some(cache), Some(set)) = (self.token_caches.get_mut(id.0), source.held()) {
                         cache.keep_keys(set);
                         if let Some(Some(introspector)) = self.introspectors.get_mut(id.0) {

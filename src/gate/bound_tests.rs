@@ -534,7 +534,7 @@ fn answered(gate: &mut Gate, authorization: &str, proof: Option<&str>, answer: &
                     gate.fetched(lookup, Ok(response), now());
                 }
                 Effect::Wake(stream, waited) => outcome = gate.resume(stream, waited, &request, now()),
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
             }
         }
     }

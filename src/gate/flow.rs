@@ -11,7 +11,7 @@
 //! | `check_revocation` | was it revoked |
 //! | `introspect` | what its provider says of it, where it is to be asked |
 //! | `authorize` | does it grant what the rule and the route ask for |
-//! | `use_once` | uses up what may come once: proofs, one-time tokens |
+//! | `use_once` | uses up what may come once: proofs, one-time tokens; where the rule ends streams with their tokens, `streams` takes note of this one |
 //! | `build_outcome` | what becomes of the request |
 //!
 //! A step that settles the outcome breaks off. The five steps of one token say instead what keeps it from being
@@ -67,7 +67,7 @@ pub(super) struct RequestFlow<'g, 'r> {
     pub(super) is_failure: bool,
     /// Why the first token was rejected that was there and was rejected.
     pub(super) failed: Option<Rejected>,
-    /// Whether a provider may be asked for its token more than once.
+    /// Whether a provider may be asked for its token more than once, or its token is looked at again.
     pub(super) remembers: bool,
     /// What came of the providers' tokens that were asked for before.
     pub(super) results: Vec<(ProviderId, Result<Rc<CachedToken>, Obstacle>)>,
@@ -128,8 +128,10 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
         self.authorize(&rule, plan, &accepted)?;
-        if rule.one_time || !self.proofs.is_empty() {
-            self.use_once(&rule, &accepted)?;
+        match rule.stream_grace {
+            Some(grace) => self.use_once_and_follow(&rule, plan, &accepted, grace)?,
+            None if rule.one_time || !self.proofs.is_empty() => self.use_once(&rule, &accepted)?,
+            None => {}
         }
         ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
     }

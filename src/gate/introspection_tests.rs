@@ -63,7 +63,7 @@ fn fetches(gate: &mut Gate) -> Vec<(LookupId, HttpRequest)> {
     let effects = std::iter::from_fn(|| gate.next_effect());
     let fetches = effects.filter_map(|effect| match effect {
         Effect::Fetch { lookup, request } => Some((lookup, request)),
-        Effect::Wake(..) | Effect::Log(..) => None,
+        Effect::Wake(..) | Effect::Close(_) | Effect::Log(..) => None,
     });
     fetches.collect()
 }
@@ -90,7 +90,7 @@ fn answered(
 fn woken(gate: &mut Gate, (path, token): (&str, &str), now: Timestamp) -> Outcome {
     let wake = std::iter::from_fn(|| gate.next_effect()).find_map(|effect| match effect {
         Effect::Wake(stream, waited) => Some((stream, waited)),
-        Effect::Fetch { .. } | Effect::Log(..) => None,
+        Effect::Fetch { .. } | Effect::Close(_) | Effect::Log(..) => None,
     });
     let (stream, waited) = wake.expect("it is woken");
     let bearer = format!("Bearer {token}");

@@ -42,7 +42,7 @@ impl<'r> RequestFlow<'_, 'r> {
             return self.refuse(Reason::RequestAmbiguous.because(words));
         }
         let Some(requirement) = requires else { return ControlFlow::Continue(Vec::new()) };
-        self.remembers = !matches!(requirement, Requirement::Provider { .. });
+        self.remembers = !matches!(requirement, Requirement::Provider { .. }) || rule.stream_grace.is_some();
         let all = plan.map(|plan| &plan.all_demands[..]).unwrap_or_default();
         let met = self.meet(requirement, Candidates { siblings: None, all });
         for text in self.gate.revocations.take_notes() {

@@ -25,6 +25,7 @@ mod outcome;
 mod plan;
 mod revocations;
 mod route;
+mod streams;
 mod unmet;
 mod use_once;
 mod waiting;
@@ -58,6 +59,8 @@ pub use outcome::{Accepted, Allow, Answer, FilterState, Outcome, Rejection};
 use plan::RulePlan;
 use revocations::Revocations;
 pub use route::{RouteCheck, Served};
+pub use streams::MAX_STREAMS;
+use streams::Streams;
 use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
@@ -78,6 +81,8 @@ pub enum Effect {
     },
     /// Ask about this waiting request again with [`Gate::resume`].
     Wake(StreamId, Waited),
+    /// Reset this stream, which passed: its token has ended.
+    Close(StreamId),
     /// Write this to the log.
     Log(log::Level, String),
 }
@@ -124,6 +129,7 @@ pub struct Gate {
     token_caches: Vec<TokenCache>,
     revocations: Revocations,
     used_up: UsedUp,
+    streams: Streams,
     waiting: Waiting,
     brakes: Brakes,
     audit: AuditLog,
@@ -167,6 +173,7 @@ impl Gate {
             stopwatch,
             revocations,
             used_up: UsedUp::new(&config),
+            streams: Streams::default(),
             config: Rc::new(config),
             plans,
             reserved,
@@ -307,5 +314,7 @@ mod audit_details_tests;
 mod bound_tests;
 #[cfg(test)]
 mod introspection_tests;
+#[cfg(test)]
+mod streams_tests;
 #[cfg(test)]
 mod tests;

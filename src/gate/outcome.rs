@@ -55,6 +55,9 @@ pub struct Allow {
     pub clear_route_cache: bool,
     /// Whether the client sent a field that only this filter may write.
     pub spoofed: bool,
+    /// Whether its stream ends with its token: the gate is to be told when it ends, with
+    /// [`Gate::forget`](super::Gate::forget).
+    pub is_followed: bool,
     /// What the route that serves is compared with when the response comes.
     pub route: RouteCheck,
     /// What other filters and the access log may read.

@@ -160,6 +160,35 @@ impl Revocations {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
+    /// How often a source said something new.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether tokens can refer to status lists.
+    pub(super) fn has_status_lists(&self) -> bool {
+        !self.statuses.is_off()
+    }
+
+    /// Whether a source that is at hand, however old, revokes the token of these names. A status list that it refers to
+    /// is kept up to date for it.
+    pub(super) fn revokes(
+        &mut self,
+        identity: &Identity,
+        reference: Option<&Reference>,
+        provider: ProviderId,
+        now: Timestamp,
+    ) -> bool {
+        let then = now.minus(self.skew);
+        let mut lists = self.inline.iter().chain(self.lists.iter().filter_map(Poll::list));
+        if lists.any(|list| list.standing(identity, then) != RevocationStatus::Good) {
+            return true;
+        }
+        let Some(reference) = reference else { return false };
+        let Ok(list) = self.statuses.find(provider, &reference.uri, now) else { return false };
+        self.statuses.last_known(list, reference.at).is_some_and(|status| status != 0)
+    }
+
     /// What the log calls a list.
     pub(super) fn name(&self, lookup: LookupId) -> String {
         match self.polled(lookup).and_then(|at| self.lists.get(at)) {

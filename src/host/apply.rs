@@ -70,7 +70,7 @@ pub(super) fn decide(
             let _ = write_state(&state, missing);
             send(plugin, &reply)
         }
-        Outcome::Allow(allow) => pass(plugin, allow, &request, per_route, cors),
+        Outcome::Allow(allow) => pass(stream, plugin, allow, &request, per_route, cors),
     }
 }
 
@@ -81,6 +81,7 @@ fn without_gate(reason: Reason) -> Outcome {
 
 /// Changes a request that passes, or refuses it where the host does not let us.
 fn pass(
+    stream: StreamId,
     plugin: &SharedPlugin,
     allow: Allow,
     request: &Request<'_>,
@@ -91,8 +92,18 @@ fn pass(
     let watched = per_route && allow.changes_fields() && (allow.spoofed || !allow.clear_route_cache);
     let resource = watched.then(|| route_resource(request.properties().route_name()));
     match change(plugin, &allow) {
-        Ok(()) => Phase::Passed(ExpectedRoute { check: allow.route, resource, cors }),
+        Ok(()) => Phase::Passed(ExpectedRoute {
+            check: allow.route,
+            resource,
+            cors,
+            is_followed: allow.is_followed,
+        }),
         Err((capability, status)) => {
+            if let Ok(mut plugin) = plugin.try_borrow_mut()
+                && let Some(gate) = &mut plugin.gate
+            {
+                gate.forget(stream);
+            }
             note_failure(plugin, capability, status);
             answer(plugin, &ErrorResponse { cors, ..overloaded() }, request.is_grpc())
         }
@@ -216,6 +227,22 @@ fn send(plugin: &SharedPlugin, reply: &LocalReply) -> Phase {
         }
     }
     Phase::Answered
+}
+
+/// Resets the stream of a request that passed, unless it has ended. `root` is the context to go back to.
+pub(super) fn reset(stream: StreamId, root: u32, plugin: &SharedPlugin) {
+    let (capability, result) = match hostcalls::proxy_set_effective_context(stream.0).ok() {
+        Err(status) if !status.is_missing() => return,
+        Err(status) => (&host::CONTEXT, Err(status)),
+        Ok(()) => (&host::CLOSE, hostcalls::proxy_close_stream(StreamType::HttpRequest).ok()),
+    };
+    if let Err(status) = result {
+        match plugin.try_borrow_mut() {
+            Ok(mut plugin) if status.is_missing() => plugin.tell(capability),
+            _ => log::error!("{} failed ({status}); a stream outlives its token", capability.name()),
+        }
+    }
+    let _ = hostcalls::proxy_set_effective_context(root);
 }
 
 /// Removes the trailers that only this filter may write; false where the host did not let us. `count`

@@ -46,11 +46,13 @@ capabilities! {
     LOCAL_REPLY 5 "proxy_send_local_response" |_| true,
         "a request that is refused gets no answer: its stream is reset";
     CLOSE 6 "proxy_close_stream" |_| true,
-        "a request that is refused gets neither an answer nor a reset: it is held until a timeout of the host ends it";
+        "a request that is refused gets neither an answer nor a reset: it is held until a timeout of the host ends it. Open \
+         streams outlive their tokens, whatever \"streams\" says";
     RESUME 7 "proxy_continue_stream" |_| true,
         "a request that waited for keys or lists cannot go on, and gets 503 with Retry-After";
     CONTEXT 8 "proxy_set_effective_context" |_| true,
-        "a request that waits could not be woken: none waits for keys or lists, and gets 503 with Retry-After instead";
+        "a request that waits could not be woken: none waits for keys or lists, and gets 503 with Retry-After instead. \
+         Open streams outlive their tokens, whatever \"streams\" says";
     TIMER 9 "proxy_set_tick_period_milliseconds with proxy_on_tick" Config::takes_once,
         "nothing is done by the clock: keys and lists are fetched, and counts and audit lines are written, when a \
          request comes, and each worker fetches for itself. Requests with proofs (\"dpop\"), and of rules with \

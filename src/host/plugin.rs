@@ -48,6 +48,17 @@ pub(super) enum Phase {
     Passed(ExpectedRoute),
 }
 
+impl Phase {
+    /// Whether the gate is to be told when the request is over.
+    pub(super) fn is_known_to_the_gate(&self) -> bool {
+        match self {
+            Self::Waiting(_) => true,
+            Self::Passed(expected) => expected.is_followed,
+            Self::New | Self::Answered => false,
+        }
+    }
+}
+
 /// Fields that were removed from a request, as they came.
 pub(super) type RemovedFields = Vec<(Box<[u8]>, Box<[u8]>)>;
 
@@ -60,10 +71,14 @@ pub(super) struct ExpectedRoute {
     pub(super) resource: Option<String>,
     /// What another answer in its place says to a page of another origin.
     pub(super) cors: Option<Rc<CorsFields>>,
+    /// Whether the gate is to be told when its stream ends.
+    pub(super) is_followed: bool,
 }
 
 /// The shortest time between two ticks: while something waits or is about to start.
 pub(super) const BUSY: Duration = Duration::from_millis(10);
+/// How often the gate looks at the clock at least while a stream is open that ends with its token.
+const OPEN: Duration = Duration::from_millis(500);
 /// How long what was counted may wait to be handed to the host.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
@@ -127,6 +142,13 @@ impl Plugin {
     /// A request has begun to wait: the fetch that it waits for starts with the next tick.
     pub(super) fn tick_soon(&mut self) {
         let _ = self.tick_every(BUSY);
+    }
+
+    /// A stream is open that ends with its token: the next tick may be meant for a later one.
+    pub(super) fn tick_for_streams(&mut self) {
+        if self.period.is_none_or(|period| period.is_zero() || period > OPEN) {
+            let _ = self.tick_every(OPEN);
+        }
     }
 
     /// Something was counted. Where nothing else asks for a tick, one comes for that.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, MapType, StreamType};
 
-use super::apply::{answer, decide, overloaded};
+use super::apply::{answer, decide, overloaded, reset};
 use super::capabilities::{CALLS, CLOCK, CONTEXT, RESUME, TIMER};
 use super::configuration;
 use super::hostcalls;
@@ -178,6 +178,7 @@ impl Root {
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
                 Effect::Wake(stream, waited) => self.wake(stream, waited),
+                Effect::Close(stream) => reset(stream, self.id, &self.plugin),
                 Effect::Fetch { lookup, request } => self.fetch(lookup, request, now),
             }
         }

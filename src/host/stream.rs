@@ -81,6 +81,15 @@ impl Stream {
         }
     }
 
+    /// Where its stream ends with its token, a tick comes in time.
+    fn tick_for_streams(&self) {
+        if self.with_phase(|phase| matches!(phase, Phase::Passed(expected) if expected.is_followed))
+            && let Ok(mut plugin) = self.plugin.try_borrow_mut()
+        {
+            plugin.tick_for_streams();
+        }
+    }
+
     /// Sends what this request waits for at once, and not with the next tick.
     fn send_now(&mut self) {
         if self.phase.is_some() {
@@ -116,14 +125,17 @@ impl Stream {
         }
     }
 
-    /// Where it had to wait, neither the gate nor the plugin has to think of it any longer.
+    /// Where it waits, or had to, or its stream ends with its token, neither the gate nor the plugin has to think of it
+    /// any longer.
     fn forget(&mut self) {
-        if self.phase.is_some() {
+        if self.phase.as_ref().is_some_and(|phase| !phase.is_known_to_the_gate()) {
             return;
         }
         if let Ok(mut plugin) = self.plugin.try_borrow_mut() {
-            let phase = plugin.waiting.remove(&self.id);
-            if let (Some(Phase::Waiting(_)), Some(gate)) = (phase, plugin.gate.as_mut()) {
+            let phase = self.phase.take().or_else(|| plugin.waiting.remove(&self.id));
+            if let (true, Some(gate)) =
+                (phase.is_some_and(|phase| phase.is_known_to_the_gate()), plugin.gate.as_mut())
+            {
                 gate.forget(self.id);
             }
         }
@@ -160,6 +172,7 @@ impl HttpContext for Stream {
         }
         self.send_now();
         self.make_up_for_ticks();
+        self.tick_for_streams();
         self.action()
     }
 

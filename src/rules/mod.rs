@@ -65,6 +65,9 @@ pub struct Rule {
     pub introspect: bool,
     /// How long its requests may wait for what is fetched, all in all, where it says so.
     pub wait_timeout: Option<Duration>,
+    /// For how long after the end of its tokens a stream may stay open that its requests began; none: for as long as
+    /// it likes.
+    pub stream_grace: Option<Duration>,
 }
 
 /// What becomes of a path that could be read in more than one way.
@@ -323,6 +326,7 @@ impl Rule {
             one_time: false,
             introspect: false,
             wait_timeout: None,
+            stream_grace: None,
         }
     }
 

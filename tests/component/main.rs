@@ -21,5 +21,6 @@ mod model;
 mod plugins;
 mod protocol;
 mod route_checks;
+mod streams;
 mod waiting;
 mod withheld;

@@ -345,6 +345,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
             "requests that wait for keys because their signature does not hold, in one worker",
             vec![portcullis::limits::MAX_DOUBTFUL],
         ),
+        ("open streams that end with their tokens, in one worker", vec![portcullis::limits::MAX_STREAMS]),
         ("keys of one provider", vec![portcullis::KeySet::MAX_KEYS]),
         (
             "lines in the log for one header that is left out, of one worker",

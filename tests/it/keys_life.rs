@@ -83,7 +83,7 @@ impl Native {
                     let outcome = request(&path, &token, |request| gate.resume(stream, waited, request, now));
                     woken.push(self.note(stream.0, &path, &token, outcome));
                 }
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
             }
         }
         woken

@@ -62,7 +62,7 @@ fn tick(gate: &mut Gate, keys: &[&Key], now: Timestamp) -> (usize, usize) {
                 gate.fetched(lookup, Ok(HttpResponse { status: 200, body, ..HttpResponse::default() }), now);
             }
             Effect::Wake(..) => woken += 1,
-            Effect::Log(..) => {}
+            Effect::Close(_) | Effect::Log(..) => {}
         }
     }
     (fetches, woken)

@@ -63,6 +63,7 @@ mod route_requirements;
 mod rules;
 mod side_by_side;
 mod step_up;
+mod streams;
 mod token_readings;
 mod vectors;
 mod verdicts;

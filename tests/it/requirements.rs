@@ -153,7 +153,7 @@ impl Desk {
             match effect {
                 Effect::Fetch { lookup, .. } => fetches.push(self.provider_of(lookup)),
                 Effect::Wake(stream, waited) => woken.push((stream, waited)),
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
             }
         }
         (fetches, woken)

@@ -300,7 +300,7 @@ impl Run {
     fn work(&mut self, worker: usize) {
         while let Some(effect) = self.gates[worker].next_effect() {
             match effect {
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
                 Effect::Fetch { lookup, request } => {
                     let form = String::from_utf8(request.body).expect("a form");
                     let token = form.split(['=', '&']).nth(1).expect("a token").to_owned();

@@ -382,7 +382,7 @@ impl Run {
     fn work(&mut self, instance: usize) {
         while let Some(effect) = self.gates[instance].as_mut().and_then(Gate::next_effect) {
             match effect {
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
                 Effect::Fetch { lookup, request } => self.send(instance, lookup, &request),
                 Effect::Wake(stream, waited) => self.wake(instance, stream, waited),
             }

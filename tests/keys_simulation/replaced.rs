@@ -309,7 +309,7 @@ impl Run {
     fn work(&mut self, worker: usize) {
         while let Some(effect) = self.gates[worker].next_effect() {
             match effect {
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
                 Effect::Fetch { lookup, .. } => {
                     self.fetches += 1;
                     if self.now < self.hold_until {

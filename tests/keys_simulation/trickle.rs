@@ -285,7 +285,7 @@ impl Run {
     fn work(&mut self, worker: usize) {
         while let Some(effect) = self.gates[worker].next_effect() {
             match effect {
-                Effect::Log(..) => {}
+                Effect::Close(_) | Effect::Log(..) => {}
                 Effect::Fetch { lookup, .. } => {
                     self.fetches += 1;
                     let span = self.chance.between(Duration::from_millis(5), Duration::from_millis(300));

@@ -382,6 +382,7 @@ impl World {
                 Effect::Log(level, text) => self.say(|| format!("instance {instance}: {level} {text}")),
                 Effect::Fetch { lookup, request } => self.send(instance, lookup, request),
                 Effect::Wake(stream, waited) => self.wake(instance, stream, waited),
+                Effect::Close(_) => {}
             }
         }
     }

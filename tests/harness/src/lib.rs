@@ -49,12 +49,12 @@ pub mod wait;
 pub mod walk;
 mod wire;
 
-pub use client::{Connection, Request, Response, burst, get};
+pub use client::{Connection, Next, Request, Response, Streams, burst, get};
 pub use documents::Documents;
 pub use envoy::{Cluster, Envoy, EnvoyBuilder, FailPolicy, Filter, Listener, PluginConfig, StartError, Wasm};
 pub use idp::{Alg, Behaviour, Endpoint, Idp, Introspection, Key, TokenBuilder};
 pub use port::Port;
 pub use prometheus::{Prometheus, Tools};
-pub use upstream::{Record, Upstream};
+pub use upstream::{Endless, Record, Upstream};
 pub use vectors::{shared, skip, workspace};
 pub use wait::{SOON, eventually};

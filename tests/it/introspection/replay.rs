@@ -188,6 +188,7 @@ impl Replay {
                 }
                 Effect::Wake(stream, waited) => self.woken.push_back((stream, waited)),
                 Effect::Log(_, text) => self.log.push(text),
+                Effect::Close(_) => {}
             }
         }
     }

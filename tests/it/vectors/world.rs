@@ -168,7 +168,7 @@ impl Gates {
             match effect {
                 Effect::Fetch { .. } => fetches += 1,
                 Effect::Log(_, text) => log.push(text),
-                Effect::Wake(..) => {}
+                Effect::Wake(..) | Effect::Close(_) => {}
             }
         }
         (fetches, log)

@@ -39,8 +39,10 @@ pub(crate) struct Fleet {
     pub(crate) log: Vec<String>,
     /// What became of requests that waited.
     pub(crate) woken: Vec<&'static str>,
+    /// The streams that were ended.
+    pub(crate) ended: Vec<u32>,
     texts: BTreeMap<u32, (String, String)>,
-    stream: u32,
+    pub(crate) stream: u32,
     text: String,
     pub(crate) store: Rc<InMemoryStore>,
 }
@@ -107,6 +109,7 @@ impl Fleet {
             asked: Vec::new(),
             log: Vec::new(),
             woken: Vec::new(),
+            ended: Vec::new(),
             texts: BTreeMap::new(),
             stream: 0,
             text: config.to_string(),
@@ -160,6 +163,7 @@ impl Fleet {
         while let Some(effect) = self.gates[at].next_effect() {
             match effect {
                 Effect::Log(_, text) => self.log.push(text),
+                Effect::Close(stream) => self.ended.push(stream.0),
                 Effect::Fetch { lookup, request } => {
                     self.asked.push(request.endpoint.path.clone());
                     let condition = request.headers.iter().find(|(name, _)| name == "if-none-match");

@@ -7,3 +7,4 @@ mod lasting;
 mod pages;
 mod polled;
 mod status_lists;
+mod streams;

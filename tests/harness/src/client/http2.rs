@@ -54,7 +54,7 @@ async fn exchange(request: &Request, addr: SocketAddr) -> io::Result<Response> {
     Ok(response)
 }
 
-fn head(request: &Request) -> io::Result<http::Request<()>> {
+pub(super) fn head(request: &Request) -> io::Result<http::Request<()>> {
     let mut uri = http::uri::Builder::new().scheme("http").path_and_query(request.target.as_slice());
     uri = uri.authority(request.host.as_deref().unwrap_or(b"gateway.test"));
     let mut head = http::Request::new(());

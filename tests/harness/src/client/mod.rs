@@ -4,6 +4,7 @@ mod http1;
 mod http2;
 mod request;
 mod response;
+mod streams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use http1::Connection;
 pub use request::Request;
 pub use response::Response;
+pub use streams::{Next, Stream, Streams};
 
 use crate::wait::SOON;
 

@@ -3,6 +3,7 @@
 //! HTTP/1.1 is read here by hand rather than through a server library: a library would refuse some requests by
 //! itself, and a test that asks "did anything get through?" must see those too.
 
+mod endless;
 mod http1;
 mod http2;
 mod record;
@@ -16,6 +17,7 @@ use std::{fmt, io};
 
 use tokio::net::TcpStream;
 
+pub use endless::Endless;
 pub use record::Record;
 
 use crate::door::{Door, Serve};
