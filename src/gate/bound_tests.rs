@@ -605,18 +605,19 @@ fn an_opaque_token_is_taken_one_time_by_its_text() {
 
 #[test]
 fn a_proof_passes_once_whichever_provider_takes_it() {
-    let provider = |max_age: &str| {
+    let provider = |max_age: &str, skew: u64| {
         let mut provider = json!({ "issuer": "i", "audiences": ["a"], "local_jwks": { "inline": harness::idp::jwks([&signer()]) } });
         for (name, value) in enforce().as_object().unwrap() {
             provider[name] = value.clone();
         }
         provider["dpop"]["max_age"] = json!(max_age);
+        provider["clock_skew_seconds"] = json!(skew);
         provider
     };
     let both = json!([{ "provider_name": "one" }, { "provider_name": "two" }]);
     let query = json!([{ "name": "two", "present_match": true }]);
     let config = json!({
-        "providers": { "one": provider("60s"), "two": provider("300s") },
+        "providers": { "one": provider("60s", 30), "two": provider("300s", 60) },
         "rules": [
             { "match": { "path": "/both" }, "requires": { "requires_all": { "requirements": both } }, "one_time": true },
             { "match": { "path": "/a", "query_parameters": query }, "requires": { "provider_name": "two" } },

@@ -87,13 +87,13 @@ impl RequestFlow<'_, '_> {
             for (_, proof) in proofs {
                 let proof = self.gate.used_up.of_all(proof.clone(), self.now);
                 // Two providers may have accepted one token.
-                if due.iter().all(|due| due.what != proof) {
+                if !due.iter().any(|due| due.what.is(&proof)) {
                     due.push(due_of(proof, false));
                 }
             }
             if rule.one_time {
                 let what = self.token_once(one).map_err(|rejected| (rejected, Rc::clone(&one.provider)))?;
-                if due.iter().all(|due| due.what != what) {
+                if !due.iter().any(|due| due.what.is(&what)) {
                     due.push(due_of(what, true));
                 }
             }
