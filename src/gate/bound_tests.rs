@@ -603,3 +603,57 @@ fn an_opaque_token_is_taken_one_time_by_its_text() {
         assert_eq!(answered(&mut gate, &format!("Bearer {token}"), None, &answer), expected, "{token}");
     }
 }
+
+#[test]
+fn a_proof_passes_once_whichever_provider_takes_it() {
+    let provider = |max_age: &str, skew: u64| {
+        let mut provider = json!({ "issuer": "i", "audiences": ["a"], "local_jwks": { "inline": harness::idp::jwks([&signer()]) } });
+        for (name, value) in enforce().as_object().unwrap() {
+            provider[name] = value.clone();
+        }
+        provider["dpop"]["max_age"] = json!(max_age);
+        provider["clock_skew_seconds"] = json!(skew);
+        provider
+    };
+    let both = json!([{ "provider_name": "one" }, { "provider_name": "two" }]);
+    let query = json!([{ "name": "two", "present_match": true }]);
+    let config = json!({
+        "providers": { "one": provider("60s", 30), "two": provider("300s", 60) },
+        "rules": [
+            { "match": { "path": "/both" }, "requires": { "requires_all": { "requirements": both } }, "one_time": true },
+            { "match": { "path": "/a", "query_parameters": query }, "requires": { "provider_name": "two" } },
+            { "match": { "path": "/a" }, "requires": { "provider_name": "one" } },
+        ],
+    });
+    let config = Config::parse(config.to_string().as_bytes(), &|_| None);
+    let mut gate =
+        Gate::new(config.unwrap_or_else(|problems| panic!("{problems:?}")), Environment::alone(1), now());
+    let bound = bound();
+    let authorization = format!("DPoP {bound}");
+    let mut asked = |target: &str, proof: &str, at: u64| {
+        let fields = [
+            (":method", "GET"),
+            (":path", target),
+            (":authority", "api.example"),
+            ("authorization", authorization.as_str()),
+            ("dpop", proof),
+        ];
+        let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        match gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(at)) {
+            Outcome::Deny(rejection) => Some(rejection.response.reason),
+            Outcome::Allow(_) => None,
+            Outcome::Wait => panic!("it waits"),
+        }
+    };
+    // The query, which chooses the rule and the provider, is in no proof.
+    let used = proof(&bound, json!({}));
+    assert_eq!(asked("/a", &used, NOW), None);
+    assert_eq!(asked("/a?two=1", &used, NOW), Some(Reason::ProofReplayed));
+    // The one takes it no longer, and the other would.
+    assert_eq!(asked("/a?two=1", &used, NOW + 100), Some(Reason::ProofReplayed));
+    assert_eq!(asked("/a", &used, NOW + 100), Some(Reason::ProofInvalid));
+    // Both in one request are one use.
+    let both = proof(&bound, json!({ "htu": "https://api.example/both" }));
+    assert_eq!(asked("/both", &both, NOW), None);
+    assert_eq!(asked("/both", &both, NOW), Some(Reason::ProofReplayed));
+}

@@ -5,23 +5,26 @@
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::build_outcome::Refusal;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use crate::config::{Config, Provider};
 use crate::fetch::Store;
-use crate::proof::{ReplayStore, RequiredProof, SingleUse, Used};
+use crate::proof::{Dpop, ReplayStore, RequiredProof, SingleUse, Used};
 use crate::reason::{Detail, Reason, Rejected};
 use crate::rules::{Mode, Rule};
 use crate::time::Timestamp;
-use crate::token::ProviderId;
 
 /// The tables of what came.
 #[derive(Debug)]
 pub(super) struct UsedUp {
-    /// The proofs of each provider that takes them.
-    proofs: Vec<Option<ReplayStore>>,
+    /// The proofs, where any provider takes them: of all providers, since one token may be that of several, and the rule,
+    /// and with it the provider, can hang on what a proof does not say.
+    proofs: Option<ReplayStore>,
+    /// How long a proof may be good for after it came, where that depends on the provider.
+    window: Option<Duration>,
     /// The tokens, where any rule takes them one time.
     tokens: Option<ReplayStore>,
 }
@@ -30,24 +33,28 @@ impl UsedUp {
     pub(super) fn new(config: &Config) -> Self {
         let secret = config.shared_data_secret.as_ref().map(|secret| secret.0.as_str());
         let instance = config.instance.as_deref().unwrap_or_default();
-        let proofs = |provider: &Rc<Provider>| {
-            let dpop = provider.dpop()?;
-            let identity = ["proofs", instance, &provider.name];
-            Some(ReplayStore::new(&identity, dpop.replay_entries, dpop.window(), secret))
-        };
+        let taking = || config.providers.iter().filter_map(|provider| provider.dpop());
+        let window = taking().map(Dpop::window).max();
+        let entries = taking().fold(0usize, |all, dpop| all.saturating_add(dpop.replay_entries));
+        let proofs = |window| ReplayStore::new(&["proofs", instance], entries, window, secret);
         let tokens = || {
             let skews = config.providers.iter().map(|provider| provider.policy.clock_skew);
             let window = config.one_time.max_lifetime.saturating_add(skews.max().unwrap_or_default());
             ReplayStore::new(&["tokens", instance], config.one_time.entries, window, secret)
         };
         Self {
-            proofs: config.providers.iter().map(proofs).collect(),
+            proofs: window.map(proofs),
+            window: window.filter(|_| taking().nth(1).is_some()),
             tokens: config.rules.iter().any(|rule| rule.one_time).then(tokens),
         }
     }
 
-    fn proofs_of(&self, id: ProviderId) -> Option<&ReplayStore> {
-        self.proofs.get(id.0)?.as_ref()
+    /// What must not come again, for as long as any provider could take it.
+    pub(super) fn of_all(&self, proof: SingleUse, now: Timestamp) -> SingleUse {
+        match self.window {
+            Some(window) => proof.until_at_least(now.plus(window)),
+            None => proof,
+        }
     }
 }
 
@@ -77,10 +84,18 @@ impl RequestFlow<'_, '_> {
         for one in accepted {
             let due_of = |what, is_token| Due { provider: Rc::clone(&one.provider), what, is_token };
             let proofs = self.proofs.iter().filter(|(own, _)| *own == one.provider.id);
-            due.extend(proofs.map(|(_, proof)| due_of(proof.clone(), false)));
+            for (_, proof) in proofs {
+                let proof = self.gate.used_up.of_all(proof.clone(), self.now);
+                // Two providers may have accepted one token.
+                if !due.iter().any(|due| due.what.is(&proof)) {
+                    due.push(due_of(proof, false));
+                }
+            }
             if rule.one_time {
                 let what = self.token_once(one).map_err(|rejected| (rejected, Rc::clone(&one.provider)))?;
-                due.push(due_of(what, true));
+                if !due.iter().any(|due| due.what.is(&what)) {
+                    due.push(due_of(what, true));
+                }
             }
         }
         let is_once = rule.one_time || rule.requires_proof == Some(RequiredProof::Dpop);
@@ -123,7 +138,7 @@ impl RequestFlow<'_, '_> {
         ask: impl FnOnce(&ReplayStore, &dyn Store, Timestamp) -> Used,
     ) -> Result<(), (Rejected, Rc<Provider>)> {
         let used_up = &self.gate.used_up;
-        let table = if due.is_token { used_up.tokens.as_ref() } else { used_up.proofs_of(due.provider.id) };
+        let table = if due.is_token { used_up.tokens.as_ref() } else { used_up.proofs.as_ref() };
         let rejected = match table.map_or(Used::Full, |table| ask(table, &*self.gate.store, self.now)) {
             Used::First => return Ok(()),
             Used::Again if due.is_token => Reason::Replayed.into(),

@@ -31,6 +31,17 @@ impl SingleUse {
         }
         Self { id: hash.finalize().into(), until }
     }
+
+    /// Whether it is the same thing, whenever it ends.
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// The same, where it may be accepted until then.
+    #[must_use]
+    pub fn until_at_least(self, until: Timestamp) -> Self {
+        Self { until: self.until.max(until), ..self }
+    }
 }
 
 /// What the table says of something.
