@@ -642,7 +642,7 @@ fn a_proof_passes_once_whichever_provider_takes_it() {
         match gate.decide(StreamId(1), &Request::new(&fields), Timestamp::from_secs(at)) {
             Outcome::Deny(rejection) => Some(rejection.response.reason),
             Outcome::Allow(_) => None,
-            Outcome::Wait => panic!("it waits"),
+            Outcome::Answer(_) | Outcome::Wait => panic!("it waits"),
         }
     };
     // The query, which chooses the rule and the provider, is in no proof.

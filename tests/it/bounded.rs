@@ -366,7 +366,7 @@ fn the_table_of_bounds_says_what_the_code_does() {
         ("tokens that are remembered", vec![default.entries]),
         ("a DPoP proof", vec![portcullis::limits::MAX_PROOF]),
         ("a certificate in the field Client-Cert", vec![portcullis::limits::MAX_CLIENT_CERT]),
-        ("proofs that are remembered, of one provider", vec![bound.0, 1_000_000]),
+        ("proofs that are remembered, of all providers together", vec![bound.0, 1_000_000]),
         ("one-time tokens that are remembered", vec![bound.1, 1_000_000]),
         (
             "text of a client's in an audit line",
