@@ -263,7 +263,7 @@ mod tests {
         let (store, table) = (InMemoryStore::default(), table(1000));
         let size = || store.names().iter().map(|key| store.get(key).unwrap().0.len()).sum::<usize>();
         let mut most = 0;
-        for number in 0..300_000usize {
+        for number in 0..1_000_000usize {
             let second = u64::try_from(number / 10).unwrap();
             let used = table.burn(&store, &proof(number, second + 60), at(second));
             assert_eq!(used, Used::First, "{number}");

@@ -174,6 +174,18 @@ fn a_claim_is_bound_to_the_request_that_is_asked_about() {
     gateway.assert_sound();
 }
 
+/// Takes the conditions out that compare a claim with the client's certificate.
+fn without_peer(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| item.get("equals_peer").is_none());
+            items.iter_mut().for_each(without_peer);
+        }
+        Value::Object(members) => members.values_mut().for_each(without_peer),
+        _ => {}
+    }
+}
+
 /// The example of the README, with the test's keys and issuer: every condition in it counts.
 #[test]
 fn the_example_in_the_readme_means_what_it_says() {
@@ -181,6 +193,8 @@ fn the_example_in_the_readme_means_what_it_says() {
     let mut blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block = blocks.find(|block| block.contains("tenant-orders")).expect("the example");
     let mut example: Value = serde_norway::from_str(block).expect("YAML");
+    // Nobody comes with a certificate here: what that condition does is shown in bound_tokens::certificates.
+    without_peer(&mut example);
     let gateway = Gateway::start(|idp| {
         let corp = example["providers"]["corp"].as_object_mut().expect("the provider");
         corp.remove("remote_jwks").expect("keys");

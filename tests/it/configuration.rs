@@ -176,7 +176,7 @@ fn what_a_wasm_filter_cannot_do_is_refused_with_the_way_here() {
             ("providers.corp.normalize_payload_in_metadata", "filter state"),
             ("rules[0].match.runtime_fraction", "mode: report"),
             ("rules[0].match.tls_context", "require_tls"),
-            ("rules[0].match.dynamic_metadata", "metadata of the route"),
+            ("rules[0].match.dynamic_metadata", "write it as \"metadata\""),
             ("rules[0].match.filter_state", "metadata of the route"),
             ("rules[1].requires.extract_only_without_validation", "allow_missing_or_failed"),
             ("filter_state_rules", "metadata of the route"),
