@@ -6,6 +6,7 @@
 //! that no number type can hold are refused.
 
 mod outline;
+#[cfg(feature = "plugin")]
 mod structs;
 mod text;
 
@@ -18,6 +19,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 pub(crate) use outline::SHORT;
 pub use outline::{JsonSpan, Piece, look_over};
+#[cfg(feature = "plugin")]
 pub use structs::from_struct;
 pub use text::Text;
 
