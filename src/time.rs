@@ -75,6 +75,11 @@ impl Timestamp {
     }
 }
 
+/// A span in whole seconds, rounded up: what a client is told to wait (RFC 9110 section 10.2.3).
+pub fn seconds_up(span: Duration) -> u64 {
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

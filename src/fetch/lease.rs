@@ -195,11 +195,10 @@ impl FetchLease {
         now: Timestamp,
     ) -> Duration {
         let failures = self.seen.failures;
-        let hold = hold.map(|hold| hold.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
         let spread = self.between(0.8, 1.2);
         let pause = pause_after(failures, longest, hold, spread);
         let not_before = now.plus(pause.min(longest));
-        let hold_until = hold.map(|hold| now.plus(hold)).unwrap_or_default();
+        let hold_until = hold.map(|_| now.plus(pause)).unwrap_or_default();
         let _ = self.end(store, true, |state| State {
             attempts: state.attempts.saturating_add(1),
             owner: 0,

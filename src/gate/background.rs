@@ -14,7 +14,7 @@ use crate::keys::{KeySet, Remote, Source, Status};
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
 use crate::revocation::{self, StatusError, StatusList};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, seconds_up};
 use crate::token::{Jws, ProviderId};
 
 /// The remote keys of a provider.
@@ -113,8 +113,7 @@ impl Gate {
 
     /// In how many seconds a request without keys may be tried again.
     pub(super) fn retry_after(&self, id: ProviderId, now: Timestamp) -> Option<u64> {
-        let wait = self.sources.get(id.0)?.as_ref()?.source.retry_in(now);
-        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
+        Some(seconds_up(self.sources.get(id.0)?.as_ref()?.source.retry_in(now)))
     }
 
     /// What was counted since the last time, and every ten seconds how the keys and lists are.

@@ -5,7 +5,7 @@ use super::flow::RequestFlow;
 use crate::config::{FailureLimit, Limits};
 use crate::reason::{Reason, Rejected};
 use crate::request::Client;
-use crate::time::{Attempts, Limiter, Timestamp};
+use crate::time::{Attempts, Limiter, Timestamp, seconds_up};
 
 /// The brakes of one worker.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl RequestFlow<'_, '_> {
         let Some(client) = self.client() else { return Ok(()) };
         let Some((attempts, _)) = &self.gate.brakes.failures else { return Ok(()) };
         let Some(left) = attempts.blocked_for(&client, self.now) else { return Ok(()) };
-        let seconds = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
+        let seconds = seconds_up(left);
         self.blocked_for = Some(seconds);
         let limit = attempts.limit();
         Err(Reason::TooManyFailures.explained(format!(

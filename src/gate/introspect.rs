@@ -25,35 +25,19 @@ impl RequestFlow<'_, '_> {
         settings: &Introspection,
         text: &[u8],
     ) -> Result<Rc<CachedToken>, Obstacle> {
-        let known = self.known_answer(provider.id, text);
-        if let Some(Kept { what: Known::Token(token), .. }) = known {
-            settings.answer_policy.check_time(token.claims(), self.now)?;
-            return Ok(token);
-        }
-        // What was good when it was last asked about is not held up for what others behind the same address send.
-        if !self.was_good(provider.id, text) {
-            self.check_failures()?;
-        }
-        let kept = match known {
-            Some(kept) => kept,
-            None => {
-                check_shape(settings, text)?;
-                if self.is_of_another(provider.id, text) {
-                    return Err(OF_ANOTHER.into());
-                }
-                if settings.form == AnswerForm::Jwt {
-                    // What verifies the answer comes first.
-                    self.keys_at_hand(provider)?;
-                }
-                return Err(self.ask_provider(provider.id, text, false));
+        let (answer, until) = match self.known_answer(provider.id, text) {
+            Some(Kept { what: Known::Token(token), .. }) => {
+                settings.answer_policy.check_time(token.claims(), self.now)?;
+                return Ok(token);
             }
-        };
-        let Kept { until, what } = kept;
-        let answer = match what {
-            Known::Answered(answer) => answer,
-            Known::Token(token) => return Ok(token),
-            Known::Rejected(rejected) => return Err(rejected.into()),
-            Known::Active => return Err(Reason::IntrospectionUnavailable.into()),
+            Some(Kept { what: Known::Answered(answer), until }) => (answer, until),
+            Some(Kept { what: Known::Rejected(rejected), .. }) => {
+                self.check_failures()?;
+                return Err(rejected.into());
+            }
+            None | Some(Kept { what: Known::Active, .. }) => {
+                return Err(self.ask_opaque(provider, settings, text));
+            }
         };
         let made = answer.check_type().and_then(|()| self.token_of(provider, settings, &answer));
         let what = match &made {
@@ -62,6 +46,30 @@ impl RequestFlow<'_, '_> {
         };
         self.keep(provider.id, text, Kept { until, what });
         Ok(made?)
+    }
+
+    /// Asks about an opaque token of which nothing is known, unless it is to be refused without that.
+    #[cold]
+    fn ask_opaque(&mut self, provider: &Provider, settings: &Introspection, text: &[u8]) -> Obstacle {
+        // What was good when it was last asked about is not held up for what others behind the same address send.
+        if !self.was_good(provider.id, text)
+            && let Err(rejected) = self.check_failures()
+        {
+            return rejected.into();
+        }
+        if let Err(rejected) = check_shape(settings, text) {
+            return rejected.into();
+        }
+        if self.is_of_another(provider.id, text) {
+            return OF_ANOTHER.into();
+        }
+        // What verifies the answer comes first.
+        if settings.form == AnswerForm::Jwt
+            && let Err(obstacle) = self.keys_at_hand(provider)
+        {
+            return obstacle;
+        }
+        self.ask_provider(provider.id, text, false)
     }
 
     /// What the provider says of a JWT that was verified, where it is to be asked: the token that counts from here on.

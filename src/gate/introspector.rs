@@ -17,7 +17,7 @@ use crate::introspection::{
 use crate::keys::KeySet;
 use crate::metrics::{Event, Sample};
 use crate::reason::Reason;
-use crate::time::{Limiter, Timestamp};
+use crate::time::{Limiter, Timestamp, seconds_up};
 use crate::token::ProviderId;
 
 /// The introspection of one provider in one worker.
@@ -206,8 +206,7 @@ impl Gate {
         let own = self.introspectors.get_mut(id.0)?.as_mut()?;
         let kept = token.and_then(|token| own.known(own.calls.digest(token), now));
         let wait = kept.map(|kept| kept.until.since(now)).unwrap_or_default();
-        let wait = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Some(wait.max(own.calls.retry_in(now)))
+        Some(seconds_up(wait).max(own.calls.retry_in(now)))
     }
 
     /// When the first call is to be given up.

@@ -459,19 +459,20 @@ impl Root {
         if self.plugin.borrow().missing().has(&TIMER) {
             self.starting = 0;
         }
-        self.current = Some((stream, None));
-        self.work();
-        if !self.plugin.borrow().missing().has(&CONTEXT) {
-            let _ = hostcalls::proxy_set_effective_context(stream.0);
-        }
-        self.current.take()?.1
+        self.in_context_of(stream, Self::work)
     }
 
     /// Carries out what a request led to, in its context.
     fn send_in(&mut self, stream: StreamId) -> Option<Waited> {
         let now = clock()?;
+        self.in_context_of(stream, |root| root.carry_out(now))
+    }
+
+    /// Does something while the host is in the context of a request, and leaves it there. Gives how long the request has
+    /// waited where it was woken by that.
+    fn in_context_of(&mut self, stream: StreamId, act: impl FnOnce(&mut Self)) -> Option<Waited> {
         self.current = Some((stream, None));
-        self.carry_out(now);
+        act(self);
         if !self.plugin.borrow().missing().has(&CONTEXT) {
             let _ = hostcalls::proxy_set_effective_context(stream.0);
         }

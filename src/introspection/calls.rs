@@ -13,7 +13,7 @@ use crate::fetch::{
     FetchError, HttpRequest, HttpResponse, LookupId, LookupIds, MAX_RETRY_AFTER, pause_after, retry_after,
     within,
 };
-use crate::time::Timestamp;
+use crate::time::{Timestamp, seconds_up};
 
 /// What a token is known by: a keyed hash of 128 bits, so that nobody can choose tokens that share an entry, and no token is
 /// kept. Every request with a token has it made.
@@ -167,8 +167,7 @@ impl Calls {
 
     /// In how many seconds it may be tried again.
     pub(crate) fn retry_in(&self, now: Timestamp) -> u64 {
-        let wait = self.not_before.since(now);
-        wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+        seconds_up(self.not_before.since(now)).max(1)
     }
 
     /// When the first call is to be given up.
