@@ -61,7 +61,7 @@ mod time;
 mod token;
 mod upstream;
 
-pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched};
+pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched, member_path};
 pub use crypto::{
     Algorithm, Backend, EcKey, Ed25519Key, Hash as HashAlgorithm, HostCrypto, HostFailed,
     Key as VerificationKey, KeyError, KeyKind, RsaKey, Secret as HmacSecret,
@@ -94,7 +94,10 @@ pub use revocation::{
     List as RevocationList, OnUnavailable, Page as RevocationPage, PageError as RevocationPageError,
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
-pub use rules::{AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate};
+pub use rules::{
+    AmbiguousPaths, Authorize, Match as RequestMatch, Mode as RuleMode, Requirement, Rule, RuleMatch,
+    Template as PathTemplate, UriTemplate,
+};
 pub use time::Timestamp;
 pub use token::{
     Bindings, ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
