@@ -2,8 +2,11 @@
 
 mod check;
 mod completions;
+mod configuration;
+mod explain;
 mod jwks;
 mod output;
+mod promises;
 mod revlist;
 mod schema;
 mod source;
@@ -36,6 +39,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Command),
+    Explain(Box<explain::Command>),
+    Test(promises::Command),
     Schema(schema::Command),
     Jwks(jwks::Command),
     /// Large lists of revoked tokens
@@ -50,6 +55,8 @@ impl Command {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Check(command) => command.run(terminal),
+            Self::Explain(command) => command.run(terminal),
+            Self::Test(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
             Self::Revlist(command) => terminal.line(&command.run()?),

@@ -56,7 +56,8 @@ pub fn as_text(explanation: &Explanation, paint: &dyn Fn(Tone, &str) -> String) 
     for note in &explanation.notes {
         let _ = writeln!(text, "{}", paint(Tone::Faint, &format!("note: {note}")));
     }
-    let _ = writeln!(text, "\n{}", paint(Tone::Faint, &format!("decided by Portcullis {}", explanation.version)));
+    let _ =
+        writeln!(text, "\n{}", paint(Tone::Faint, &format!("decided by Portcullis {}", explanation.version)));
     text
 }
 

@@ -1,13 +1,16 @@
 //! What is explained: the decision, its steps, and what travels.
 
 use portcullis::Timestamp;
-use portcullis_explain::{Bench, Explanation, Forge, KeysGiven, RequestSketch, RouteSketch, TokenSketch, as_text};
+use portcullis_explain::{
+    Bench, Explanation, Forge, KeysGiven, RequestSketch, RouteSketch, TokenSketch, as_text,
+};
 use serde_json::{Map, Value, json};
 
 const NOW: u64 = 1_796_000_000;
 
 fn bench(config: &Value) -> Bench {
-    Bench::new(config.to_string().as_bytes(), &|_| Some("0123456789abcdef0123456789abcdef".to_owned())).unwrap_or_else(|problems| panic!("{problems:?}"))
+    Bench::new(config.to_string().as_bytes(), &|_| Some("0123456789abcdef0123456789abcdef".to_owned()))
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A shop whose orders want a scope.
@@ -46,7 +49,12 @@ fn claims(claims: Value) -> TokenSketch {
 }
 
 /// What is explained of a request with a token for its rule.
-fn with_token(bench: &Bench, sketch: &RequestSketch, token: &TokenSketch, provider: Option<&str>) -> Explanation {
+fn with_token(
+    bench: &Bench,
+    sketch: &RequestSketch,
+    token: &TokenSketch,
+    provider: Option<&str>,
+) -> Explanation {
     let (mut bench, mut sketch) = (bench.clone(), sketch.clone());
     let token = bench.carry(&mut sketch, token, provider, (&mut Forge::default(), NOW)).expect("a token");
     bench.explain(&sketch, Timestamp::from_secs(NOW), &[token])
@@ -62,12 +70,21 @@ fn steps(explanation: &Explanation) -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn a_request_that_passes_shows_its_steps_and_what_goes_on() {
-    let explanation = with_token(&shop(), &get("/orders/7"), &claims(json!({ "scope": "orders:read" })), None);
+    let explanation =
+        with_token(&shop(), &get("/orders/7"), &claims(json!({ "scope": "orders:read" })), None);
     assert_eq!((explanation.decision, explanation.status, explanation.reason), ("allow", 200, None));
     assert_eq!(explanation.rule.as_deref(), Some("orders"));
     assert_eq!(explanation.provider.as_deref(), Some("corp"));
     assert_eq!(explanation.readings, ["/orders/7"]);
-    let all = ["match_rule", "find_token", "authenticate", "check_proof", "check_revocation", "introspect", "authorize"];
+    let all = [
+        "match_rule",
+        "find_token",
+        "authenticate",
+        "check_proof",
+        "check_revocation",
+        "introspect",
+        "authorize",
+    ];
     assert_eq!(steps(&explanation), all.map(|step| (step, "passed")));
     let upstream = explanation.upstream.as_ref().expect("it goes on");
     assert_eq!(upstream.headers.0["x-user"], ["alice"]);
@@ -79,7 +96,8 @@ fn a_request_that_passes_shows_its_steps_and_what_goes_on() {
 #[test]
 fn each_rule_before_says_why_it_is_not_the_one() {
     let explanation = without_token(&shop(), &RequestSketch { method: "POST".into(), ..get("/orders") });
-    let checks: Vec<_> = explanation.steps[0].checks.iter().map(|check| (&*check.what, &*check.text)).collect();
+    let checks: Vec<_> =
+        explanation.steps[0].checks.iter().map(|check| (&*check.what, &*check.text)).collect();
     assert_eq!(
         checks,
         [
@@ -112,9 +130,24 @@ fn the_step_that_refuses_says_why() {
         (sketch(own(), json!({ "scope": "else" })), "authorize", "scope_insufficient", 403),
         (sketch(own(), json!({ "cnf": { "jkt": "x" } })), "authenticate", "token_bound", 401),
         (TokenSketch { age: 1000, ..sketch(own(), json!({})) }, "authenticate", "expired", 401),
-        (TokenSketch { alg: Some("HS256".into()), ..sketch(own(), json!({})) }, "authenticate", "algorithm_not_allowed", 401),
-        (TokenSketch { kid: Some("another".into()), ..sketch(own(), json!({})) }, "authenticate", "key_not_found", 401),
-        (TokenSketch { header: map(json!({ "typ": "dpop+jwt" })), ..sketch(own(), json!({})) }, "authenticate", "type_not_allowed", 401),
+        (
+            TokenSketch { alg: Some("HS256".into()), ..sketch(own(), json!({})) },
+            "authenticate",
+            "algorithm_not_allowed",
+            401,
+        ),
+        (
+            TokenSketch { kid: Some("another".into()), ..sketch(own(), json!({})) },
+            "authenticate",
+            "key_not_found",
+            401,
+        ),
+        (
+            TokenSketch { header: map(json!({ "typ": "dpop+jwt" })), ..sketch(own(), json!({})) },
+            "authenticate",
+            "type_not_allowed",
+            401,
+        ),
     ] {
         let explanation = with_token(&shop, &get("/orders/7"), &token, None);
         let last = explanation.steps.iter().find(|step| step.outcome == "failed").expect("one fails");
@@ -136,7 +169,8 @@ fn every_check_of_the_claims_is_shown_and_not_the_first_failure_alone() {
     let token = claims(json!({ "exp": NOW - 100, "aud": "another", "scope": "orders:read" }));
     let explanation = with_token(&shop(), &get("/orders/7"), &token, None);
     let authenticate = explanation.steps.iter().find(|step| step.step == "authenticate").expect("the step");
-    let failed: Vec<_> = authenticate.checks.iter().filter(|check| !check.ok).map(|check| &*check.what).collect();
+    let failed: Vec<_> =
+        authenticate.checks.iter().filter(|check| !check.ok).map(|check| &*check.what).collect();
     assert_eq!(failed, ["exp, nbf, iat", "aud"]);
 }
 
@@ -165,7 +199,8 @@ fn every_algorithm_can_be_signed_with() {
 
 #[test]
 fn a_provider_s_keys_are_its_own() {
-    let as_partner = with_token(&shop(), &get("/orders"), &claims(json!({ "scope": "orders:read" })), Some("partner"));
+    let as_partner =
+        with_token(&shop(), &get("/orders"), &claims(json!({ "scope": "orders:read" })), Some("partner"));
     assert_eq!(as_partner.reason, Some("issuer_unknown"));
     let claims = claims(json!({ "scope": "orders:read", "iss": "https://idp.example/" }));
     let forged = with_token(&shop(), &get("/orders"), &claims, Some("partner"));
@@ -200,11 +235,17 @@ fn no_token_is_shown_anywhere() {
     let shop = shop();
     let token = example_of_jwt();
     for request in [
-        RequestSketch { headers: vec![("authorization".into(), format!("Bearer {token}"))], ..get("/health") },
+        RequestSketch {
+            headers: vec![("authorization".into(), format!("Bearer {token}"))],
+            ..get("/health")
+        },
         RequestSketch { headers: vec![("cookie".into(), format!("a=b; t={token}"))], ..get("/health") },
         get(&format!("/health?access_token={token}")),
         get(&format!("/{token}/x")),
-        RequestSketch { headers: vec![("x".into(), token.into()), ("authorization".into(), format!("Bearer {token}"))], ..get("/orders") },
+        RequestSketch {
+            headers: vec![("x".into(), token.into()), ("authorization".into(), format!("Bearer {token}"))],
+            ..get("/orders")
+        },
     ] {
         let explanation = without_token(&shop, &request);
         let text = as_text(&explanation, &|_, text| text.to_owned());
