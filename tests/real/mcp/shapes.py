@@ -4,9 +4,11 @@ and a server in another. The token of all of them may use `read`; whatever runs 
 The tool itself says that it ran: it leaves a mark with the name of the shape.
 """
 
+import gzip
 import json
 import socket
 import time
+import zlib
 
 from kit import Row, eventually
 
@@ -16,6 +18,8 @@ TYPE, BOTH = ("content-type", "application/json"), ("accept", "application/json,
 USUAL = [TYPE, BOTH]
 # An answer that is to come is there after so many seconds.
 ANSWERED = 3
+# Between the parts of a body that comes slowly.
+PAUSE = 0.03
 CALL, READ, WRITE = ("mcp-method", "tools/call"), ("mcp-name", "read"), ("mcp-name", "write")
 # Base64 of `read` and of `write`, as header fields of the newest revision may have names.
 READ_ENCODED, WRITE_ENCODED = ("mcp-name", "=?base64?cmVhZA==?="), ("mcp-name", "=?base64?d3JpdGU=?=")
@@ -165,6 +169,9 @@ def bodies(label):
             yield name, message(f'{{"pad":"{pad}","name":"write","arguments":{{"text":"{label(name)}"}}}}')
             name = f"{size} bytes after a read{of}"
             yield name, message(f'{{"name":"read","pad":"{pad}","name":"write","arguments":{{"text":"{label(name)}"}}}}')
+            name = f"two methods, {size} bytes between them{of}"
+            write = members(label(name), ("name", "write"), in_meta=named)
+            yield name, message(write, method=f'"method":"tools/list","pad":"{pad}","method":"tools/call"')
             name = f"{size} blanks before it{of}"
             yield name, b" " * size + text(call("write", label(name), named))
         for what, mark in {"a byte order mark": b"\xef\xbb\xbf", "blanks": b"\r\n\t ", "a comment": b"/* */", "a record separator": b"\x1e",
@@ -181,6 +188,32 @@ def bodies(label):
         yield name, text(call("write", label(name), named))[:-1] + b",}"
         name = f"single quotes{of}"
         yield name, text(call("write", label(name), named)).replace(b'"write"', b"'write'")
+
+
+def decoded(label):
+    """Bodies that are JSON as they are, and another JSON in the charset that the type names: what, the type, the bytes."""
+    for kind in ("application/json; charset={}", "application/json;charset=\"{}\"", "application/json; x=y; charset={}",
+                 "application/json; charset=utf-8; charset={}", "application/json; charset={}; charset=utf-8", "application/json; Charset={}"):
+        for charset in ("utf-7", "UTF-7", "utf-7-imap", "unicode-1-1-utf-7"):
+            # `+AG4-` is n, and `+ACI-` a quotation mark, in UTF-7; in its kin for mail, `&` stands for `+`.
+            sign = "&" if "imap" in charset else "+"
+            of = kind.format(charset)
+            name = f"{of}: a member that is another"
+            yield name, of, message(f'{{"name":"read","{sign}AG4-ame":"write","arguments":{{"text":"{label(name)}"}}}}')
+            name = f"{of}: a text that ends"
+            quote = f"{sign}ACI-"
+            inner = f'{quote},{quote}name{quote}:{quote}write{quote},{quote}y{quote}:{quote}'
+            yield name, of, message(f'{{"name":"read","arguments":{{"text":"{label(name)}"}},"x":"{inner}"}}')
+
+
+def compressed(label):
+    """Bodies that are compressed as their field says, and not at all so: what, the field, the bytes."""
+    for named in (None, NEWEST):
+        for encoding, pack in {"gzip": gzip.compress, "deflate": zlib.compress, "gzip, gzip": lambda body: gzip.compress(gzip.compress(body))}.items():
+            name = f"compressed: {encoding}, {named}"
+            yield name, encoding, pack(text(call("write", label(name), named)))
+            name = f"a read, and compressed behind it: {encoding}, {named}"
+            yield name, encoding, text(call("read", "-", named)) + pack(text(call("write", label(name), named)))
 
 
 TYPES = [
@@ -207,6 +240,9 @@ def requests(session, label):
             yield what, post, [*USUAL, *more, *follow], body, "length"
             if how == "bare":
                 yield what, post, [*USUAL, *more, *follow], body, "chunks"
+            # What came first is there a while before the rest.
+            if how == "bare" and (" two " in f" {what}" or " and a call" in what):
+                yield what, post, [*USUAL, *more, *follow], body, "slowly"
     for kind in TYPES:
         name = f"content type {kind!r}"
         yield name, post, [("content-type", kind), BOTH, *follow], text(call("write", label(name))), "length"
@@ -223,6 +259,17 @@ def requests(session, label):
     for encoding in ("gzip", "identity", "deflate", "br"):
         name = f"content-encoding {encoding}"
         yield name, post, [*USUAL, ("content-encoding", encoding), *follow], text(call("write", label(name))), "length"
+    for first, second in (("application/json; charset=utf-7", TYPE[1]), (TYPE[1], "application/json; charset=utf-7")):
+        name = f"two types, {first} first"
+        body = message(f'{{"name":"read","+AG4-ame":"write","arguments":{{"text":"{label(name)}"}}}}')
+        for kinds in ([("content-type", first), ("content-type", second)], [("content-type", f"{first}, {second}")], [("content-type", f"{first},{second}")]):
+            yield name, post, [*kinds, BOTH, *follow], body, "length"
+    for name, kind, body in decoded(label):
+        for more in (follow, [version(NEWEST), CALL, READ]):
+            yield name, post, [("content-type", kind), BOTH, *more], body, "length"
+    for name, encoding, body in compressed(label):
+        for more in (follow, [version(NEWEST), CALL, READ]):
+            yield name, post, [*USUAL, ("content-encoding", encoding), *more], body, "length"
     for method in ("GET", "DELETE", "PUT", "PATCH", "OPTIONS", "HEAD", "post", "QUERY"):
         # The session is still needed.
         own = [] if method == "DELETE" else follow
@@ -260,14 +307,17 @@ def send(addr, request_line, head, body, travels):
     lines += [f"content-length: {len(body)}"] if travels == "length" else ["transfer-encoding: chunked"]
     if travels == "trailers":
         lines.append("trailer: mcp-name")
-    size = {"length": 0, "chunks": 40, "bytes": 1, "trailers": 40}[travels]
+    size = {"length": 0, "chunks": 40, "bytes": 1, "trailers": 40, "slowly": len(body) // 4 + 1}[travels]
     host, port = addr.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=20) as line:
         try:
             line.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
             if size:
                 parts = [body[at:at + size] for at in range(0, len(body), size)]
-                line.sendall(b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts))
+                chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts]
+                for chunk in chunks if travels == "slowly" else [b"".join(chunks)]:
+                    line.sendall(chunk)
+                    time.sleep(PAUSE if travels == "slowly" else 0)
                 line.sendall(b"0\r\n" + (b"mcp-name: read\r\n" if travels == "trailers" else b"") + b"\r\n")
             else:
                 line.sendall(body)
