@@ -201,7 +201,7 @@ fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
         (call(r#"{"name":"read","arguments":{}}"#), call(r#"{"name":"write","arguments":{}}"#));
     assert_eq!(send(&[JSON, BOTH], &read, &reader), 200);
     assert_eq!(send(&[JSON, BOTH], &write, &writer), 200);
-    assert_eq!(send(&[("content-type", "Application/JSON; charset=UTF-8"), BOTH], &write, &writer), 200);
+    assert_eq!(send(&[("content-type", "application/json; charset=UTF-8"), BOTH], &write, &writer), 200);
     let other = gateway.idp.mint().claim("scope", "mcp:use files:read").sign();
     assert_eq!(send(&[JSON, BOTH], &read, &other), 401, "a token for something else");
     let passed = gateway.upstream.take();

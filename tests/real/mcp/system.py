@@ -4,6 +4,7 @@ a client of lesser scopes can write runs a tool that is not for it."""
 import os
 import shutil
 import socket
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -54,7 +55,7 @@ CLIENTS = [
         "npm @modelcontextprotocol/client 2.4.0, `versionNegotiation: auto`", "npm", ["client_npm.mjs"], NEWEST,
         "client, newest",
     ),
-    Client("the same in a page of another origin, in Chromium", "chromium", ["client_browser.mjs"], NEWEST, "page"),
+    Client("npm @modelcontextprotocol/client 2.4.0, so, in a page of another origin in {browser}", "chromium", ["client_browser.mjs"], NEWEST, "page"),
 ]
 
 SERVERS = {
@@ -79,7 +80,7 @@ def installed():
     names = ["python-1", "python-2", "fastmcp", "npm"]
     with ThreadPoolExecutor() as pool:
         all_of = dict(zip(names, pool.map(get, names)))
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     all_of["chromium"] = all_of["npm"] if browser else Skip("there is no Chromium")
     return all_of, browser
 
@@ -179,10 +180,17 @@ def meet(folder, stack, parts, browser, name, server, url, speaks):
                 (at >= before, grant) for at, grant in granted
                 if grant["resource"] == url and grant["client_name"] == visit.client.registers
             ]
-            yield judged(visit, server, min(visit.client.speaks, speaks), own)
+            system = visit.client.system.format(browser=version_of(browser))
+            yield judged(system, visit.came, server, min(visit.client.speaks, speaks), own)
     finally:
         for visit in visits:
             visit.program.stop()
+
+
+def version_of(browser):
+    """`Chromium 156`, say."""
+    said = subprocess.run([browser, "--version"], capture_output=True, text=True, check=False).stdout if browser else ""
+    return ".".join(said.split(".")[:1]) or "Chromium"
 
 
 def environment():
@@ -190,9 +198,9 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-def judged(visit, server, speaks, granted):
-    """The row of a client at a server."""
-    came = visit.came
+def judged(system, came, server, speaks, granted):
+    """The row of a client at a server: by what came of each step, and what it was granted, each with whether that was after
+    its token had run out."""
     wrong = [
         f"{step}: {came.get(step)!r}, not {expected!r}"
         for step, expected in {
@@ -209,8 +217,8 @@ def judged(visit, server, speaks, granted):
     again = [grant["grant_type"] for is_after, grant in granted if is_after]
     if not again:
         wrong.append("it was given no other token when its own had run out")
-    tried = f"at {server}: log-in, `read`, step-up to `write`, a token that ran out"
+    tried = f"at {server}"
     if wrong:
-        return Row(visit.client.system, tried, "; ".join(wrong), False)
+        return Row(system, tried, "; ".join(wrong), False)
     how = "a refresh token" if "refresh_token" in again else "another log-in"
-    return Row(visit.client.system, tried, f"all of it, in {speaks}; then {how}", True)
+    return Row(system, tried, f"log-in, `read`, step-up to `write`, in {speaks}; when its token had run out, {how}", True)
