@@ -119,13 +119,14 @@ def free_port():
 
 
 class Program:
-    """A running program. Its input takes lines, and what it prints is read line by line."""
+    """A running program. Its input takes lines, and what it prints is read line by line, or goes to its log where nobody
+    does: a program waits whose output nobody takes."""
 
-    def __init__(self, command, log, **more):
+    def __init__(self, command, log, is_heard=True, **more):
         self.log = open(log, "wb")
         self.child = subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE if is_heard else self.log, stderr=self.log,
             text=True, bufsize=1, start_new_session=True, **more,
         )
 

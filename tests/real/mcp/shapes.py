@@ -388,7 +388,7 @@ class Server:
 def row(system, url, stack, marks, open_port, open_marks):
     """Sends all shapes with a token for `read`, and looks for what ran. So that it can fail: through the gate, a token for
     `write` runs it; and some of the shapes do at another server of the kind that has no gate before it."""
-    # No more than a few: there are shapes after which a server answers nobody any more.
+    # A few are enough.
     _, open_ones = Server(f"127.0.0.1:{open_port}", [], open_marks).send_all(until=10)
     bearer = lambda scope: [("authorization", "Bearer " + stack.token(url, scope))]
     addr = url.removeprefix("http://").removesuffix("/mcp")

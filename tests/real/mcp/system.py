@@ -121,7 +121,8 @@ def start(folder, name, server, parts, started):
     port, marks = free_port(), folder / f"{name}.marks"
     marks.touch()
     program, where = parts[server.of]
-    started.append(Program([*program, *server.command, port, marks], folder / f"{name}.log", cwd=where))
+    command = [*program, *server.command, port, marks]
+    started.append(Program(command, folder / f"{name}.log", is_heard=False, cwd=where))
 
     def listens():
         with socket.socket() as probe:
