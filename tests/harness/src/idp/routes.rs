@@ -24,7 +24,7 @@ use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
 use super::key::{Alg, b64, random};
-use super::login::{GRANTS, Parameters};
+use super::login::{GRANTS, OFFLINE_ACCESS, Parameters};
 use super::opaque::{Call, GATE, Introspection};
 use super::revoked::Named;
 use super::{Rule, Shared};
@@ -157,6 +157,7 @@ async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, head
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
             "token_endpoint_auth_methods_supported": ["none"],
+            "scopes_supported": [OFFLINE_ACCESS],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "subject_types_supported": ["public"],
