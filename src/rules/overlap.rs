@@ -52,7 +52,9 @@ impl Match {
             PathMatch::Exact(_) => text == other_text && other_extent == Extent::Itself,
             PathMatch::Template(template) => match &other.path {
                 PathMatch::Template(other) => template == other,
-                PathMatch::Exact(path) => self.case_sensitive && other.case_sensitive && template.matches(path),
+                PathMatch::Exact(path) => {
+                    self.case_sensitive && other.case_sensitive && template.matches(path)
+                }
                 _ => false,
             },
             PathMatch::UriTemplate(_) | PathMatch::Regex(_) | PathMatch::Connect => false,

@@ -98,7 +98,7 @@ impl Chain<'_> {
                     "headers-written-before-gate",
                     filter.at,
                     self.way,
-                    format!("{} writes headers before the gate, which then judges and strips what that filter wrote as if the client had sent it; put it behind the gate", name(filter)),
+                    "writes headers before the gate, which then judges and strips what this filter wrote as if the client had sent it; put it behind the gate",
                 );
             }
             if kind.ends_with(".Mcp")
@@ -136,7 +136,7 @@ impl Chain<'_> {
                 "route-changed-before-gate",
                 filter.at,
                 self.way,
-                format!("{} can change what routes are chosen by, and the gate then judges by the metadata of a route that does not serve the request; put it behind the gate, or put set_filter_state with \"clear_route_cache: true\" and an rbac filter without rules directly before the gate", name(filter)),
+                "can change what routes are chosen by, and the gate then judges by the metadata of a route that does not serve the request; put this filter behind the gate, or put set_filter_state with \"clear_route_cache: true\" and an rbac filter without rules directly before the gate",
             );
         }
     }
@@ -145,10 +145,6 @@ impl Chain<'_> {
 /// A `BoolValue` or a boolean.
 fn is_true(node: &Node) -> bool {
     node.is_true() || node.get("value").is_some_and(Node::is_true)
-}
-
-fn name(filter: &Node) -> &str {
-    filter.get("name").and_then(Node::as_str).unwrap_or("a filter")
 }
 
 /// The type of a filter, and its settings.
