@@ -415,10 +415,13 @@ fn without_a_certificate_it_does_not_start() {
 #[test]
 fn the_manifest_asks_about_the_kinds_that_are_judged_and_says_what_happens_when_nobody_answers() {
     use serde::Deserialize as _;
-    let text = fs::read_to_string(common::project().join("envoy/kubernetes/admission.yaml")).expect("the manifest");
-    let documents = serde_norway::Deserializer::from_str(&text).map(|own| Value::deserialize(own).expect("YAML"));
+    let text =
+        fs::read_to_string(common::project().join("envoy/kubernetes/admission.yaml")).expect("the manifest");
+    let documents =
+        serde_norway::Deserializer::from_str(&text).map(|own| Value::deserialize(own).expect("YAML"));
     let documents: Vec<Value> = documents.collect();
-    let of = |kind: &str| documents.iter().find(|own| own["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
+    let of =
+        |kind: &str| documents.iter().find(|own| own["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
     let webhook = &of("ValidatingWebhookConfiguration")["webhooks"][0];
     assert_eq!((&webhook["sideEffects"], &webhook["failurePolicy"]), (&json!("None"), &json!("Fail")));
     assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 10));

@@ -159,7 +159,12 @@ fn each_wrong_configuration_is_told_as_the_filter_tells_it_with_the_line_of_the_
         let problems = case.problems().into_iter().map(|problem| (problem.path, problem.message));
         let problems: Vec<_> = problems.filter(|(_, message)| !is_unset(message)).collect();
         let value: Option<Value> = serde_json::from_str(&case.text).ok();
-        let value = value.filter(|value| value.to_string() == case.text && value.is_object());
+        // What serde takes otherwise, such as a member that comes twice, is written as it stands.
+        let is_same = |value: &Value| {
+            let text = value.to_string();
+            value.is_object() && text == case.text
+        };
+        let value = value.filter(is_same);
         let (mut json, mut yaml) = (Written::default(), Written::default());
         match &value {
             Some(value) => {

@@ -176,12 +176,12 @@ fn objects() -> Vec<(&'static str, Value, &'static str)> {
             "/providers/corp/csrf",
         ),
         (
-            "/definitions/provider/properties/claim_to_headers/anyOf/0/items",
+            "/definitions/claim_header",
             with_provider(json!({ "claim_to_headers": [{}] })),
             "/providers/corp/claim_to_headers/0",
         ),
         (
-            "/definitions/provider/properties/from_headers/anyOf/0/items",
+            "/definitions/token_header",
             with_provider(json!({ "from_headers": [{}] })),
             "/providers/corp/from_headers/0",
         ),

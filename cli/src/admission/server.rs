@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +25,8 @@ use crate::output::Failure;
 
 /// No review is longer.
 const MAX_BODY: usize = 4 << 20;
+/// How much is read of what is longer.
+const MAX_DISCARDED: usize = 16 << 20;
 /// How many connections are open at once.
 const MAX_CONNECTIONS: usize = 256;
 /// How long a handshake, a head or a body may take.
@@ -140,7 +142,6 @@ async fn respond(request: Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 async fn validate(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    const TOO_LARGE: (StatusCode, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB");
     let is_json =
         request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
             value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
@@ -148,14 +149,9 @@ async fn validate(request: Request<Incoming>) -> Response<Full<Bytes>> {
     if !is_json {
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type is not application/json");
     }
-    let length =
-        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
-        return text(TOO_LARGE.0, TOO_LARGE.1);
-    }
-    let body = match timeout(PATIENCE, Limited::new(request.into_body(), MAX_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return text(TOO_LARGE.0, TOO_LARGE.1),
+    let body = match timeout(PATIENCE, read(request.into_body())).await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB"),
         Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off"),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
     };
@@ -170,6 +166,24 @@ async fn validate(request: Request<Incoming>) -> Response<Full<Bytes>> {
         Ok(Err(problem)) => text(StatusCode::BAD_REQUEST, problem),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the review could not be judged"),
     }
+}
+
+/// A body; none where it is too large. More of such a one is read and thrown away: a client that still sends when the
+/// connection ends does not see the answer.
+async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&data);
+        } else if length > MAX_DISCARDED {
+            break;
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    Ok((length <= MAX_BODY).then_some(bytes))
 }
 
 fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {

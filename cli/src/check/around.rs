@@ -56,6 +56,8 @@ pub(super) fn warn(entry: &Entry, config: Option<&Config>, tree: Option<&Node>, 
     }
 }
 
+const NOT_NORMALIZED: &str = "the connection manager does not normalize paths: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\", \"merge_slashes: true\" and \"path_with_escaped_slashes_action: REJECT_REQUEST\"";
+
 struct Chain<'e> {
     manager: &'e Node,
     own: usize,
@@ -67,12 +69,7 @@ impl Chain<'_> {
         let is_on = |name: &str| self.manager.field(name).is_some_and(is_true);
         let mark = |name: &str| self.manager.field(name).map_or(self.manager.at, |node| node.at);
         if !is_on("normalize_path") {
-            findings.warn(
-                "normalize-path-off",
-                mark("normalize_path"),
-                self.way,
-                "the connection manager does not normalize paths: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\", \"merge_slashes: true\" and \"path_with_escaped_slashes_action: REJECT_REQUEST\"",
-            );
+            findings.warn("normalize-path-off", mark("normalize_path"), self.way, NOT_NORMALIZED);
         }
         let has_hosts = config.is_some_and(|config| {
             config.rules.iter().any(|rule| !rule.matches.hosts.is_empty())
@@ -236,12 +233,7 @@ fn has_route_metadata(manager: &Node) -> bool {
 pub(super) fn warn_of_managers(managers: &[(Node, String)], findings: &mut Findings<'_>) {
     for (manager, way) in managers {
         if let Some(node) = manager.field("normalize_path").filter(|node| node.is_false()) {
-            findings.warn(
-                "normalize-path-off",
-                node.at,
-                way,
-                "turns the normalization of paths off: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\"",
-            );
+            findings.warn("normalize-path-off", node.at, way, NOT_NORMALIZED);
         }
     }
 }

@@ -193,6 +193,7 @@ fn rule_of(message: &str) -> &'static str {
         ("is not used:", "key-not-used"),
         ("compares paths as they arrive", "paths-matched-raw"),
         ("compared to the letter", "looks-like-a-pattern"),
+        ("takes the certificate from the header", "certificate-from-header"),
         ("another content type", "header-dodges-rule"),
     ];
     RULES.iter().find(|(text, _)| message.contains(text)).map_or("configuration", |(_, rule)| rule)

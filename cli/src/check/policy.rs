@@ -1,7 +1,8 @@
 //! What the filter takes and is dangerous all the same: rules and providers.
 
 use portcullis::{
-    Config, KeyFormat, Keys, Provider, RequestMatch, Requirement, Rule, RuleMode, Unmatched, member_path,
+    ClaimPath, Config, KeyFormat, Keys, Provider, RequestMatch, Requirement, Rule, RuleMode, Unmatched,
+    member_path,
 };
 
 use super::entries::Kind;
@@ -207,14 +208,17 @@ impl Policy<'_> {
         ];
         let policy = &provider.policy;
         let is_jwt = policy.token_types.absent || policy.token_types.names.iter().any(|name| name == "jwt");
-        let is_own = |claim: String| !OF_ID_TOKENS.contains(&claim.as_str());
-        let has_claim = policy.required_claims.iter().any(|claim| is_own(claim.to_string()));
+        let is_own = |claim: &ClaimPath| {
+            let text = claim.to_string();
+            !OF_ID_TOKENS.contains(&text.trim_matches('"').trim_start_matches('/'))
+        };
+        let conditions = policy.required_conditions.iter().map(|condition| &condition.claim);
+        let has_claim = policy.required_claims.iter().chain(conditions).any(is_own);
         let is_bundle = matches!(&provider.keys, Keys::Remote(remote) if remote.format == KeyFormat::Spiffe)
             || matches!(&provider.keys, Keys::Local(set) if set.is_bundle());
         if !is_jwt
             || has_claim
             || is_bundle
-            || !policy.required_conditions.is_empty()
             || provider.introspection.is_some()
             || matches!(provider.keys, Keys::None)
         {
