@@ -5,11 +5,13 @@ mod convert;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use portcullis::{Algorithm, KeyFormat, KeySet, KeySetOptions};
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::output::{Exit, Failure, Terminal, printable};
 
@@ -79,7 +81,18 @@ fn fetch(url: &str) -> Result<Vec<u8>, Failure> {
             "is not https: keys that came over an unchecked connection prove nothing",
         ));
     }
+    // Those of this machine: a provider inside a company has an authority of the company's own.
+    let trusted = rustls_native_certs::load_native_certs().certs;
+    let trusted: Vec<Certificate<'static>> =
+        trusted.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    if trusted.is_empty() {
+        return Err(Failure::of(url, "this machine has no trusted certificates (Debian: ca-certificates)"));
+    }
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&trusted))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls.build())
         .timeout_global(Some(Duration::from_secs(30)))
         .https_only(true)
         .build()

@@ -25,7 +25,8 @@ struct Pair {
 }
 
 fn pair() -> Pair {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
+    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned(), "localhost".to_owned()])
+        .expect("a certificate");
     Pair {
         certificate: made.cert.der().clone(),
         certificate_pem: made.cert.pem(),
@@ -392,6 +393,25 @@ fn sigterm_lets_what_has_begun_end() {
     stream.write_all(second.as_bytes()).and_then(|()| stream.flush()).expect("the rest");
     assert_eq!(receive(&mut stream).0, 200);
     assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn what_is_fetched_comes_from_a_server_that_this_machine_trusts() {
+    let (folder, _) = started("online");
+    let server = Server::start(&folder.0);
+    let fetch = |trusted: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["jwks", "--online", &format!("https://localhost:{}/healthz", server.address.port())])
+            .env("SSL_CERT_FILE", folder.0.join(trusted))
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    // There are no keys, which only whoever has read the answer can say.
+    assert!(fetch("tls.crt").contains("neither PEM nor DER nor JSON"));
+    folder.write("other.crt", pair().certificate_pem);
+    assert!(!fetch("other.crt").contains("neither PEM"));
 }
 
 #[test]

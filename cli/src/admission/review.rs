@@ -10,8 +10,8 @@ use crate::source::{File, Node};
 pub(super) struct Answer {
     /// The AdmissionReview.
     pub(super) body: Value,
-    /// What the log says of it.
-    pub(super) line: String,
+    /// What the log says of it, where anything was found.
+    pub(super) line: Option<String>,
 }
 
 /// The longest warning that Kubernetes shows as it is.
@@ -57,7 +57,8 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, &'static str> {
     let body =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response });
     let verdict = if counted == 0 { "allowed" } else { "refused" };
-    Ok(Answer { body, line: format!("{verdict}: {counted} errors, {warned} warnings") })
+    let line = (counted + warned > 0).then(|| format!("{verdict}: {counted} errors, {warned} warnings"));
+    Ok(Answer { body, line })
 }
 
 /// `spec.wasm[1].config: providers.corp.audience: unknown field; did you mean "audiences"?`

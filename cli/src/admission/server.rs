@@ -158,7 +158,7 @@ async fn validate(request: Request<Incoming>) -> Response<Full<Bytes>> {
     // A large manifest takes a while to read; a panic there is an answer too.
     match tokio::task::spawn_blocking(move || review::answer(&body)).await {
         Ok(Ok(answer)) => {
-            log(answer.line);
+            answer.line.into_iter().for_each(log);
             let mut response = Response::new(Full::new(Bytes::from(answer.body.to_string())));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
