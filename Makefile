@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -84,6 +84,9 @@ bench-flood: wasm ## what good requests cost Envoy while somebody makes up key i
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)
+
+tool: ## dist/portcullis, the command-line tool, with its man pages and completions; static where musl is there
+	@$(PYTHON) -B scripts/build-tool
 
 wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
 	@$(PYTHON) -B scripts/build-wasm

@@ -1,5 +1,6 @@
 //! `portcullis`: the command-line tool, on the same core as the filter.
 
+mod admission;
 mod check;
 mod completions;
 mod configuration;
@@ -46,6 +47,7 @@ enum Command {
     /// Large lists of revoked tokens
     #[command(subcommand, arg_required_else_help = true)]
     Revlist(revlist::Command),
+    Admission(admission::Command),
     Completions(completions::Command),
     #[command(hide = true)]
     Man(completions::Man),
@@ -60,6 +62,7 @@ impl Command {
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
             Self::Revlist(command) => terminal.line(&command.run()?),
+            Self::Admission(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal, Arguments::command()),
             Self::Man(command) => command.run(terminal, Arguments::command()),
         }
