@@ -6,6 +6,7 @@ mod completions;
 mod configuration;
 mod explain;
 mod jwks;
+mod migrate;
 mod output;
 mod promises;
 mod revlist;
@@ -42,6 +43,7 @@ enum Command {
     Check(check::Command),
     Explain(Box<explain::Command>),
     Test(promises::Command),
+    Migrate(migrate::Command),
     Schema(schema::Command),
     Jwks(jwks::Command),
     /// Large lists of revoked tokens
@@ -59,6 +61,7 @@ impl Command {
             Self::Check(command) => command.run(terminal),
             Self::Explain(command) => command.run(terminal),
             Self::Test(command) => command.run(terminal),
+            Self::Migrate(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
             Self::Revlist(command) => terminal.line(&command.run()?),
