@@ -1,6 +1,6 @@
 //! Which events are taken, what they become, and what is refused without a trace.
 
-use harness::idp::flip_bit;
+use harness::idp::{flip_bit, now};
 use harness::{Alg, Key, Request, TokenBuilder};
 use serde_json::{Value, json};
 
