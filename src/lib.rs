@@ -71,8 +71,8 @@ pub use fetch::{
     LookupId, SourceEvent, Store,
 };
 pub use gate::{
-    Accepted, Allow, Answer, CachedToken, Effect, Environment, FilterState, Gate, Outcome, Rejection,
-    RouteCheck, Served, StreamId, Waited,
+    Accepted, Allow, Answer, CachedToken, Check, Effect, Environment, FilterState, Gate, Outcome, Rejection,
+    RouteCheck, Served, Step, StepName, StepOutcome, StreamId, Waited,
 };
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
@@ -94,10 +94,13 @@ pub use revocation::{
     List as RevocationList, OnUnavailable, Page as RevocationPage, PageError as RevocationPageError,
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
-pub use rules::{AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, UriTemplate};
+pub use rules::{
+    AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, Trial as RuleTrial, UriTemplate,
+};
 pub use time::Timestamp;
 pub use token::{
-    Bindings, ClaimPath, Claims, Grants, Jws, Policy as TokenPolicy, ProviderId, Signed, Unverified, Verified,
+    Bindings, ClaimPath, Claims, Grants, Issuer, Jws, Location as TokenLocation, Policy as TokenPolicy,
+    ProviderId, Signed, Unverified, Verified,
 };
 pub use upstream::{Decision, FilterStateField};
 

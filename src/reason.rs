@@ -286,6 +286,11 @@ impl Reason {
         self.row().name
     }
 
+    /// What it means, in a sentence.
+    pub const fn detail(self) -> &'static str {
+        self.row().detail
+    }
+
     /// Whether a token that is rejected for this reason counts as a failure of the client that sent it: it was never a
     /// token of the provider. One that has run out, is for another service or is missing is an honest client's, too.
     pub const fn is_failure(self) -> bool {

@@ -1,38 +1,76 @@
 //! `portcullis`: the command-line tool, on the same core as the filter.
 
+mod check;
+mod completions;
+mod jwks;
+mod output;
+mod receive;
 mod revlist;
+mod schema;
+mod source;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory as _, Parser, Subcommand};
 
-/// The command-line tool of Portcullis.
+use output::{Exit, Failure, Terminal};
+
+/// Says beforehand what Portcullis does with a configuration, a request or a token.
 #[derive(Parser)]
-#[command(name = "portcullis", version)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    after_help = "Exit status: 0 nothing is wrong, 1 something was found, 2 the command cannot be run.\n\
+                  Nothing is sent over a network unless --online is given; no token and no secret is ever printed.\n\n\
+                  Example:\n  portcullis check envoy.yaml policies/*.yaml"
+)]
 struct Arguments {
+    /// When to write in colour; "auto" is on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
 
+/// A module each.
 #[derive(Subcommand)]
 enum Command {
-    /// Lists of withdrawn tokens
-    #[command(subcommand)]
+    Check(check::Command),
+    Schema(schema::Command),
+    Jwks(jwks::Command),
+    Receive(receive::Command),
+    /// Large lists of revoked tokens
+    #[command(subcommand, arg_required_else_help = true)]
     Revlist(revlist::Command),
+    Completions(completions::Command),
+    #[command(hide = true)]
+    Man(completions::Man),
+}
+
+impl Command {
+    fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        match self {
+            Self::Check(command) => command.run(terminal),
+            Self::Schema(command) => command.run(terminal),
+            Self::Jwks(command) => command.run(terminal),
+            Self::Receive(command) => command.run(),
+            Self::Revlist(command) => terminal.line(&command.run()?),
+            Self::Completions(command) => command.run(terminal, Arguments::command()),
+            Self::Man(command) => command.run(terminal, Arguments::command()),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Revlist(command) => command.run(),
-    };
-    match done {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("portcullis: {error}");
-            ExitCode::FAILURE
+    // Wrong usage ends here, with 2; so does --help, with 0.
+    let arguments = Arguments::parse();
+    let terminal = Terminal::new(arguments.color);
+    match arguments.command.run(&terminal) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("portcullis: {failure}");
+            Exit::CannotRun.into()
         }
     }
 }

@@ -6,12 +6,14 @@ use super::Effect;
 use super::background::KeySource;
 use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
+use super::trace::Check;
 use super::unmet::Obstacle;
 use crate::config::{Keys, Provider};
 use crate::keys::{KeySet, UnknownKid};
 use crate::metrics::Event;
 use crate::reason::{Reason, Rejected, excerpt};
-use crate::token::{Header, Jws, Unverified};
+use crate::time::Timestamp;
+use crate::token::{Header, Jws, Policy, Unverified};
 
 impl RequestFlow<'_, '_> {
     /// Verifies a provider's token. `audiences` are those of the rule, where it has its own; a token from the cache
@@ -26,6 +28,7 @@ impl RequestFlow<'_, '_> {
             return self.authenticate_opaque(provider, settings, text);
         }
         if let Some(known) = self.cached(provider, text)? {
+            self.gate.trace.saw(|| [Check::seen("cache", "verified before")]);
             return Ok(known);
         }
         self.check_failures()?;
@@ -33,15 +36,18 @@ impl RequestFlow<'_, '_> {
         let jws = Jws::parse(text)?;
         // Before its claims are looked at, for that costs more.
         policy.check_header(jws.header())?;
+        self.gate.trace.saw(|| header_checks(jws.header()));
         let token = Unverified::read(jws, policy)?;
         let audiences = match provider.leaves_claims_to_answers() {
             true => &[],
             false => audiences.unwrap_or(&policy.audiences),
         };
+        self.gate.trace.saw(|| claim_checks(policy, &token, audiences, self.now));
         policy.check(&token, audiences, self.now)?;
         let (keys, lacks_kid) = self.keys_for(provider, &token)?;
         let header = token.shared_header();
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
+        self.gate.trace.saw(|| [key_check(&keys, &header)]);
         self.gate.brakes.verify(self.now).map_err(overloaded)?;
         let metrics = &mut self.gate.metrics;
         metrics.happened(id, Event::CacheMiss);
@@ -55,6 +61,7 @@ impl RequestFlow<'_, '_> {
             Some(kid) if lacks_kid => kid_unavailable(provider, kid).into(),
             _ => self.doubt(provider, &header, &keys, rejected),
         })?;
+        self.gate.trace.saw(|| [Check::seen("signature", "valid")]);
         let token = Rc::new(CachedToken::new(token.read(policy, audiences, self.now)?, provider));
         if !provider.leaves_claims_to_answers() {
             self.note_left_out(provider, &token);
@@ -179,6 +186,36 @@ impl RequestFlow<'_, '_> {
             false => rejected.into(),
         }
     }
+}
+
+/// What the header of a token says.
+fn header_checks(header: &Header) -> [Check; 2] {
+    let typ = header.typ.as_deref().map_or("absent".to_owned(), excerpt);
+    [Check::seen("alg", header.algorithm.name()), Check::seen("typ", typ)]
+}
+
+/// What each check of the claims comes to, were the token verified.
+fn claim_checks(policy: &Policy, token: &Unverified<'_>, audiences: &[String], now: Timestamp) -> Vec<Check> {
+    let claims = match token.claims(policy) {
+        Ok(claims) => claims,
+        Err(rejected) => return vec![Check { what: "payload".to_owned(), outcome: Err(rejected) }],
+    };
+    let each = policy.each_check(&claims, audiences, now);
+    each.map(|(what, outcome)| Check {
+        what: what.to_owned(),
+        outcome: outcome.map(|()| "accepted".to_owned()),
+    })
+    .collect()
+}
+
+/// Which keys the signature is checked under.
+fn key_check(keys: &KeySet, header: &Header) -> Check {
+    let count = keys.candidates(header.kid.as_deref(), header.algorithm).count();
+    let kid = header
+        .kid
+        .as_deref()
+        .map_or("the token names none".to_owned(), |kid| format!("kid {}", excerpt(kid)));
+    Check::seen("key", format!("{kid}; keys that fit: {count} of {}", keys.keys().len()))
 }
 
 #[cold]

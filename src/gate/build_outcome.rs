@@ -77,6 +77,7 @@ impl RequestFlow<'_, '_> {
     #[cold]
     pub(super) fn build_refusal(&mut self, refusal: Refusal) -> Outcome {
         let Refusal { rejected, provider, verified, scope, retry_after, is_enforced } = refusal;
+        self.gate.trace.failed(&rejected);
         let Rejected { reason, context } = rejected;
         let allow = std::mem::take(&mut self.allow);
         let rule = self.rule.take();

@@ -23,6 +23,7 @@ use std::rc::Rc;
 
 use super::cached_token::CachedToken;
 use super::outcome::{Allow, Outcome};
+use super::trace::StepName;
 use super::unmet::Obstacle;
 use super::waiting::Waited;
 use super::{Gate, StreamId};
@@ -119,6 +120,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
     }
 
     fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
+        self.gate.trace.begin(StepName::MatchRule, None);
         let rule = self.match_rule()?;
         self.find_resource()?;
         let requirement = self.requirement.take();
@@ -127,6 +129,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         let plans = Rc::clone(&self.gate.plans);
         let plan = plans.get(asks.id.0);
         let accepted = self.meet_requirement(&rule, asks.requires.as_ref(), plan)?;
+        self.gate.trace.begin(StepName::Authorize, accepted.first().map(|one| &*one.provider));
         self.authorize(&rule, plan, &accepted)?;
         match rule.stream_grace {
             Some(grace) => self.use_once_and_follow(&rule, plan, &accepted, grace)?,

@@ -7,11 +7,12 @@ use super::build_outcome::Refusal;
 use super::flow::RequestFlow;
 use super::outcome::Outcome;
 use super::route::{RouteCheck, RouteMetadata};
+use super::trace::Check;
 use crate::config::Unmatched;
 use crate::gate::Effect;
 use crate::reason::{Reason, Rejected};
 use crate::request::{Held, PathKind, Request, canonical};
-use crate::rules::{Mode, Rule, RuleMatch};
+use crate::rules::{Mode, Rule, RuleMatch, Trial as RuleTrial};
 
 const UNREADABLE: Rejected = Reason::RouteUnmatched.because(
     "the metadata of the route cannot be read: \"rule\", \"requirement\", \"scopes\" or \"disabled\"",
@@ -21,6 +22,8 @@ impl RequestFlow<'_, '_> {
     /// Finds the rule that decides: the one that matches the request, or the one that its route names. Breaks off
     /// where that settles the outcome, as for a public rule.
     pub(super) fn match_rule(&mut self) -> ControlFlow<Outcome, Rc<Rule>> {
+        let (rules, view) = (&self.config.rules, &self.view);
+        self.gate.trace.saw(|| rules.trials(view).iter().map(trial_check).collect::<Vec<_>>());
         let matched = self.match_request()?;
         self.answer_metadata()?;
         let matched_id = matched.as_ref().map(|rule| rule.id);
@@ -193,6 +196,19 @@ impl RequestFlow<'_, '_> {
             self.gate.effects.push_back(Effect::Log(log::Level::Warn, text));
         }
     }
+}
+
+/// A rule that was tried, with what holds of its conditions.
+fn trial_check(trial: &RuleTrial) -> Check {
+    let words = trial.conditions.iter().map(|(what, held)| {
+        let word = match held {
+            Held::Always => "holds",
+            Held::Depends => "depends on the reader",
+            Held::Never => "does not hold",
+        };
+        format!("{what} {word}")
+    });
+    Check::seen(format!("rule {:?}", trial.rule), words.collect::<Vec<_>>().join(", "))
 }
 
 /// Whether a browser asks whether it may send a request of another origin (Fetch, CORS-preflight).

@@ -8,6 +8,7 @@ use super::cached_token::CachedToken;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use super::plan::RulePlan;
+use super::trace::{Check, StepName};
 use super::unmet::{Obstacle, Unmet};
 use super::waiting::{MAX_WAITING, Waited};
 use super::{Effect, revocations::is_about_revocation};
@@ -15,7 +16,7 @@ use crate::config::Provider;
 use crate::fetch::LookupId;
 use crate::reason::{Reason, Rejected};
 use crate::rules::{Demand, Requirement, Rule};
-use crate::token::{Credential, Found, ProviderId, find};
+use crate::token::{Credential, Found, ProviderId, find, listed};
 
 /// Whose tokens a part of a requirement looks at that names no provider.
 #[derive(Clone, Copy)]
@@ -28,6 +29,12 @@ struct Candidates<'p> {
 
 /// What came of the token of a provider.
 type TokenResult = (ProviderId, Result<Rc<CachedToken>, Unmet>);
+
+/// Where a token was found.
+fn found_token(provider: &Provider, credential: &Credential<'_>) -> Check {
+    let bytes = credential.token().len();
+    Check::seen("token", format!("one of {bytes} bytes, in: {}", listed(&provider.locations)))
+}
 
 impl<'r> RequestFlow<'_, 'r> {
     /// Asks for the tokens that the rule requires, or its route in its place. Breaks off where there are none, or the
@@ -249,6 +256,11 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
+        match result.as_ref().map_err(Obstacle::rejected) {
+            Ok(_) => {}
+            Err(Some(rejected)) => self.gate.trace.failed(rejected),
+            Err(None) => self.gate.trace.waits(),
+        }
         if let Err(obstacle) = &result
             && let Some(rejected) = obstacle.rejected()
             && rejected.reason != Reason::TokenMissing
@@ -271,13 +283,17 @@ impl<'r> RequestFlow<'_, 'r> {
         let token = match known {
             Some(result) => result?,
             None => {
+                self.gate.trace.begin(StepName::FindToken, Some(provider));
                 let found = self.find_token(provider);
                 let result = found.map_err(Obstacle::from).and_then(|credential| {
+                    self.gate.trace.saw(|| [found_token(provider, &credential)]);
+                    self.gate.trace.begin(StepName::Authenticate, Some(provider));
                     let token = self.authenticate(provider, &credential.token(), audiences)?;
                     // What an answer will say of the key counts, where the token itself names none.
                     let is_open =
                         provider.leaves_claims_to_answers() && !token.is_answer() && !token.is_bound();
                     if !is_open {
+                        self.gate.trace.begin(StepName::CheckProof, Some(provider));
                         self.check_proof(provider, &credential, &token)?;
                     }
                     Ok(token)
@@ -313,8 +329,10 @@ impl<'r> RequestFlow<'_, 'r> {
         if !is_answered {
             token.check_audience(provider, audiences)?;
         }
+        self.gate.trace.begin(StepName::CheckRevocation, Some(provider));
         self.check_revocation(provider.id, &token)?;
         let names_key = token.is_bound();
+        self.gate.trace.begin(StepName::Introspect, Some(provider));
         let token = self.introspect(provider, token)?;
         if is_answered {
             if token.is_bound() || !names_key {

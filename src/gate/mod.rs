@@ -26,6 +26,7 @@ mod plan;
 mod revocations;
 mod route;
 mod streams;
+mod trace;
 mod unmet;
 mod use_once;
 mod waiting;
@@ -61,6 +62,8 @@ use revocations::Revocations;
 pub use route::{RouteCheck, Served};
 pub use streams::MAX_STREAMS;
 use streams::Streams;
+use trace::Trace;
+pub use trace::{Check, Step, StepName, StepOutcome};
 use use_once::UsedUp;
 use waiting::Waiting;
 pub use waiting::{MAX_DOUBTFUL, MAX_WAITING, Waited};
@@ -140,6 +143,7 @@ pub struct Gate {
     gauged: Timestamp,
     stopwatch: fn() -> u64,
     effects: VecDeque<Effect>,
+    trace: Trace,
 }
 
 impl Gate {
@@ -189,6 +193,7 @@ impl Gate {
             route_notes: Limiter::new(1),
             left_out_notes,
             effects: VecDeque::new(),
+            trace: Trace::default(),
         };
         gate.look(now);
         gate
@@ -213,6 +218,12 @@ impl Gate {
     /// What an answer to a request says to a page of another origin, where one may read it.
     pub fn cors(&self, request: &Request<'_>) -> Option<Rc<CorsFields>> {
         self.config.cors.as_ref()?.fields(request)
+    }
+
+    /// The steps that the last requests took, in their order; each is told once. A request that waited took some again.
+    #[cfg(feature = "explain")]
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        self.trace.take()
     }
 
     /// Decides a request that has just arrived.

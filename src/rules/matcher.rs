@@ -243,6 +243,19 @@ impl Match {
 }
 
 impl PathMatch {
+    /// The member of `match` that it is.
+    pub(super) fn member(&self) -> &'static str {
+        match self {
+            Self::Prefix(_) => "prefix",
+            Self::Exact(_) => "path",
+            Self::Separated(_) => "path_separated_prefix",
+            Self::Template(_) => "path_template",
+            Self::UriTemplate(_) => "path_match_policy",
+            Self::Regex(_) => "safe_regex",
+            Self::Connect => "connect_matcher",
+        }
+    }
+
     fn held(&self, path: &str, view: &RequestView<'_>) -> Held {
         Held::from(match self {
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()),

@@ -10,6 +10,7 @@ mod overlap;
 mod requirement;
 mod set_requirement;
 mod template;
+mod trial;
 mod uri_template;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ pub use metadata::{MetadataMatch, MetadataValue};
 pub use requirement::{Demand, Requirement};
 pub use set_requirement::SetRequirement;
 pub use template::Template;
+pub use trial::Trial;
 pub use uri_template::UriTemplate;
 
 use crate::proof::RequiredProof;

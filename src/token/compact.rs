@@ -205,6 +205,15 @@ impl<'t> Unverified<'t> {
         &self.jws.header
     }
 
+    /// All its claims, read as strictly as once they are verified. Nobody has verified these: they are for who asks why a
+    /// token is refused.
+    ///
+    /// # Errors
+    /// Those of [`Signed::read`], but for the policy's own.
+    pub fn claims(&self, policy: &Policy) -> Result<Claims, Rejected> {
+        read_claims(&self.text, policy)
+    }
+
     /// Checks the signature under each of `keys` in turn.
     ///
     /// # Errors
@@ -219,6 +228,16 @@ impl<'t> Unverified<'t> {
     }
 }
 
+/// Reads all claims of a payload, strictly.
+fn read_claims(text: &Arc<str>, policy: &Policy) -> Result<Claims, Rejected> {
+    let claims = match json::parse_shared(text) {
+        Ok(Json::Object(claims)) => claims,
+        Ok(_) => return Err(PAYLOAD_NOT_JSON),
+        Err(error) => return Err(header::unreadable("payload", &error)),
+    };
+    Claims::new(claims, &policy.grants)
+}
+
 impl Signed {
     /// Reads all claims, strictly, and checks them by the policy. What was checked at first is checked again: it is
     /// this reading that counts, and the only one that lets a token pass.
@@ -227,12 +246,7 @@ impl Signed {
     /// [`Reason::TokenMalformed`] where the payload is no JSON that is accepted, [`Reason::ClaimInvalid`] for a
     /// registered claim, a scope claim or a role claim of a wrong type, and those of the policy.
     pub fn read(self, policy: &Policy, audiences: &[String], now: Timestamp) -> Result<Verified, Rejected> {
-        let claims = match json::parse_shared(&self.text) {
-            Ok(Json::Object(claims)) => claims,
-            Ok(_) => return Err(PAYLOAD_NOT_JSON),
-            Err(error) => return Err(header::unreadable("payload", &error)),
-        };
-        let claims = Claims::new(claims, &policy.grants)?;
+        let claims = read_claims(&self.text, policy)?;
         policy.check_claims(&claims, audiences, now)?;
         Ok(Verified { text: self.text, claims, key: self.key })
     }

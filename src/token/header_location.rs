@@ -60,6 +60,12 @@ impl HeaderLocation {
         &self.name
     }
 
+    /// What a client writes before a token of the scheme `Bearer`, or of none, where one is taken here.
+    pub fn bearer_prefix(&self) -> Option<&str> {
+        let mut prefixes = self.prefixes.iter().filter(|prefix| prefix.scheme == Scheme::Bearer);
+        prefixes.next().map(|prefix| &*prefix.text)
+    }
+
     /// Whether a token is taken here as RFC 6750 section 2.1 sends it.
     pub fn is_bearer(&self) -> bool {
         self.name == AUTHORIZATION

@@ -78,6 +78,20 @@ impl Default for TokenTypes {
     }
 }
 
+/// A check of the claims of a token, for these audiences, at this time.
+type ClaimCheck = fn(&Policy, &Claims, &[String], Timestamp) -> Result<(), Rejected>;
+
+/// The checks of the claims, in their order.
+const CLAIM_CHECKS: [(&str, ClaimCheck); 7] = [
+    ("iss", |policy, claims, _, _| policy.check_issuer(claims.issuer.as_deref(), claims.all())),
+    ("events", |_, claims, _, _| check_events(claims.all())),
+    ("exp, nbf, iat", |policy, claims, _, now| policy.check_time(claims, now)),
+    ("aud", |policy, claims, audiences, _| policy.check_audience(claims, audiences)),
+    ("sub", |policy, claims, _, _| policy.check_subject(claims.subject.as_deref())),
+    ("required_claims", |policy, claims, _, _| policy.check_required(claims.all())),
+    ("cnf", |policy, claims, _, _| policy.check_bound(claims.all())),
+];
+
 impl Policy {
     /// Every check that needs no key and costs little, cheapest first, by what a first look showed. `audiences` are
     /// those to ask for, which a rule may have of its own. [`Self::check_claims`] asks all of it again once the
@@ -156,13 +170,17 @@ impl Policy {
         audiences: &[String],
         now: Timestamp,
     ) -> Result<(), Rejected> {
-        self.check_issuer(claims.issuer.as_deref(), claims.all())?;
-        check_events(claims.all())?;
-        self.check_time(claims, now)?;
-        self.check_audience(claims, audiences)?;
-        self.check_subject(claims.subject.as_deref())?;
-        self.check_required(claims.all())?;
-        self.check_bound(claims.all())
+        CLAIM_CHECKS.iter().try_for_each(|(_, check)| check(self, claims, audiences, now))
+    }
+
+    /// The same checks, each by its name and with what comes of it, whether or not one before it failed.
+    pub fn each_check(
+        &self,
+        claims: &Claims,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'static str, Result<(), Rejected>)> {
+        CLAIM_CHECKS.iter().map(move |(name, check)| (*name, check(self, claims, audiences, now)))
     }
 
     /// Every check of what a provider answered of a token, but that of its audience, which a rule may have of its own. The

@@ -27,6 +27,16 @@ pub struct Marker {
     begins: bool,
 }
 
+impl Subprotocols {
+    /// What a client writes that offers a token and nothing else.
+    pub fn offering(&self, token: &str) -> String {
+        match self.markers.iter().find(|marker| !marker.is_empty()) {
+            Some(marker) => [&marker.text, ", ", token].concat(),
+            None => token.to_owned(),
+        }
+    }
+}
+
 impl Marker {
     /// A marker in the operator's words, blanks around it apart. The entry behind one that is the marker, to the letter, is
     /// the token. A marker that ends with neither a letter, a digit nor a comma can be the beginning of the token's own

@@ -87,8 +87,8 @@ fn no_mutated_request_traps_the_filter_or_gets_in() {
     thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
-                let (stock, next) = (&stock, &next);
-                scope.spawn(move || send(addr, stock, next, count, seed))
+                let (gateway, stock, next) = (&gateway, &stock, &next);
+                scope.spawn(move || send(gateway, stock, next, count, seed))
             })
             .collect();
         let watcher = scope.spawn(|| {
@@ -156,8 +156,10 @@ fn tally(gateway: &Gateway, seed: u64) -> BTreeMap<String, usize> {
 }
 
 /// Sends its share of the mutants.
-fn send(addr: SocketAddr, stock: &Stock, next: &AtomicUsize, count: usize, seed: u64) {
-    let mut connections: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
+fn send(gateway: &Gateway, stock: &Stock, next: &AtomicUsize, count: usize, seed: u64) {
+    let addr = gateway.addr();
+    let mut connections: Vec<Option<(Connection, Vec<(Vec<u8>, String)>)>> =
+        (0..CONNECTIONS).map(|_| None).collect();
     loop {
         let first = next.fetch_add(CONNECTIONS, Ordering::Relaxed);
         if first >= count {
@@ -172,22 +174,48 @@ fn send(addr: SocketAddr, stock: &Stock, next: &AtomicUsize, count: usize, seed:
                 raw(addr, &bent(bytes, &mut random));
                 continue;
             }
-            let mut open = kept.take().unwrap_or_else(|| Connection::open(addr).expect("a connection"));
+            let (mut open, history) =
+                kept.take().unwrap_or_else(|| (Connection::open(addr).expect("a connection"), Vec::new()));
             // What cannot be written any more was answered before its end.
             let _ = open.write_raw(&bytes);
-            sent.push((open, bytes, kept));
+            sent.push((open, history, bytes, kept));
         }
-        for (mut open, bytes, kept) in sent {
+        for (mut open, mut history, bytes, kept) in sent {
             match open.read(bytes.starts_with(b"HEAD "), Instant::now() + SOON) {
                 Ok(response) if response.header("connection").is_some_and(|value| value == "close") => {}
-                Ok(_) => *kept = Some(open),
+                Ok(response) => {
+                    history.push((bytes, format!("{response:?}")));
+                    *kept = Some((open, history));
+                }
                 Err(error) => {
                     let late = error.kind() == std::io::ErrorKind::TimedOut;
-                    assert!(!late, "no answer to {:?}", String::from_utf8_lossy(&bytes));
+                    if late {
+                        for (bytes, response) in &history {
+                            eprintln!("HISTORY {:?}\n   -> {response}", String::from_utf8_lossy(bytes));
+                        }
+                        eprintln!("STATS {}", gateway.envoy.admin("GET", "/stats").text());
+                    }
+                    assert!(
+                        !late,
+                        "no answer to {:?}; {}",
+                        String::from_utf8_lossy(&bytes),
+                        on_the_way(gateway)
+                    );
                 }
             }
         }
     }
+}
+
+/// Where requests are that have no answer: in Envoy, at the upstream, or at the provider of keys.
+fn on_the_way(gateway: &Gateway) -> String {
+    let stats = [
+        "http.main.downstream_rq_active",
+        "cluster.upstream.upstream_rq_active",
+        "cluster.upstream.upstream_rq_pending_active",
+        "cluster.idp.upstream_rq_active",
+    ];
+    stats.map(|name| format!("{name} {}", gateway.envoy.stat(name))).join(", ")
 }
 
 /// Sends any bytes on a connection of their own, and reads until it ends.

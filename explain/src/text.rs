@@ -1,0 +1,3 @@
+//! x
+pub struct Paint;
+pub fn as_text() {}
