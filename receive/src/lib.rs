@@ -18,6 +18,8 @@ mod keys;
 mod list;
 mod log;
 mod metrics;
+#[cfg(test)]
+mod page_tests;
 mod poll;
 mod routes;
 mod server;
@@ -27,6 +29,7 @@ use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use config::{Config, Variables};
 use portcullis::{Problem, Timestamp};
@@ -142,9 +145,12 @@ async fn serve(config: Config, clock: Clock) -> Result<JoinHandle<()>, Failure> 
         let _ = stop.send(true);
     });
     server::serve(listener, receiver, stopping).await;
-    for poller in pollers {
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), poller).await;
-    }
+    let polled = async {
+        for poller in pollers {
+            let _ = poller.await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), polled).await;
     Ok(writer)
 }
 

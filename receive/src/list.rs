@@ -18,6 +18,8 @@ pub const MAX_JSON_ENTRIES: usize = 4096;
 pub const MAX_JSON_BYTES: usize = 1 << 20;
 /// How many entries a page has on average.
 const PAGE_ENTRIES: usize = 8192;
+/// For how long at the most a list is served after a change.
+const LAZY: Duration = Duration::from_millis(500);
 /// How long a page is served that is on the list no more: a gate may be on its way to it.
 const RETIRED: Duration = Duration::from_secs(600);
 /// How many bytes of such pages are kept.
@@ -32,7 +34,7 @@ pub(crate) struct Built {
     generation: u64,
     /// When the first entry ends.
     good_until: u64,
-    /// When it was built, and how long that took.
+    /// When it was ready, and how long that took.
     at: Instant,
     took: Duration,
 }
@@ -65,7 +67,7 @@ impl Lists {
         let generation = self.store.generation();
         if let Some(built) = &held.built {
             let is_same = built.generation == generation && now < built.good_until;
-            if is_same || built.at.elapsed() < built.took.saturating_mul(4).min(Duration::from_millis(500)) {
+            if is_same || built.at.elapsed() < built.took.saturating_mul(4).min(LAZY) {
                 return Ok(Arc::clone(built));
             }
         }
@@ -105,7 +107,7 @@ impl Held {
 }
 
 fn build(store: &Store, generation: u64, now: u64) -> Result<Built, String> {
-    let at = Instant::now();
+    let began = Instant::now();
     let (mut count, mut good_until) = (0usize, u64::MAX);
     let (mut entries, mut cutoffs) = (String::new(), String::new());
     let mut draft = RevocationDraft::default();
@@ -134,8 +136,16 @@ fn build(store: &Store, generation: u64, now: u64) -> Result<Built, String> {
         list.index().to_json()
     };
     let etag = format!("\"{}\"", base16ct::lower::encode_string(&Sha256::digest(&document)));
-    let document = Bytes::from(document);
-    Ok(Built { document, etag, entries: count as u64, pages, generation, good_until, at, took: at.elapsed() })
+    Ok(Built {
+        document: Bytes::from(document),
+        etag,
+        entries: count as u64,
+        pages,
+        generation,
+        good_until,
+        at: Instant::now(),
+        took: began.elapsed(),
+    })
 }
 
 /// The digest in the path of a page.

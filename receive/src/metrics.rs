@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Every metric, its type, and what it says.
-const METRICS: &[(&str, &str, &str)] = &[
+pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     (
         "portcullis_receive_events_total",
         "counter",

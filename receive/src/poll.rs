@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::client::{Answer, Ask};
 use crate::config::{Authorization, Poll};
 use crate::event::Way;
-use crate::intake::{NotTaken, Receiver};
+use crate::intake::{NotTaken, Receiver, Taken};
 use crate::routes::MAX_BODY;
 
 /// How many events are asked for at a time.
@@ -31,7 +31,7 @@ const POLLS: &str = "portcullis_receive_polls_total";
 
 /// What a poll led to.
 enum Polled {
-    /// Nothing is left.
+    /// Nothing is left, as far as it says.
     Empty,
     /// There may be more, and what was taken is to be acknowledged.
     More,
@@ -136,36 +136,41 @@ impl Poller {
         let Some(sets) = answer.get("sets").and_then(Json::as_object) else {
             return Polled::Failed("the answer has no object \"sets\"".to_owned(), None);
         };
+        let mut is_progress = false;
         for (jti, token) in sets.iter() {
-            if let Err(why) = self.take(poll, jti, token).await {
-                return Polled::Failed(why, None);
+            match self.take(poll, jti, token).await {
+                Ok(is_new) => is_progress |= is_new,
+                Err(why) => return Polled::Failed(why, None),
             }
         }
-        let more = answer.get("moreAvailable") == Some(&Json::Bool(true));
-        match more || !sets.is_empty() {
+        // A transmitter that hands out the same again and again is not asked without pause.
+        match is_progress {
             true => Polled::More,
             false => Polled::Empty,
         }
     }
 
-    async fn take(&mut self, poll: &Poll, jti: &str, token: &Json) -> Result<(), String> {
+    /// Whether it is new here.
+    async fn take(&mut self, poll: &Poll, jti: &str, token: &Json) -> Result<bool, String> {
         let token = token.as_str().filter(|token| token.len() <= MAX_BODY);
-        let refused = |code: &'static str, why: &str| (code, why.to_owned());
         let Some(token) = token else {
             let why = format!("is no text of at most {MAX_BODY} bytes");
-            self.errors.insert(jti.to_owned(), refused("invalid_request", &why));
-            return Ok(());
+            self.errors.insert(jti.to_owned(), ("invalid_request", why));
+            return Ok(false);
         };
         match self.receiver.take(token.as_bytes(), Way::Poll, poll.issuer.as_deref()).await {
             // One that comes again was kept, and not acknowledged: it is now.
-            Ok(_) => self.acknowledged.push(jti.to_owned()),
+            Ok(taken) => {
+                self.acknowledged.push(jti.to_owned());
+                Ok(taken == Taken::New)
+            }
             Err(NotTaken::Refused(refusal)) => {
                 self.errors.insert(jti.to_owned(), (refusal.code, refusal.text));
+                Ok(false)
             }
             // It is neither acknowledged nor refused: it comes again.
-            Err(NotTaken::Unavailable(_)) => return Err("an event cannot be taken now".to_owned()),
+            Err(NotTaken::Unavailable(_)) => Err("an event cannot be taken now".to_owned()),
         }
-        Ok(())
     }
 
     async fn ask(&mut self, poll: &Poll, max_events: usize) -> Result<Answer, String> {

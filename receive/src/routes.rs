@@ -169,6 +169,8 @@ async fn list(receiver: &Receiver, headers: &HeaderMap) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // A gate asks seldom: it would send its next request into a connection that is being closed for its silence.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     if let Ok(etag) = HeaderValue::from_str(&built.etag) {
         headers.insert(ETAG, etag);
     }

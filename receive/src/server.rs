@@ -22,7 +22,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may stay: one that is never read from ends too.
 const LIFE: Duration = Duration::from_secs(300);
 /// How long what has begun may take at the end.
-const GRACE: Duration = Duration::from_secs(9);
+const GRACE: Duration = Duration::from_secs(8);
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 

@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod key;
+mod logout;
 mod opaque;
 mod revoked;
 mod routes;
@@ -43,6 +44,8 @@ pub struct Idp {
 struct Shared {
     issuer: String,
     audience: String,
+    /// Who is told of logouts.
+    backchannel_logout_uri: Option<String>,
     inner: Mutex<State>,
 }
 
@@ -86,6 +89,7 @@ pub struct IdpBuilder {
     keys: Option<Vec<Key>>,
     cache_control: Option<String>,
     generation: usize,
+    backchannel_logout_uri: Option<String>,
 }
 
 impl IdpBuilder {
@@ -139,6 +143,13 @@ impl IdpBuilder {
         self
     }
 
+    /// Tells this URI of logouts (OpenID Connect Back-Channel Logout 1.0).
+    #[must_use]
+    pub fn backchannel_logout_uri(mut self, uri: &str) -> Self {
+        self.backchannel_logout_uri = Some(uri.to_owned());
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> io::Result<Idp> {
         let keys = self.keys.unwrap_or_else(|| generation(&self.algs, self.generation));
@@ -148,7 +159,7 @@ impl IdpBuilder {
             cache_control: self.cache_control,
             ..State::default()
         };
-        Idp::launch(self.addr, self.issuer, self.audience, state)
+        Idp::launch(self.addr, self.issuer, self.audience, self.backchannel_logout_uri, state)
     }
 }
 
@@ -171,15 +182,22 @@ impl Idp {
             keys: None,
             cache_control: Some("max-age=300".to_owned()),
             generation: 1,
+            backchannel_logout_uri: None,
         }
     }
 
-    fn launch(addr: SocketAddr, issuer: Option<String>, audience: String, state: State) -> io::Result<Self> {
+    fn launch(
+        addr: SocketAddr,
+        issuer: Option<String>,
+        audience: String,
+        backchannel_logout_uri: Option<String>,
+        state: State,
+    ) -> io::Result<Self> {
         // The issuer defaults to the address, which is known only once the port is bound.
         let slot = routes::Slot::default();
         let door = Arc::new(Door::open(addr, routes::serve(slot.clone()))?);
         let issuer = issuer.unwrap_or_else(|| format!("http://{}", door.addr()));
-        let state = Arc::new(Shared { issuer, audience, inner: Mutex::new(state) });
+        let state = Arc::new(Shared { issuer, audience, backchannel_logout_uri, inner: Mutex::new(state) });
         slot.fill(state.clone(), Arc::downgrade(&door));
         Ok(Self { door, state })
     }
