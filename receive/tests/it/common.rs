@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -31,12 +31,16 @@ impl Receiver {
     }
 
     #[track_caller]
-    pub fn start_at(mut config: Value, now: Option<u64>) -> Self {
+    pub fn start_at(config: Value, now: Option<u64>) -> Self {
+        Self::start_on(Port::reserve(), config, now)
+    }
+
+    #[track_caller]
+    pub fn start_on(port: Port, mut config: Value, now: Option<u64>) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portcullis-receive-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        let port = Port::reserve();
         config["listen"] = json!(port.addr().to_string());
         config["database"] = json!(folder.join("receive.redb"));
         fs::write(folder.join("receive.json"), config.to_string()).expect("a configuration");
@@ -76,10 +80,6 @@ impl Receiver {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// At once, whatever it does.
@@ -187,11 +187,4 @@ pub fn revoked_token(idp: &Idp, sub_id: Value) -> TokenBuilder {
         .without("sub")
         .without("exp")
         .claims(json!({ "jti": fresh("jti"), "sub_id": sub_id, "events": { REVOKED: {} } }))
-}
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    let since =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-    i64::try_from(since.as_secs()).expect("a clock before the year 292 billion")
 }

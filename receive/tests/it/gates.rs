@@ -46,7 +46,7 @@ fn two_gates_refuse_what_a_receiver_was_told_within_the_interval_and_a_second() 
     let bystander = token(json!({ "sub": "bob", "sid": "other", "jti": fresh("t") }));
     let user = |sub: &str| json!({ "format": "iss_sub", "iss": idp.issuer(), "sub": sub });
     let by_hand = fresh("by-hand");
-    let until = crate::common::now() + 600;
+    let until = harness::idp::now() + 600;
     type Tell<'a> = Box<dyn Fn(&Receiver) -> u16 + 'a>;
     let cases: Vec<(&str, String, Tell<'_>)> = vec![
         (
@@ -139,4 +139,26 @@ fn while_keys_cannot_be_had_events_are_neither_taken_nor_refused() {
         (receiver.logout(&token).status == 200).then_some(())
     });
     assert_eq!(receiver.entries().len(), 1);
+}
+
+#[test]
+fn a_logout_at_the_demo_provider_reaches_the_receiver() {
+    // The provider has to know the receiver, and the receiver the provider's keys.
+    let port = harness::Port::reserve();
+    let uri = format!("http://{}/backchannel-logout", port.addr());
+    let idp = Idp::builder().backchannel_logout_uri(&uri).start().expect("the identity provider starts");
+    let issuer = json!({ "issuer": idp.issuer(), "audiences": [idp.audience()], "discovery": {} });
+    let receiver = Receiver::start_on(port, json!({ "issuers": [issuer] }), None);
+    let log_out = |form: &str| {
+        let request =
+            Request::post("/logout", form).header("content-type", "application/x-www-form-urlencoded");
+        request.send(idp.addr()).json()["status"].clone()
+    };
+    assert_eq!(log_out("sid=s1&sub=alice"), 200);
+    assert_eq!(log_out("sub=bob"), 200);
+    let entries = receiver.entries();
+    assert!(
+        entries.iter().any(|entry| entry["sid"] == "s1") && entries.iter().any(|entry| entry["sub"] == "bob")
+    );
+    assert_eq!(entries.len(), 2, "{entries:?}");
 }

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use harness::idp::now;
 use harness::{Request, SOON, get};
 use portcullis::limits::MAX_ENTRIES;
 use portcullis::{RevocationDocument, RevocationIndex, RevocationPage};
 use serde_json::json;
 
-use crate::common::{Receiver, config, idp, logout_token, now};
+use crate::common::{Receiver, config, idp, logout_token};
 
 #[test]
 fn the_list_has_an_etag_and_gates_can_read_it() {

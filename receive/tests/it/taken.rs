@@ -5,7 +5,7 @@ use harness::{Alg, Key, Request, TokenBuilder};
 use serde_json::{Value, json};
 
 use crate::common::{
-    AUDIENCE, LOGOUT, REVOKED, Receiver, config, fresh, idp, logout_request, logout_token, now, revoked_token,
+    AUDIENCE, LOGOUT, REVOKED, Receiver, config, fresh, idp, logout_request, logout_token, revoked_token,
 };
 
 /// The entry of this name, if there is one.
