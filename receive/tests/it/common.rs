@@ -23,6 +23,15 @@ pub struct Receiver {
     now: Option<u64>,
 }
 
+/// How a receiver is started.
+#[derive(Default)]
+pub struct Options {
+    pub port: Option<Port>,
+    pub now: Option<u64>,
+    /// The certificates that it trusts, in PEM.
+    pub authority: String,
+}
+
 impl Receiver {
     /// Starts one; `config` lacks `listen` and `database`.
     #[track_caller]
@@ -32,19 +41,21 @@ impl Receiver {
 
     #[track_caller]
     pub fn start_at(config: Value, now: Option<u64>) -> Self {
-        Self::start_on(Port::reserve(), config, now)
+        Self::start_with(config, Options { now, ..Options::default() })
     }
 
     #[track_caller]
-    pub fn start_on(port: Port, mut config: Value, now: Option<u64>) -> Self {
+    pub fn start_with(mut config: Value, options: Options) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portcullis-receive-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
+        let port = options.port.unwrap_or_else(Port::reserve);
         config["listen"] = json!(port.addr().to_string());
         config["database"] = json!(folder.join("receive.redb"));
         fs::write(folder.join("receive.json"), config.to_string()).expect("a configuration");
-        let mut receiver = Self { port, folder, child: None, now };
+        fs::write(folder.join("ca.pem"), options.authority).expect("an authority");
+        let mut receiver = Self { port, folder, child: None, now: options.now };
         receiver.begin();
         receiver.wait_ready();
         receiver
@@ -55,6 +66,7 @@ impl Receiver {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["receiver", "--exact", "--nocapture"]);
         command.env(CONFIG, self.folder.join("receive.json"));
+        command.env("SSL_CERT_FILE", self.folder.join("ca.pem")).env_remove("SSL_CERT_DIR");
         command.env("RECEIVE_ADMIN", ADMIN).env("RECEIVE_SECRET", "s3cret/+&");
         if let Some(now) = self.now {
             command.env(NOW, now.to_string());

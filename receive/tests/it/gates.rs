@@ -1,5 +1,8 @@
 //! Gates that poll a receiver, and where keys come from.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
-use crate::common::{Receiver, config, fresh, idp, logout_token, revoked_token};
+use crate::common::{Options, Receiver, config, fresh, idp, logout_token, revoked_token};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Within the interval and a second; what a busy machine adds is not theirs.
@@ -148,7 +151,10 @@ fn a_logout_at_the_demo_provider_reaches_the_receiver() {
     let uri = format!("http://{}/backchannel-logout", port.addr());
     let idp = Idp::builder().backchannel_logout_uri(&uri).start().expect("the identity provider starts");
     let issuer = json!({ "issuer": idp.issuer(), "audiences": [idp.audience()], "discovery": {} });
-    let receiver = Receiver::start_on(port, json!({ "issuers": [issuer] }), None);
+    let receiver = Receiver::start_with(
+        json!({ "issuers": [issuer] }),
+        Options { port: Some(port), ..Options::default() },
+    );
     let log_out = |form: &str| {
         let request =
             Request::post("/logout", form).header("content-type", "application/x-www-form-urlencoded");
@@ -161,4 +167,54 @@ fn a_logout_at_the_demo_provider_reaches_the_receiver() {
         entries.iter().any(|entry| entry["sid"] == "s1") && entries.iter().any(|entry| entry["sub"] == "bob")
     );
     assert_eq!(entries.len(), 2, "{entries:?}");
+}
+
+/// A server that answers everything with this document, under a certificate for localhost; its port, and the certificate.
+fn tls_server(document: String) -> (u16, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key.into())
+        })
+        .expect("a server's configuration");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Ok(connection) = rustls::ServerConnection::new(Arc::clone(&config)) else { return };
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let mut head = [0; 4096];
+            // A client that does not trust the certificate ends here.
+            if stream.read(&mut head).is_ok_and(|read| read > 0) {
+                let length = document.len();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+                let _ = stream.write_all(format!("{head}{document}").as_bytes());
+                let _ = stream.flush();
+            }
+        }
+    });
+    (port, made.cert.pem())
+}
+
+#[test]
+fn keys_come_over_tls_from_a_server_that_the_machine_trusts_and_from_no_other() {
+    let idp = idp();
+    let (port, certificate) = tls_server(idp.jwks().to_string());
+    let (_, another) = tls_server(String::new());
+    let issuer = json!({
+        "issuer": idp.issuer(),
+        "remote_jwks": { "uri": format!("https://localhost:{port}/jwks.json") },
+    });
+    for (authority, expected) in [(certificate, 200), (another, 503)] {
+        let options = Options { authority, ..Options::default() };
+        let receiver = Receiver::start_with(json!({ "issuers": [issuer] }), options);
+        let response = receiver.logout(&logout_token(&idp, "s").sign());
+        assert_eq!(response.status, expected, "{}: {}", response.text(), receiver.log());
+        assert_eq!(receiver.entries().len(), usize::from(expected == 200));
+    }
 }

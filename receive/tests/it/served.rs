@@ -117,5 +117,5 @@ fn those_who_send_nothing_keep_nobody_out() {
     let mut first = silent.into_iter().next().expect("one");
     first.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
     let read = std::io::Read::read(&mut first, &mut [0; 512]);
-    assert!(matches!(read, Ok(_)), "it was left open: {read:?}");
+    assert!(read.is_ok(), "it was left open: {read:?}");
 }
