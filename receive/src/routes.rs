@@ -194,7 +194,7 @@ async fn page(receiver: &Receiver, path: &str) -> Answer {
 }
 
 fn health(receiver: &Receiver) -> Answer {
-    match receiver.store.is_open() {
+    match receiver.store.is_sound() {
         true => text(StatusCode::OK, "ok\n"),
         false => text(StatusCode::SERVICE_UNAVAILABLE, "the database cannot be written\n"),
     }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,7 @@ pub(crate) struct Store {
     database: Arc<Database>,
     writes: mpsc::Sender<Write>,
     generation: Arc<AtomicU64>,
+    is_sound: Arc<AtomicBool>,
 }
 
 /// The database, and the thread that writes it: it ends once the last [`Store`] is gone.
@@ -79,9 +80,11 @@ impl Store {
         let database = Arc::new(database);
         let (writes, waiting) = mpsc::channel(MAX_WAITING);
         let generation = Arc::new(AtomicU64::new(1));
+        let is_sound = Arc::new(AtomicBool::new(true));
         let writer = Writer {
             database: Arc::clone(&database),
             generation: Arc::clone(&generation),
+            is_sound: Arc::clone(&is_sound),
             clock,
             swept: Instant::now(),
         };
@@ -90,7 +93,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || writer.run(waiting))
             .map_err(|error| error.to_string())?;
-        Ok(Opened { store: Self { database, writes, generation }, writer })
+        Ok(Opened { store: Self { database, writes, generation, is_sound }, writer })
     }
 
     /// Keeps what an event says, and the event's name where it has one. When this returns it is on the disk.
@@ -107,9 +110,9 @@ impl Store {
         answer.await.unwrap_or(Err(Broken))
     }
 
-    /// Whether the writer is there.
-    pub(crate) fn is_open(&self) -> bool {
-        !self.writes.is_closed()
+    /// Whether the writer is there, and its last write came to the disk.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.writes.is_closed() && self.is_sound.load(Ordering::Acquire)
     }
 
     /// Changes whenever entries do.
@@ -163,6 +166,7 @@ fn open(path: &Path) -> Result<Database, Box<dyn std::error::Error>> {
 struct Writer {
     database: Arc<Database>,
     generation: Arc<AtomicU64>,
+    is_sound: Arc<AtomicBool>,
     clock: Clock,
     swept: Instant,
 }
@@ -176,7 +180,9 @@ impl Writer {
             {
                 writes.push(next);
             }
-            match self.write(&writes) {
+            let written = self.write(&writes);
+            self.is_sound.store(written.is_ok(), Ordering::Release);
+            match written {
                 Ok(done) => {
                     self.generation.fetch_add(1, Ordering::AcqRel);
                     for (write, stored) in writes.into_iter().zip(done) {

@@ -21,6 +21,7 @@ pub struct Receiver {
     folder: PathBuf,
     child: Option<Child>,
     now: Option<u64>,
+    pub largest_file: Option<u64>,
 }
 
 /// How a receiver is started.
@@ -30,6 +31,8 @@ pub struct Options {
     pub now: Option<u64>,
     /// The certificates that it trusts, in PEM.
     pub authority: String,
+    /// How large its files may become, in bytes: what is past that fails as on a full disk.
+    pub largest_file: Option<u64>,
 }
 
 impl Receiver {
@@ -55,7 +58,8 @@ impl Receiver {
         config["database"] = json!(folder.join("receive.redb"));
         fs::write(folder.join("receive.json"), config.to_string()).expect("a configuration");
         fs::write(folder.join("ca.pem"), options.authority).expect("an authority");
-        let mut receiver = Self { port, folder, child: None, now: options.now };
+        let mut receiver =
+            Self { port, folder, child: None, now: options.now, largest_file: options.largest_file };
         receiver.begin();
         receiver.wait_ready();
         receiver
@@ -70,6 +74,19 @@ impl Receiver {
         command.env("RECEIVE_ADMIN", ADMIN).env("RECEIVE_SECRET", "s3cret/+&");
         if let Some(now) = self.now {
             command.env(NOW, now.to_string());
+        }
+        if let Some(largest) = self.largest_file {
+            let limit = libc::rlimit { rlim_cur: largest, rlim_max: largest };
+            let set = move || {
+                // SAFETY: both calls are async-signal-safe, and touch nothing of this process.
+                let done = unsafe {
+                    libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                    libc::setrlimit(libc::RLIMIT_FSIZE, &limit)
+                };
+                if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            };
+            // SAFETY: as above.
+            unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, set) };
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("the receiver starts"));

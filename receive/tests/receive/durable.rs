@@ -8,7 +8,7 @@ use std::time::Duration;
 use harness::{Connection, SOON, eventually, get};
 use serde_json::json;
 
-use crate::common::{Receiver, config, fresh, idp, logout_request, logout_token};
+use crate::common::{Options, Receiver, config, fresh, idp, logout_request, logout_token};
 
 /// How often it is killed: 25 times, or as often as the environment says.
 fn kills() -> usize {
@@ -113,4 +113,32 @@ fn entries_fall_out_after_keep() {
     assert_eq!(receiver.logout(&logout_token(&idp, "s").sign()).status, 200);
     assert_eq!(receiver.entries().len(), 1);
     eventually("the entry falls out", SOON, || receiver.entries().is_empty().then_some(()));
+}
+
+#[test]
+fn what_does_not_come_to_the_disk_is_not_acknowledged() {
+    let idp = idp();
+    let options = Options { largest_file: Some(600 << 10), ..Options::default() };
+    let mut receiver = Receiver::start_with(config(&idp), options);
+    let until = harness::idp::now() + 3600;
+    let mut acknowledged = 0;
+    let refused = (0..40).find_map(|round| {
+        let entry = |at| json!({ "jti": format!("t{round}-{at}"), "until": until });
+        let entries: Vec<_> = (0..100).map(entry).collect();
+        let response = receiver.revoke(&json!({ "entries": entries }));
+        acknowledged += if response.status == 200 { 100 } else { 0 };
+        (response.status != 200).then_some(response)
+    });
+    let refused = refused.expect("the disk is full before it is over");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(acknowledged > 0);
+    assert_eq!(get(receiver.addr(), "/healthz").status, 503);
+    assert_eq!(receiver.entries().len(), acknowledged, "the list is served all the same");
+    receiver.kill();
+    receiver.largest_file = None;
+    receiver.begin();
+    receiver.wait_ready();
+    assert_eq!(receiver.entries().len(), acknowledged);
+    assert_eq!(receiver.logout(&logout_token(&idp, "s").sign()).status, 200);
+    assert_eq!(get(receiver.addr(), "/healthz").status, 200);
 }
