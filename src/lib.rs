@@ -61,7 +61,7 @@ mod time;
 mod token;
 mod upstream;
 
-pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched};
+pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched, member_path};
 pub use crypto::{
     Algorithm, Backend, EcKey, Ed25519Key, Hash as HashAlgorithm, HostCrypto, HostFailed,
     Key as VerificationKey, KeyError, KeyKind, RsaKey, Secret as HmacSecret,
@@ -95,7 +95,8 @@ pub use revocation::{
     Poll as PolledList, Polled as PolledListSettings, RevocationStatus, StatusError,
 };
 pub use rules::{
-    AmbiguousPaths, Authorize, Rule, RuleMatch, Template as PathTemplate, Trial as RuleTrial, UriTemplate,
+    AmbiguousPaths, Authorize, Match as RequestMatch, Mode as RuleMode, Requirement, Rule, RuleMatch,
+    Template as PathTemplate, Trial as RuleTrial, UriTemplate,
 };
 pub use time::Timestamp;
 pub use token::{

@@ -2,8 +2,11 @@
 
 mod check;
 mod completions;
+mod configuration;
+mod explain;
 mod jwks;
 mod output;
+mod promises;
 mod receive;
 mod revlist;
 mod schema;
@@ -37,6 +40,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Command),
+    Explain(Box<explain::Command>),
+    Test(promises::Command),
     Schema(schema::Command),
     Jwks(jwks::Command),
     Receive(receive::Command),
@@ -52,6 +57,8 @@ impl Command {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Check(command) => command.run(terminal),
+            Self::Explain(command) => command.run(terminal),
+            Self::Test(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
             Self::Receive(command) => command.run(),

@@ -164,20 +164,25 @@ impl Bench {
         let signed =
             forge.sign(&own.name, &algorithms, &usual, token, now).map_err(|error| error.to_string())?;
         self.place(&own, &signed, sketch)?;
-        self.publish(forge)?;
+        self.publish(forge, true)?;
         Ok(signed)
     }
 
-    /// Lets every provider whose tokens are signed publish the keys of the forge.
+    /// Lets every provider whose tokens are signed publish the keys of the forge: those that fetch keys, and with
+    /// `in_place_of_local` those, too, that have them in the configuration.
     ///
     /// # Errors
     /// Keys that the filter does not take: a mistake of this program.
-    pub fn publish(&mut self, forge: &mut Forge) -> Result<(), String> {
+    pub fn publish(&mut self, forge: &mut Forge, in_place_of_local: bool) -> Result<(), String> {
         let names: Vec<(String, bool)> = self
             .config
             .providers
             .iter()
-            .filter(|own| !matches!(own.keys, Keys::None))
+            .filter(|own| match own.keys {
+                Keys::None => false,
+                Keys::Local(_) => in_place_of_local,
+                Keys::Remote(_) => true,
+            })
             .map(|own| {
                 (own.name.clone(), own.policy.algorithms.iter().any(portcullis::Algorithm::is_symmetric))
             })

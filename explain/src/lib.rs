@@ -17,7 +17,7 @@ pub use clock::{date, parse_time};
 pub use explanation::{CheckReport, Explanation, Fields, LocalAnswer, StepReport, Upstream};
 pub use forge::{Forge, ForgeError, TokenSketch};
 pub use request::{RequestSketch, RouteSketch};
-pub use text::{Paint, as_text};
+pub use text::{Tone, as_text};
 
 /// The version of the core that decides here: that of the filter.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -356,8 +356,9 @@ pub(super) fn variable(item: &Item<'_>, environment: Variables<'_>) -> Option<St
     value
 }
 
-/// `a.b`, or `a["b c"]` for a name that would not be clear behind a dot.
-pub(super) fn join(path: &str, name: &str) -> String {
+/// The path of a member, as the paths of a [`Problem`](super::Problem) have it: `a.b`, or `a["b c"]` for a name that
+/// would not be clear behind a dot.
+pub fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty()
         && name.len() <= 100
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));

@@ -35,6 +35,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use cache::CacheSize;
+pub use fields::join as member_path;
 pub use keys::Keys;
 pub use limits::{FailureLimit, Limits};
 pub use problem::Problem;

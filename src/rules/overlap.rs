@@ -50,9 +50,14 @@ impl Match {
                 extent.has(&text, &other_text) && (text != other_text || other_extent != Extent::Any)
             }
             PathMatch::Exact(_) => text == other_text && other_extent == Extent::Itself,
-            PathMatch::Template(_) | PathMatch::UriTemplate(_) | PathMatch::Regex(_) | PathMatch::Connect => {
-                false
-            }
+            PathMatch::Template(template) => match &other.path {
+                PathMatch::Template(other) => template == other,
+                PathMatch::Exact(path) => {
+                    self.case_sensitive && other.case_sensitive && template.matches(path)
+                }
+                _ => false,
+            },
+            PathMatch::UriTemplate(_) | PathMatch::Regex(_) | PathMatch::Connect => false,
         };
         !is_conditional && methods && hosts && paths && !matches!(other.path, PathMatch::Connect)
     }
@@ -148,6 +153,11 @@ mod tests {
             ("under /mcp", "template /mcp/{tool}", true, true),
             ("template /a/{b}", "under /mcp", false, false),
             ("template /{b}/**", "under /mcp", true, false),
+            ("template /a/{b}", "template /a/{b}", true, true),
+            ("template /a/{b}", "template /a/{c}", true, false),
+            ("template /a/{b}", "path /a/c", true, true),
+            ("template /a/{b}", "path /a/c/d", true, false),
+            ("template /a/**", "path /a/c/d", true, true),
         ] {
             let (one_match, other_match) = (path(one), path(other));
             assert_eq!(one_match.overlaps(&other_match), overlaps, "{one} and {other}");

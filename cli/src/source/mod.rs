@@ -129,6 +129,14 @@ impl Node {
         }
     }
 
+    /// The place of a line and column within a text.
+    pub(crate) fn within(&self, line: usize, column: usize) -> Option<Mark> {
+        match &self.value {
+            Value::Text(text, places) => Some(places.within(text, line, column)),
+            _ => None,
+        }
+    }
+
     /// What a text holds that is YAML itself, with its places in the file.
     pub(crate) fn inner_yaml(&self) -> Option<Result<Vec<Node>, Unreadable>> {
         match &self.value {

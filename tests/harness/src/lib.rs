@@ -5,6 +5,7 @@
 //! | [`idp`] | an identity provider that signs real tokens, publishes its keys, rotates them, and misbehaves when told to |
 //! | [`upstream`] | a service that answers with the request it got, and remembers it |
 //! | [`documents`] | a web server for documents of any kind |
+//! | [`mcp`] | a small MCP server with two tools |
 //! | [`envoy`] | finds an Envoy, writes its bootstrap, starts it, reads its logs and statistics |
 //! | [`client`] | HTTP requests in which every byte can be chosen |
 //! | [`prometheus`] | finds a Prometheus, starts it beside an Envoy, asks it |
@@ -40,6 +41,7 @@ pub mod documents;
 mod door;
 pub mod envoy;
 pub mod idp;
+pub mod mcp;
 mod port;
 pub mod prometheus;
 mod runtime;

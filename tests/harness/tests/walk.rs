@@ -7,7 +7,7 @@ use harness::{Envoy, Idp, Upstream, workspace};
 fn an_open_gateway_does_not_pass() {
     let (idp, upstream) = (Idp::start(), Upstream::start());
     let envoy = Envoy::builder().upstream(&upstream).start().expect("Envoy starts");
-    let target = Target { gateway: envoy.addr(), idp: idp.addr(), access_log: None };
+    let target = Target { gateway: envoy.addr(), idp: idp.addr(), mcp: Some(envoy.addr()), access_log: None };
     let tally = run(&target, Paint::plain()).expect("gateway and provider answer");
     assert!(tally.steps >= 20);
     let readme = std::fs::read_to_string(workspace().join("README.md")).expect("the README");

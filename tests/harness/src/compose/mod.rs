@@ -72,8 +72,12 @@ pub fn run(compose: &str, paint: Paint) -> Result<(), String> {
         let access_log = |step: &str| -> Option<Value> {
             gateway.container.json_lines().into_iter().find(|line| line["step"] == step)
         };
-        let target =
-            Target { gateway: gateway.addr()?, idp: stack.idp_addr()?, access_log: Some(&access_log) };
+        let target = Target {
+            gateway: gateway.addr()?,
+            idp: stack.idp_addr()?,
+            mcp: None,
+            access_log: Some(&access_log),
+        };
         let tally = walk::run(&target, paint)?;
         if tally.different > 0 {
             return Err(format!("{} of {} steps came out otherwise", tally.different, tally.steps));

@@ -353,7 +353,7 @@ fn ec(algorithm: &'static signature::EcdsaSigningAlgorithm) -> Secret {
     Secret::Ec(EcdsaKeyPair::generate(algorithm).expect("an elliptic-curve key"))
 }
 
-pub(super) fn random(length: usize) -> Vec<u8> {
+pub(crate) fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     fill(&mut bytes).expect("random bytes");
     bytes

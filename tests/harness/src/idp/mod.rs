@@ -1,11 +1,12 @@
 //! A demo identity provider.
 //!
-//! It holds keys, publishes them as a JWK Set, issues tokens (JWTs and opaque ones), revokes them, rotates, counts what
-//! is asked of it, and can be told to be slow, broken, huge or gone. It signs with another cryptography library than the filter
+//! It holds keys, publishes them as a JWK Set, issues tokens (JWTs and opaque ones), logs users in for clients that
+//! register themselves, revokes tokens, rotates, counts what is asked of it, and can be told to be slow, broken, huge or gone. It signs with another cryptography library than the filter
 //! verifies with, so that the two check each other.
 
 mod behaviour;
 mod key;
+mod login;
 mod logout;
 mod opaque;
 mod revoked;
@@ -21,6 +22,7 @@ use std::{fmt, io};
 use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint};
+pub(crate) use key::random;
 pub use key::{Alg, Key, b64, jwks};
 pub use opaque::{GATE, Introspection, PREFIX};
 pub use token::{TokenBuilder, flip_bit, now};
@@ -28,6 +30,7 @@ pub use token::{TokenBuilder, flip_bit, now};
 use crate::door::Door;
 use crate::runtime::runtime;
 use crate::wait::eventually;
+use login::Logins;
 use opaque::Opaque;
 use revoked::Revoked;
 
@@ -59,6 +62,7 @@ struct State {
     jwks: Option<Vec<u8>>,
     revoked: Revoked,
     opaque: Opaque,
+    logins: Logins,
     behaviours: HashMap<Endpoint, Rule>,
     fetches: Counts,
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{Extension, RawQuery, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -23,6 +24,7 @@ use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
 use super::key::{Alg, b64, random};
+use super::login::{GRANTS, Parameters};
 use super::logout::log_out;
 use super::opaque::{Call, GATE, Introspection};
 use super::revoked::Named;
@@ -73,13 +75,20 @@ pub(super) fn serve(slot: Slot) -> Arc<Serve> {
 }
 
 fn router(app: App) -> Router {
-    Router::new()
+    // What a page in a browser asks by itself, whatever its origin is.
+    let for_pages = Router::new()
+        .route("/.well-known/openid-configuration", get(metadata))
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+        .route("/register", post(register))
+        .route("/token", post(token))
+        .route_layer(middleware::from_fn(any_origin));
+    for_pages
         .route("/", get(welcome))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/jwks.json", get(keys))
-        .route("/.well-known/openid-configuration", get(metadata))
-        .route("/.well-known/oauth-authorization-server", get(metadata))
-        .route("/token", post(token))
+        .route("/authorize", get(authorize))
+        .route("/granted", get(granted))
+        .route("/token-lifetime", post(token_lifetime))
         .route("/rotate", post(rotate))
         .route("/revoke", post(revoke))
         .route("/logout", post(logout))
@@ -100,6 +109,9 @@ async fn welcome(State(app): State<App>) -> Response {
          POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone);\n\
          \x20                 token_format=opaque: one that says nothing by itself\n\
          POST /introspect  token: what it is (RFC 7662); only for the client {client} with the secret {secret}\n\
+         POST /register, GET /authorize            clients register and log alice in, who is asked nothing; PKCE only\n\
+         POST /token-lifetime  seconds: for how long tokens count that such clients get from now on\n\
+         GET  /granted         what they were granted\n\
          POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
          POST /revoke    token, or jti: revokes that token\n\
          POST /logout    sid, sub, or token: ends that session, or all of that user, and tells who subscribed\n\
@@ -140,11 +152,16 @@ async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, head
         let document = json!({
             "issuer": issuer,
             "jwks_uri": format!("{base}/jwks.json"),
+            "authorization_endpoint": format!("{base}/authorize"),
+            "registration_endpoint": format!("{base}/register"),
             "token_endpoint": format!("{base}/token"),
             "introspection_endpoint": format!("{base}/introspect"),
             "revocation_endpoint": format!("{base}/revoke"),
-            "response_types_supported": ["token"],
-            "grant_types_supported": ["client_credentials"],
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": true,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algs,
         });
@@ -207,6 +224,47 @@ fn tagged(request: &HeaderMap, document: &[u8], cache_control: Option<&str>) -> 
     (known, respond(200, &headers, document.to_vec()))
 }
 
+/// Lets pages of every origin read the answers, as a server does that has only public clients and no cookies.
+async fn any_origin(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == http::Method::OPTIONS;
+    let mut response = if is_preflight { respond(204, &[], Body::empty()) } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    if is_preflight {
+        headers.insert("access-control-allow-methods", HeaderValue::from_static("GET, POST"));
+        headers.insert("access-control-allow-headers", HeaderValue::from_static("*"));
+    }
+    response
+}
+
+async fn register(State(app): State<App>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(asked) => app.idp.register(&asked),
+        Err(error) => refuse(&format!("the body is not JSON: {error}")),
+    }
+}
+
+async fn authorize(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    app.idp.authorize(query.unwrap_or_default().as_bytes())
+}
+
+async fn granted(State(app): State<App>) -> Response {
+    app.idp.granted()
+}
+
+async fn token_lifetime(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = parameters(&headers, &body);
+    let seconds = asked.as_ref().ok().and_then(|asked| asked.get("seconds")).and_then(|seconds| {
+        seconds
+            .as_i64()
+            .or_else(|| seconds.as_str()?.parse().ok())
+            .filter(|seconds| (1..=86_400).contains(seconds))
+    });
+    let Some(seconds) = seconds else { return refuse("seconds is a number from 1 to 86400") };
+    app.idp.set_token_seconds(seconds);
+    json_response(200, &json!({ "seconds": seconds }))
+}
+
 async fn token(
     State(app): State<App>,
     Extension(fuse): Extension<Fuse>,
@@ -218,6 +276,15 @@ async fn token(
 }
 
 fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
+    // A client that logged somebody in; everybody else is given what they ask for.
+    if form_urlencoded::parse(body)
+        .any(|(name, value)| name == "grant_type" && GRANTS.contains(&value.as_ref()))
+    {
+        return match Parameters::read(body) {
+            Ok(form) => idp.redeem(&form),
+            Err(error) => refuse(&error),
+        };
+    }
     let mut asked = match parameters(headers, body) {
         Ok(asked) => asked,
         Err(error) => return refuse(&error),

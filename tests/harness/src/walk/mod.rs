@@ -4,8 +4,10 @@
 //! that runs elsewhere (in containers, say), for it speaks to the gateway and the identity provider over HTTP only.
 
 mod forge;
+mod mcp;
 mod paint;
 mod prover;
+mod recipe;
 mod stage;
 mod step;
 mod steps;
@@ -40,6 +42,8 @@ pub struct Target<'a> {
     pub gateway: SocketAddr,
     /// The demo identity provider.
     pub idp: SocketAddr,
+    /// The gateway in front of an MCP server, where there is one: its steps are left out otherwise.
+    pub mcp: Option<SocketAddr>,
     /// Envoy's access log, where it can be read: it holds the full reason of each refusal.
     pub access_log: Option<&'a AccessLog<'a>>,
 }

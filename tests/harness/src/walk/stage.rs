@@ -4,9 +4,11 @@ use std::net::{SocketAddr, TcpListener};
 
 use serde_json::{Value, json};
 
-use super::{Paint, Tally, Target, run};
-use crate::envoy::{Envoy, Wasm, portcullis_module};
+use super::{Paint, Tally, Target, recipe, run};
+use crate::envoy::{Envoy, EnvoyBuilder, Wasm, portcullis_module};
 use crate::idp::{GATE, Idp, PREFIX};
+use crate::mcp::McpServer;
+use crate::port::Port;
 use crate::upstream::Upstream;
 
 /// The ports that a person finds again, each of them only if it is free.
@@ -14,21 +16,29 @@ const GATEWAY: u16 = 10000;
 const ADMIN: u16 = 9901;
 const IDP: u16 = 8081;
 const UPSTREAM: u16 = 8082;
+const MCP: u16 = 10001;
 
-/// A running identity provider, upstream and Envoy with the filter.
+/// The listener in front of the demo's own MCP server.
+const OWN_MCP: &str = "mcp";
+
+/// A running identity provider, upstream, MCP server and Envoy with the filter.
 #[derive(Debug)]
 pub struct Stage {
     envoy: Envoy,
     idp: Idp,
     upstream: Upstream,
+    _mcp_server: McpServer,
+    /// What clients of MCP are told: the name of a listener and its port.
+    resources: Vec<(String, Port)>,
 }
 
 impl Stage {
-    /// Brings everything up and waits until it is ready.
+    /// Brings everything up and waits until it is ready. Each of the MCP servers (a name and where it is) gets a
+    /// listener, as the demo's own does.
     ///
     /// # Errors
     /// When something does not start: what, and why.
-    pub fn start() -> Result<Self, String> {
+    pub fn start(mcp_servers: &[(String, SocketAddr)]) -> Result<Self, String> {
         let module = portcullis_module();
         if !module.is_file() {
             return Err(format!(
@@ -42,7 +52,9 @@ impl Stage {
             .map_err(|error| format!("the identity provider does not start: {error}"))?;
         let upstream = Upstream::bind(free(UPSTREAM))
             .map_err(|error| format!("the upstream does not start: {error}"))?;
-        let envoy = Envoy::builder()
+        let mcp_server = McpServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .map_err(|error| format!("the MCP server does not start: {error}"))?;
+        let builder = Envoy::builder()
             .upstream(&upstream)
             .idp("idp", &idp)
             .admin(free(ADMIN))
@@ -52,10 +64,11 @@ impl Stage {
                     .listen(free(GATEWAY))
                     .normalize_path(true)
                     .access_log_field("step", "%REQ(X-WALK-STEP)%")
-            })
-            .start()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { envoy, idp, upstream })
+            });
+        let own = (OWN_MCP.to_owned(), mcp_server.addr());
+        let (builder, resources) = guard(builder, std::iter::once(&own).chain(mcp_servers), &idp)?;
+        let envoy = builder.start().map_err(|error| error.to_string())?;
+        Ok(Self { envoy, idp, upstream, _mcp_server: mcp_server, resources })
     }
 
     /// Walks through it.
@@ -66,8 +79,12 @@ impl Stage {
         let access_log = |step: &str| -> Option<Value> {
             self.envoy.access_log().into_iter().find(|line| line["step"] == step)
         };
-        let target =
-            Target { gateway: self.envoy.addr(), idp: self.idp.addr(), access_log: Some(&access_log) };
+        let target = Target {
+            gateway: self.envoy.addr(),
+            idp: self.idp.addr(),
+            mcp: self.resources.first().map(|(_, port)| port.addr()),
+            access_log: Some(&access_log),
+        };
         run(&target, paint)
     }
 
@@ -76,13 +93,19 @@ impl Stage {
         let gateway = format!("http://{}", self.envoy.addr());
         let idp = self.idp.url();
         let folder = self.envoy.folder().display();
+        let resources: String = self
+            .resources
+            .iter()
+            .map(|(name, port)| format!("  {:<18} http://{}/mcp\n", named(name), port.addr()))
+            .collect();
+        let mcp = self.resources.first().map_or_else(String::new, |(_, port)| port.addr().to_string());
         format!(
             "\
 {}
   gateway            {gateway}
   identity provider  {idp}
   upstream           {}
-  Envoy's admin      http://{}
+{resources}  Envoy's admin      http://{}
   Envoy's files      {folder} (envoy.json, envoy.log, access.log)
 
 {}
@@ -95,6 +118,8 @@ impl Stage {
   OPAQUE=$(curl -s -H 'Accept: text/plain' {idp}/token -d sub=alice -d token_format=opaque)
   curl -i {gateway}/opaque -H \"Authorization: Bearer $OPAQUE\"
   curl -s -X POST '{idp}/rotate?retire=true'
+  curl -i http://{mcp}/mcp -H 'Accept: application/json, text/event-stream' \
+    -H 'Content-Type: application/json' -d '{{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/list\"}}'
   curl -s {idp}/                              # what else the identity provider can do
 ",
             paint.strong("Running"),
@@ -103,6 +128,28 @@ impl Stage {
             paint.strong("To try"),
         )
     }
+}
+
+/// Puts each MCP server behind a gate of its own; with what clients may be told of them.
+fn guard<'s>(
+    mut builder: EnvoyBuilder,
+    servers: impl Iterator<Item = &'s (String, SocketAddr)>,
+    idp: &Idp,
+) -> Result<(EnvoyBuilder, Vec<(String, Port)>), String> {
+    let mut resources = Vec::new();
+    for (name, server) in servers {
+        // Known before Envoy starts, for the resource's name has it.
+        let wanted = if name == OWN_MCP { free(MCP) } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let port = Port::at(wanted).map_err(|error| format!("no port for {name}: {error}"))?;
+        builder = recipe::add(builder, name, port.addr(), *server, idp)?;
+        resources.push((name.clone(), port));
+    }
+    Ok((builder, resources))
+}
+
+/// What the guide calls an MCP server.
+fn named(name: &str) -> String {
+    if name == OWN_MCP { "MCP server".to_owned() } else { format!("MCP server {name}") }
 }
 
 /// The filter's configuration for the walk.

@@ -1,6 +1,9 @@
 //! One step: what is sent, what should come back, and why.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
+
+use serde_json::Value;
 
 use super::{Paint, Walker};
 use crate::client::{Request, Response};
@@ -16,6 +19,8 @@ pub(super) struct Step {
     with: &'static str,
     why: &'static str,
     request: Request,
+    /// Where it is sent, if not to the gateway.
+    addr: Option<SocketAddr>,
     status: u16,
     /// What the client is told.
     reasons: &'static [&'static str],
@@ -35,11 +40,26 @@ impl Step {
             with,
             why: "",
             request,
+            addr: None,
             status: 200,
             reasons: &[],
             logged: None,
             demands: Vec::new(),
         }
+    }
+
+    /// It is for this address, and names it.
+    pub(super) fn at(mut self, addr: SocketAddr) -> Self {
+        self.request = self.request.host(addr.to_string());
+        self.addr = Some(addr);
+        self
+    }
+
+    /// It is a message of MCP.
+    pub(super) fn message(mut self, message: &Value) -> Self {
+        self.request = self.request.body(message.to_string());
+        self.header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
     }
 
     pub(super) fn bearer(self, token: &str) -> Self {
@@ -95,6 +115,17 @@ impl Step {
         })
     }
 
+    /// Its body holds these texts.
+    pub(super) fn says(self, parts: Vec<String>) -> Self {
+        self.demand(move |response| {
+            let body = response.text();
+            match parts.iter().find(|part| !body.contains(part.as_str())) {
+                None => Ok(()),
+                Some(part) => Err(format!("a body with {part}, got {body:?}")),
+            }
+        })
+    }
+
     /// The upstream got a header field with exactly these values, however the name was spelt.
     pub(super) fn upstream_saw(self, name: &'static str, values: &'static [&'static str]) -> Self {
         self.demand(move |response| {
@@ -115,7 +146,11 @@ impl Step {
     /// Sends it, and compares.
     pub(super) fn take(self, number: usize, walker: &mut Walker<'_>) -> Result<Taken, String> {
         let mark = format!("{number}-{:x}", std::process::id());
-        let response = walker.ask(&self.request.clone().header("x-walk-step", &mark))?;
+        let request = self.request.clone().header("x-walk-step", &mark);
+        let response = match self.addr {
+            None => walker.ask(&request)?,
+            Some(addr) => request.try_send(addr).map_err(|error| format!("gateway {addr}: {error}"))?,
+        };
         let told = response.reason();
         let mut differences = Vec::new();
         if response.status != self.status {

@@ -2,6 +2,7 @@
 
 use super::Walker;
 use super::forge::Forger;
+use super::mcp;
 use super::prover::Prover;
 use super::step::Step;
 use crate::client::Request;
@@ -32,7 +33,10 @@ pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.title("Tokens that say nothing by themselves");
     opaque(walk)?;
     walk.title("Tokens that are worth nothing to a thief");
-    bound(walk)
+    bound(walk)?;
+    let Some(addr) = walk.target.mcp else { return Ok(()) };
+    walk.title("Clients that find their way (MCP)");
+    mcp::all(walk, addr)
 }
 
 fn get(target: &'static str, with: &'static str) -> Step {

@@ -1,0 +1,199 @@
+//! One configuration, read by the filter's own reader.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use portcullis::{Config, Problem};
+
+use super::entries::{Entry, Given, Kind};
+use super::finding::{Findings, Severity};
+use super::written::{self, place};
+use crate::source::{Mark, Node};
+
+/// A configuration that was read.
+pub(super) struct Judged {
+    /// What it says, with its places; none where it cannot be told.
+    pub(super) tree: Option<Node>,
+    /// It, where the filter takes it.
+    pub(super) config: Option<Config>,
+}
+
+/// What stands for the value of a variable that is not set here: good for a secret, and as a key set.
+const PLACEHOLDERS: &[&str] = &[
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+];
+
+/// How the filter's errors begin where a variable is not set.
+const NOT_SET: &str = "this environment variable is not set";
+
+/// What a wasm filter cannot do, and a native one can.
+const NOT_IN_WASM: &str = "cannot be done in a wasm filter";
+
+/// Reads it, and adds every error and warning of the filter's own.
+pub(super) fn judge(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) -> Judged {
+    let (text, tree) = given(entry, raw, findings);
+    let read = read(&text, entry);
+    let mark = |path: &str| tree.as_ref().map_or(entry.at, |tree| place(tree, path));
+    let mut config = None;
+    let errors = match read.result {
+        Ok(good) => {
+            for Problem { path, message } in &good.warnings {
+                if !is_known_otherwise(entry, message) {
+                    findings.warn(rule_of(message), mark(path), path, message);
+                }
+            }
+            config = Some(good);
+            Vec::new()
+        }
+        Err(errors) => errors,
+    };
+    for Problem { path, message } in errors {
+        let is_secret = read.not_set.contains(&path);
+        if is_secret || (entry.kind == Kind::Native && message.starts_with(NOT_IN_WASM)) {
+            continue;
+        }
+        let at = match (path.is_empty(), within(&message, &entry.given, raw)) {
+            (true, Some(at)) => at,
+            _ => mark(&path),
+        };
+        findings.add(Severity::Error, "configuration", at, path, message);
+    }
+    for name in read.unknown {
+        let path = read.names.iter().find(|(_, own)| *own == name).map_or("", |(path, _)| path);
+        findings.warn(
+            "environment-variable-not-passed",
+            mark(path),
+            path,
+            "the VM does not get this environment variable, and the filter refuses the configuration without it; name it in the environment of the VM (Envoy: vm_config.environment_variables, Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
+        );
+    }
+    Judged { tree, config }
+}
+
+/// The text that the filter gets, and what it says.
+fn given(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) -> (String, Option<Node>) {
+    match &entry.given {
+        Given::Nothing => (String::new(), None),
+        Given::Values(node, dialect) => {
+            let text = match raw {
+                Some(text) => text.to_owned(),
+                None => written::json(node, *dialect),
+            };
+            super::lint(node, &entry.way, findings);
+            (text, Some(node.clone()))
+        }
+        Given::Text(node) => {
+            let tree = node.inner_json().and_then(Result::ok);
+            if let Some(tree) = &tree {
+                super::lint(tree, "", findings);
+            }
+            (node.as_str().unwrap_or_default().to_owned(), tree)
+        }
+    }
+}
+
+/// What the filter says of a text.
+struct Read {
+    result: Result<Config, Vec<Problem>>,
+    /// The paths at which it asks for a variable that is not set here.
+    not_set: BTreeSet<String>,
+    /// The variables that the document does not give to the filter.
+    unknown: BTreeSet<String>,
+    /// The paths at which variables are named.
+    names: Vec<(String, String)>,
+}
+
+/// A variable that is not set here may be set where the filter runs: a placeholder stands for it.
+fn read(text: &str, entry: &Entry) -> Read {
+    let asked = RefCell::new(Vec::<String>::new());
+    let value = |name: &str| {
+        let own = entry.variables.as_ref()?.iter().rfind(|(own, _)| own == name)?;
+        own.1.as_ref().map(|(_, value)| value.clone())
+    };
+    let strict = Config::parse(text.as_bytes(), &|name| {
+        let value = value(name);
+        if value.is_none() {
+            asked.borrow_mut().push(name.to_owned());
+        }
+        value
+    });
+    let asked = asked.into_inner();
+    let mut read =
+        Read { result: strict, not_set: BTreeSet::new(), unknown: BTreeSet::new(), names: Vec::new() };
+    if asked.is_empty() {
+        return read;
+    }
+    if let Err(errors) = &read.result {
+        let paths: Vec<_> =
+            errors.iter().filter(|e| e.message.starts_with(NOT_SET)).map(|e| &e.path).collect();
+        read.names = paths.iter().map(|path| path.to_string()).zip(asked.iter().cloned()).collect();
+        read.not_set = read.names.iter().map(|(path, _)| path.clone()).collect();
+    }
+    let is_passed = |name: &String| match &entry.variables {
+        Some(own) => own.iter().any(|(own, _)| own == name),
+        None => true,
+    };
+    read.unknown = asked.iter().filter(|name| !is_passed(name)).cloned().collect();
+    // What a value is for shows in what is said of the wrong one: the first placeholder that leaves nothing but that.
+    for second in [0, 1] {
+        let is_keys = |name: &str| {
+            let path = read.names.iter().find(|(_, own)| own == name).map(|(path, _)| path.as_str());
+            second == 1 || path.is_some_and(|path| path.contains("local_jwks") || path.contains("localJwks"))
+        };
+        let with = Config::parse(text.as_bytes(), &|name| {
+            value(name)
+                .or_else(|| PLACEHOLDERS.get(usize::from(is_keys(name))).map(|text| (*text).to_owned()))
+        });
+        let is_good = with.is_ok();
+        if second == 0 || is_good {
+            read.result = with;
+        }
+        if is_good {
+            break;
+        }
+    }
+    read
+}
+
+/// The place that a message about the whole text ends with: `(line 1, column 13)`.
+fn within(message: &str, given: &Given, raw: Option<&str>) -> Option<Mark> {
+    let (_, behind) = message.rsplit_once("(line ")?;
+    let (line, column) = behind.split_once(')')?.0.split_once(", column ")?;
+    let (line, column) = (line.parse().ok()?, column.parse().ok()?);
+    match given {
+        Given::Text(node) => node.within(line, column),
+        _ if raw.is_some() => Some(Mark { line, column }),
+        _ => None,
+    }
+}
+
+/// Whether a warning depends on what is around the configuration, and is told from there.
+fn is_known_otherwise(entry: &Entry, message: &str) -> bool {
+    rule_of(message) == "limits-by-forwarded-address" && !entry.is_of_istio
+}
+
+/// The name of the check that a warning of the filter's comes from.
+fn rule_of(message: &str) -> &'static str {
+    const RULES: &[(&str, &str)] = &[
+        ("no \"audiences\"", "no-audience"),
+        ("no \"issuer\"", "no-issuer"),
+        ("trust domain", "spiffe-not-bound"),
+        ("ends with \"/\": clients compare", "resource-trailing-slash"),
+        ("tells clients apart by the address", "limits-by-forwarded-address"),
+        ("is null, which is as if", "null-value"),
+        ("\"allow_disable\"", "route-can-disable"),
+        ("\"sender_constrained\" is \"ignore\"", "bound-tokens-ignored"),
+        ("is \"ignore\": tokens that", "revocation-ignored"),
+        ("is \"allow\": whoever can cut", "revocation-can-be-cut-off"),
+        ("is http: whoever", "revocation-over-http"),
+        ("tokens in a URL", "token-in-url"),
+        ("no \"csrf\"", "cookie-without-csrf"),
+        ("\"any_tenant\"", "any-tenant"),
+        ("is not used:", "key-not-used"),
+        ("compares paths as they arrive", "paths-matched-raw"),
+        ("compared to the letter", "looks-like-a-pattern"),
+        ("another content type", "header-dodges-rule"),
+    ];
+    RULES.iter().find(|(text, _)| message.contains(text)).map_or("configuration", |(_, rule)| rule)
+}

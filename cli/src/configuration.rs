@@ -1,0 +1,73 @@
+//! The plugin configuration that a command is about, wherever it is written.
+
+use std::path::Path;
+
+use portcullis::Problem;
+use portcullis_explain::Bench;
+
+use crate::check::entries::{self, Entry, Given, Kind};
+use crate::check::written;
+use crate::output::{Failure, printable};
+use crate::source::File;
+
+/// Stands for the value of an environment variable that is not set here: good for a secret, and as a key set.
+const PLACEHOLDER: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+/// The gate of the configuration in a file: the file itself, or the one configuration in a file for Envoy, Istio or Envoy
+/// Gateway.
+///
+/// # Errors
+/// A file that cannot be read, that has none or several, or one that the filter refuses.
+pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
+    let file = File::read(path)?;
+    let documents = file.documents.as_ref().map_err(|error| {
+        let name = format!("{}:{}:{}", file.name, error.at.line, error.at.column);
+        Failure::of(name, &error.message)
+    })?;
+    let mut found: Vec<Entry> =
+        documents.iter().flat_map(|document| entries::find(document).entries).collect();
+    found.retain(|entry| entry.kind != Kind::RequestAuthentication);
+    // Where the filter itself is there, what was there before is beside the point.
+    if found.iter().any(|entry| entry.kind != Kind::JwtAuthn) {
+        found.retain(|entry| entry.kind != Kind::JwtAuthn);
+    }
+    let [entry] = &found[..] else {
+        let text = match found.len() {
+            0 => "no configuration of Portcullis is in it".to_owned(),
+            many => {
+                let ways: Vec<_> = found.iter().map(|entry| format!("line {}", entry.at.line)).collect();
+                format!(
+                    "{many} configurations are in it ({}); give one in a file of its own",
+                    ways.join(", ")
+                )
+            }
+        };
+        return Err(Failure::of(&file.name, text));
+    };
+    let text = match &entry.given {
+        Given::Values(node, dialect) if file.is_json && entry.way.is_empty() => {
+            let _ = (node, dialect);
+            file.text.clone()
+        }
+        Given::Values(node, dialect) => written::json(node, *dialect),
+        Given::Text(node) => node.as_str().unwrap_or_default().to_owned(),
+        Given::Nothing => String::new(),
+    };
+    bench(&file.name, text.as_bytes())
+}
+
+/// The gate of the bytes of a configuration.
+///
+/// # Errors
+/// Everything that the filter says of it.
+pub(crate) fn bench(name: &str, bytes: &[u8]) -> Result<Bench, Failure> {
+    let environment = |variable: &str| std::env::var(variable).ok().or_else(|| Some(PLACEHOLDER.to_owned()));
+    Bench::new(bytes, &environment).map_err(|problems| {
+        let lines = problems.iter().map(|Problem { path, message }| {
+            if path.is_empty() { format!("\n  {message}") } else { format!("\n  {path}: {message}") }
+        });
+        let text = format!("the filter refuses this configuration:{}", printable(&lines.collect::<String>()));
+        Failure::of(name, text)
+    })
+}
