@@ -9,6 +9,7 @@ mod jwks;
 mod migrate;
 mod output;
 mod promises;
+mod receive;
 mod revlist;
 mod schema;
 mod source;
@@ -46,6 +47,7 @@ enum Command {
     Migrate(migrate::Command),
     Schema(schema::Command),
     Jwks(jwks::Command),
+    Receive(receive::Command),
     /// Large lists of revoked tokens
     #[command(subcommand, arg_required_else_help = true)]
     Revlist(revlist::Command),
@@ -64,6 +66,7 @@ impl Command {
             Self::Migrate(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
+            Self::Receive(command) => command.run(),
             Self::Revlist(command) => terminal.line(&command.run()?),
             Self::Admission(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal, Arguments::command()),

@@ -25,6 +25,7 @@ use tower_service::Service;
 use super::behaviour::{Behaviour, Endpoint, respond};
 use super::key::{Alg, b64, random};
 use super::login::{GRANTS, OFFLINE_ACCESS, Parameters};
+use super::logout::log_out;
 use super::opaque::{Call, GATE, Introspection};
 use super::revoked::Named;
 use super::{Rule, Shared};
@@ -90,6 +91,7 @@ fn router(app: App) -> Router {
         .route("/token-lifetime", post(token_lifetime))
         .route("/rotate", post(rotate))
         .route("/revoke", post(revoke))
+        .route("/logout", post(logout))
         .route("/revoked.json", get(revoked))
         .route("/introspect", post(introspect))
         .route("/behave", post(behave))
@@ -112,6 +114,7 @@ async fn welcome(State(app): State<App>) -> Response {
          GET  /granted         what they were granted\n\
          POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
          POST /revoke    token, or jti: revokes that token\n\
+         POST /logout    sid, sub, or token: ends that session, or all of that user, and tells who subscribed\n\
          POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
          curl -s {url}/token -d sub=alice -d scope='orders:read orders:write'\n"
     );
@@ -370,6 +373,14 @@ async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resp
             app.idp.lock().revoked.add(&jti, until);
             json_response(200, &json!({ "revoked": jti, "until": until }))
         }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn logout(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = parameters(&headers, &body);
+    match asked.and_then(|asked| block_in_place(|| log_out(&app.idp, &asked))) {
+        Ok(done) => json_response(200, &done),
         Err(error) => refuse(&error),
     }
 }
