@@ -324,7 +324,7 @@ fn what_cannot_be_carried_over_is_no_configuration_and_says_what_to_do() {
             "tls_context",
         ),
         (
-            json!({ "kind": "AuthorizationPolicy", "apiVersion": "security.istio.io/v1", "spec": {} }),
+            json!({ "kind": "SecurityPolicy", "apiVersion": "gateway.envoyproxy.io/v1alpha1", "spec": {} }),
             "docs/migration.md",
         ),
         (json!({ "static_resources": {} }), "no configuration of jwt_authn"),
@@ -353,5 +353,88 @@ fn what_is_written_says_what_was_meant_whatever_the_texts_are() {
         if direct.is_ok() {
             assert_eq!(explains(&ran.out), Ok(()), "{text:?}:\n{}", ran.out);
         }
+    }
+}
+
+/// The manifests of a file of `tests/it/moving/sets`: what stands before the configuration.
+fn set_of(name: &str) -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/moving/sets");
+    let text = std::fs::read_to_string(folder.join(name)).expect("a set");
+    let documents: Vec<&str> =
+        text.split("\n---\n").take_while(|document| document.contains("apiVersion:")).collect();
+    assert!(!documents.is_empty(), "{name}");
+    documents.join("\n---\n")
+}
+
+const SETS: &[&str] = &[
+    "01-open-and-closed.yaml",
+    "02-deny-without-token.yaml",
+    "03-union-of-claims.yaml",
+    "05-two-issuers.yaml",
+    "06-hosts.yaml",
+    "08-values.yaml",
+    "09-places.yaml",
+    "10-peers-stay.yaml",
+];
+
+#[test]
+fn policies_of_istio_go_over_load_and_hold() {
+    let mut wrong = Vec::new();
+    for name in SETS {
+        let ran = migrate(&set_of(name), &["--verify"]);
+        let loads = explains(&ran.out);
+        if ran.status != Some(0) || loads.is_err() {
+            wrong.push(format!("{name}: {:?}: {loads:?}\n{}\n{}", ran.status, ran.out, ran.report));
+        }
+        let counted = ran.report.split("Verified with ").nth(1).unwrap_or_default();
+        let numbers: Vec<usize> =
+            counted.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok()).collect();
+        let [asked, passed, ..] = numbers[..] else { panic!("{name}: {}", ran.report) };
+        assert!(asked >= 500 && passed >= 40 && asked - passed >= 40, "{name}: {passed} of {asked} pass");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_istio_alone_can_judge_is_said_or_refused() {
+    let peers = migrate(&set_of("10-peers-stay.yaml"), &[]);
+    assert!(peers.report.contains("asks for the connection too"), "{}", peers.report);
+    let authentication = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nspec:\n  jwtRules: [{ issuer: https://a.example, jwksUri: https://a.example/jwks }]\n";
+    let policy = |spec: &str| {
+        format!(
+            "{authentication}---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nspec: {spec}\n"
+        )
+    };
+    let cases = [
+        (
+            policy(
+                "{ action: DENY, rules: [{ from: [{ source: { ipBlocks: [10.0.0.0/8], notRequestPrincipals: ['*'] } }] }] }",
+            ),
+            "asks for a peer and for a token",
+        ),
+        (policy("{ selector: { matchLabels: { app: a } }, rules: [{}] }"), "several workloads"),
+        (policy("{ rules: [{ to: [{ operation: { methods: ['P*'] } }] }] }"), "name them"),
+        (
+            policy("{ rules: [{ when: [{ key: 'request.auth.claims[scope]', values: ['a*'] }] }] }"),
+            "scopes with a star",
+        ),
+        (policy("{ rules: [{ form: [] }] }"), "is not known here"),
+        (
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nspec: {}\n".to_owned(),
+            "no RequestAuthentication",
+        ),
+    ];
+    for (text, says) in cases {
+        let ran = migrate(&text, &[]);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{text}: {}", ran.report);
+        assert!(ran.report.contains(says), "{text}: {says:?} is not in {}", ran.report);
+    }
+    let alone = migrate(authentication, &["--verify"]);
+    assert_eq!(alone.status, Some(0), "{}", alone.report);
+    assert!(alone.report.contains("no ALLOW policy is in these files"), "{}", alone.report);
+    for action in ["CUSTOM", "AUDIT"] {
+        let ran = migrate(&policy(&format!("{{ action: {action}, rules: [{{}}] }}")), &["--verify"]);
+        assert_eq!(ran.status, Some(0), "{}", ran.report);
+        assert!(ran.report.contains("stays in Istio"), "{}", ran.report);
     }
 }

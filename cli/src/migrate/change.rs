@@ -50,7 +50,7 @@ const ALWAYS: &[(&str, &str)] = &[
 ];
 
 /// The rows by which a request may pass that did not pass before.
-const LOOSER: &[&str] = &["bearer", "twice"];
+const LOOSER: &[&str] = &["bearer", "twice", "preflight", "query_token"];
 
 /// All changes of one configuration.
 #[derive(Clone, Default, Debug)]
@@ -65,6 +65,15 @@ impl Changes {
         text: impl Into<String>,
     ) {
         self.0.push(Change { kind, row, path: path.into(), text: text.into() });
+    }
+
+    /// Takes back what was said of a place.
+    pub(crate) fn take_back(&mut self, path: &str) {
+        self.0.retain(|change| change.path != path);
+    }
+
+    pub(crate) fn append(&mut self, more: Self) {
+        self.0.extend(more.0);
     }
 
     pub(crate) fn list(&self) -> &[Change] {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::check::entries::{self, Given, Kind};
-use crate::check::written;
+use crate::check::written::{self, Dialect};
 use crate::output::Failure;
 use crate::source::{File, Node};
 
@@ -14,6 +14,13 @@ pub(crate) struct Today {
     /// In one form: names in `snake_case`, lists as lists, without what is null.
     pub(crate) config: Value,
     pub(crate) routes: Vec<Route>,
+}
+
+/// What there is in files.
+pub(crate) enum Source {
+    JwtAuthn(Today),
+    /// Istio's manifests, each with its place.
+    Istio(Vec<(String, Value)>),
 }
 
 /// What a route says for the filter, in its `PerRouteConfig`.
@@ -45,16 +52,24 @@ const LISTS: &[&str] = &[
 ///
 /// # Errors
 /// A file that cannot be read, none, several, or another kind of policy.
-pub(crate) fn read(files: &[File]) -> Result<Today, Failure> {
-    let (mut found, mut routes) = (Vec::new(), Vec::new());
+pub(crate) fn read(files: &[File]) -> Result<Source, Failure> {
+    let (mut found, mut routes, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         let documents = file.documents.as_ref().map_err(|error| {
             Failure::of(format!("{}:{}:{}", file.name, error.at.line, error.at.column), &error.message)
         })?;
         for document in documents {
-            if let Some(kind @ ("RequestAuthentication" | "AuthorizationPolicy" | "SecurityPolicy")) =
+            if let Some("RequestAuthentication" | "AuthorizationPolicy") =
                 document.get("kind").and_then(Node::as_str)
             {
+                let text = written::json(document, Dialect::Kubernetes);
+                let place = format!("{}:{}", file.name, document.at.line);
+                let manifest: Value =
+                    serde_json::from_str(&text).map_err(|error| Failure::of(&place, error))?;
+                manifests.push((place, manifest));
+                continue;
+            }
+            if let Some(kind @ "SecurityPolicy") = document.get("kind").and_then(Node::as_str) {
                 let place = format!("{}:{}", file.name, document.at.line);
                 return Err(Failure::of(
                     place,
@@ -78,12 +93,19 @@ pub(crate) fn read(files: &[File]) -> Result<Today, Failure> {
             per_route(document, file, &mut routes);
         }
     }
+    if found.is_empty() && !manifests.is_empty() {
+        return Ok(Source::Istio(manifests));
+    }
     let places: Vec<String> = found.iter().map(|(place, _)| place.clone()).collect();
     found.dedup_by(|one, other| one.1 == other.1);
     match (found.pop(), found.is_empty()) {
-        (Some((place, config)), true) if config.is_object() => Ok(Today { place, config, routes }),
+        (Some((place, config)), true) if config.is_object() => {
+            Ok(Source::JwtAuthn(Today { place, config, routes }))
+        }
         (Some((place, _)), true) => Err(Failure::of(place, "is no configuration of jwt_authn")),
-        (None, _) => Err(Failure::from("no configuration of jwt_authn is in these files".to_owned())),
+        (None, _) => Err(Failure::from(
+            "no configuration of jwt_authn and no policy of Istio is in these files".to_owned(),
+        )),
         (Some(_), false) => Err(Failure::from(format!(
             "several configurations of jwt_authn are in these files ({}); give each in a file of its own",
             places.join(", ")

@@ -13,8 +13,8 @@ use super::input::{Route, Says, is_on, list, number};
 /// The largest skew that the filter takes, in seconds.
 const MAX_SKEW: f64 = 300.0;
 
-/// Brings a configuration over: what it is here, and what changes.
-pub(crate) fn migrate(today: &Value, routes: &[Route]) -> (Value, Changes) {
+/// Brings a configuration over: what it is here, and what changes. `is_rest_open`: what no rule matches passes today.
+pub(crate) fn migrate(today: &Value, routes: &[Route], is_rest_open: bool) -> (Value, Changes) {
     let (mut config, mut changes) = (today.clone(), Changes::default());
     if let Some(members) = config.as_object_mut() {
         if let Some(Value::Object(providers)) = members.get_mut("providers") {
@@ -25,7 +25,7 @@ pub(crate) fn migrate(today: &Value, routes: &[Route]) -> (Value, Changes) {
                 Provider { name, path, is_asked_by_rules, changes: &mut changes }.migrate(provider);
             }
         }
-        whole(members, routes, &mut changes);
+        whole(members, routes, is_rest_open, &mut changes);
     }
     requirements(&config, &mut changes);
     (config, changes)
@@ -42,7 +42,7 @@ fn has_audiences_of_rules(value: &Value, provider: &str) -> bool {
 }
 
 /// What is not about one provider.
-fn whole(members: &mut Map<String, Value>, routes: &[Route], changes: &mut Changes) {
+fn whole(members: &mut Map<String, Value>, routes: &[Route], is_rest_open: bool, changes: &mut Changes) {
     if members.shift_remove("stat_prefix").is_some() {
         changes.add(
             Kind::Lost,
@@ -52,7 +52,7 @@ fn whole(members: &mut Map<String, Value>, routes: &[Route], changes: &mut Chang
         );
     }
     let is_rest = |rule: &Value| rule["match"] == json!({ "prefix": "/" });
-    if !list(members.get("rules").unwrap_or(&Value::Null)).iter().any(is_rest) {
+    if is_rest_open && !list(members.get("rules").unwrap_or(&Value::Null)).iter().any(is_rest) {
         members.insert("unmatched".to_owned(), json!("allow"));
         let text = "jwt_authn lets pass what no rule matches; deny it when every path has its rule";
         changes.add(Kind::Open, "unmatched", "unmatched", text);

@@ -2,6 +2,7 @@
 
 mod matching;
 mod model;
+mod policy;
 mod requests;
 mod tokens;
 
@@ -13,6 +14,7 @@ use portcullis_explain::Bench;
 use serde_json::Value;
 
 use super::change::Changes;
+use super::istio::policy::Policies;
 use crate::output::Failure;
 use model::Model;
 
@@ -47,10 +49,16 @@ pub(crate) struct Difference {
 ///
 /// # Errors
 /// Something in the configuration that the model does not know.
-pub(crate) fn verify(today: &Value, mut bench: Bench, changes: &Changes) -> Result<Verified, Failure> {
+pub(crate) fn verify(
+    today: &Value,
+    policies: Option<&Policies>,
+    mut bench: Bench,
+    changes: &Changes,
+) -> Result<Verified, Failure> {
     let failed = |error: String| Failure::of("cannot be verified", error);
-    let tokens = tokens::forge(today, &mut bench, NOW).map_err(failed)?;
-    let mut asks = requests::asks(today, &tokens);
+    let tokens = tokens::forge(today, &policies.map(policy::claims).unwrap_or_default(), &mut bench, NOW)
+        .map_err(failed)?;
+    let mut asks = requests::asks(today, policies, &tokens);
     let left_out = asks.len().saturating_sub(MOST);
     if left_out > 0 {
         // Evenly, so that every rule keeps some.
@@ -61,7 +69,7 @@ pub(crate) fn verify(today: &Value, mut bench: Bench, changes: &Changes) -> Resu
             at * MOST / all != (at - 1) * MOST / all
         });
     }
-    let model = Model { config: today, tokens: &tokens, now: NOW, is_gone: Cell::new(false) };
+    let model = Model { config: today, policies, tokens: &tokens, now: NOW, is_gone: Cell::new(false) };
     let mut verified =
         Verified { asked: asks.len(), passed: 0, left_out, explained: Vec::new(), unexplained: Vec::new() };
     for mut ask in asks {
@@ -144,10 +152,10 @@ mod tests {
             "providers": { "corp": corp, "partner": partner },
             "rules": [{ "match": { "prefix": "/a" }, "requires": { "provider_name": "corp" } }],
         });
-        let (whole, changes) = migrate(&today, &[]);
+        let (whole, changes) = migrate(&today, &[], true);
         let unexplained = |config: &Value| {
             let bench = Bench::new(config.to_string().as_bytes(), &|_| None).expect("good");
-            verify(&today, bench, &changes).expect("verified").unexplained.len()
+            verify(&today, None, bench, &changes).expect("verified").unexplained.len()
         };
         assert_eq!(unexplained(&whole), 0);
         let changed: [fn(&mut Value); 6] = [

@@ -6,13 +6,17 @@ use portcullis_explain::RequestSketch;
 use serde_json::{Map, Value};
 
 use super::super::input::{is_on, list, number};
+use super::super::istio::policy::Policies;
 use super::super::jwt_authn::provider_of;
 use super::matching::{header, is_met, matches, parameters};
+use super::policy;
 use super::tokens::Tokens;
 
 pub(super) struct Model<'c> {
     /// In one form, as `input` gives it.
     pub(super) config: &'c Value,
+    /// Istio's, which are asked behind it.
+    pub(super) policies: Option<&'c Policies>,
     pub(super) tokens: &'c Tokens,
     pub(super) now: u64,
     /// Whether a provider was named twice, and the second time its token was gone.
@@ -33,6 +37,26 @@ const SKEW: f64 = 60.0;
 impl Model<'_> {
     /// Whether a request passes.
     pub(super) fn passes(&self, request: &RequestSketch) -> Result<bool, String> {
+        let Some(policies) = self.policies else { return self.passes_jwt_authn(request) };
+        Ok(self.passes_jwt_authn(request)? && policy::passes(policies, request, &self.claims(request)?))
+    }
+
+    /// The claims of the token that was taken, `null` where there is none: what policies see.
+    fn claims(&self, request: &RequestSketch) -> Result<Value, String> {
+        if is_on(&self.config["bypass_cors_preflight"]) && is_preflight(request) {
+            return Ok(Value::Null);
+        }
+        for name in self.names() {
+            for text in texts_of(&self.config["providers"][name.as_str()], request) {
+                if let (true, Some(token)) = (self.is_good(&text, &name, None)?, self.tokens.get(&text)) {
+                    return Ok(Value::Object(token.claims.clone()));
+                }
+            }
+        }
+        Ok(Value::Null)
+    }
+
+    fn passes_jwt_authn(&self, request: &RequestSketch) -> Result<bool, String> {
         if is_on(&self.config["bypass_cors_preflight"]) && is_preflight(request) {
             return Ok(true);
         }

@@ -6,8 +6,10 @@ use portcullis_explain::{RequestSketch, RouteSketch};
 use serde_json::Value;
 
 use super::super::input::{is_on, list};
+use super::super::istio::policy::Policies;
 use super::matching::start_of;
 use super::model::{Place, places};
+use super::policy;
 use super::tokens::{Token, Tokens, meeting, plain_of};
 
 /// A request, and the rows that may be about it.
@@ -32,10 +34,12 @@ struct Carried {
 }
 
 /// All requests.
-pub(super) fn asks(today: &Value, tokens: &Tokens) -> Vec<Ask> {
+pub(super) fn asks(today: &Value, policies: Option<&Policies>, tokens: &Tokens) -> Vec<Ask> {
     let carried = carried(today, tokens);
     let mut asks = Vec::new();
-    for bare in bare(today) {
+    let of_policies = policies.map(policy::requests).unwrap_or_default().into_iter();
+    let of_policies = of_policies.map(|request| Bare { rows: port_rows(&request), request });
+    for bare in bare(today).into_iter().chain(of_policies) {
         let Bare { request, rows } = &bare;
         let with = |carried: &Carried| {
             let mut request = request.clone();
@@ -58,6 +62,11 @@ pub(super) fn asks(today: &Value, tokens: &Tokens) -> Vec<Ask> {
         }
     }
     asks
+}
+
+/// What may be otherwise about a host with a port.
+fn port_rows(request: &RequestSketch) -> Vec<&'static str> {
+    if request.host.contains(':') { vec!["host_twice"] } else { Vec::new() }
 }
 
 fn put(request: &mut RequestSketch, place: &Place, text: &str) {
@@ -130,7 +139,7 @@ fn bare(today: &Value) -> Vec<Bare> {
         .zip(["https://a.example", "GET"])
         .map(|(name, value)| ((*name).to_owned(), value.to_owned()));
     let preflight = RequestSketch { method: "OPTIONS".to_owned(), headers: headers.collect(), ..usual("/") };
-    all.push(Bare { request: preflight, rows: Vec::new() });
+    all.push(Bare { request: preflight, rows: vec!["preflight"] });
     for (name, _) in today["requirement_map"].as_object().into_iter().flatten() {
         let route = RouteSketch { requirement: Some(name.clone()), ..Default::default() };
         all.push(Bare { request: RequestSketch { route, ..usual("/") }, rows: Vec::new() });

@@ -33,14 +33,19 @@ impl Token {
 }
 
 /// Signs them, and lets the providers publish the keys.
-pub(super) fn forge(today: &Value, bench: &mut Bench, now: u64) -> Result<Tokens, String> {
+pub(super) fn forge(
+    today: &Value,
+    more: &[Map<String, Value>],
+    bench: &mut Bench,
+    now: u64,
+) -> Result<Tokens, String> {
     let mut forge = Forge::new(7);
     let mut tokens = Tokens::new();
     let providers = today["providers"].as_object().cloned().unwrap_or_default();
     let mut audiences = BTreeSet::new();
     audiences_of_rules(today, &mut audiences);
     for (name, provider) in &providers {
-        for (kind, rows, claims, header) in kinds(provider, &audiences, now) {
+        for (kind, rows, claims, header) in kinds(provider, &audiences, more, now) {
             let sketch = TokenSketch { claims: with_absent(&claims), header, ..TokenSketch::default() };
             let text = bench.carry(&mut RequestSketch::default(), &sketch, Some(name), (&mut forge, now))?;
             let provider = name.clone();
@@ -145,7 +150,7 @@ pub(super) fn plain_of(regex: &str) -> String {
 /// What is special about a token, the rows about it, its claims, and more of its header.
 type Made = (String, Vec<&'static str>, Map<String, Value>, Map<String, Value>);
 
-fn kinds(provider: &Value, audiences: &BTreeSet<String>, now: u64) -> Vec<Made> {
+fn kinds(provider: &Value, audiences: &BTreeSet<String>, more: &[Map<String, Value>], now: u64) -> Vec<Made> {
     let text = |name: &str| provider[name].as_str().filter(|text| !text.is_empty());
     let issuer = text("issuer").unwrap_or("https://issuer.example");
     let audience = list(&provider["audiences"]).first().and_then(Value::as_str).unwrap_or("audience");
@@ -193,6 +198,11 @@ fn kinds(provider: &Value, audiences: &BTreeSet<String>, now: u64) -> Vec<Made> 
         usual.clone(),
         Map::from_iter([("typ".to_owned(), kind)]),
     ));
+    for claims in more {
+        let mut whole = usual.clone();
+        whole.extend(claims.clone());
+        all.push(made(&format!("with {}", Value::Object(claims.clone())), &[], whole));
+    }
     for audience in audiences {
         all.push(made(&format!("for {audience:?}"), &[], with("aud", json!(audience))));
     }
