@@ -113,7 +113,10 @@ export function examples(root) {
   const text = (path) => readFileSync(join(root, path), "utf8");
   const shop = within(parse(text("envoy/envoy.yaml")));
   const tools = within(parse(text("envoy/mcp/envoy.yaml")));
-  const files = readdirSync(join(root, "envoy/providers")).filter((name) => name.endsWith(".yaml")).sort();
+  const files = readdirSync(join(root, "envoy/providers"))
+    // Keys that are PEM texts in an environment variable are not here, and nothing can stand for them.
+    .filter((name) => name.endsWith(".yaml") && !/local_jwks:\s*\{? *environment_variable/.test(text(`envoy/providers/${name}`)))
+    .sort();
   const recipes = files.map((name) => text(`envoy/providers/${name}`));
   return [
     { name: "The walk through the shop", configs: [shop], examples: walk(root) },

@@ -92,7 +92,7 @@ fn where_tokens_come_is_told_so_that_no_link_has_one() {
 #[test]
 fn errors_of_a_configuration_come_with_line_and_path() {
     for (config, line, path) in [
-        (SHOP.replace("prefix: /orders", "prefixx: /orders"), 12, "rules[1].match.prefixx"),
+        (SHOP.replace("prefix: /orders", "prefix: /orders, prefixx: /"), 13, "rules[1].match.prefixx"),
         (
             SHOP.replace("requires: { provider_name: corp }", "requires: { provider_name: other }"),
             13,

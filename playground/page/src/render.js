@@ -12,8 +12,10 @@ function element(name, properties = {}, ...children) {
 
 const hidden = (text) => element("span", { class: "visually-hidden" }, text);
 
+const MARKS = { passed: ["✔", "good"], failed: ["✘", "bad"], "not this one": ["–", "faint"] };
+
 function mark(outcome) {
-  const [sign, tone] = { passed: ["✔", "good"], failed: ["✘", "bad"] }[outcome] ?? ["…", "faint"];
+  const [sign, tone] = MARKS[outcome] ?? ["…", "faint"];
   return [element("span", { class: `mark ${tone}`, "aria-hidden": "true" }, sign), hidden(`${outcome}: `)];
 }
 
@@ -33,9 +35,12 @@ function fields(map) {
 
 function steps(explanation) {
   const items = explanation.steps.map((step) => {
-    const checks = step.checks.map((check) =>
-      element("li", { class: check.ok ? "" : "bad" }, mark(check.ok ? "passed" : "failed"), `${check.what}: ${check.text}`),
-    );
+    const checks = step.checks.map((check) => {
+      // A rule that another request is for is no fault of this one.
+      const isOther = check.ok && step.step === "match_rule" && /does not hold/.test(check.text);
+      const outcome = isOther ? "not this one" : check.ok ? "passed" : "failed";
+      return element("li", { class: check.ok ? "" : "bad" }, mark(outcome), `${check.what}: ${check.text}`);
+    });
     const why = step.reason
       ? element("li", { class: "bad" }, element("strong", {}, step.reason), step.text ? `: ${step.text}` : "")
       : null;
