@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -111,6 +111,12 @@ compose-down: ## remove what compose-up made
 
 compose-stand-ins: ## images in place of the public ones, where none can be pulled; then STAND_IN=1
 	@$(PYTHON) -B scripts/compose stand-ins
+
+playground: ## dist/playground/index.html, a page on which the gate is tried: one file, no server (Node, npm)
+	@$(PYTHON) -B scripts/playground
+
+playground-test: ## the page in a headless Chromium: typed, by keyboard, beside portcullis explain; nothing leaves it
+	@$(PYTHON) -B scripts/playground test
 
 lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/toolchain wasm lint
