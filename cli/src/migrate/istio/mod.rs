@@ -83,6 +83,11 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
             }
         }
     }
+    if made.is_split {
+        let text =
+            "a request with another scheme in Authorization (Basic) counts as one with a token, and is 401";
+        changes.add(Kind::Differs, "basic", "rules", text);
+    }
     said(&policies, documents, &mut changes);
     Ok(Istio { jwt_authn, policies, config, changes })
 }
