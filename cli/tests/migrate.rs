@@ -370,6 +370,7 @@ const SETS: &[&str] = &[
     "01-open-and-closed.yaml",
     "02-deny-without-token.yaml",
     "03-union-of-claims.yaml",
+    "04-scopes.yaml",
     "05-two-issuers.yaml",
     "06-hosts.yaml",
     "08-values.yaml",
@@ -429,6 +430,10 @@ fn what_istio_alone_can_judge_is_said_or_refused() {
         assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{text}: {}", ran.report);
         assert!(ran.report.contains(says), "{text}: {says:?} is not in {}", ran.report);
     }
+    // A beginning that ends within a segment of a template.
+    let overlapping = migrate(&set_of("07-paths.yaml"), &[]);
+    assert_eq!((overlapping.status, overlapping.out.as_str()), (Some(2), ""), "{}", overlapping.report);
+    assert!(overlapping.report.contains("overlap in a way that is no pattern"), "{}", overlapping.report);
     let alone = migrate(authentication, &["--verify"]);
     assert_eq!(alone.status, Some(0), "{}", alone.report);
     assert!(alone.report.contains("no ALLOW policy is in these files"), "{}", alone.report);

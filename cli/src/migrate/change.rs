@@ -111,7 +111,7 @@ impl Changes {
         for (row, text) in ALWAYS {
             let _ = writeln!(out, "  {text} [{row}]");
         }
-        out.push_str("The names in brackets are rows of docs/migration.md.\n");
+        out.push_str("docs/migration.md has more on most of the names in brackets.\n");
         out
     }
 }

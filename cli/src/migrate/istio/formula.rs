@@ -100,17 +100,23 @@ impl Formula {
     }
 }
 
-/// A condition on a claim: any of these patterns, in the four forms that Istio has.
+/// A condition on a claim: any of these patterns, in the four forms that Istio has. `roles`: the claim that is taken apart
+/// at blanks, as scopes are.
 ///
 /// # Errors
 /// A pattern that cannot be said of scopes.
-pub(crate) fn claim(path: &[&str], patterns: &[&str]) -> Result<Formula, String> {
+pub(crate) fn claim(path: &[&str], patterns: &[&str], roles: Option<&str>) -> Result<Formula, String> {
     let is_plain = |pattern: &&&str| !pattern.starts_with('*') && !pattern.ends_with('*');
     let exact: Vec<&str> = patterns.iter().filter(is_plain).copied().collect();
-    if path == ["scope"] {
+    let split = match path {
+        ["scope"] => Some("scopes"),
+        [name] if Some(*name) == roles => Some("roles"),
+        _ => None,
+    };
+    if let Some(field) = split {
         return match exact.len() == patterns.len() {
-            true => Ok(Formula::Claim(json!({ "scopes": { "any_of": exact } }))),
-            false => Err("scopes with a star cannot be said here; name them".to_owned()),
+            true => Ok(Formula::Claim(json!({ field: { "any_of": exact } }))),
+            false => Err(format!("{field} with a star cannot be said here; name them")),
         };
     }
     let name = match path {
@@ -147,9 +153,9 @@ pub(crate) fn principal(pattern: &str) -> Result<Formula, String> {
         None if pattern.ends_with('*') => (pattern, "*"),
         None => (pattern, ""),
     };
-    let mut parts = vec![claim(&["sub"], &[subject])?];
+    let mut parts = vec![claim(&["sub"], &[subject], None)?];
     if issuer != "*" {
-        parts.insert(0, claim(&["iss"], &[issuer])?);
+        parts.insert(0, claim(&["iss"], &[issuer], None)?);
     }
     Ok(Formula::all(parts))
 }

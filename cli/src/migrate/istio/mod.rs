@@ -34,7 +34,11 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
     for (place, document) in documents {
         match document["kind"].as_str() {
             Some("RequestAuthentication") => {
+                policies.split.insert("permission".to_owned());
                 for rule in list(&document["spec"]["jwtRules"]) {
+                    let split =
+                        texts(rule, "spaceDelimitedClaims").into_iter().filter(|name| *name != "scope");
+                    policies.split.extend(split.map(str::to_owned));
                     let (name, provider) = provider(rule, &providers, place, &mut changes)?;
                     providers.insert(name, provider);
                 }
@@ -71,10 +75,18 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
     for (name, provider) in config["providers"].as_object_mut().into_iter().flatten() {
         if let Some(provider) = provider.as_object_mut() {
             provider.insert("scope_claims".to_owned(), json!(["scope"]));
+            if let Some(claim) = policies.roles()? {
+                provider.insert("role_claims".to_owned(), json!([{ "claim": claim, "format": "space" }]));
+            }
             if made.is_split {
                 only_authorization(name, provider, &providers, &mut changes)?;
             }
         }
+    }
+    if made.is_split {
+        let text =
+            "a request with another scheme in Authorization (Basic) counts as one with a token, and is 401";
+        changes.add(Kind::Differs, "basic", "rules", text);
     }
     said(&policies, documents, &mut changes);
     Ok(Istio { jwt_authn, policies, config, changes })

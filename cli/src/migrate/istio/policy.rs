@@ -15,6 +15,8 @@ pub(crate) struct Policies {
     pub(crate) deny: Vec<Value>,
     /// None where there is no ALLOW policy.
     pub(crate) allow: Option<Vec<Value>>,
+    /// The claims that are taken apart at blanks, besides `scope`.
+    pub(crate) split: BTreeSet<String>,
 }
 
 /// What is known of a request.
@@ -141,13 +143,34 @@ impl Policies {
         self.deny.iter().chain(self.allow.iter().flatten())
     }
 
+    /// The claim that is said by roles, since it is taken apart at blanks.
+    ///
+    /// # Errors
+    /// Several such claims.
+    pub(crate) fn roles(&self) -> Result<Option<String>, String> {
+        let conditions = self.rules().flat_map(|rule| list(&rule["when"]));
+        let keys = conditions.filter_map(|condition| condition["key"].as_str().and_then(claim_of));
+        let named = keys.filter_map(|path| match path[..] {
+            [name] if self.split.contains(name) => Some(name.to_owned()),
+            _ => None,
+        });
+        let mut named: BTreeSet<String> = named.collect();
+        match named.len() {
+            0 | 1 => Ok(named.pop_first()),
+            _ => Err("conditions on several claims that Istio takes apart at blanks, besides scope, cannot be said here; carry these rules over by hand".to_owned()),
+        }
+    }
+
     /// What is asked of the token of a request of this cell.
     ///
     /// # Errors
     /// What cannot be said here.
     pub(crate) fn formula(&self, cell: &Cell) -> Result<Formula, String> {
+        let roles = self.roles()?;
+        let roles = roles.as_deref();
         let of = |rules: &[Value]| -> Result<Formula, String> {
-            let parts: Result<Vec<Formula>, String> = rules.iter().map(|rule| of_rule(rule, cell)).collect();
+            let parts: Result<Vec<Formula>, String> =
+                rules.iter().map(|rule| of_rule(rule, cell, roles)).collect();
             Ok(Formula::any(parts?))
         };
         let allow = self.allow.as_deref().map_or(Ok(Formula::Is(true)), of)?;
@@ -155,7 +178,7 @@ impl Policies {
     }
 }
 
-fn of_rule(rule: &Value, cell: &Cell) -> Result<Formula, String> {
+fn of_rule(rule: &Value, cell: &Cell, roles: Option<&str>) -> Result<Formula, String> {
     let (from, to) = (list(&rule["from"]), list(&rule["to"]));
     let mut parts = Vec::new();
     if !to.is_empty() {
@@ -173,7 +196,7 @@ fn of_rule(rule: &Value, cell: &Cell) -> Result<Formula, String> {
         parts.push(Formula::any(sources?));
     }
     for condition in list(&rule["when"]) {
-        parts.push(of_condition(condition, cell)?);
+        parts.push(of_condition(condition, cell, roles)?);
     }
     Ok(Formula::all(parts))
 }
@@ -228,7 +251,7 @@ pub(crate) fn claim_of(key: &str) -> Option<Vec<&str>> {
     }
 }
 
-fn of_condition(condition: &Value, cell: &Cell) -> Result<Formula, String> {
+fn of_condition(condition: &Value, cell: &Cell, roles: Option<&str>) -> Result<Formula, String> {
     known(condition, &["key", "values", "notValues"])?;
     let key = condition["key"].as_str().unwrap_or_default();
     let of = |patterns: Vec<&str>| -> Result<Formula, String> {
@@ -247,10 +270,7 @@ fn of_condition(condition: &Value, cell: &Cell) -> Result<Formula, String> {
         let path = claim_of(key).ok_or_else(|| {
             format!("the condition {key:?} cannot be said here; carry its rule over by hand")
         })?;
-        if path == ["permission"] {
-            return Err("the claim permission, which Istio takes apart at blanks: say it by role_claims, as docs/migration.md says".to_owned());
-        }
-        claim(&path, &patterns)
+        claim(&path, &patterns, roles)
     };
     let (wanted, unwanted) = (texts(condition, "values"), texts(condition, "notValues"));
     let wanted = if wanted.is_empty() { Formula::Is(true) } else { of(wanted)? };

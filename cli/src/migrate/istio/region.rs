@@ -10,6 +10,8 @@ pub(crate) enum Paths {
     Glob(String, String),
     /// A template with `{*}` and `{**}`.
     Template(String),
+    /// A template that ends in `{*}` or `{**}`, and what its paths end with besides.
+    Ending(String, String),
 }
 
 /// What `{*}` stands for, one letter of it.
@@ -39,10 +41,8 @@ impl Paths {
         match self {
             Self::Exact(own) => own == path,
             Self::Glob(start, end) => path.starts_with(start) && path.ends_with(end),
-            Self::Template(template) => {
-                regex_lite::Regex::new(&format!("^(?:{})$", template_regex(template)))
-                    .is_ok_and(|regex| regex.is_match(path))
-            }
+            Self::Template(template) => is_of_template(template, path),
+            Self::Ending(template, end) => path.ends_with(end.as_str()) && is_of_template(template, path),
         }
     }
 
@@ -57,6 +57,16 @@ impl Paths {
             (Self::Template(template), Self::Glob(start, end)) => {
                 let (own_start, own_end) = Self::ends(template);
                 own_start.starts_with(start) && own_end.ends_with(end)
+            }
+            (Self::Template(template), Self::Template(other)) => is_below(template, other),
+            (Self::Ending(template, end), Self::Ending(other, other_end)) => {
+                template == other && end.ends_with(other_end)
+            }
+            (Self::Ending(template, _), Self::Template(other)) => {
+                template == other || is_below(template, other)
+            }
+            (Self::Ending(template, own_end), Self::Glob(start, end)) => {
+                Self::ends(template).0.starts_with(start) && own_end.ends_with(end)
             }
             _ => false,
         }
@@ -89,6 +99,7 @@ impl Paths {
                 let (start, end) = Self::ends(template);
                 (start.to_owned(), end.to_owned())
             }
+            Self::Ending(template, end) => (Self::ends(template).0.to_owned(), end.clone()),
             Self::Exact(path) => (path.clone(), path.clone()),
         };
         if matches!((self, other), (Self::Exact(_), _) | (_, Self::Exact(_))) {
@@ -101,6 +112,29 @@ impl Paths {
         };
         match (self, other) {
             (Self::Glob(..), Self::Glob(..)) => Ok(Some(Self::Glob(start, end))),
+            (Self::Template(template), Self::Glob(begin, _))
+            | (Self::Glob(begin, _), Self::Template(template))
+                if Self::ends(template).0.starts_with(begin) && Self::ends(template).1.is_empty() =>
+            {
+                with_end(template, end)
+            }
+            (Self::Template(template), Self::Glob(begin, more))
+            | (Self::Glob(begin, more), Self::Template(template))
+                if template
+                    .strip_suffix("{**}")
+                    .is_some_and(|own| !own.contains('{') && begin.starts_with(own))
+                    && begin.chars().all(is_plain) =>
+            {
+                let longer = format!("{begin}{{**}}");
+                if more.is_empty() { Ok(Some(Self::Template(longer))) } else { with_end(&longer, end) }
+            }
+            (Self::Ending(one, _), Self::Ending(other, _)) if one == other => with_end(one, end),
+            (Self::Ending(template, _), Self::Glob(begin, _))
+            | (Self::Glob(begin, _), Self::Ending(template, _))
+                if Self::ends(template).0.starts_with(begin) =>
+            {
+                with_end(template, end)
+            }
             _ => Err(format!(
                 "the paths {self} and {other} overlap in a way that is no pattern; write the rules for both by hand, as docs/migration.md says"
             )),
@@ -125,12 +159,89 @@ impl Paths {
                 }));
                 json!({ "safe_regex": { "regex": forms.join("|") } })
             }
-            Self::Template(template) if !template.contains("{**}") || template.ends_with("{**}") => {
+            Self::Template(template) if is_of_segments(template) => {
                 json!({ "path_template": template.replace("{*}", "*").replace("{**}", "**") })
             }
             Self::Template(template) => json!({ "safe_regex": { "regex": template_regex(template) } }),
+            Self::Ending(template, end) => json!({ "safe_regex": { "regex": ending_regex(template, end) } }),
         }
     }
+}
+
+/// Whether each operator of a template is a segment, and `{**}` the last one.
+fn is_of_segments(template: &str) -> bool {
+    let mut parts = template.split('/').peekable();
+    std::iter::from_fn(|| parts.next().map(|part| (part, parts.peek().is_none())))
+        .all(|(part, is_last)| part == "{*}" || (part == "{**}" && is_last) || !part.contains('{'))
+}
+
+/// Whether `{**}` stands for this letter, and an expression for itself or with an escape.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~/".contains(c)
+}
+
+fn is_of_template(template: &str, path: &str) -> bool {
+    let regex = regex_lite::Regex::new(&format!("^(?:{})$", template_regex(template)));
+    regex.is_ok_and(|regex| regex.is_match(path))
+}
+
+/// Whether all paths of a template are below another, which has `{**}` at its end and nothing else.
+fn is_below(template: &str, other: &str) -> bool {
+    other
+        .strip_suffix("{**}")
+        .is_some_and(|start| !start.contains('{') && Paths::ends(template).0.starts_with(start))
+}
+
+/// The paths of a template with an operator at its end, as far as they end so.
+fn with_end(template: &str, end: String) -> Result<Option<Paths>, String> {
+    let failed = || {
+        Err(format!(
+            "the paths {template:?} and \"*{end}\" overlap in a way that is no pattern; write the rules for both by hand"
+        ))
+    };
+    if !end.chars().all(is_plain) {
+        return failed();
+    }
+    // Into an operator before the last one the end must not reach.
+    if let Some(start) = template.strip_suffix("{**}").filter(|start| start.contains('{')) {
+        let literal = start.rsplit('}').next().unwrap_or_default();
+        let reaches = |length: usize| end.get(..length).is_some_and(|shared| shared.ends_with(literal));
+        if (literal.len() + 1..=end.len()).any(reaches) {
+            return failed();
+        }
+    }
+    let (Some(start), Some((head, tail))) = (template.strip_suffix("{*}"), end.rsplit_once('/')) else {
+        return Ok(Some(Paths::Ending(template.to_owned(), end)));
+    };
+    // The operator stands for one segment, which is then what the end has behind its last slash.
+    let head = format!("{head}/");
+    let literal = start.rsplit('}').next().unwrap_or_default();
+    match (literal.ends_with(&head), head.ends_with(literal) && start.contains('{')) {
+        (true, _) if tail.is_empty() => Ok(None),
+        (true, _) => Ok(Some(Paths::of(&format!("{start}{tail}")))),
+        (false, true) => failed(),
+        (false, false) => Ok(None),
+    }
+}
+
+/// An operator at the end of a template stands for what is before the end, for nothing too where the end itself is what
+/// it stands for; and what is before it may be the beginning of the end.
+fn ending_regex(template: &str, end: &str) -> String {
+    let (start, operator) = match template.strip_suffix("{**}") {
+        Some(start) => (start, format!("(?:{LETTER}|/)*")),
+        None => (template.strip_suffix("{*}").unwrap_or(template), format!("{LETTER}*")),
+    };
+    let mut forms = vec![format!("{}{operator}{}", template_regex(start), regex_lite::escape(end))];
+    for (length, _) in end.char_indices().skip(1) {
+        let (shared, rest) = end.split_at(length);
+        if start.ends_with(shared) {
+            forms.push(format!("{}{}", template_regex(start), regex_lite::escape(rest)));
+        }
+    }
+    if start.ends_with(end) && template.ends_with("{**}") {
+        forms.push(template_regex(start));
+    }
+    forms.join("|")
 }
 
 fn template_regex(template: &str) -> String {
@@ -143,6 +254,7 @@ impl std::fmt::Display for Paths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact(text) | Self::Template(text) => write!(f, "{text:?}"),
+            Self::Ending(template, end) => write!(f, "{:?}", format!("{template} with the end {end}")),
             Self::Glob(start, end) => write!(f, "{:?}", format!("{start}*{end}")),
         }
     }
@@ -201,5 +313,76 @@ impl Hosts {
             Self::AnyPort(host) => Some(format!("{host}:*")),
             Self::Suffix(end) => Some(format!("*{end}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATTERNS: &[&str] = &[
+        "*",
+        "/a",
+        "/a*",
+        "/a/*",
+        "/ab*",
+        "*b",
+        "*/b",
+        "*.js",
+        "*a/b",
+        "/a/{*}",
+        "/a/{**}",
+        "/a/{*}/b",
+        "/a/{*}/{**}",
+        "/b/{**}",
+        "/a/b",
+    ];
+
+    /// Whether the fields of a match are met by a path, as the filter has it.
+    fn is_met(matcher: &Value, path: &str) -> bool {
+        let text = |name: &str| matcher[name].as_str();
+        let whole =
+            |regex: &str| regex_lite::Regex::new(&format!("^(?:{regex})$")).expect("good").is_match(path);
+        match (text("path"), text("prefix"), matcher["safe_regex"]["regex"].as_str(), text("path_template")) {
+            (Some(own), ..) => own == path,
+            (_, Some(prefix), ..) => path.starts_with(prefix),
+            (_, _, Some(regex), _) => whole(regex),
+            (_, _, _, Some(template)) => is_of_template(
+                &template.replace("**", "{~}").replace('*', "{*}").replace("{~}", "{**}"),
+                path,
+            ),
+            _ => panic!("{matcher}"),
+        }
+    }
+
+    #[test]
+    fn an_overlap_has_the_paths_that_both_have_and_no_others() {
+        let letters = ["a", "b", "/", ".js"];
+        let mut paths = vec!["/".to_owned()];
+        for _ in 0..5 {
+            let longer = paths.iter().flat_map(|path| letters.map(|letter| format!("{path}{letter}")));
+            paths = paths.iter().cloned().chain(longer).collect();
+            paths.sort();
+            paths.dedup();
+        }
+        paths.retain(|path| !path.contains("//"));
+        let mut compared = 0;
+        for one in PATTERNS {
+            for other in PATTERNS {
+                let (first, second) = (Paths::of(one), Paths::of(other));
+                let Ok(both) = first.both(&second) else { continue };
+                compared += 1;
+                let matcher = both.as_ref().map(Paths::to_match);
+                for path in &paths {
+                    let is_in = matcher.as_ref().is_some_and(|matcher| is_met(matcher, path));
+                    assert_eq!(
+                        is_in,
+                        first.has(path) && second.has(path),
+                        "{one} and {other}: {both:?} and {path}"
+                    );
+                }
+            }
+        }
+        assert!(compared > 180, "{compared}");
     }
 }

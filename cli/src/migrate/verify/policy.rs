@@ -11,11 +11,11 @@ use super::matching::header;
 
 /// Whether the policies let a request pass.
 pub(super) fn passes(policies: &Policies, request: &RequestSketch, claims: &Value) -> bool {
-    let meets = |rule: &Value| matches(rule, request, claims);
+    let meets = |rule: &Value| matches(rule, request, claims, &policies.split);
     !policies.deny.iter().any(meets) && policies.allow.as_ref().is_none_or(|rules| rules.iter().any(meets))
 }
 
-fn matches(rule: &Value, request: &RequestSketch, claims: &Value) -> bool {
+fn matches(rule: &Value, request: &RequestSketch, claims: &Value, split: &BTreeSet<String>) -> bool {
     let (from, to) = (list(&rule["from"]), list(&rule["to"]));
     (from.is_empty()
         || from.iter().any(|from| {
@@ -24,7 +24,7 @@ fn matches(rule: &Value, request: &RequestSketch, claims: &Value) -> bool {
             })
         }))
         && (to.is_empty() || to.iter().any(|to| is_operation(&to["operation"], request)))
-        && list(&rule["when"]).iter().all(|when| is_met(when, request, claims))
+        && list(&rule["when"]).iter().all(|when| is_met(when, request, claims, split))
 }
 
 fn both(object: &Value, name: &str, not: &str, is: impl Fn(&str) -> bool) -> bool {
@@ -90,7 +90,7 @@ fn is_principal(pattern: &str, claims: &Value) -> bool {
     fits(wanted_issuer, issuer) && fits(wanted_subject, subject)
 }
 
-fn is_met(when: &Value, request: &RequestSketch, claims: &Value) -> bool {
+fn is_met(when: &Value, request: &RequestSketch, claims: &Value, split: &BTreeSet<String>) -> bool {
     let key = when["key"].as_str().unwrap_or_default();
     both(when, "values", "notValues", |pattern| {
         if key == "request.auth.principal" {
@@ -102,7 +102,11 @@ fn is_met(when: &Value, request: &RequestSketch, claims: &Value) -> bool {
         let path = claim_of(key).unwrap_or_default();
         let value = path.iter().fold(claims, |at, name| at.get(name).unwrap_or(&Value::Null));
         match value {
-            Value::String(text) if path == ["scope"] => text.split(' ').any(|one| fits(pattern, one)),
+            Value::String(text)
+                if path == ["scope"] || path.len() == 1 && path.iter().all(|name| split.contains(*name)) =>
+            {
+                text.split(' ').any(|one| fits(pattern, one))
+            }
             Value::String(text) => fits(pattern, text),
             Value::Array(all) => all.iter().filter_map(Value::as_str).any(|one| fits(pattern, one)),
             _ => false,
@@ -117,7 +121,11 @@ pub(super) fn claims(policies: &Policies) -> Vec<Map<String, Value>> {
         let mut together = Map::new();
         let mut add = |path: &[&str], pattern: &str| {
             let text = pattern.replace('*', "x");
-            for (value, is_kept) in [(json!(text), true), (json!(["other", text]), false)] {
+            for (value, is_kept) in [
+                (json!(text), true),
+                (json!(["other", text]), false),
+                (json!(format!("other {text}")), false),
+            ] {
                 let mut alone = Map::new();
                 set(&mut alone, path, value.clone());
                 all.push(alone);

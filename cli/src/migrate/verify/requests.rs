@@ -218,7 +218,11 @@ fn carried(today: &Value, tokens: &Tokens) -> Vec<Carried> {
             all.push(Carried {
                 name: name(&format!("in {place:?}")),
                 tokens: vec![(place.clone(), token.text.clone())],
-                rows: Vec::new(),
+                // Where that place is given up, and said.
+                rows: match place {
+                    Place::Parameter(name) if name == "access_token" => vec!["query_token"],
+                    _ => Vec::new(),
+                },
             });
         }
         let scheme = Place::Header("authorization".to_owned(), "bearer ".to_owned());
