@@ -95,7 +95,7 @@ fn errors_of_a_configuration_come_with_line_and_path() {
         (SHOP.replace("prefix: /orders", "prefix: /orders, prefixx: /"), 13, "rules[1].match.prefixx"),
         (
             SHOP.replace("requires: { provider_name: corp }", "requires: { provider_name: other }"),
-            13,
+            14,
             "rules[1].requires",
         ),
         ("{\n \"rules\": 1\n}".to_owned(), 2, "rules"),
