@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-busy test-matrix bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -21,6 +21,7 @@ help: ## list the targets
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
+	@echo "  WITH=mcp                make real: only this system; WITH='mcp --write' puts what was seen into docs/works-with.md"
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
@@ -56,6 +57,10 @@ test-busy: wasm wasm-for-tests ## the tests three times in a row, beside four bu
 test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supported version of it
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
+real: wasm ## real systems beside the gate, fetched where they are missing: WITH=mcp, or all
+	@$(CARGO) build $(LOCKED) --package harness --bin walk
+	@$(PYTHON) -B tests/real/run $(WITH)
+
 bench: wasm ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
 	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
@@ -79,6 +84,9 @@ bench-flood: wasm ## what good requests cost Envoy while somebody makes up key i
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)
+
+tool: ## dist/portcullis, the command-line tool, with its man pages and completions; static where musl is there
+	@$(PYTHON) -B scripts/build-tool
 
 wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
 	@$(PYTHON) -B scripts/build-wasm

@@ -77,7 +77,7 @@ pub use gate::{
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
     Format as KeyFormat, JwkRejection, KeySet, OtherForm, Reading as KeySetOptions, SetError as KeySetError,
-    Source as RemoteKeySet,
+    Source as RemoteKeySet, UnknownKid,
 };
 pub use metrics::{Kind as MetricKind, Metrics, Sample};
 pub use proof::{Confirmation, Constraint, Dpop, SingleUse};

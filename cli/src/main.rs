@@ -1,12 +1,15 @@
 //! `portcullis`: the command-line tool, on the same core as the filter.
 
+mod admission;
 mod check;
 mod completions;
 mod configuration;
 mod explain;
 mod jwks;
+mod migrate;
 mod output;
 mod promises;
+mod receive;
 mod revlist;
 mod schema;
 mod source;
@@ -41,11 +44,14 @@ enum Command {
     Check(check::Command),
     Explain(Box<explain::Command>),
     Test(promises::Command),
+    Migrate(migrate::Command),
     Schema(schema::Command),
     Jwks(jwks::Command),
+    Receive(receive::Command),
     /// Large lists of revoked tokens
     #[command(subcommand, arg_required_else_help = true)]
     Revlist(revlist::Command),
+    Admission(admission::Command),
     Completions(completions::Command),
     #[command(hide = true)]
     Man(completions::Man),
@@ -57,9 +63,12 @@ impl Command {
             Self::Check(command) => command.run(terminal),
             Self::Explain(command) => command.run(terminal),
             Self::Test(command) => command.run(terminal),
+            Self::Migrate(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Jwks(command) => command.run(terminal),
+            Self::Receive(command) => command.run(),
             Self::Revlist(command) => terminal.line(&command.run()?),
+            Self::Admission(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal, Arguments::command()),
             Self::Man(command) => command.run(terminal, Arguments::command()),
         }

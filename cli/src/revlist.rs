@@ -24,6 +24,9 @@ pub(crate) enum Command {
 
 /// Where from and where to.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  portcullis revlist build --issuer https://idp.example/ --out /srv/lists revoked.jsonl"
+)]
 pub(crate) struct Build {
     /// Lists: JSON documents, or files that end in .jsonl with an entry or cut-off on each line
     #[arg(required = true)]

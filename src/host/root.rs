@@ -104,6 +104,18 @@ pub(super) fn send_in(stream: StreamId, root: u32) -> Option<Waited> {
     root.try_borrow_mut().ok()?.send_in(stream)
 }
 
+/// Wakes the requests that could not be woken in the context of another one.
+pub(super) fn wake_held_back(root: u32) {
+    // Where they are gone, a native thread ends.
+    let root = ROOTS.try_with(|roots| roots.borrow().get(&root).map(Rc::clone)).ok().flatten();
+    if let Some(Ok(mut root)) = root.as_ref().map(|root| root.try_borrow_mut())
+        && !root.held_back.is_empty()
+        && let Some(now) = clock()
+    {
+        root.carry_out(now);
+    }
+}
+
 /// Whether anything that a root context asked for is still to be answered.
 pub(super) fn is_calling(root: u32) -> bool {
     let root = ROOTS.with_borrow(|roots| roots.get(&root).map(Rc::clone));
@@ -127,6 +139,8 @@ struct Root {
     /// How many ticks the start still lasts.
     starting: u32,
     metrics: HostMetrics,
+    /// Requests that are to be woken and could not be in the context of another one.
+    held_back: Vec<(StreamId, Waited)>,
     /// The request in whose context ticks are made up for, and how long it has waited where it was woken.
     current: Option<(StreamId, Option<Waited>)>,
     /// Since when ticks are made up for.
@@ -143,6 +157,7 @@ impl Root {
             unsent: Vec::new(),
             starting: STARTING,
             metrics: HostMetrics::default(),
+            held_back: Vec::new(),
             current: None,
             without_ticks: None,
         }
@@ -173,6 +188,11 @@ impl Root {
     }
 
     fn carry_out(&mut self, now: Timestamp) {
+        if self.current.is_none() {
+            for (stream, waited) in std::mem::take(&mut self.held_back) {
+                self.wake(stream, waited);
+            }
+        }
         // Bounded: each fetch that cannot be sent is kept, or reported once and is then due later.
         while let Some(effect) = self.next_effect() {
             match effect {
@@ -202,8 +222,8 @@ impl Root {
     fn schedule(&self, now: Timestamp, flush: bool) {
         let mut plugin = self.plugin.borrow_mut();
         let gate = plugin.gate.as_ref().and_then(|gate| gate.poll_timeout(now));
-        let unsent = (!self.unsent.is_empty()).then_some(BUSY);
-        match gate.into_iter().chain(unsent).chain(flush.then_some(FLUSH)).min() {
+        let kept = (!self.unsent.is_empty() || !self.held_back.is_empty()).then_some(BUSY);
+        match gate.into_iter().chain(kept).chain(flush.then_some(FLUSH)).min() {
             // Whole milliseconds, and none too early.
             Some(span) => {
                 let millis = span.as_nanos().div_ceil(1_000_000);
@@ -271,12 +291,16 @@ impl Root {
         cannot
     }
 
-    /// Decides a request that waited, in its own context.
+    /// Decides a request that waited, in its own context. While the host is in the callback of another request it is held
+    /// back: an answer to the one would stop the other for good, since Envoy goes by the callback in which it was sent.
     fn wake(&mut self, id: StreamId, waited: Waited) {
-        if let Some((current, woken)) = &mut self.current
-            && *current == id
-        {
-            *woken = Some(waited);
+        if let Some((current, woken)) = &mut self.current {
+            if *current == id {
+                *woken = Some(waited);
+            } else {
+                self.held_back.push((id, waited));
+                self.plugin.borrow_mut().tick_soon();
+            }
             return;
         }
         if hostcalls::proxy_set_effective_context(id.0).ok().is_err() {

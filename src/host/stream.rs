@@ -145,6 +145,13 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.forget();
+        let Ok(plugin) = self.plugin.try_borrow() else { return };
+        let (root, is_without) = (plugin.root, plugin.is_without_ticks());
+        drop(plugin);
+        // Nothing follows that an answer to another request could stop.
+        if is_without {
+            root::wake_held_back(root);
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! A request that waits is held whole, without what a client may not send, and is judged as it came.
 
+use std::time::Duration;
+
 use portcullis::host::exports;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
 use serde_json::json;
 
-use crate::fake_host::{Guest, Request, Status, Vm};
+use crate::fake_host::{Call, Guest, Request, Status, Vm, World};
 use crate::fixtures::{AUDIENCE, ISSUER, NOW};
 use crate::fixtures::{cold, config, foreign_key, keys_answer, orders, reads_as, the_fetch, token, with};
 use harness::idp::TokenBuilder;
@@ -114,4 +116,62 @@ fn what_cannot_be_taken_away_before_it_waits_is_refused() {
     assert_eq!(stream.outcome().replied().details, "portcullis_overloaded");
     vm.respond(&call, keys_answer());
     assert_eq!(stream.outcome().replied().details, "portcullis_overloaded");
+}
+
+/// Two workers, of which the second has not been ticked: what wakes its requests is the callback of another one.
+fn two_workers(guest: Guest) -> (Vm, Vm, Call) {
+    let world = World::new();
+    let rules = json!([
+        { "name": "public", "match": { "path": "/public" } },
+        { "match": { "prefix": "/orders" }, "requires": { "provider_name": "corp" },
+          "authorize": { "scopes": { "all_of": ["orders:read"] } } },
+    ]);
+    let plugin = || with(config(), "/rules", rules.clone());
+    let first = Vm::start_in(&world, plugin());
+    let call = the_fetch(&first);
+    let second = Vm::with_guest_in(&world, plugin(), guest);
+    (first, second, call)
+}
+
+/// A token without the scope: known for that once the keys are there.
+fn poor() -> Request {
+    orders(&token().claim("scope", "profile").sign())
+}
+
+fn public() -> Request {
+    Request::get("/public")
+}
+
+/// Envoy stops the callback in which an answer was sent, whoever got it.
+#[test]
+fn an_answer_to_one_request_does_not_hold_up_another() {
+    let (first, second, call) = two_workers(Guest::PORTCULLIS);
+    let bad = second.request(poor());
+    let good = second.request(orders(&token().sign()));
+    assert!(bad.outcome().is_waiting() && good.outcome().is_waiting());
+    first.respond(&call, keys_answer());
+    for _ in 0..3 {
+        assert!(second.request(public()).outcome().is_continued());
+        assert!(second.request(orders(&token().sign())).outcome().is_continued());
+    }
+    second.advance(Duration::from_millis(20));
+    assert_eq!(bad.outcome().replied().details, "portcullis_scope_insufficient");
+    assert!(good.outcome().is_continued());
+}
+
+extern "C" fn no_tick(_: u32) {}
+
+/// Where there are no ticks at all, the end of any request wakes those that had to be held back.
+#[test]
+fn without_ticks_the_end_of_a_request_wakes_others() {
+    let (first, second, call) = two_workers(Guest { tick: no_tick, ..Guest::PORTCULLIS });
+    let bad = second.request(poor());
+    let good = second.request(orders(&token().sign()));
+    assert!(bad.outcome().is_waiting() && good.outcome().is_waiting());
+    first.respond(&call, keys_answer());
+    let other = second.request(public());
+    assert!(other.outcome().is_continued());
+    other.finish();
+    assert_eq!(bad.outcome().replied().details, "portcullis_scope_insufficient");
+    assert!(good.outcome().is_continued());
 }

@@ -201,10 +201,11 @@ fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
         (call(r#"{"name":"read","arguments":{}}"#), call(r#"{"name":"write","arguments":{}}"#));
     assert_eq!(send(&[JSON, BOTH], &read, &reader), 200);
     assert_eq!(send(&[JSON, BOTH], &write, &writer), 200);
+    assert_eq!(send(&[("content-type", "application/json; charset=UTF-8"), BOTH], &write, &writer), 200);
     let other = gateway.idp.mint().claim("scope", "mcp:use files:read").sign();
     assert_eq!(send(&[JSON, BOTH], &read, &other), 401, "a token for something else");
     let passed = gateway.upstream.take();
-    assert_eq!(passed.len(), 2);
+    assert_eq!(passed.len(), 3);
     let utf16: Vec<u8> = String::from_utf8_lossy(&write).encode_utf16().flat_map(u16::to_le_bytes).collect();
     let with = |more: &[(&'static str, &'static str)]| [&[JSON, BOTH][..], more].concat();
     let (method, name, newest) =
@@ -229,6 +230,12 @@ fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
         ("without an id", with(&[]), br#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"write"}}"#.to_vec()),
         ("another type", vec![("content-type", "text/plain"), BOTH], write.clone()),
         ("no type", vec![BOTH], write.clone()),
+        ("UTF-7, in which there is a second name", vec![("content-type", "application/json; charset=utf-7"), BOTH], call(r#"{"name":"read","+AG4-ame":"write"}"#)),
+        ("the same, in the older way to quote", vec![("content-type", "application/json;charset=\"UTF-7\""), BOTH], call(r#"{"name":"read","+AG4-ame":"write"}"#)),
+        ("a charset and another", vec![("content-type", "application/json; charset=utf-8; charset=utf-7"), BOTH], read.clone()),
+        ("two types", vec![("content-type", "application/json; charset=utf-7"), JSON, BOTH], read.clone()),
+        ("two types, the other way", vec![JSON, ("content-type", "application/json; charset=utf-7"), BOTH], read.clone()),
+        ("what says that it is compressed", with(&[("content-encoding", "br")]), read.clone()),
         ("half of what is accepted", vec![JSON, ("accept", "application/json")], write.clone()),
         ("a tool of nobody", with(&[]), call(r#"{"name":"drop"}"#)),
         ("a method of nobody", with(&[]), br#"{"jsonrpc":"2.0","id":1,"method":"tools/Call","params":{"name":"write"}}"#.to_vec()),

@@ -386,6 +386,45 @@ fn without_its_callback_a_body_waits_with_its_headers() {
     assert_eq!(bodies, [body.len(), body.len()]);
 }
 
+/// Envoy stops the callback in which an answer was sent, whoever got it. On a worker without ticks it is the callbacks of
+/// other requests that find the keys which another worker fetched.
+#[test]
+fn an_answer_to_a_request_that_waited_does_not_hold_up_another_one() {
+    const MANY: usize = 24;
+    let idp = common::idp();
+    let (held, upstream) = (HeldKeys::start(&idp.jwks()), Upstream::start());
+    let keys = json!({
+        "issuer": idp.issuer(),
+        "audiences": [AUDIENCE],
+        "remote_jwks": { "http_uri": { "uri": held.uri(), "cluster": "held", "timeout": "30s" } },
+    });
+    let rules = json!([
+        { "match": { "prefix": "/public" } },
+        { "match": { "prefix": "/" }, "requires": corp(),
+          "authorize": { "scopes": { "all_of": ["nobody:has-it"] } } },
+    ]);
+    let wasm = withholding(Wasm::portcullis(config(keys, rules)), &["proxy_on_tick".to_owned()]);
+    let builder =
+        Envoy::builder().upstream(&upstream).cluster("held", Cluster::new(held.addr())).concurrency(2);
+    let envoy = builder.filter(wasm).start().unwrap_or_else(|error| panic!("{error}"));
+    let (addr, token) = (envoy.addr(), idp.token(json!({})));
+    let waiting =
+        thread::spawn(move || harness::burst(addr, MANY, |_| Request::get("/orders").bearer(&token)));
+    eventually("all of them wait", SOON, || {
+        (envoy.stat("http.main.downstream_rq_active") == MANY as u64).then_some(())
+    });
+    held.release();
+    // A few at a time: each of them may be the one that finds the keys.
+    while !waiting.is_finished() {
+        for answer in harness::burst(addr, 4, |_| Request::get("/public")) {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    }
+    for answer in waiting.join().expect("an answer to each") {
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+}
+
 /// The rows of a table of the page, each with the names of its first column.
 fn rows() -> Vec<(Vec<String>, String)> {
     let page = workspace().join("docs/operations.md");

@@ -56,6 +56,8 @@ pub(super) fn warn(entry: &Entry, config: Option<&Config>, tree: Option<&Node>, 
     }
 }
 
+const NOT_NORMALIZED: &str = "the connection manager does not normalize paths: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\", \"merge_slashes: true\" and \"path_with_escaped_slashes_action: REJECT_REQUEST\"";
+
 struct Chain<'e> {
     manager: &'e Node,
     own: usize,
@@ -67,12 +69,7 @@ impl Chain<'_> {
         let is_on = |name: &str| self.manager.field(name).is_some_and(is_true);
         let mark = |name: &str| self.manager.field(name).map_or(self.manager.at, |node| node.at);
         if !is_on("normalize_path") {
-            findings.warn(
-                "normalize-path-off",
-                mark("normalize_path"),
-                self.way,
-                "the connection manager does not normalize paths: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\", \"merge_slashes: true\" and \"path_with_escaped_slashes_action: REJECT_REQUEST\"",
-            );
+            findings.warn("normalize-path-off", mark("normalize_path"), self.way, NOT_NORMALIZED);
         }
         let has_hosts = config.is_some_and(|config| {
             config.rules.iter().any(|rule| !rule.matches.hosts.is_empty())
@@ -98,7 +95,7 @@ impl Chain<'_> {
                     "headers-written-before-gate",
                     filter.at,
                     self.way,
-                    format!("{} writes headers before the gate, which then judges and strips what that filter wrote as if the client had sent it; put it behind the gate", name(filter)),
+                    "writes headers before the gate, which then judges and strips what this filter wrote as if the client had sent it; put it behind the gate",
                 );
             }
             if kind.ends_with(".Mcp")
@@ -136,7 +133,7 @@ impl Chain<'_> {
                 "route-changed-before-gate",
                 filter.at,
                 self.way,
-                format!("{} can change what routes are chosen by, and the gate then judges by the metadata of a route that does not serve the request; put it behind the gate, or put set_filter_state with \"clear_route_cache: true\" and an rbac filter without rules directly before the gate", name(filter)),
+                "can change what routes are chosen by, and the gate then judges by the metadata of a route that does not serve the request; put this filter behind the gate, or put set_filter_state with \"clear_route_cache: true\" and an rbac filter without rules directly before the gate",
             );
         }
     }
@@ -145,10 +142,6 @@ impl Chain<'_> {
 /// A `BoolValue` or a boolean.
 fn is_true(node: &Node) -> bool {
     node.is_true() || node.get("value").is_some_and(Node::is_true)
-}
-
-fn name(filter: &Node) -> &str {
-    filter.get("name").and_then(Node::as_str).unwrap_or("a filter")
 }
 
 /// The type of a filter, and its settings.
@@ -240,12 +233,7 @@ fn has_route_metadata(manager: &Node) -> bool {
 pub(super) fn warn_of_managers(managers: &[(Node, String)], findings: &mut Findings<'_>) {
     for (manager, way) in managers {
         if let Some(node) = manager.field("normalize_path").filter(|node| node.is_false()) {
-            findings.warn(
-                "normalize-path-off",
-                node.at,
-                way,
-                "turns the normalization of paths off: Envoy chooses routes by another spelling than the service may read; write \"normalize_path: true\"",
-            );
+            findings.warn("normalize-path-off", node.at, way, NOT_NORMALIZED);
         }
     }
 }

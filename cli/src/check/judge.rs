@@ -168,9 +168,10 @@ fn within(message: &str, given: &Given, raw: Option<&str>) -> Option<Mark> {
     }
 }
 
-/// Whether a warning depends on what is around the configuration, and is told from there.
+/// Whether a warning depends on what is around the configuration, and that is known.
 fn is_known_otherwise(entry: &Entry, message: &str) -> bool {
-    rule_of(message) == "limits-by-forwarded-address" && !entry.is_of_istio
+    let is_alone = entry.way.is_empty();
+    rule_of(message) == "limits-by-forwarded-address" && !entry.is_of_istio && !is_alone
 }
 
 /// The name of the check that a warning of the filter's comes from.
@@ -193,6 +194,7 @@ fn rule_of(message: &str) -> &'static str {
         ("is not used:", "key-not-used"),
         ("compares paths as they arrive", "paths-matched-raw"),
         ("compared to the letter", "looks-like-a-pattern"),
+        ("takes the certificate from the header", "certificate-from-header"),
         ("another content type", "header-dodges-rule"),
     ];
     RULES.iter().find(|(text, _)| message.contains(text)).map_or("configuration", |(_, rule)| rule)

@@ -23,6 +23,7 @@ pub(crate) use finding::{Finding, Severity};
 /// several documents in a file, and finds every configuration of Portcullis and of jwt_authn in them. An error is what
 /// the filter refuses, in its own words; a warning is what it takes and is dangerous. Clusters are looked for in all
 /// files together. An environment variable that is not set here is no error.
+/// A comment "# portcullis check: allow RULE" in a file says that warnings of that rule are meant there.
 #[derive(Args)]
 #[command(
     after_help = "Exit status: 1 with an error, or with a warning and --strict; else 0.\n\nExample:\n  portcullis check envoy.yaml policies/*.yaml\n  portcullis check --format sarif --strict envoy.yaml > findings.sarif"
@@ -118,10 +119,20 @@ pub(crate) fn check(files: &[File]) -> Checked {
             checked.empty.push(file.name.clone());
         }
         checked.configurations += count;
+        let allowed = allowed(&file.text);
+        let is_allowed =
+            |finding: &Finding| finding.severity == Severity::Warning && allowed.contains(&finding.rule);
+        findings.list.retain(|finding| !is_allowed(finding));
         findings.list.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
         checked.findings.append(&mut findings.list);
     }
     checked
+}
+
+/// The warnings that a file says are meant: `# portcullis check: allow RULE, RULE`.
+fn allowed(text: &str) -> Vec<&str> {
+    let rules = text.lines().filter_map(|line| line.split_once("# portcullis check: allow "));
+    rules.flat_map(|(_, rules)| rules.split([',', ' '])).collect()
 }
 
 fn documents(file: &File) -> impl Iterator<Item = &Node> {
@@ -195,8 +206,29 @@ fn tree(entry: &Entry) -> Option<Node> {
     }
 }
 
+/// Checks a manifest as Kubernetes has it: what is found about the configurations of Portcullis in it.
+pub(crate) fn manifest(object: &Node) -> Vec<Finding> {
+    let mut findings = Findings { file: "", list: Vec::new() };
+    if object.get("apiVersion").is_none() || object.get("kind").is_none() {
+        return findings.list;
+    }
+    let found = entries::find(object).entries.into_iter();
+    let own: Vec<Entry> = found.filter(|entry| matches!(entry.kind, Kind::Wasm | Kind::Native)).collect();
+    for entry in &own {
+        let from = findings.list.len();
+        self::entry(entry, None, &mut findings);
+        for finding in findings.list.iter_mut().skip(from) {
+            finding.entry.clone_from(&entry.way);
+        }
+    }
+    if let Some(spec) = object.get("spec").filter(|_| !own.is_empty()) {
+        lint(spec, "spec", &mut findings);
+    }
+    findings.list
+}
+
 /// Checks one configuration.
-pub(crate) fn entry(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) {
+fn entry(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) {
     if entry.kind == Kind::RequestAuthentication {
         return request_authentication(entry, findings);
     }

@@ -1,13 +1,14 @@
 //! What the filter takes and is dangerous all the same: rules and providers.
 
 use portcullis::{
-    Config, KeyFormat, Keys, Provider, RequestMatch, Requirement, Rule, RuleMode, Unmatched, member_path,
+    ClaimPath, Config, KeyFormat, Keys, Provider, RequestMatch, Requirement, Rule, RuleMode, Unmatched,
+    member_path,
 };
 
 use super::entries::Kind;
 use super::finding::Findings;
 use super::written::place;
-use crate::source::Node;
+use crate::source::{Mark, Member, Node};
 
 /// One configuration, and where its parts are.
 pub(super) struct Policy<'c> {
@@ -54,15 +55,15 @@ impl Policy<'_> {
             && let Some(stricter) = later.iter().filter(strict).find(is_under)
         {
             let text = format!(
-                "stands before the stricter rule {:?} and takes requests of it, which pass without a token; put the stricter rule first, or narrow the \"match\" of this one",
-                stricter.name
+                "stands before the stricter rule {} and takes requests of it, which pass without a token; put the stricter rule first, or narrow the \"match\" of this one",
+                path_of(stricter)
             );
             self.add(findings, "public-over-stricter", &path_of(rule), text);
         }
         for other in later.iter().filter(|other| rule.matches.covers(&other.matches)) {
             let text = format!(
-                "can never match: the rule {:?} before it takes every request that it is for; put this one first, or remove it",
-                rule.name
+                "can never match: the rule {} before it takes every request that it is for; put this one first, or remove it",
+                path_of(rule)
             );
             self.add(findings, "rule-never-matches", &path_of(other), text);
         }
@@ -83,7 +84,7 @@ impl Policy<'_> {
                 !own.grpc && is_for(own) && paths_and_hosts(own).covers(&paths_and_hosts(matches))
             });
             match next {
-                Some(next) if is_weaker(next, rule) => Some(format!("the rule {:?}", next.name)),
+                Some(next) if is_weaker(next, rule) => Some(format!("the rule {}", path_of(next))),
                 None if self.unmatched_passes() => Some("no rule, and passes".to_owned()),
                 _ => None,
             }
@@ -144,11 +145,13 @@ impl Policy<'_> {
                 "names an HS algorithm: whoever can verify these tokens can make them too, and every service with the secret is an issuer; let the provider sign with RS256, ES256 or EdDSA",
             );
         }
-        if let Some((at, uri)) = self.plain_key_source(&path) {
-            let text = format!(
-                "fetches keys over http ({uri}): whoever is on the way can put keys of their own in, and sign every token; write https, with a cluster that checks the certificate"
+        if let Some((path, at)) = self.plain_key_source(&path) {
+            findings.warn(
+                "jwks-over-http",
+                at,
+                path,
+                "fetches keys over http: whoever is on the way can put keys of their own in, and sign every token; write https, with a cluster that checks the certificate",
             );
-            findings.warn("jwks-over-http", at.1, at.0, text);
         }
         let told = self.tells_access_tokens(provider, rules);
         if self.kind != Kind::JwtAuthn && !told {
@@ -161,8 +164,8 @@ impl Policy<'_> {
         }
     }
 
-    /// The URI of keys that come over a connection that anybody can change, and its place.
-    fn plain_key_source(&self, path: &str) -> Option<((String, crate::source::Mark), String)> {
+    /// The path and place of a URI of keys that come over a connection that anybody can change.
+    fn plain_key_source(&self, path: &str) -> Option<(String, Mark)> {
         let name = self.tree.field("providers")?;
         let provider = name.members().iter().rfind(|own| member_path("providers", &own.key) == path)?;
         for source in ["remote_jwks", "discovery"] {
@@ -171,9 +174,9 @@ impl Policy<'_> {
             let Some(member) = http.member("uri") else { continue };
             let uri = member.value.as_str()?;
             let host = uri.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or(rest));
-            if let Some(host) = host.filter(|host| !is_loopback(host)) {
+            if host.is_some_and(|host| !is_loopback(host)) {
                 let path = provider_path(path, provider, source, http);
-                return Some(((path, member.at), host.to_owned()));
+                return Some((path, member.at));
             }
         }
         None
@@ -205,14 +208,17 @@ impl Policy<'_> {
         ];
         let policy = &provider.policy;
         let is_jwt = policy.token_types.absent || policy.token_types.names.iter().any(|name| name == "jwt");
-        let is_own = |claim: String| !OF_ID_TOKENS.contains(&claim.as_str());
-        let has_claim = policy.required_claims.iter().any(|claim| is_own(claim.to_string()));
+        let is_own = |claim: &ClaimPath| {
+            let text = claim.to_string();
+            !OF_ID_TOKENS.contains(&text.trim_matches('"').trim_start_matches('/'))
+        };
+        let conditions = policy.required_conditions.iter().map(|condition| &condition.claim);
+        let has_claim = policy.required_claims.iter().chain(conditions).any(is_own);
         let is_bundle = matches!(&provider.keys, Keys::Remote(remote) if remote.format == KeyFormat::Spiffe)
             || matches!(&provider.keys, Keys::Local(set) if set.is_bundle());
         if !is_jwt
             || has_claim
             || is_bundle
-            || !policy.required_conditions.is_empty()
             || provider.introspection.is_some()
             || matches!(provider.keys, Keys::None)
         {
@@ -228,7 +234,7 @@ impl Policy<'_> {
     }
 }
 
-fn provider_path(path: &str, provider: &crate::source::Member, source: &Node, http: &Node) -> String {
+fn provider_path(path: &str, provider: &Member, source: &Node, http: &Node) -> String {
     let key = |of: &Node, value: &Node| {
         let own = of.members().iter().find(|own| own.value.at == value.at);
         own.map(|own| own.key.clone()).unwrap_or_default()

@@ -197,10 +197,11 @@ impl File {
         // JSON is YAML but for tabs and a few escapes, and the other way round a flow mapping is no JSON.
         let looks_like_json = text.trim_start().starts_with(['{', '[']);
         let places = text::Places::whole(&text);
-        let json = looks_like_json.then(|| json::read(&text, &places));
+        let is_named = name.ends_with(".json");
+        let json = (is_named || looks_like_json).then(|| json::read(&text, &places));
         let (documents, is_json) = match json {
             Some(Ok(node)) => (Ok(vec![node]), true),
-            Some(Err(error)) if name.ends_with(".json") => (Err(error), true),
+            Some(Err(error)) if is_named => (Err(error), true),
             Some(Err(error)) => match yaml::read(&text, &places) {
                 Ok(documents) => (Ok(documents), false),
                 Err(_) => (Err(error), true),

@@ -11,7 +11,6 @@ pub(crate) struct Places(Rc<[Mark]>);
 /// How a text of YAML is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Style {
-    Plain,
     Single,
     Double,
     Block,
@@ -61,7 +60,7 @@ impl Places {
                     at += 1;
                 }
             }
-            Style::Block | Style::Plain => {}
+            Style::Block => {}
         }
         let mut marks = Vec::with_capacity(content.len() + 1);
         for c in content.chars() {

@@ -275,8 +275,11 @@ impl VmCore {
         };
         let (action, deferred) = self.enter(id, || (self.guest.request_headers)(id, count, end));
         let replied = deferred.contains(&Deferred::Reply(id));
+        // An answer stops whatever is under way, and it does not matter whose it is: Envoy goes by what was called, not
+        // by the effective context.
+        let stopped = deferred.iter().any(|deferred| matches!(deferred, Deferred::Reply(_)));
         if let Some(stream) = self.lock().streams.get_mut(&id)
-            && action != 0
+            && (action != 0 || stopped)
             && !replied
         {
             stream.progress = Progress::Held;

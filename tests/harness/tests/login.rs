@@ -36,7 +36,7 @@ fn authorize(idp: &Idp, client: &str, others: &[(&str, &str)]) -> Response {
         ("response_type", "code"),
         ("client_id", client),
         ("redirect_uri", BACK),
-        ("scope", "files:read"),
+        ("scope", "files:read offline_access"),
         ("resource", RESOURCE),
         ("state", "a b"),
         ("code_challenge", CHALLENGE),
@@ -104,7 +104,7 @@ fn a_client_that_registers_comes_to_a_token_for_its_resource() {
     assert_eq!((answer.status, answer.header("cache-control").as_deref()), (200, Some("no-store")));
     let answer = answer.json();
     let claims = claims(&answer["access_token"]);
-    assert_eq!((&claims["aud"], &claims["scope"]), (&json!(RESOURCE), &json!("files:read")));
+    assert_eq!((&claims["aud"], &claims["scope"]), (&json!(RESOURCE), &json!("files:read offline_access")));
     assert_eq!((&claims["sub"], &claims["iss"]), (&json!("alice"), &json!(idp.issuer())));
     let again = answer["refresh_token"].as_str().expect("a refresh token");
     assert_refused(
@@ -124,6 +124,9 @@ fn a_client_that_registers_comes_to_a_token_for_its_resource() {
     Request::post("/token-lifetime", "seconds=7").send(idp.addr());
     let second = second.json()["refresh_token"].as_str().expect("a refresh token").to_owned();
     assert_eq!(refresh(&idp, &client, &second, &[]).json()["expires_in"], 7);
+    let short = authorize(&idp, &client, &[("scope", "files:read")]);
+    let short = redeem(&idp, &client, &brought(&short, "code").expect("a code"), &[]).json();
+    assert_eq!(short.get("refresh_token"), None, "nobody asked for offline_access");
 }
 
 #[test]

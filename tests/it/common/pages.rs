@@ -18,8 +18,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// Whether it is of an extension of Kubernetes, and not of Kubernetes itself, whose schemas come with no file.
     pub fn is_kubernetes(&self) -> bool {
-        self.content.get("apiVersion").is_some()
+        const OWN: &[&str] = &["v1", "apps/v1", "admissionregistration.k8s.io/v1"];
+        let version = self.content.get("apiVersion").and_then(Value::as_str);
+        version.is_some_and(|version| !OWN.contains(&version))
     }
 }
 

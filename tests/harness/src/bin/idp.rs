@@ -1,7 +1,8 @@
 //! The demo identity provider as a program of its own.
 //!
 //! `LISTEN` is its address (default 127.0.0.1:8081), `ISSUER` its name, `AUDIENCE` the audience of its tokens,
-//! `ALGS` the algorithms of its keys (default RS256,ES256). A first argument stands for `LISTEN`.
+//! `ALGS` the algorithms of its keys (default RS256,ES256), `BACKCHANNEL_LOGOUT_URI` whom it tells of logouts. A first
+//! argument stands for `LISTEN`.
 
 use std::env;
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ fn start() -> Result<Idp, String> {
     }
     if let Ok(audience) = env::var("AUDIENCE") {
         idp = idp.audience(&audience);
+    }
+    if let Ok(uri) = env::var("BACKCHANNEL_LOGOUT_URI") {
+        idp = idp.backchannel_logout_uri(&uri);
     }
     if let Ok(names) = env::var("ALGS") {
         let algs: Result<Vec<Alg>, String> = names.split(',').map(|name| name.trim().parse()).collect();

@@ -38,9 +38,10 @@ const PROMETHEUS: u16 = 9090;
 
 /// What is tried, in this order; each leaves the stack whole for the next.
 type Trial = fn(&Stack) -> Result<String, String>;
-const TRIALS: [(&str, Trial); 5] = [
+const TRIALS: [(&str, Trial); 6] = [
     ("the keys are rotated, and the old ones withdrawn", rotation),
     ("a token is revoked, and both Envoys refuse it", revocation),
+    ("a session is logged out at the provider, and both Envoys refuse its tokens", logout),
     ("an Envoy is killed and comes back", crash),
     ("the identity provider goes away, an Envoy starts without it, and it comes back with new keys", outage),
     ("Prometheus sees both Envoys, their refusals by reason, and what the rules make of them", metrics),
@@ -137,6 +138,27 @@ fn revocation(stack: &Stack) -> Result<String, String> {
         right += sent.right;
     }
     Ok(format!("on both after {:.1} s, {right} right verdicts meanwhile", after.as_secs_f64()))
+}
+
+/// The provider tells the receiver, whose list both poll: the session's tokens pass nowhere any more, those of another do.
+fn logout(stack: &Stack) -> Result<String, String> {
+    let session = |sid| stack.token(&[("scope", "orders:read"), ("sid", sid)]);
+    let (ended, other) = (session("ended")?, session("other")?);
+    for gateway in &stack.gateways {
+        gateway.expect("a token before its session ends", &ended, 200, &[])?;
+    }
+    let request =
+        Request::post("/logout", "sid=ended").header("content-type", "application/x-www-form-urlencoded");
+    let answer = stack.ask_idp(&request)?;
+    let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if parsed["status"] != 200 {
+        return Err(format!("the logout did not reach the receiver: {}", answer.text()));
+    }
+    let after = stack.until_withdrawn(&ended, Keys::Known)?;
+    for gateway in &stack.gateways {
+        gateway.expect("a token of another session", &other, 200, &[])?;
+    }
+    Ok(format!("on both after {:.1} s", after.as_secs_f64()))
 }
 
 /// The other Envoy answers everything meanwhile, and the killed one nothing wrong.

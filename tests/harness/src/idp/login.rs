@@ -4,7 +4,7 @@
 //! tokens. It is a demo: the user is alice, and she is asked nothing. What the protocol asks for is kept, though: codes
 //! count once and for a minute, PKCE with S256 is required (RFC 7636), a redirect URI must be one that was registered, to
 //! the letter, the answer says whose it is (RFC 9207), a token is for the one resource that was named (RFC 8707), and a
-//! refresh token counts once.
+//! refresh token, for who asks for `offline_access`, counts once.
 
 use std::collections::HashMap;
 
@@ -268,7 +268,9 @@ impl Shared {
             "access_token": token, "token_type": "Bearer", "expires_in": lifetime, "scope": grant.scope,
         });
         let client = logins.clients.get(&grant.client_id);
-        if client.is_some_and(|client| client.refreshes) && logins.refresh_tokens.len() < MOST {
+        // Only for one that asks for it: there are clients that refresh where they should ask for another scope, and give up.
+        let lasts = grant.scope.split(' ').any(|scope| scope == OFFLINE_ACCESS);
+        if lasts && client.is_some_and(|client| client.refreshes) && logins.refresh_tokens.len() < MOST {
             let refresh_token = b64(random(32));
             answer["refresh_token"] = json!(refresh_token);
             logins.refresh_tokens.insert(refresh_token, grant.clone());
@@ -293,6 +295,9 @@ impl Shared {
         self.lock().logins.token_seconds = Some(seconds);
     }
 }
+
+/// The scope of a log-in that lasts longer than a token.
+pub(super) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The grants of clients that registered.
 pub(super) const GRANTS: [&str; 2] = ["authorization_code", "refresh_token"];

@@ -7,6 +7,7 @@
 mod behaviour;
 mod key;
 mod login;
+mod logout;
 mod opaque;
 mod revoked;
 mod routes;
@@ -46,6 +47,8 @@ pub struct Idp {
 struct Shared {
     issuer: String,
     audience: String,
+    /// Who is told of logouts.
+    backchannel_logout_uri: Option<String>,
     inner: Mutex<State>,
 }
 
@@ -90,6 +93,7 @@ pub struct IdpBuilder {
     keys: Option<Vec<Key>>,
     cache_control: Option<String>,
     generation: usize,
+    backchannel_logout_uri: Option<String>,
 }
 
 impl IdpBuilder {
@@ -143,6 +147,13 @@ impl IdpBuilder {
         self
     }
 
+    /// Tells this URI of logouts (OpenID Connect Back-Channel Logout 1.0).
+    #[must_use]
+    pub fn backchannel_logout_uri(mut self, uri: &str) -> Self {
+        self.backchannel_logout_uri = Some(uri.to_owned());
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> io::Result<Idp> {
         let keys = self.keys.unwrap_or_else(|| generation(&self.algs, self.generation));
@@ -152,7 +163,7 @@ impl IdpBuilder {
             cache_control: self.cache_control,
             ..State::default()
         };
-        Idp::launch(self.addr, self.issuer, self.audience, state)
+        Idp::launch(self.addr, self.issuer, self.audience, self.backchannel_logout_uri, state)
     }
 }
 
@@ -175,15 +186,22 @@ impl Idp {
             keys: None,
             cache_control: Some("max-age=300".to_owned()),
             generation: 1,
+            backchannel_logout_uri: None,
         }
     }
 
-    fn launch(addr: SocketAddr, issuer: Option<String>, audience: String, state: State) -> io::Result<Self> {
+    fn launch(
+        addr: SocketAddr,
+        issuer: Option<String>,
+        audience: String,
+        backchannel_logout_uri: Option<String>,
+        state: State,
+    ) -> io::Result<Self> {
         // The issuer defaults to the address, which is known only once the port is bound.
         let slot = routes::Slot::default();
         let door = Arc::new(Door::open(addr, routes::serve(slot.clone()))?);
         let issuer = issuer.unwrap_or_else(|| format!("http://{}", door.addr()));
-        let state = Arc::new(Shared { issuer, audience, inner: Mutex::new(state) });
+        let state = Arc::new(Shared { issuer, audience, backchannel_logout_uri, inner: Mutex::new(state) });
         slot.fill(state.clone(), Arc::downgrade(&door));
         Ok(Self { door, state })
     }

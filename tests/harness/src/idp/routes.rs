@@ -24,7 +24,8 @@ use tower_service::Service;
 
 use super::behaviour::{Behaviour, Endpoint, respond};
 use super::key::{Alg, b64, random};
-use super::login::{GRANTS, Parameters};
+use super::login::{GRANTS, OFFLINE_ACCESS, Parameters};
+use super::logout::log_out;
 use super::opaque::{Call, GATE, Introspection};
 use super::revoked::Named;
 use super::{Rule, Shared};
@@ -90,6 +91,7 @@ fn router(app: App) -> Router {
         .route("/token-lifetime", post(token_lifetime))
         .route("/rotate", post(rotate))
         .route("/revoke", post(revoke))
+        .route("/logout", post(logout))
         .route("/revoked.json", get(revoked))
         .route("/introspect", post(introspect))
         .route("/behave", post(behave))
@@ -112,6 +114,7 @@ async fn welcome(State(app): State<App>) -> Response {
          GET  /granted         what they were granted\n\
          POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
          POST /revoke    token, or jti: revokes that token\n\
+         POST /logout    sid, sub, or token: ends that session, or all of that user, and tells who subscribed\n\
          POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
          curl -s {url}/token -d sub=alice -d scope='orders:read orders:write'\n"
     );
@@ -157,6 +160,7 @@ async fn metadata(State(app): State<App>, Extension(fuse): Extension<Fuse>, head
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
             "token_endpoint_auth_methods_supported": ["none"],
+            "scopes_supported": [OFFLINE_ACCESS],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
             "subject_types_supported": ["public"],
@@ -286,9 +290,11 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
         Ok(asked) => asked,
         Err(error) => return refuse(&error),
     };
-    for not_a_claim in ["grant_type", "client_id", "client_secret"] {
+    for not_a_claim in ["grant_type", "client_secret"] {
         asked.remove(not_a_claim);
     }
+    // Of an access token, and of no ID token (RFC 9068 section 2.2).
+    asked.entry("client_id").or_insert_with(|| json!("demo"));
     let ttl = match asked.remove("ttl") {
         None => 300,
         Some(Value::Number(ttl)) if ttl.is_i64() => ttl.as_i64().unwrap_or(300),
@@ -367,6 +373,14 @@ async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Resp
             app.idp.lock().revoked.add(&jti, until);
             json_response(200, &json!({ "revoked": jti, "until": until }))
         }
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn logout(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = parameters(&headers, &body);
+    match asked.and_then(|asked| block_in_place(|| log_out(&app.idp, &asked))) {
+        Ok(done) => json_response(200, &done),
         Err(error) => refuse(&error),
     }
 }

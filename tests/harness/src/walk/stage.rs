@@ -118,8 +118,8 @@ impl Stage {
   OPAQUE=$(curl -s -H 'Accept: text/plain' {idp}/token -d sub=alice -d token_format=opaque)
   curl -i {gateway}/opaque -H \"Authorization: Bearer $OPAQUE\"
   curl -s -X POST '{idp}/rotate?retire=true'
-  curl -i http://{mcp}/mcp -H 'Accept: application/json, text/event-stream' \
-    -H 'Content-Type: application/json' -d '{{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/list\"}}'
+  curl -i http://{mcp}/mcp             # a client of MCP needs no more than this URL
+  curl -s http://{mcp}/.well-known/oauth-protected-resource/mcp
   curl -s {idp}/                              # what else the identity provider can do
 ",
             paint.strong("Running"),

@@ -1,0 +1,91 @@
+//! `portcullis migrate`: what is there today, as a configuration of Portcullis.
+
+mod change;
+mod input;
+mod istio;
+mod jwt_authn;
+mod verify;
+mod yaml;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use portcullis::Problem;
+use serde_json::Value;
+
+use crate::configuration;
+use crate::output::{Exit, Failure, Terminal, printable};
+use crate::source::File;
+use change::Changes;
+use input::{Source, Today};
+use istio::Istio;
+use istio::policy::Policies;
+
+/// Writes a configuration of jwt_authn, or Istio's policies, as a configuration of Portcullis that means the same, and
+/// reports what changes
+#[derive(Args)]
+#[command(
+    after_help = "The configuration goes to standard output, with each change of meaning as a comment at its place; the report goes to standard \
+                  error. What is open today stays open, and is said. Exit status: 0 it was carried over, 1 --verify found a difference \
+                  that the report does not name, 2 it cannot be carried over.\n\n\
+                  Examples:\n  portcullis migrate envoy.yaml > portcullis.yaml\n  portcullis migrate --verify authentication.yaml policies.yaml > portcullis.yaml"
+)]
+pub(crate) struct Command {
+    /// A configuration of jwt_authn, alone or in a configuration of Envoy; or the RequestAuthentications and AuthorizationPolicies of a workload; "-" is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Put generated requests and tokens to a model of what is there today and to the gate, and list what differs
+    #[arg(long)]
+    verify: bool,
+}
+
+impl Command {
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let files = self.files.iter().map(|path| File::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let Migrated { place, from, today, policies, config, changes } = migrated(input::read(&files)?)?;
+        let bench = configuration::bench(&place, config.to_string().as_bytes())
+            .map_err(|failure| Failure::of("cannot be carried over", failure))?;
+        terminal.write(&yaml::text(&config, &changes))?;
+        let mut report = changes.report();
+        if !bench.config().warnings.is_empty() {
+            report.push_str("The filter warns of it:\n");
+        }
+        for Problem { path, message } in &bench.config().warnings {
+            report.push_str(&format!("  {path}: {message}\n"));
+        }
+        eprint!("{}: from {from}\n{}", printable(&place), printable(&report));
+        if !self.verify {
+            return Ok(Exit::Good);
+        }
+        let verified = verify::verify(&today, policies.as_ref(), bench, &changes)?;
+        eprint!("{}", printable(&verified.text()));
+        Ok(if verified.unexplained.is_empty() { Exit::Good } else { Exit::Findings })
+    }
+}
+
+/// What is there today, and what it becomes.
+struct Migrated {
+    place: String,
+    from: &'static str,
+    /// The `jwt_authn` of today.
+    today: Value,
+    policies: Option<Policies>,
+    config: Value,
+    changes: Changes,
+}
+
+fn migrated(source: Source) -> Result<Migrated, Failure> {
+    match source {
+        Source::JwtAuthn(Today { place, config: today, routes }) => {
+            let (config, changes) = jwt_authn::migrate(&today, &routes, true);
+            Ok(Migrated { place, from: "jwt_authn", today, policies: None, config, changes })
+        }
+        Source::Istio(manifests) => {
+            let made =
+                istio::migrate(&manifests).map_err(|error| Failure::of("cannot be carried over", error))?;
+            let Istio { jwt_authn: today, policies, config, changes } = made;
+            let place = manifests.first().map(|(place, _)| place.clone()).unwrap_or_default();
+            Ok(Migrated { place, from: "Istio's policies", today, policies: Some(policies), config, changes })
+        }
+    }
+}

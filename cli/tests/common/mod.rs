@@ -1,0 +1,139 @@
+//! The tool as an operator runs it.
+#![allow(dead_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A folder of its own, removed at the end.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("portcullis-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The folder of the project.
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's folder").to_owned()
+}
+
+/// The tool with these arguments.
+pub fn run<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).output().expect("the tool runs")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// What `check --format json` finds in files.
+pub fn findings(files: &[PathBuf]) -> Vec<Finding> {
+    let mut arguments = vec!["check".into(), "--format".into(), "json".into()];
+    arguments.extend(files.iter().map(|file| file.clone().into_os_string()));
+    let output = run(&arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    let list: Vec<Finding> = report["findings"].as_array().expect("a list").iter().map(Finding::of).collect();
+    let is_bad = list.iter().any(|finding| finding.severity == "error");
+    assert_eq!(output.status.code(), Some(i32::from(is_bad)), "{list:#?}");
+    list
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    pub severity: String,
+    pub rule: String,
+    pub file: PathBuf,
+    pub line: u64,
+    pub column: u64,
+    pub path: String,
+    pub message: String,
+}
+
+impl Finding {
+    fn of(value: &Value) -> Self {
+        let text =
+            |name: &str| value[name].as_str().unwrap_or_else(|| panic!("{name} of {value}")).to_owned();
+        let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name} of {value}"));
+        Self {
+            severity: text("severity"),
+            rule: text("rule"),
+            file: text("file").into(),
+            line: number("line"),
+            column: number("column"),
+            path: text("path"),
+            message: text("message"),
+        }
+    }
+}
+
+/// The examples of the project: the YAML and JSON of its pages, and the files that operators copy.
+pub fn blocks_and_files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for file in files(&project(), &["README.md"]).into_iter().chain(tree(&project().join("docs"), "md")) {
+        blocks(&file, &mut found);
+    }
+    for extension in ["yaml", "json"] {
+        for file in tree(&project().join("envoy"), extension) {
+            found.push((file.display().to_string(), fs::read_to_string(&file).expect("a file")));
+        }
+    }
+    found
+}
+
+fn files(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// The files of a folder, and of those in it, that end so.
+pub fn tree(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            found.extend(tree(&entry, extension));
+        } else if entry.extension().is_some_and(|own| own == extension) {
+            found.push(entry);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The fenced blocks of YAML and JSON of a page, by the line of each.
+fn blocks(page: &Path, into: &mut Vec<(String, String)>) {
+    let text = fs::read_to_string(page).expect("a page");
+    let mut block: Option<(usize, String)> = None;
+    for (line, number) in text.lines().zip(1..) {
+        match (&mut block, line.trim_start()) {
+            (None, "```yaml" | "```json") => block = Some((number, String::new())),
+            (Some(_), "```") => {
+                let (at, text) = block.take().expect("a block");
+                into.push((format!("{}:{at}", page.display()), text));
+            }
+            (Some((_, text)), _) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+}
