@@ -15,8 +15,15 @@ function within(value) {
   return null;
 }
 
+/** The claims that a provider's tokens have because the configuration asks for them. */
+function needed(config) {
+  const [provider] = Object.values(JSON.parse(config).providers);
+  const value = ({ equals, any_of: words }) => equals ?? words?.[0] ?? "demo";
+  return Object.fromEntries((provider.required_claims ?? []).map((claim) => [claim.claim ?? claim, value(claim)]));
+}
+
 /** The steps of the walk that one request shows: those before keys change and tokens are revoked. */
-function walk(root) {
+function walk(root, config) {
   const source = readFileSync(join(root, "tests/harness/src/walk/steps.rs"), "utf8");
   const read = { READ: { scope: "orders:read" }, WRITE: { scope: "orders:read orders:write" } };
   const steps = [];
@@ -50,7 +57,7 @@ function walk(root) {
       if (method) fields.method = method;
       if (headers.length) fields.headers = headers.join("\n");
       if (token) {
-        const claims = { ...token.claims };
+        const claims = { ...needed(config), ...token.claims };
         // A time that lies so far from the page's.
         if (typeof claims.exp === "string") [claims.iat, claims.exp] = [1767222000, 1767222600 + Number(claims.exp.slice(3))];
         fields.token = JSON.stringify(claims);
@@ -119,7 +126,7 @@ export function examples(root) {
     .sort();
   const recipes = files.map((name) => text(`envoy/providers/${name}`));
   return [
-    { name: "The walk through the shop", configs: [shop], examples: walk(root) },
+    { name: "The walk through the shop", configs: [shop], examples: walk(root, shop) },
     { name: "What the shop promises", configs: [shop], examples: promises(text("envoy/tests/shop.yaml"), 0) },
     { name: "MCP", configs: [tools], examples: mcp(tools) },
     { name: "Recipes for providers", configs: recipes, examples: files.map((name, at) => recipe(name.replace(".yaml", ""), recipes[at], at)) },

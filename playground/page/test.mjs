@@ -181,6 +181,7 @@ const tests = {
     for (const scheme of ["light", "dark"]) {
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
       seen[scheme] = await back();
+      await page.waitForSelector(`#theme[aria-pressed="${scheme === "dark"}"]`);
       if (pictures) await page.screenshot({ path: join(pictures, `playground-${scheme}.png`), fullPage: false });
     }
     assert.notEqual(seen.light, seen.dark);
@@ -188,6 +189,21 @@ const tests = {
     assert.equal(await back(), seen.light);
     await page.click("#theme");
     assert.equal(await back(), seen.dark);
+    await page.close();
+  },
+
+  async "nothing lies over anything else, on a wide and on a narrow screen"() {
+    const page = await open();
+    const sizes = () => page.evaluate(() => ({
+      editor: document.querySelector(".cm-editor").getBoundingClientRect().right,
+      form: document.getElementById("question").getBoundingClientRect().right,
+      width: document.documentElement.scrollWidth - innerWidth,
+    }));
+    for (const width of [1440, 1000, 390]) {
+      await page.setViewport({ width, height: 900 });
+      const { editor, form, width: beyond } = await sizes();
+      assert.ok(editor <= form + 1 && beyond <= 0, `${width} px: the editor ends at ${editor}, its column at ${form}, the page ${beyond} beyond`);
+    }
     await page.close();
   },
 

@@ -1,7 +1,8 @@
 // What of the page needs no browser: completion by the schema, and links.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
-import { completions, wayTo } from "./src/schema.js";
+import { completions, resolve, wayTo } from "./src/schema.js";
 import { fieldsOf, fragment, withoutTokens } from "./src/share.js";
 
 const schema = {
@@ -74,4 +75,17 @@ test("a link says what was written, and a wrong one nothing", async () => {
   for (const wrong of ["", "#", "#1.", "#1.AAAA", "#1.*", "#2.abc"]) assert.equal(await fieldsOf(wrong), null, wrong);
   const bomb = await fragment({ config: "a".repeat(1 << 20) }, null).catch(() => null);
   assert.equal(bomb && (await fieldsOf(bomb)), null);
+});
+
+test("the schema of the configuration completes", () => {
+  const own = JSON.parse(readFileSync(new URL("../../docs/portcullis.schema.json", import.meta.url), "utf8"));
+  for (const [way, members] of [
+    [[], ["providers", "rules"]],
+    [["providers", "corp"], ["issuer", "audiences", "remote_jwks"]],
+    [["rules", "[]", "match"], ["prefix", "methods"]],
+    [["providers", "corp", "remoteJwks", "httpUri"], ["uri", "cluster"]],
+  ]) {
+    const found = resolve(own, way).flatMap((part) => Object.keys(part.properties ?? {}));
+    for (const name of members) assert.ok(found.includes(name), `${way.join(".")}: ${name} is not among ${found}`);
+  }
 });

@@ -70,12 +70,13 @@ async function share() {
   by("shared").textContent = `${how} It holds the configuration and the request; tokens and claims are left out.`;
 }
 
+const preference = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme ?? (preference.matches ? "dark" : "light")) === "dark";
+const pressed = () => by("theme").setAttribute("aria-pressed", String(isDark()));
+
 function theme() {
-  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const now = document.documentElement.dataset.theme ?? (isDark ? "dark" : "light");
-  const next = now === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
-  by("theme").setAttribute("aria-pressed", String(next === "dark"));
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  pressed();
 }
 
 async function fromLink() {
@@ -108,7 +109,8 @@ document.addEventListener("keydown", (event) => {
 });
 by("share").addEventListener("click", share);
 by("theme").addEventListener("click", theme);
-by("theme").setAttribute("aria-pressed", String(matchMedia("(prefers-color-scheme: dark)").matches));
+preference.addEventListener("change", pressed);
+pressed();
 addEventListener("hashchange", fromLink);
 
 ask = await core();
