@@ -346,7 +346,7 @@ fn an_envoy_takes_every_configuration_of_the_pages_and_files() {
             Kind::Plugin => configurations.push((block.name.clone(), whole(&block.content))),
             Kind::Routes => routes.extend(list("routes")),
             Kind::Clusters => more_clusters.extend(list("clusters")),
-            Kind::Manifest | Kind::Withdrawn => {}
+            Kind::Manifest | Kind::Withdrawn | Kind::Receiver => {}
         }
     }
     assert!(configurations.len() >= 25, "only {} configurations were found", configurations.len());
