@@ -18,6 +18,7 @@
 #![allow(clippy::disallowed_methods, reason = "the environment comes in here")]
 
 mod apply;
+mod call_response;
 mod capabilities;
 mod configuration;
 mod crypto;

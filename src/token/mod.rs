@@ -8,6 +8,7 @@
 //! Until the signature is verified, nothing is built of what a token says, and no part of it is looked at more than a few
 //! times, so that a forged token costs little more than one that is no token at all.
 
+mod checks;
 mod claims;
 mod compact;
 mod condition;

@@ -78,20 +78,6 @@ impl Default for TokenTypes {
     }
 }
 
-/// A check of the claims of a token, for these audiences, at this time.
-type ClaimCheck = fn(&Policy, &Claims, &[String], Timestamp) -> Result<(), Rejected>;
-
-/// The checks of the claims, in their order.
-const CLAIM_CHECKS: [(&str, ClaimCheck); 7] = [
-    ("iss", |policy, claims, _, _| policy.check_issuer(claims.issuer.as_deref(), claims.all())),
-    ("events", |_, claims, _, _| check_events(claims.all())),
-    ("exp, nbf, iat", |policy, claims, _, now| policy.check_time(claims, now)),
-    ("aud", |policy, claims, audiences, _| policy.check_audience(claims, audiences)),
-    ("sub", |policy, claims, _, _| policy.check_subject(claims.subject.as_deref())),
-    ("required_claims", |policy, claims, _, _| policy.check_required(claims.all())),
-    ("cnf", |policy, claims, _, _| policy.check_bound(claims.all())),
-];
-
 impl Policy {
     /// Every check that needs no key and costs little, cheapest first, by what a first look showed. `audiences` are
     /// those to ask for, which a rule may have of its own. [`Self::check_claims`] asks all of it again once the
@@ -160,29 +146,6 @@ impl Policy {
         self.required_claims.contains(claim) || conditions.map(|own| &own.claim).any(|own| own == claim)
     }
 
-    /// Every check of the claims, once all of them were read.
-    ///
-    /// # Errors
-    /// The first check that fails.
-    pub fn check_claims(
-        &self,
-        claims: &Claims,
-        audiences: &[String],
-        now: Timestamp,
-    ) -> Result<(), Rejected> {
-        CLAIM_CHECKS.iter().try_for_each(|(_, check)| check(self, claims, audiences, now))
-    }
-
-    /// The same checks, each by its name and with what comes of it, whether or not one before it failed.
-    pub fn each_check(
-        &self,
-        claims: &Claims,
-        audiences: &[String],
-        now: Timestamp,
-    ) -> impl Iterator<Item = (&'static str, Result<(), Rejected>)> {
-        CLAIM_CHECKS.iter().map(move |(name, check)| (*name, check(self, claims, audiences, now)))
-    }
-
     /// Every check of what a provider answered of a token, but that of its audience, which a rule may have of its own. The
     /// issuer is compared where the answer has one (RFC 7662 section 2.2).
     ///
@@ -199,7 +162,7 @@ impl Policy {
         self.check_bound(claims.all())
     }
 
-    fn check_required(&self, claims: &Object) -> Result<(), Rejected> {
+    pub(super) fn check_required(&self, claims: &Object) -> Result<(), Rejected> {
         let is_there =
             |claim: &ClaimPath| claim.find(claims).is_some_and(|value| !matches!(value, Json::Null));
         if let Some(claim) = self.required_claims.iter().find(|claim| !is_there(claim)) {
@@ -215,7 +178,7 @@ impl Policy {
     }
 
     /// The subject itself is never named: the operator may have hidden it.
-    fn check_subject(&self, subject: Option<&str>) -> Result<(), Rejected> {
+    pub(super) fn check_subject(&self, subject: Option<&str>) -> Result<(), Rejected> {
         match &self.subjects {
             Some(subjects) if !subject.is_some_and(|sub| subjects.holds(sub)) => Err(Reason::SubjectMismatch
                 .with(Detail::NotAccepted {
@@ -227,7 +190,7 @@ impl Policy {
         }
     }
 
-    fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Rejected> {
+    pub(super) fn check_bound<C: ClaimSet>(&self, claims: &C) -> Result<(), Rejected> {
         if self.reject_bound && claims.claim("cnf").is_some() {
             return Err(BOUND);
         }
@@ -270,7 +233,7 @@ impl Policy {
         })
     }
 
-    fn check_issuer<C: ClaimSet>(&self, issuer: Option<&str>, claims: &C) -> Result<(), Rejected> {
+    pub(super) fn check_issuer<C: ClaimSet>(&self, issuer: Option<&str>, claims: &C) -> Result<(), Rejected> {
         if self.issuers.is_empty() {
             return Ok(());
         }
@@ -447,7 +410,7 @@ fn date(
 
 /// Logout tokens and all other security event tokens have `events` (RFC 8417 section 2.2, OpenID Connect Back-Channel
 /// Logout 1.0 section 2.4). Many are signed with the keys of access tokens, some are called `JWT` and never expire.
-fn check_events<C: ClaimSet>(claims: &C) -> Result<(), Rejected> {
+pub(super) fn check_events<C: ClaimSet>(claims: &C) -> Result<(), Rejected> {
     match claims.claim("events") {
         Some(events) if !events.is_null() => Err(SECURITY_EVENT),
         _ => Ok(()),

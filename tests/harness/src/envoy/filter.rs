@@ -10,6 +10,7 @@ use crate::vectors::workspace;
 
 /// One filter of a chain.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are a few of them in a test")]
 pub enum Filter {
     /// A wasm module.
     Wasm(Wasm),
