@@ -16,6 +16,7 @@ pub use bench::{Bench, KeysGiven};
 pub use clock::{date, parse_time};
 pub use explanation::{CheckReport, Explanation, Fields, LocalAnswer, StepReport, Upstream};
 pub use forge::{Forge, ForgeError, TokenSketch};
+pub use redact::without_tokens;
 pub use request::{RequestSketch, RouteSketch};
 pub use text::{Tone, as_text};
 

@@ -59,20 +59,17 @@ impl Default for RequestSketch {
 pub(crate) type OwnedFields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl RequestSketch {
-    /// The fields as Envoy hands them to a filter: pseudo-header fields first.
+    /// The fields as Envoy hands them to a filter: pseudo-header fields first, a target in absolute form taken apart (RFC
+    /// 9112 section 3.2.2), values without blanks around them (RFC 9110 section 5.5).
     pub(crate) fn fields(&self) -> OwnedFields {
         let scheme = if self.tls { "https" } else { "http" };
-        let pseudo = [
-            (":method", &*self.method),
-            (":scheme", scheme),
-            (":authority", &*self.host),
-            (":path", &*self.path),
-        ];
+        let (host, path) = absolute(&self.path).unwrap_or((&self.host, &self.path));
+        let pseudo = [(":method", &*self.method), (":scheme", scheme), (":authority", host), (":path", path)];
         let pseudo = pseudo.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let headers = self.headers.iter();
-        let headers =
-            headers.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.clone().into_bytes()));
-        pseudo.into_iter().chain(headers).collect()
+        let header = |(name, value): &(String, String)| {
+            (name.to_ascii_lowercase().into_bytes(), value.trim_matches([' ', '\t']).as_bytes().to_vec())
+        };
+        pseudo.into_iter().chain(self.headers.iter().map(header)).collect()
     }
 
     /// The header of one line as `curl -H` takes it: `name: value`.
@@ -89,6 +86,17 @@ impl RequestSketch {
         }
         Ok((name.to_owned(), value.to_owned()))
     }
+}
+
+/// The authority and the rest of a target in absolute form.
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let start = target.get(..scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
+    })?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    Some((authority, if path.is_empty() { "/" } else { path }))
 }
 
 /// Whether it is the name of a field (RFC 9110 section 5.6.2).

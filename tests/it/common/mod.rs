@@ -4,6 +4,7 @@
 pub mod allocations;
 pub mod beside;
 pub mod challenge;
+pub mod configurations;
 pub mod crd;
 pub mod dearest;
 pub mod native;
@@ -21,10 +22,8 @@ use harness::idp::b64;
 use harness::{Alg, Envoy, Idp, Key, Response, Upstream, Wasm};
 use serde_json::{Value, json};
 
+pub use configurations::{AUDIENCE, corp, idp, local_provider, provider, with};
 pub use harness::SOON;
-
-/// The audience of the tokens. The word stands nowhere else, so that an answer that tells it is found out.
-pub const AUDIENCE: &str = "warehouse-gateway";
 
 /// An Envoy with the filter between an identity provider and an upstream.
 pub struct Gateway {
@@ -92,51 +91,12 @@ pub fn assert_sound(envoy: &Envoy) {
     assert!(told.is_empty(), "a token is to be read in {}", told.join("\n"));
 }
 
-/// An identity provider with an RS256 and an ES256 key, which are made once in a process.
-pub fn idp() -> Idp {
-    let keys = [Key::cached(Alg::RS256, "rsa-1"), Key::cached(Alg::ES256, "ec-1")];
-    Idp::builder().audience(AUDIENCE).keys(keys).start().expect("the identity provider starts")
-}
-
-/// A provider whose keys come from the identity provider through the cluster `idp`.
-pub fn provider(idp: &Idp) -> Value {
-    json!({
-        "issuer": idp.issuer(),
-        "audiences": [idp.audience()],
-        "remote_jwks": { "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "20s" } },
-    })
-}
-
-/// A provider whose keys stand in the configuration.
-pub fn local_provider(idp: &Idp) -> Value {
-    json!({
-        "issuer": idp.issuer(),
-        "audiences": [idp.audience()],
-        "local_jwks": { "inline": idp.jwks() },
-    })
-}
-
 /// All that can be in the filter state.
 pub const FILTER_STATE: [&str; 6] = ["decision", "reason", "rule", "provider", "subject", "scopes"];
 
 /// One provider, `corp`, and these rules; the access log says all of what passes.
 pub fn config(corp: Value, rules: Value) -> Value {
     json!({ "providers": { "corp": corp }, "rules": rules, "filter_state": FILTER_STATE })
-}
-
-/// `object` with the members of `more` on top.
-#[track_caller]
-pub fn with(mut object: Value, more: Value) -> Value {
-    let Value::Object(members) = more else { panic!("an object, not {more}") };
-    for (name, value) in members {
-        object[name] = value;
-    }
-    object
-}
-
-/// The requirement of a token of `corp`.
-pub fn corp() -> Value {
-    json!({ "provider_name": "corp" })
 }
 
 /// A challenge taken apart: `None` where there is none, else its parameters.

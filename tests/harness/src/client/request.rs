@@ -58,6 +58,11 @@ impl Request {
         Self { raw: Some(bytes.as_ref().to_vec()), ..Self::new("", "") }
     }
 
+    /// Its method, target, host and fields, as they go out.
+    pub fn parts(&self) -> (&[u8], &[u8], Option<&[u8]>, &[(Vec<u8>, Vec<u8>)]) {
+        (&self.method, &self.target, self.host.as_deref(), &self.headers)
+    }
+
     /// Adds a field, also one that is there already, or whose value is no text.
     #[must_use]
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
