@@ -10,9 +10,12 @@ use crate::check::written;
 use crate::output::{Failure, printable};
 use crate::source::File;
 
-/// Stands for the value of an environment variable that is not set here: good for a secret, and as a key set.
-const PLACEHOLDER: &str =
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// What may stand for the value of an environment variable that is not set here: good for a secret, and as a key set in one
+/// of the forms that there are.
+const PLACEHOLDERS: [&str; 2] = [
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    r#"{"k":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----"}"#,
+];
 
 /// The gate of the configuration in a file: the file itself, or the one configuration in a file for Envoy, Istio or Envoy
 /// Gateway.
@@ -20,6 +23,7 @@ const PLACEHOLDER: &str =
 /// # Errors
 /// A file that cannot be read, that has none or several, or one that the filter refuses.
 pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
+    let (path, number) = numbered(path);
     let file = File::read(path)?;
     let documents = file.documents.as_ref().map_err(|error| {
         let name = format!("{}:{}:{}", file.name, error.at.line, error.at.column);
@@ -57,13 +61,29 @@ pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
     bench(&file.name, text.as_bytes())
 }
 
+/// A file, and the number of the configuration in it that is meant: `FILE#2`. A file of that very name comes first.
+fn numbered(path: &Path) -> (&Path, Option<usize>) {
+    let split = path.to_str().and_then(|text| text.rsplit_once('#'));
+    match split.and_then(|(file, number)| Some((Path::new(file), number.parse().ok()?))) {
+        Some((file, number)) if !path.exists() => (file, Some(number)),
+        _ => (path, None),
+    }
+}
+
 /// The gate of the bytes of a configuration.
 ///
 /// # Errors
 /// Everything that the filter says of it.
 pub(crate) fn bench(name: &str, bytes: &[u8]) -> Result<Bench, Failure> {
-    let environment = |variable: &str| std::env::var(variable).ok().or_else(|| Some(PLACEHOLDER.to_owned()));
-    Bench::new(bytes, &environment).map_err(|problems| {
+    let read = |placeholder: &str| {
+        let environment =
+            |variable: &str| std::env::var(variable).ok().or_else(|| Some(placeholder.to_owned()));
+        Bench::new(bytes, &environment)
+    };
+    let [first, others @ ..] = PLACEHOLDERS;
+    let result = read(first);
+    let result = result.or_else(|problems| others.iter().find_map(|other| read(other).ok()).ok_or(problems));
+    result.map_err(|problems| {
         let lines = problems.iter().map(|Problem { path, message }| {
             if path.is_empty() { format!("\n  {message}") } else { format!("\n  {path}: {message}") }
         });

@@ -25,7 +25,7 @@ const MAX_INPUT: u64 = 16 << 20;
                   portcullis explain --config envoy.yaml --method POST --path /orders -H 'x-tenant: acme' --token - --jwks keys.json < token.txt"
 )]
 pub(crate) struct Command {
-    /// The configuration: JSON or YAML, alone or in a file for Envoy, Istio or Envoy Gateway
+    /// The configuration: JSON or YAML, alone or in a file for Envoy, Istio or Envoy Gateway; of several the second is FILE#2
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The method of the request
