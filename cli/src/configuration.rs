@@ -21,7 +21,7 @@ const PLACEHOLDERS: [&str; 2] = [
 /// Gateway.
 ///
 /// # Errors
-/// A file that cannot be read, that has none or several, or one that the filter refuses.
+/// A file that cannot be read, that has none or several, or one that the filter refuses. Of several `FILE#2` is the second.
 pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
     let (path, number) = numbered(path);
     let file = File::read(path)?;
@@ -36,24 +36,21 @@ pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
     if found.iter().any(|entry| entry.kind != Kind::JwtAuthn) {
         found.retain(|entry| entry.kind != Kind::JwtAuthn);
     }
-    let [entry] = &found[..] else {
-        let text = match found.len() {
-            0 => "no configuration of Portcullis is in it".to_owned(),
-            many => {
-                let ways: Vec<_> = found.iter().map(|entry| format!("line {}", entry.at.line)).collect();
-                format!(
-                    "{many} configurations are in it ({}); give one in a file of its own",
-                    ways.join(", ")
-                )
-            }
-        };
-        return Err(Failure::of(&file.name, text));
+    let entry = match (number, &found[..]) {
+        (None, [entry]) => entry,
+        (Some(number), all) if (1..=all.len()).contains(&number) => &all[number - 1],
+        (_, []) => return Err(Failure::of(&file.name, "no configuration of Portcullis is in it")),
+        (_, all) => {
+            let lines =
+                all.iter().zip(1..).map(|(entry, number)| format!("#{number} on line {}", entry.at.line));
+            let (count, lines) = (all.len(), lines.collect::<Vec<_>>().join(", "));
+            let text =
+                format!("it has {count} configurations ({lines}); name one, for example {}#1", file.name);
+            return Err(Failure::of(&file.name, text));
+        }
     };
     let text = match &entry.given {
-        Given::Values(node, dialect) if file.is_json && entry.way.is_empty() => {
-            let _ = (node, dialect);
-            file.text.clone()
-        }
+        Given::Values(..) if file.is_json && entry.way.is_empty() => file.text.clone(),
         Given::Values(node, dialect) => written::json(node, *dialect),
         Given::Text(node) => node.as_str().unwrap_or_default().to_owned(),
         Given::Nothing => String::new(),
