@@ -144,7 +144,11 @@ impl Explanation {
         };
         let detail = state.reason.map(|reason| {
             let more = state.context.to_string();
-            if more.is_empty() { reason.detail().to_owned() } else { format!("{}: {more}", reason.detail()) }
+            if more.is_empty() {
+                reason.detail().to_owned()
+            } else {
+                format!("{}: {more}", reason.detail().trim_end_matches('.'))
+            }
         });
         Self {
             decision: state.decision.as_str(),

@@ -2,8 +2,9 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -38,6 +39,15 @@ pub fn project() -> PathBuf {
 /// The tool with these arguments.
 pub fn run<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).output().expect("the tool runs")
+}
+
+/// The same with a text on its standard input.
+pub fn run_with_input<A: AsRef<std::ffi::OsStr>>(arguments: &[A], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the tool runs");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
 }
 
 pub fn stdout(output: &Output) -> String {
