@@ -14,7 +14,7 @@ use super::capabilities::{CALLS, CLOCK, CONTEXT, RESUME, TIMER};
 use super::configuration;
 use super::hostcalls;
 use super::metrics::HostMetrics;
-use super::plugin::{BUSY, FLUSH, Phase, RemovedFields, SharedPlugin, clock, note_failure};
+use super::plugin::{BUSY, FLUSH, Phase, SharedPlugin, clock, note_failure};
 use super::refused::{self, OnRefusal, PluginName};
 use super::status::Status;
 use super::stream::Stream;
@@ -304,13 +304,14 @@ impl Root {
             }
             return;
         }
+        let removed = match self.plugin.borrow().waiting.get(&id) {
+            Some(Phase::Waiting(removed)) => removed.clone(),
+            // It was answered meanwhile.
+            _ => return,
+        };
         if hostcalls::proxy_set_effective_context(id.0).ok().is_err() {
             return; // Its client has gone.
         }
-        let removed = match self.plugin.borrow().waiting.get(&id) {
-            Some(Phase::Waiting(removed)) => removed.clone(),
-            _ => RemovedFields::default(),
-        };
         let judge = |gate: &mut Gate, request: &Request<'_>, now| gate.resume(id, waited, request, now);
         let mut phase = decide(id, &self.plugin, None, &removed, judge);
         if matches!(phase, Phase::Passed(_))

@@ -159,6 +159,24 @@ fn an_answer_to_one_request_does_not_hold_up_another() {
     assert!(good.outcome().is_continued());
 }
 
+/// What follows its headers may end a request that is about to be woken.
+#[test]
+fn a_request_that_was_answered_meanwhile_is_not_answered_again() {
+    let (first, second, call) = two_workers(Guest::PORTCULLIS);
+    let bad = second.request(poor());
+    assert!(bad.outcome().is_waiting());
+    first.respond(&call, keys_answer());
+    assert!(second.request(public()).outcome().is_continued());
+    assert!(bad.outcome().is_waiting());
+    // One trailer, which the host does not hand over.
+    let id = bad.id();
+    second.as_guest(id, move || (Guest::PORTCULLIS.request_trailers)(id, 1));
+    assert_eq!(bad.outcome().replied().details, "portcullis_overloaded");
+    second.advance(Duration::from_millis(20));
+    assert_eq!(bad.outcome().replied().details, "portcullis_overloaded");
+    assert_eq!(second.take_violations(), Vec::<String>::new());
+}
+
 extern "C" fn no_tick(_: u32) {}
 
 /// Where there are no ticks at all, the end of any request wakes those that had to be held back.
