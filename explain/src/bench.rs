@@ -226,6 +226,7 @@ impl Bench {
         config.revocation.lists.clear();
         config.revocation.status_lists.clear();
         let mut gate = Gate::new(config, Environment::alone(1), now);
+        gate.keep_steps();
         let fields = sketch.fields();
         let fields: Vec<HeaderField<'_>> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
         let properties = Properties(sketch);

@@ -220,6 +220,12 @@ impl Gate {
         self.config.cors.as_ref()?.fields(request)
     }
 
+    /// Keeps the steps of requests from here on, for [`Self::take_steps`].
+    #[cfg(feature = "explain")]
+    pub fn keep_steps(&mut self) {
+        self.trace.keep();
+    }
+
     /// The steps that the last requests took, in their order; each is told once. A request that waited took some again.
     #[cfg(feature = "explain")]
     pub fn take_steps(&mut self) -> Vec<Step> {

@@ -1,6 +1,6 @@
 //! What the steps of a request's way saw, for who asks why: the tool's `explain`.
 //!
-//! It is kept with the feature `explain` alone. In the filter a [`Trace`] is nothing, what would be told is never made,
+//! It is kept with the feature `explain` alone, and by a gate that was asked to. In the filter a [`Trace`] is nothing, what would be told is never made,
 //! and every call here is gone once it is compiled.
 
 use crate::config::Provider;
@@ -91,43 +91,54 @@ impl Check {
 #[derive(Default, Debug)]
 pub(super) struct Trace {
     #[cfg(feature = "explain")]
-    steps: Vec<Step>,
+    steps: Option<Vec<Step>>,
 }
 
 #[cfg(feature = "explain")]
 impl Trace {
+    /// From here on steps are kept.
+    pub(super) fn keep(&mut self) {
+        self.steps.get_or_insert_default();
+    }
+
     /// A step begins.
     pub(super) fn begin(&mut self, name: StepName, provider: Option<&Provider>) {
-        let provider = provider.map(|provider| provider.name.clone());
-        self.steps.push(Step { name, provider, outcome: StepOutcome::Passed, checks: Vec::new() });
+        if let Some(steps) = &mut self.steps {
+            let provider = provider.map(|provider| provider.name.clone());
+            steps.push(Step { name, provider, outcome: StepOutcome::Passed, checks: Vec::new() });
+        }
+    }
+
+    fn last(&mut self) -> Option<&mut Step> {
+        self.steps.as_mut()?.last_mut()
     }
 
     /// The step that was begun last saw this.
     pub(super) fn saw<C: IntoIterator<Item = Check>>(&mut self, checks: impl FnOnce() -> C) {
-        if let Some(step) = self.steps.last_mut() {
+        if let Some(step) = self.last() {
             step.checks.extend(checks());
         }
     }
 
     /// The step that was begun last went no further.
     pub(super) fn failed(&mut self, rejected: &Rejected) {
-        self.end(StepOutcome::Failed(rejected.clone()));
+        self.end(|| StepOutcome::Failed(rejected.clone()));
     }
 
     /// The step that was begun last waits.
     pub(super) fn waits(&mut self) {
-        self.end(StepOutcome::Waits);
+        self.end(|| StepOutcome::Waits);
     }
 
-    fn end(&mut self, outcome: StepOutcome) {
-        if let Some(step) = self.steps.last_mut().filter(|step| step.outcome == StepOutcome::Passed) {
-            step.outcome = outcome;
+    fn end(&mut self, outcome: impl FnOnce() -> StepOutcome) {
+        if let Some(step) = self.last().filter(|step| step.outcome == StepOutcome::Passed) {
+            step.outcome = outcome();
         }
     }
 
     /// The steps of the last request, or all since they were taken last.
     pub(super) fn take(&mut self) -> Vec<Step> {
-        std::mem::take(&mut self.steps)
+        self.steps.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
