@@ -51,9 +51,49 @@ fn the_promises_of_every_example_hold() {
     files(&workspace().join("envoy/tests"), &mut found);
     assert!(!found.is_empty());
     let names: Vec<String> = found.iter().map(|file| file.display().to_string()).collect();
-    let arguments: Vec<&str> = ["test"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> =
+        ["test", "--format", "json"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let output = portcullis(&arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", out(&output)));
+    for file in report["files"].as_array().expect("a list") {
+        for test in file["tests"].as_array().expect("a list") {
+            assert_eq!(test["held"], true, "{}: {test:#}", file["file"]);
+        }
+        // Each rule was met, let something pass, and refused something where it asks for anything.
+        for gap in ["never_met", "never_passed", "never_refused"] {
+            assert_eq!(file["coverage"][gap], serde_json::json!([]), "{}: {gap}", file["file"]);
+        }
+    }
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn every_example_has_its_promises() {
+    let root = workspace().join("envoy");
+    let (mut examples, mut promises) = (Vec::new(), Vec::new());
+    files(&root, &mut examples);
+    files(&root.join("tests"), &mut promises);
+    let tested: BTreeSet<PathBuf> = promises
+        .iter()
+        .map(|file| {
+            let text = fs::read_to_string(file).expect("a file");
+            let config =
+                text.lines().find_map(|line| line.strip_prefix("config: ")).expect("its configuration");
+            let path = file.with_file_name(config.trim_matches('"').split('#').next().expect("a name"));
+            path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        })
+        .collect();
+    let mut without = Vec::new();
+    for example in examples.iter().filter(|example| !example.starts_with(root.join("tests"))) {
+        let found = portcullis(&["explain".as_ref(), "--config".as_ref(), example.as_os_str()]);
+        let is_one = found.status.success() || out(&found).contains("configurations (");
+        if is_one && !tested.contains(&example.canonicalize().expect("a path")) {
+            without.push(example.display().to_string());
+        }
+    }
+    assert!(without.is_empty(), "examples without a file in envoy/tests: {without:#?}");
+    assert!(tested.len() >= 50, "{}", tested.len());
 }
 
 #[test]
