@@ -68,6 +68,8 @@ impl<'f> Case<'f> {
             set(&mut config, &steps(path), value);
             first = if first.is_empty() { path } else { first };
         }
+        // In one order, whichever features serde_json was built with.
+        config.sort_all_objects();
         Self { line, place: place.unwrap_or(first), text: config.to_string() }
     }
 
