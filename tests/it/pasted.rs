@@ -1,15 +1,10 @@
-//! The forms in which Envoy takes one and the same configuration of `jwt_authn`; and whatever is refused, the error says
-//! what to write instead.
+//! Whatever is refused of a configuration of `jwt_authn`, the error says what to write instead.
 
-use crate::common;
 use crate::common::pages;
 use crate::refusals::tells_what_to_do;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use harness::Idp;
 use portcullis::Config;
 use serde_json::{Value, json};
 

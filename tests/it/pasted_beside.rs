@@ -8,11 +8,9 @@ use crate::pasted_forms::{ANY, forms, requests};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use common::{AUDIENCE, corp, with};
-use harness::idp::{jwks, now};
-use harness::{Alg, Envoy, Filter, Idp, Key, Listener, Request, TokenBuilder, Upstream, Wasm, workspace};
+use common::with;
+use harness::{Envoy, Filter, Listener, Request, Upstream, Wasm, workspace};
 use portcullis::Config;
-use serde_json::{Value, json};
 
 /// How a difference shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

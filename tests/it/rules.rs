@@ -3,12 +3,8 @@
 use crate::common;
 use crate::request_vectors::{Vectors, configuration, read, settings};
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use common::{Gateway, Random, assert_problem, config, corp, local_provider, parts, with};
-use harness::idp::{flip_bit, now};
-use harness::{Alg, Idp, Key, Request, Response, shared, skip};
+use common::{Gateway, Random, assert_problem, config, corp, local_provider, with};
+use harness::{Idp, Request, Response, shared, skip};
 use serde_json::{Value, json};
 
 /// `GET`s and what they get, as a table of path, with the token or not, and status.

@@ -19,7 +19,7 @@ use std::thread;
 
 use harness::envoy::EnvoyBuilder;
 use harness::idp::b64;
-use harness::{Alg, Envoy, Idp, Key, Response, Upstream, Wasm};
+use harness::{Envoy, Idp, Response, Upstream, Wasm};
 use serde_json::{Value, json};
 
 pub use configurations::{AUDIENCE, corp, idp, local_provider, provider, with};

@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::http1::Connection;
 use super::{Response, TIMEOUT, http2};
 
+/// Header fields, in their order.
+pub type Fields = [(Vec<u8>, Vec<u8>)];
+
 /// A request. Unless told otherwise it carries `Host: gateway.test` and, where there is a body, `Content-Length`.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -59,7 +62,7 @@ impl Request {
     }
 
     /// Its method, target, host and fields, as they go out.
-    pub fn parts(&self) -> (&[u8], &[u8], Option<&[u8]>, &[(Vec<u8>, Vec<u8>)]) {
+    pub fn parts(&self) -> (&[u8], &[u8], Option<&[u8]>, &Fields) {
         (&self.method, &self.target, self.host.as_deref(), &self.headers)
     }
 
