@@ -1,4 +1,4 @@
-"""Two Envoys with the recipe for Keycloak, a service behind them, and the receiver whose list they ask for."""
+"""Envoys with a recipe for Keycloak, a service behind them, and the receiver whose list they ask for."""
 
 import http.client
 import http.server
@@ -12,9 +12,9 @@ import urllib.parse
 
 from kit import REPOSITORY, Program, envoy, eventually, free_port, portcullis
 
-from .server import ask
+from .server import API_SECRET, ask
 
-RECIPE = REPOSITORY / "envoy" / "providers" / "keycloak.yaml"
+RECIPES = REPOSITORY / "envoy" / "providers"
 TEMPLATE = REPOSITORY / "tests" / "real" / "keycloak" / "envoy.yaml"
 # How often a gate asks for the list, in seconds.
 INTERVAL = 1
@@ -113,22 +113,15 @@ class Receiver:
 
 
 class Gate:
-    """An Envoy with the recipe, its addresses replaced."""
+    """An Envoy with the recipe, its addresses replaced, and with what comes after it."""
 
-    def __init__(self, name, folder, binary, keycloak, receiver, service):
+    def __init__(self, name, folder, binary, recipe, after, keycloak, receiver, service):
         self.name, self.port = name, free_port()
-        recipe = RECIPE.read_text().replace("https://keycloak.example.com", keycloak.base)
-        recipe += textwrap.dedent(f"""
-            revocation:
-              lists:
-                - name: receive
-                  http_uri: {{ uri: {receiver.base}/revoked.json, cluster: receive, timeout: 5s }}
-                  poll_interval: {INTERVAL}s
-        """)
+        recipe = recipe.read_text().replace("https://keycloak.example.com", keycloak.base) + after
         text = TEMPLATE.read_text()
         for word, value in {
             "GATE_PORT": self.port, "UPSTREAM_PORT": service.port, "KEYCLOAK_PORT": keycloak.port,
-            "RECEIVE_PORT": receiver.port, "MODULE": REPOSITORY / "dist" / "portcullis.wasm",
+            "RECEIVE_PORT": receiver.port, "SECRET_OF_API": API_SECRET, "MODULE": REPOSITORY / "dist" / "portcullis.wasm",
         }.items():
             text = text.replace(word, str(value))
         indent = re.search(r"^( *)RECIPE$", text, re.MULTILINE)[1]
@@ -169,7 +162,15 @@ class Gate:
 
 
 def gates(folder, keycloak, receiver, service):
-    """The two of them, one after the other."""
+    """Two that ask for the receiver's list, and one that asks Keycloak about each token; one after the other."""
     binary = envoy()
-    for name in ("gate-1", "gate-2"):
-        yield Gate(name, folder, binary, keycloak, receiver, service)
+    revocation = textwrap.dedent(f"""
+        revocation:
+          lists:
+            - name: receive
+              http_uri: {{ uri: {receiver.base}/revoked.json, cluster: receive, timeout: 5s }}
+              poll_interval: {INTERVAL}s
+    """)
+    recipe, asking = RECIPES / "keycloak.yaml", RECIPES / "introspection" / "keycloak.yaml"
+    for name, recipe, after in (("gate-1", recipe, revocation), ("gate-2", recipe, revocation), ("gate-asks", asking, "")):
+        yield Gate(name, folder, binary, recipe, after, keycloak, receiver, service)

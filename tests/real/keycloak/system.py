@@ -15,6 +15,8 @@ SYSTEM = f"Keycloak {VERSION}"
 IN_TIME = INTERVAL + 1
 # The gates ask for Keycloak's keys again after so many: its answers say `no-cache`.
 KEYS_ANEW = 60
+# So many refusals in a row are those of every worker: each connection is some worker's.
+EVERY_WORKER = 16
 # How often a logout is tried.
 ROUNDS = 5
 # What a realm can be told to sign with, and by which kind of key.
@@ -30,6 +32,10 @@ ALGORITHMS = {
     "ES512": ("ecdsa-generated", {"ecdsaEllipticCurveKey": "P-521"}),
     "EdDSA": ("eddsa-generated", {"eddsaEllipticCurveKey": "Ed25519"}),
 }
+# For how long a gate that asks Keycloak believes its answer: introspection.cache.active.
+CACHED = 30
+ALL_SESSIONS = "an administrator ends all sessions of the realm"
+PUSHED = "an administrator sets and pushes the realm's `notBefore`"
 GOOD, REVOKED = (200, ""), (401, "revoked")
 
 
@@ -57,11 +63,12 @@ def rows(folder):
 
 
 class Trickle:
-    """Requests of somebody who is never logged out, to each gate in turn, with a token that is soon replaced."""
+    """Requests of somebody who is never logged out, to each gate in turn, with a token that is soon replaced; and beside
+    each one with a token that was ended."""
 
-    def __init__(self, keycloak, all_gates):
-        self.keycloak, self.gates = keycloak, all_gates
-        self.sent, self.wrong, self.renewed = 0, [], 0
+    def __init__(self, keycloak, all_gates, ended):
+        self.keycloak, self.gates, self.ended = keycloak, all_gates, ended
+        self.sent, self.refused, self.wrong, self.renewed = 0, 0, [], 0
         self.granted = keycloak.grant("web", "somebody-else")
         self.is_away, self.is_over, self.is_paused = False, threading.Event(), False
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -74,13 +81,18 @@ class Trickle:
             if not self.is_away and self.sent % 20 == 0:
                 self._renew()
             gate = self.gates[self.sent % len(self.gates)]
+            self.sent += 1
             try:
                 seen = gate.verdict(self.granted["access_token"])
+                if seen != GOOD:
+                    self.wrong.append(f"{gate.name}: {seen}")
+                if self.ended:
+                    token, _ = self.ended[self.sent % len(self.ended)]
+                    self.refused += 1
+                    if (seen := gate.verdict(token))[0] != 401:
+                        self.wrong.append(f"{gate.name}: {seen} to a token that was ended")
             except OSError as error:
-                seen = error
-            self.sent += 1
-            if seen != GOOD:
-                self.wrong.append(f"{gate.name}: {seen}")
+                self.wrong.append(f"{gate.name}: {error}")
 
     def _renew(self):
         try:
@@ -124,6 +136,7 @@ class Stage:
             self.client(f"web-{name}", True, **signed)
         self.client("web", True)
         self.client("app", False)
+        keycloak.client("light", **{"client.use.lightweight.access.token.enabled": "true"})
         self.client("web-HS256", True, **{"access.token.signed.response.alg": "HS256"})
         # Its logout tokens come here, and are sent on by hand.
         keycloak.client("kept", **{
@@ -135,7 +148,8 @@ class Stage:
         self.gates = []
         for gate in gates(self.folder, keycloak, self.receiver, self.service):
             self.gates.append(self.begun(gate))
-        self.trickle = self.begun(Trickle(keycloak, self.gates))
+        self.asking = self.gates.pop()
+        self.trickle = self.begun(Trickle(keycloak, self.gates, self.ended))
 
     def begun(self, part):
         self.started.append(part)
@@ -167,6 +181,8 @@ class Stage:
         for what, act in self.silent().items():
             yield what, lambda act=act: self.nothing(act)
         yield "every algorithm, of access and ID tokens", self.algorithms
+        asking = "[introspection](../envoy/providers/introspection/keycloak.yaml)"
+        yield f"lightweight access tokens, and {asking}", self.introspection
         yield "the receiver killed and started again, between two logouts", lambda: self.restarted(self.receiver.kill)
         yield "the receiver stopped and started again, between two logouts", lambda: self.restarted(self.receiver.stop)
         yield "a logout while the receiver is down", self.missed
@@ -174,7 +190,7 @@ class Stage:
         yield "another key beside the first, which is removed later", self.rotation
         yield "another key in place of the one before", self.replaced
         yield "all tokens that were ended, once more", self.still_ended
-        yield "requests of somebody else all the while", self.nobody_else
+        yield "requests all the while, of somebody else, and of those who were logged out", self.nobody_else
 
     # What rows are made of.
 
@@ -190,21 +206,22 @@ class Stage:
         return [gate.verdict(token) for gate in self.gates]
 
     def ends(self, *tokens):
-        """Both gates refuse all of them, soon: after how many seconds from now."""
+        """Both gates refuse all of them, soon, whichever worker is asked: after how many seconds from now."""
         began = time.monotonic()
-        while True:
+        took = in_a_row = 0
+        while in_a_row < EVERY_WORKER:
             seen = [verdict for token in tokens for verdict in self.verdicts(token)]
-            took = time.monotonic() - began
             if all(verdict == REVOKED for verdict in seen):
-                break
+                in_a_row += 1
+                continue
+            took, in_a_row = time.monotonic() - began, 0
             if wrong := [verdict for verdict in seen if verdict not in (GOOD, REVOKED)]:
                 raise Wrong(f"a token that was ended: {wrong}")
             if took > 10 * IN_TIME:
                 raise Wrong(f"it passes, {took:.1f} s later: {seen}")
-            time.sleep(0.02)
         if took > IN_TIME:
             raise Wrong(f"refused, but only after {took:.2f} s")
-        self.ended.extend(tokens)
+        self.ended.extend((token, time.monotonic()) for token in tokens)
         return took
 
     def log_out_by_client(self, visit):
@@ -298,7 +315,8 @@ class Stage:
                 time.sleep(0.05)
             expect("a later log-in", self.verdicts(visit.again()), [GOOD, GOOD])
         return (
-            f"all tokens of the user are refused at both gates {span(times)} later; one of a log-in in the next second passes"
+            f"all tokens of the user are refused at both gates {span(times)} later; one of a log-in in the next second "
+            "passes"
         )
 
     def silent(self):
@@ -324,8 +342,8 @@ class Stage:
             "the user is disabled": admin("PUT", "/demo/users/{}", {"enabled": False}),
             "an administrator sets another password": admin("PUT", "/demo/users/{}/reset-password", password),
             "the user is deleted": admin("DELETE", "/demo/users/{}"),
-            "an administrator ends all sessions of the realm": admin("POST", "/demo/logout-all"),
-            "an administrator sets and pushes the realm's `notBefore`": push,
+            ALL_SESSIONS: admin("POST", "/demo/logout-all"),
+            PUSHED: push,
         }
 
     def nothing(self, act):
@@ -350,6 +368,53 @@ class Stage:
         seen = self.verdicts(symmetric)
         expect("HS256", seen, [(401, "algorithm_not_allowed")] * 2)
         return f"{', '.join(ALGORITHMS)}: passes, and a logout ends it ({span(times)}); HS256 is refused (`{seen[0][1]}`)"
+
+    def introspection(self):
+        """What a gate is told that asks Keycloak about each token, again after CACHED seconds."""
+        ends = {"the user logs out": lambda visit: visit.browser.log_out(visit.granted), **self.silent()}
+        # These are about everybody's tokens.
+        ends.pop(PUSHED)
+        end_all = ends.pop(ALL_SESSIONS)
+        visits = {what: self.light() for what in ends}
+        other = self.light()
+        for what in ("id_token", "refresh_token"):
+            seen = self.asking.verdict(other.granted[what])
+            if seen[0] != 401:
+                raise Wrong(f"{what}: {seen}")
+        for what, act in ends.items():
+            act(visits[what])
+        passing = self.still_active(visits)
+        if "the user logs out" in passing:
+            raise Wrong(f"a token passes {CACHED + 1} s after the logout")
+        expect("another token", self.asking.verdict(other.token), GOOD)
+        end_all(other)
+        passing += self.still_active({ALL_SESSIONS: other})
+        refused = [what for what in [*ends, ALL_SESSIONS] if what not in passing]
+        return (
+            f"they pass, ID and refresh tokens do not; refused (`token_inactive`) {CACHED} s later at the latest, where "
+            f"{'; '.join(refused)}. Active all the same, where {'; '.join(passing) or 'none of that'}"
+        )
+
+    def still_active(self, visits):
+        """Which of these tokens a gate lets pass when it has asked about them again."""
+        began = time.monotonic()
+        passing = dict(visits)
+        while passing and time.monotonic() - began < CACHED + 1:
+            for what, visit in list(passing.items()):
+                if (seen := self.asking.verdict(visit.token)) != GOOD:
+                    expect(f"{what}: the token", seen, (401, "token_inactive"))
+                    del passing[what]
+            time.sleep(0.1)
+        return list(passing)
+
+    def light(self):
+        """Somebody who has logged in where access tokens are lightweight."""
+        self.people += 1
+        name = f"person-{self.people}"
+        visit = Visit(self.keycloak, self.keycloak.user(name), name, "light")
+        expect("a lightweight token, introspected", self.asking.verdict(visit.token), GOOD)
+        expect("a lightweight token, not introspected", [status for status, _ in self.verdicts(visit.token)], [401] * 2)
+        return visit
 
     def restarted(self, end):
         """Ended right after a logout, and started again; then another logout, at once."""
@@ -457,17 +522,21 @@ class Stage:
         )
 
     def still_ended(self):
-        for token in self.ended:
+        for number, (token, since) in enumerate(self.ended):
             seen = self.verdicts(token)
             if any(status != 401 for status, _ in seen):
-                raise Wrong(f"it passes: {seen}")
+                ago = time.monotonic() - since
+                raise Wrong(f"the token {number} of {len(self.ended)}, which was refused {ago:.1f} s ago, passes: {seen}")
         return f"{len(self.ended)} tokens, at both gates: refused"
 
     def nobody_else(self):
         self.trickle.stop()
         if self.trickle.wrong:
             raise Wrong(f"{len(self.trickle.wrong)} of {self.trickle.sent}: {self.trickle.wrong[:5]}")
-        return f"{self.trickle.sent} requests with {self.trickle.renewed} tokens: all of them pass"
+        return (
+            f"{self.trickle.sent} requests with {self.trickle.renewed} tokens, all of which pass; {self.trickle.refused} "
+            "with a token that was ended, none of which does"
+        )
 
 
 class Visit:
