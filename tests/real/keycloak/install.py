@@ -1,5 +1,6 @@
 """Keycloak from Maven's packages. What is built of this file is kept under its digest."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from kit import Skip, build, cache
 
 VERSION = "26.7.3"
+# The SHA-256 of its archive.
+DIGEST = "27a6535553c3cdcd083872ba40629efafb3475e3b758e0c6f691395561dd0f1f"
 OLDEST_JAVA = 17
 # Of the plugin that fetches the package.
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
@@ -30,6 +33,9 @@ def installed():
             f"-DoutputDirectory={fresh}",
         ]
         archive = f"keycloak-quarkus-dist-{VERSION}.zip"
+        came = hashlib.sha256((fresh / archive).read_bytes()).hexdigest()
+        if came != DIGEST:
+            raise RuntimeError(f"{archive} is another one: its SHA-256 is {came}, not {DIGEST}")
         yield [sys.executable, "-m", "zipfile", "--extract", archive, "."]
         # That does not keep which files are programs.
         yield ["sh", "-c", f"rm {archive} && mv keycloak-{VERSION} keycloak && chmod +x keycloak/bin/*.sh"]
