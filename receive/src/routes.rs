@@ -51,6 +51,11 @@ pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> A
         "/metrics" => metrics(receiver).await,
         page => self::page(receiver, page).await,
     };
+    if path == "/backchannel-logout" {
+        // A connection that is kept ends with a restart. The logout token that is written to it then is lost: most providers send
+        // one once.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if is_head {
         let length = answer.body().size().unwrap_or(0);
         answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));

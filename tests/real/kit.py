@@ -111,6 +111,25 @@ def npm(name, folder):
     return built
 
 
+def built(package, program):
+    """A program of this repository."""
+    subprocess.run(["cargo", "build", "--quiet", "--package", package, "--bin", program], cwd=REPOSITORY, check=True)
+    return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / program
+
+
+def portcullis():
+    """The tool: that of the environment, or else the repository's."""
+    return Path(os.environ.get("PORTCULLIS") or built("portcullis-cli", "portcullis"))
+
+
+def envoy():
+    """An Envoy: that of the environment, or else the one that the tests use."""
+    named = os.environ.get("ENVOY") or subprocess.run(
+        [built("harness", "envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True,
+    ).stdout.strip()
+    return Path(named)
+
+
 def free_port():
     """A port of loopback that nobody uses."""
     with socket.socket() as one:

@@ -34,12 +34,11 @@ fn killed_at_any_moment_no_acknowledged_event_is_lost() {
                     .collect();
                 thread::spawn(move || {
                     let mut taken = Vec::new();
-                    let Ok(mut connection) = Connection::open(addr) else { return taken };
                     for (token, sid) in tokens {
                         if is_over.load(Ordering::Relaxed) {
                             break;
                         }
-                        match connection.try_send(&logout_request(&token).timeout(SOON)) {
+                        match logout_request(&token).timeout(SOON).try_send(addr) {
                             Ok(response) if response.status == 200 => taken.push(sid),
                             Ok(response) => panic!("{}: {}", response.status, response.text()),
                             Err(_) => break,

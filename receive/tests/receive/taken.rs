@@ -34,6 +34,8 @@ fn a_logout_token_becomes_an_entry_for_its_session_or_a_cut_off_for_its_user() {
         let response = receiver.logout(&token.sign());
         assert_eq!(response.status, 200, "{what}: {}", response.text());
         assert_eq!(response.header("cache-control").as_deref(), Some("no-store"), "{what}");
+        // Else the next one may be written to a connection that a restart has ended, and is lost.
+        assert_eq!(response.header("connection").as_deref(), Some("close"), "{what}");
         let name = token.payload()[member].as_str().expect("a name").to_owned();
         let entry = named(&receiver.entries(), member, &name);
         let entry = entry.unwrap_or_else(|| panic!("{what}: no entry for {name}"));
