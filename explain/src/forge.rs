@@ -230,9 +230,15 @@ impl SigningKey {
             Self::Rsa(key) => {
                 let key = PrivateKey::clone(key);
                 match alg {
-                    "RS256" => rsa::pkcs1v15::SigningKey::<Sha256>::new(key).sign(input).to_vec(),
-                    "RS384" => rsa::pkcs1v15::SigningKey::<Sha384>::new(key).sign(input).to_vec(),
-                    "RS512" => rsa::pkcs1v15::SigningKey::<Sha512>::new(key).sign(input).to_vec(),
+                    "RS256" => {
+                        rsa::pkcs1v15::SigningKey::<Sha256>::new(key).sign_with_rng(random, input).to_vec()
+                    }
+                    "RS384" => {
+                        rsa::pkcs1v15::SigningKey::<Sha384>::new(key).sign_with_rng(random, input).to_vec()
+                    }
+                    "RS512" => {
+                        rsa::pkcs1v15::SigningKey::<Sha512>::new(key).sign_with_rng(random, input).to_vec()
+                    }
                     "PS256" => rsa::pss::SigningKey::<Sha256>::new(key).sign_with_rng(random, input).to_vec(),
                     "PS384" => rsa::pss::SigningKey::<Sha384>::new(key).sign_with_rng(random, input).to_vec(),
                     _ => rsa::pss::SigningKey::<Sha512>::new(key).sign_with_rng(random, input).to_vec(),
