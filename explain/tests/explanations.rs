@@ -310,3 +310,24 @@ fn a_grpc_client_and_a_head_request_get_their_own_forms() {
     let answer = without_token(&shop(), &head).answer.expect("an answer");
     assert_eq!((answer.status, &*answer.body), (403, ""));
 }
+
+/// Each refusal stands with the step that made it.
+#[test]
+fn what_is_used_up_and_which_resource_is_meant_are_steps_of_their_own() {
+    let bench = bench(&json!({
+        "providers": { "p": { "issuer": "https://idp.example/", "audiences": ["shop"],
+            "remote_jwks": { "http_uri": { "uri": "https://idp.example/keys", "cluster": "idp", "timeout": "1s" } } } },
+        "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "p" }, "one_time": true }],
+        "protected_resources": [{ "resource": "https://shop.example/orders", "match": { "path_separated_prefix": "/orders", "hosts": ["shop.example"] }, "authorization_servers": ["https://idp.example/"] }],
+    }));
+    let request = RequestSketch { host: "shop.example".into(), ..get("/orders") };
+    let passed = with_token(&bench, &request, &claims(json!({ "jti": "1" })), None);
+    let named: Vec<_> = steps(&passed).into_iter().map(|(step, _)| step).collect();
+    assert_eq!(passed.reason, None, "{passed:#?}");
+    assert!(named.contains(&"find_resource") && named.last() == Some(&"use_once"), "{named:?}");
+    // Nobody remembers a token for as long as that.
+    let refused = with_token(&bench, &request, &claims(json!({ "exp": NOW + 1_000_000 })), None);
+    assert!(refused.reason.is_some(), "{refused:#?}");
+    let last = refused.steps.last().expect("a step");
+    assert_eq!((last.step, last.outcome), ("use_once", "failed"), "{refused:#?}");
+}

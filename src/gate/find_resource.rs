@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::build_outcome::Refusal;
 use super::flow::RequestFlow;
 use super::outcome::{Answer, Outcome};
+use super::trace::StepName;
 use crate::reason::Reason;
 
 impl RequestFlow<'_, '_> {
@@ -27,6 +28,7 @@ impl RequestFlow<'_, '_> {
     /// it has to be one, whoever reads the request.
     pub(super) fn find_resource(&mut self) -> ControlFlow<Outcome> {
         let Some(resources) = &self.config.protected_resources else { return ControlFlow::Continue(()) };
+        self.gate.trace.begin(StepName::FindResource, None);
         match resources.find(&self.view) {
             Ok(resource) => {
                 self.resource = resource;

@@ -337,6 +337,7 @@ impl<'r> RequestFlow<'_, 'r> {
         if is_answered {
             if token.is_bound() || !names_key {
                 let credential = self.credential(provider.id).ok_or(Reason::TokenMissing)?;
+                self.gate.trace.begin(StepName::CheckProof, Some(provider));
                 self.check_proof(provider, &credential, &token)?;
             }
             token.check_audience(provider, audiences)?;

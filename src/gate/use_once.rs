@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::build_outcome::Refusal;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
+use super::trace::StepName;
 use crate::config::{Config, Provider};
 use crate::fetch::Store;
 use crate::proof::{Dpop, ReplayStore, RequiredProof, SingleUse, Used};
@@ -80,6 +81,7 @@ impl RequestFlow<'_, '_> {
 
     fn check_due(&mut self, rule: &Rule, accepted: &[Accepted]) -> Result<(), (Rejected, Rc<Provider>)> {
         let Some(first) = accepted.first() else { return Ok(()) };
+        self.gate.trace.begin(StepName::UseOnce, Some(&first.provider));
         let mut due: Vec<Due> = Vec::new();
         for one in accepted {
             let due_of = |what, is_token| Due { provider: Rc::clone(&one.provider), what, is_token };
