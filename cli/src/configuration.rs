@@ -5,17 +5,10 @@ use std::path::Path;
 use portcullis::Problem;
 use portcullis_explain::Bench;
 
-use crate::check::entries::{self, Entry, Given, Kind};
+use crate::check::entries;
 use crate::check::written;
 use crate::output::{Failure, printable};
 use crate::source::File;
-
-/// What may stand for the value of an environment variable that is not set here: good for a secret, and as a key set in one
-/// of the forms that there are.
-const PLACEHOLDERS: [&str; 2] = [
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
-    r#"{"k":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----"}"#,
-];
 
 /// The gate of the configuration in a file: the file itself, or the one configuration in a file for Envoy, Istio or Envoy
 /// Gateway.
@@ -25,17 +18,7 @@ const PLACEHOLDERS: [&str; 2] = [
 pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
     let (path, number) = numbered(path);
     let file = File::read(path)?;
-    let documents = file.documents.as_ref().map_err(|error| {
-        let name = format!("{}:{}:{}", file.name, error.at.line, error.at.column);
-        Failure::of(name, &error.message)
-    })?;
-    let mut found: Vec<Entry> =
-        documents.iter().flat_map(|document| entries::find(document).entries).collect();
-    found.retain(|entry| entry.kind != Kind::RequestAuthentication);
-    // Where the filter itself is there, what was there before is beside the point.
-    if found.iter().any(|entry| entry.kind != Kind::JwtAuthn) {
-        found.retain(|entry| entry.kind != Kind::JwtAuthn);
-    }
+    let found = entries::of_gates(file.readable()?);
     let entry = match (number, &found[..]) {
         (None, [entry]) => entry,
         (Some(number), all) if (1..=all.len()).contains(&number) => &all[number - 1],
@@ -49,13 +32,7 @@ pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
             return Err(Failure::of(&file.name, text));
         }
     };
-    let text = match &entry.given {
-        Given::Values(..) if file.is_json && entry.way.is_empty() => file.text.clone(),
-        Given::Values(node, dialect) => written::json(node, *dialect),
-        Given::Text(node) => node.as_str().unwrap_or_default().to_owned(),
-        Given::Nothing => String::new(),
-    };
-    bench(&file.name, text.as_bytes())
+    bench(&file.name, written::text(&file, entry).as_bytes())
 }
 
 /// A file, and the number of the configuration in it that is meant: `FILE#2`. A file of that very name comes first.
@@ -72,15 +49,8 @@ fn numbered(path: &Path) -> (&Path, Option<usize>) {
 /// # Errors
 /// Everything that the filter says of it.
 pub(crate) fn bench(name: &str, bytes: &[u8]) -> Result<Bench, Failure> {
-    let read = |placeholder: &str| {
-        let environment =
-            |variable: &str| std::env::var(variable).ok().or_else(|| Some(placeholder.to_owned()));
-        Bench::new(bytes, &environment)
-    };
-    let [first, others @ ..] = PLACEHOLDERS;
-    let result = read(first);
-    let result = result.or_else(|problems| others.iter().find_map(|other| read(other).ok()).ok_or(problems));
-    result.map_err(|problems| {
+    let environment = |variable: &str| std::env::var(variable).ok();
+    Bench::with_stand_ins(bytes, &environment).map_err(|problems| {
         let lines = problems.iter().map(|Problem { path, message }| {
             if path.is_empty() { format!("\n  {message}") } else { format!("\n  {path}: {message}") }
         });

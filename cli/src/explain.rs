@@ -145,7 +145,10 @@ impl Command {
             headers,
             tls: self.tls,
             client_address: self.client_address.clone(),
-            metadata: self.metadata.as_deref().map(metadata).transpose()?.unwrap_or_default(),
+            metadata: match &self.metadata {
+                Some(text) => metadata(text).map_err(|error| Failure::of("--metadata", error))?,
+                None => JsonObject::default(),
+            },
             route: match &self.route {
                 Some(text) => serde_json::from_str(text).map_err(|error| Failure::of("--route", error))?,
                 None => Default::default(),
@@ -177,11 +180,11 @@ impl Command {
 }
 
 /// What filters before the gate wrote, by namespace.
-pub(crate) fn metadata(text: &str) -> Result<JsonObject, Failure> {
+pub(crate) fn metadata(text: &str) -> Result<JsonObject, String> {
     match parse_json(text.as_bytes()) {
         Ok(portcullis::Json::Object(object)) => Ok(object),
-        Ok(_) => Err(Failure::of("--metadata", "is no object; write { \"NAMESPACE\": { … } }")),
-        Err(error) => Err(Failure::of("--metadata", error)),
+        Ok(_) => Err("is no object; write { \"NAMESPACE\": { … } }".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

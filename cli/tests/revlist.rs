@@ -1,36 +1,16 @@
 //! `portcullis revlist build`, as an operator runs it.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
+use common::Folder;
 use portcullis::{
     RevocationDocument as Document, RevocationIndex as Index, RevocationKey as Key, RevocationKind as Kind,
     RevocationPage as Page, limits::MAX_ENTRIES,
 };
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("portcullis-revlist-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn build(inputs: &[&Path], out: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
@@ -62,14 +42,14 @@ fn lines(count: usize) -> String {
 fn a_list_becomes_pages_and_a_change_makes_few_new_ones() {
     let folder = Folder::new("change");
     let out = folder.0.join("out");
-    let input = folder.write("list.jsonl", &lines(5000));
+    let input = folder.write("list.jsonl", lines(5000));
     let more = ["--issuer", "https://i.example", "--page-entries", "100"];
     let done = build(&[&input], &out, &more);
     assert!(done.status.success(), "{done:?}");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains("5000 of 5000") && said.contains("64 pages, 64 of them new"), "{said}");
     assert_eq!(pages(&out).iter().map(Page::entries).sum::<usize>(), 5000);
-    let input = folder.write("list.jsonl", &lines(5001));
+    let input = folder.write("list.jsonl", lines(5001));
     let said = build(&[&input], &out, &more);
     assert!(String::from_utf8_lossy(&said.stdout).contains("64 pages, 1 of them new"), "{said:?}");
     assert_eq!(
@@ -87,14 +67,14 @@ fn documents_and_lines_are_taken_together_and_what_has_ended_is_left_out() {
     let out = folder.0.join("out");
     let document = folder.write(
         "list.json",
-        &format!(
+        format!(
             r#"{{"version":1,"entries":[{{"issuer":"i","sub":"a","until":{LATER}}},{{"issuer":"i","sub":"b","until":5}}],
             "cutoffs":[{{"everyone":true,"issued_before":5}}]}}"#
         ),
     );
     let lines = folder.write(
         "list.jsonl",
-        &format!("{{\"issuer\":\"i\",\"sid\":\"s\",\"until\":{LATER}}}\n\n{{\"issuer\":\"i\",\"client_id\":\"c\",\"issued_before\":7}}\n"),
+        format!("{{\"issuer\":\"i\",\"sid\":\"s\",\"until\":{LATER}}}\n\n{{\"issuer\":\"i\",\"client_id\":\"c\",\"issued_before\":7}}\n"),
     );
     let done = build(&[&document, &lines], &out, &[]);
     assert!(String::from_utf8_lossy(&done.stdout).contains("4 of 5"), "{done:?}");
@@ -116,7 +96,7 @@ fn a_line_that_is_wrong_is_named_and_nothing_is_written() {
         ("{", "too early"),
     ] {
         let input =
-            folder.write("list.jsonl", &format!("{{\"issuer\":\"i\",\"jti\":\"a\",\"until\":5}}\n{line}\n"));
+            folder.write("list.jsonl", format!("{{\"issuer\":\"i\",\"jti\":\"a\",\"until\":5}}\n{line}\n"));
         let done = build(&[&input], &out, &[]);
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(!done.status.success() && said.contains("line 2: ") && said.contains(part), "{line}: {said}");

@@ -3,13 +3,9 @@
 use portcullis_explain::Bench;
 use serde::Serialize;
 
-use crate::check::entries::{self, Entry, Given, Kind};
+use crate::check::entries::{self, Entry, Given};
 use crate::check::written::{self, place};
 use crate::source::{File, Mark, Node, START};
-
-/// Stands for the value of an environment variable: good for a secret, and as a key set. The tool has the same.
-const PLACEHOLDER: &str =
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -44,12 +40,7 @@ pub(crate) fn bench_of(text: &str) -> (Option<Bench>, Vec<Problem>) {
         Ok(documents) => documents,
         Err(error) => return (None, vec![whole(error.at, &error.message)]),
     };
-    let mut found: Vec<Entry> =
-        documents.iter().flat_map(|document| entries::find(document).entries).collect();
-    found.retain(|entry| entry.kind != Kind::RequestAuthentication);
-    if found.iter().any(|entry| entry.kind != Kind::JwtAuthn) {
-        found.retain(|entry| entry.kind != Kind::JwtAuthn);
-    }
+    let found = entries::of_gates(documents);
     match &found[..] {
         [entry] => bench_of_entry(&file, entry),
         [] => (
@@ -64,15 +55,10 @@ pub(crate) fn bench_of(text: &str) -> (Option<Bench>, Vec<Problem>) {
 }
 
 fn bench_of_entry(file: &File, entry: &Entry) -> (Option<Bench>, Vec<Problem>) {
-    let (text, tree): (String, Option<Node>) = match &entry.given {
-        Given::Values(node, _) if file.is_json && entry.way.is_empty() => {
-            (file.text.clone(), Some(node.clone()))
-        }
-        Given::Values(node, dialect) => (written::json(node, *dialect), Some(node.clone())),
-        Given::Text(node) => {
-            (node.as_str().unwrap_or_default().to_owned(), node.inner_json().and_then(Result::ok))
-        }
-        Given::Nothing => (String::new(), None),
+    let tree: Option<Node> = match &entry.given {
+        Given::Values(node, _) => Some(node.clone()),
+        Given::Text(node) => node.inner_json().and_then(Result::ok),
+        Given::Nothing => None,
     };
     let mark = |path: &str| tree.as_ref().map_or(entry.at, |tree| place(tree, path));
     let problem = |severity, problem: &portcullis::Problem| {
@@ -80,7 +66,7 @@ fn bench_of_entry(file: &File, entry: &Entry) -> (Option<Bench>, Vec<Problem>) {
         let (path, message) = (problem.path.clone(), problem.message.clone());
         Problem { severity, line, column, path, message }
     };
-    match Bench::new(text.as_bytes(), &|_| Some(PLACEHOLDER.to_owned())) {
+    match Bench::with_stand_ins(written::text(file, entry).as_bytes(), &|_| None) {
         Ok(bench) => {
             let warnings = bench.config().warnings.iter().map(|warning| problem(Severity::Warning, warning));
             let warnings = warnings.collect();

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use harness::idp::{flip_bit, now};
 use harness::{Alg, Idp, Key, Request};
 use serde_json::{Value, json};
 
-use crate::common::{corp, local_provider, with};
+use crate::common::{corp, local_provider, parts, with};
 
 /// The tokens, and the rows.
 pub(crate) fn read(folder: &Path) -> (Value, Vec<Value>) {
@@ -18,12 +16,6 @@ pub(crate) fn read(folder: &Path) -> (Value, Vec<Value>) {
     let tokens = serde_json::from_str(&read("request_tokens.json")).expect("JSON");
     let rows = read("request_cases.jsonl");
     (tokens, rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
-}
-
-/// The parts of a token, decoded.
-fn parts(token: &str) -> [Vec<u8>; 3] {
-    let parts = token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url"));
-    parts.collect::<Vec<_>>().try_into().expect("three parts")
 }
 
 /// A request of the shared table, with its tokens signed anew: by a key of ours, and with the times of the table

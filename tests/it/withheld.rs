@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::thread;
 
-use common::{AUDIENCE, HeldKeys, SOON, config, corp, local_provider, provider, with};
+use common::{HeldKeys, SOON, config, corp, local_provider, provider, with};
 use harness::envoy::{FailPolicy, Filter, Listener};
 use harness::idp::flip_bit;
 use harness::{Cluster, Envoy, Idp, Request, Upstream, Wasm, eventually, workspace};
@@ -350,11 +350,7 @@ fn the_answer_of_an_earlier_filter_stays() {
 fn without_its_callback_a_body_waits_with_its_headers() {
     let idp = common::idp();
     let (held, upstream) = (HeldKeys::start(&idp.jwks()), Upstream::start());
-    let keys = json!({
-        "issuer": idp.issuer(),
-        "audiences": [AUDIENCE],
-        "remote_jwks": { "http_uri": { "uri": held.uri(), "cluster": "held", "timeout": "30s" } },
-    });
+    let keys = held.provider(&idp);
     let withheld = ["proxy_on_request_body".to_owned()];
     let mut builder = Envoy::builder().upstream(&upstream).cluster("held", Cluster::new(held.addr()));
     for (name, stops_alone) in [("stops-all", false), ("stops-headers", true)] {
@@ -393,11 +389,7 @@ fn an_answer_to_a_request_that_waited_does_not_hold_up_another_one() {
     const MANY: usize = 24;
     let idp = common::idp();
     let (held, upstream) = (HeldKeys::start(&idp.jwks()), Upstream::start());
-    let keys = json!({
-        "issuer": idp.issuer(),
-        "audiences": [AUDIENCE],
-        "remote_jwks": { "http_uri": { "uri": held.uri(), "cluster": "held", "timeout": "30s" } },
-    });
+    let keys = held.provider(&idp);
     let rules = json!([
         { "match": { "prefix": "/public" } },
         { "match": { "prefix": "/" }, "requires": corp(),

@@ -99,6 +99,17 @@ const FOREIGN_FIELDS: &[&str] = &[
     "http_filters",
 ];
 
+/// The configurations of gates in a file: of Portcullis, or, where there are none, of `jwt_authn`.
+pub(crate) fn of_gates(documents: &[Node]) -> Vec<Entry> {
+    let mut found: Vec<Entry> = documents.iter().flat_map(|document| find(document).entries).collect();
+    found.retain(|entry| entry.kind != Kind::RequestAuthentication);
+    // Where the filter itself is there, what was there before is beside the point.
+    if found.iter().any(|entry| entry.kind != Kind::JwtAuthn) {
+        found.retain(|entry| entry.kind != Kind::JwtAuthn);
+    }
+    found
+}
+
 /// The configurations in a document.
 pub(crate) fn find(document: &Node) -> Found {
     let mut found = Found::default();

@@ -2,7 +2,8 @@
 
 use portcullis::member_path;
 
-use crate::source::{Mark, Node, Value};
+use super::entries::{Entry, Given};
+use crate::source::{File, Mark, Node, Value};
 
 /// What reads the plain words of a file on the way to the filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +14,16 @@ pub(crate) enum Dialect {
     Envoy,
     /// Kubernetes' tools: yes and no are booleans; numbers travel as doubles.
     Kubernetes,
+}
+
+/// The text that the filter gets for a configuration in a file.
+pub(crate) fn text(file: &File, entry: &Entry) -> String {
+    match &entry.given {
+        Given::Values(..) if file.is_json && entry.way.is_empty() => file.text.clone(),
+        Given::Values(node, dialect) => json(node, *dialect),
+        Given::Text(node) => node.as_str().unwrap_or_default().to_owned(),
+        Given::Nothing => String::new(),
+    }
 }
 
 /// The JSON text that the filter gets for a value.

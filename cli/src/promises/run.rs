@@ -40,10 +40,8 @@ pub(super) struct TestResult {
 pub(super) fn suite(path: &Path) -> Result<Suite, Failure> {
     let began = Instant::now();
     let file = File::read(path)?;
-    let documents = file.documents.as_ref().map_err(|error| {
-        Failure::of(format!("{}:{}:{}", file.name, error.at.line, error.at.column), &error.message)
-    })?;
-    let [document] = &documents[..] else {
+    let documents = file.readable()?;
+    let [document] = documents else {
         return Err(Failure::of(&file.name, format!("has {} documents; write one", documents.len())));
     };
     let lines: Vec<usize> = document
@@ -160,7 +158,7 @@ fn sketch(request: &RequestPart) -> Result<RequestSketch, String> {
         }
     }
     let metadata = request.metadata.as_ref().map(|value| metadata(&value.to_string()));
-    let metadata = metadata.transpose().map_err(|error| error.to_string())?;
+    let metadata = metadata.transpose().map_err(|error| format!("request.metadata: {error}"))?;
     Ok(RequestSketch {
         method: request.method.clone(),
         path: request.path.clone(),

@@ -191,6 +191,17 @@ impl File {
         Ok(Self::of(name, text))
     }
 
+    /// What it holds.
+    ///
+    /// # Errors
+    /// What its text lacks, with the place.
+    pub(crate) fn readable(&self) -> Result<&[Node], Failure> {
+        let documents = self.documents.as_ref().map_err(|error| {
+            Failure::of(format!("{}:{}:{}", self.name, error.at.line, error.at.column), &error.message)
+        })?;
+        Ok(documents)
+    }
+
     /// A text as the file of that name.
     pub(crate) fn of(name: String, text: String) -> Self {
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);

@@ -44,3 +44,12 @@ pub fn with(mut object: Value, more: Value) -> Value {
 pub fn corp() -> Value {
     json!({ "provider_name": "corp" })
 }
+
+/// The parts of a token, decoded.
+pub fn parts(token: &str) -> [Vec<u8>; 3] {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    let parts: Vec<Vec<u8>> =
+        token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url")).collect();
+    parts.try_into().expect("three parts")
+}

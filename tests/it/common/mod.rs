@@ -22,7 +22,7 @@ use harness::idp::b64;
 use harness::{Envoy, Idp, Response, Upstream, Wasm};
 use serde_json::{Value, json};
 
-pub use configurations::{AUDIENCE, corp, idp, local_provider, provider, with};
+pub use configurations::{AUDIENCE, corp, idp, local_provider, parts, provider, with};
 pub use harness::SOON;
 
 /// An Envoy with the filter between an identity provider and an upstream.
@@ -141,15 +141,6 @@ pub fn joined(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>, signature: im
     format!("{}.{}.{}", b64(header), b64(payload), b64(signature))
 }
 
-/// The parts of a token, decoded.
-pub fn parts(token: &str) -> [Vec<u8>; 3] {
-    use base64::Engine as _;
-    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-    let parts: Vec<Vec<u8>> =
-        token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url")).collect();
-    parts.try_into().expect("three parts")
-}
-
 /// A key endpoint that takes requests and answers none of them before it is told to.
 pub struct HeldKeys {
     addr: SocketAddr,
@@ -179,6 +170,12 @@ impl HeldKeys {
 
     pub fn uri(&self) -> String {
         format!("http://{}/jwks.json", self.addr)
+    }
+
+    /// A provider whose keys come from here, through the cluster `held`.
+    pub fn provider(&self, idp: &Idp) -> Value {
+        let uri = json!({ "uri": self.uri(), "cluster": "held", "timeout": "30s" });
+        json!({ "issuer": idp.issuer(), "audiences": [AUDIENCE], "remote_jwks": { "http_uri": uri } })
     }
 
     /// How often it was asked.
