@@ -256,19 +256,20 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
-        match result.as_ref().map_err(Obstacle::rejected) {
-            Ok(_) => {}
-            Err(Some(rejected)) => self.gate.trace.failed(rejected),
-            Err(None) => self.gate.trace.waits(),
+        if let Err(obstacle) = &result {
+            self.note_obstacle(obstacle);
         }
-        if let Err(obstacle) = &result
-            && let Some(rejected) = obstacle.rejected()
-            && rejected.reason != Reason::TokenMissing
-        {
+        result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
+    }
+
+    /// Takes note of what keeps a provider's token from being accepted.
+    fn note_obstacle(&mut self, obstacle: &Obstacle) {
+        let Some(rejected) = obstacle.rejected() else { return self.gate.trace.waits() };
+        self.gate.trace.failed(rejected);
+        if rejected.reason != Reason::TokenMissing {
             self.note_rejected(rejected.reason);
             self.failed.get_or_insert_with(|| rejected.clone());
         }
-        result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
     }
 
     fn token_steps(
