@@ -87,7 +87,7 @@ pub use request::{
     PathKind, PathReadings, PathStep, PeerName, Request, RequestView, canonical as canonical_path,
     decoded as decoded_path,
 };
-pub use response::{ErrorResponse, LocalReply};
+pub use response::{CorsFields, ErrorResponse, LocalReply};
 pub use revocation::{
     Bits as StatusBits, Document as RevocationDocument, Draft as RevocationDraft,
     Identity as RevocationIdentity, Index as RevocationIndex, Key as RevocationKey, Kind as RevocationKind,

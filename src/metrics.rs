@@ -5,6 +5,8 @@
 //! that a client sent. Labels are in it as `.<label>.<value>`.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
@@ -98,42 +100,75 @@ const EVENTS: [(Event, &str, &str); 17] = [
 /// How many rules have counters of their own; all others share one.
 pub const MAX_RULES: usize = 200;
 
-/// The decisions of one provider's requests: what passed, and by reason what was, or would have been,
-/// refused.
-#[derive(Clone, Debug)]
-struct Decisions {
-    allowed: u64,
-    refused: [u64; Reason::ALL.len()],
-    reported: [u64; Reason::ALL.len()],
+/// A count. One thread adds to it, and one thread takes what came to it; each may be another one.
+#[derive(Debug, Default)]
+struct Counter {
+    all: AtomicU64,
+    taken: AtomicU64,
 }
 
-impl Default for Decisions {
-    fn default() -> Self {
-        Self { allowed: 0, refused: [0; Reason::ALL.len()], reported: [0; Reason::ALL.len()] }
+impl Counter {
+    /// One more. Nobody else adds, so what is read is still so when it is written.
+    fn add(&self) {
+        self.all.store(self.all.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many came since the last time.
+    fn take(&self) -> u64 {
+        let all = self.all.load(Ordering::Relaxed);
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(all, Ordering::Relaxed);
+        all.wrapping_sub(taken)
     }
 }
 
-/// What was counted since the last time that it was taken.
+/// A counter for each of `N`.
+#[derive(Debug)]
+struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    fn each(length: usize) -> Vec<Self> {
+        (0..length).map(|_| Self::default()).collect()
+    }
+}
+
+/// The decisions of one provider's requests: what passed, and by reason what was, or would have been,
+/// refused.
+#[derive(Debug, Default)]
+struct Decisions {
+    allowed: Counter,
+    refused: Counters<{ Reason::ALL.len() }>,
+    reported: Counters<{ Reason::ALL.len() }>,
+}
+
+/// What was counted since the last time that it was taken. It is counted by the gate alone, and can be taken from another
+/// thread.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// The providers' names as labels; the last one is for none.
     providers: Vec<String>,
     decisions: Vec<Decisions>,
-    events: Vec<[u64; EVENTS.len()]>,
+    events: Vec<Counters<{ EVENTS.len() }>>,
     /// The names of the polled revocation lists, and behind them the places of the status lists.
     lists: Vec<String>,
     /// How often each was fetched, and how often that failed.
-    list_fetches: Vec<[u64; 2]>,
+    list_fetches: Vec<Counters<2>>,
     /// The rules' names as labels; behind the first [`MAX_RULES`] one for all others.
     rules: Vec<String>,
-    by_rule: Vec<[u64; 3]>,
+    by_rule: Vec<Counters<3>>,
     /// Responses of routes that ask for something else than the routes by which their requests were judged.
-    route_changes: u64,
+    route_changes: Counter,
     /// Tokens that count as failures of their clients, and clients that were blocked for these.
-    client_failures: u64,
-    clients_blocked: u64,
+    client_failures: Counter,
+    clients_blocked: Counter,
     /// Nanoseconds that new tokens took to verify.
-    verifications: Vec<u64>,
+    verifications: Mutex<Vec<u64>>,
 }
 
 /// How many verifications are timed between two ticks: enough to see how long they take, where each costs three calls
@@ -155,24 +190,24 @@ impl Metrics {
         let names = config.revocation.lists.iter().map(|list| list.name.as_str());
         let lists = labels(&names.chain(places.iter().map(String::as_str)).collect::<Vec<_>>(), "");
         Self {
-            decisions: vec![Decisions::default(); providers.len()],
-            events: vec![[0; EVENTS.len()]; providers.len()],
-            by_rule: vec![[0; 3]; rules.len()],
-            list_fetches: vec![[0; 2]; lists.len()],
+            decisions: providers.iter().map(|_| Decisions::default()).collect(),
+            events: Counters::each(providers.len()),
+            by_rule: Counters::each(rules.len()),
+            list_fetches: Counters::each(lists.len()),
             lists,
             providers,
             rules,
-            route_changes: 0,
-            client_failures: 0,
-            clients_blocked: 0,
-            verifications: Vec::new(),
+            route_changes: Counter::default(),
+            client_failures: Counter::default(),
+            clients_blocked: Counter::default(),
+            verifications: Mutex::default(),
         }
     }
 
     /// A request was decided: why it was, or would have been, refused, by which rule, and by the token of which
     /// provider.
     pub fn decided(
-        &mut self,
+        &self,
         decision: Decision,
         reason: Option<Reason>,
         rule: Option<RuleId>,
@@ -180,97 +215,101 @@ impl Metrics {
     ) {
         let none = self.providers.len().saturating_sub(1);
         let provider = provider.map_or(none, |provider| provider.0);
-        if let Some(decisions) = self.decisions.get_mut(provider) {
+        if let Some(decisions) = self.decisions.get(provider) {
             let reason = reason.map_or(0, |reason| reason as usize);
             let place = match decision {
-                Decision::Allow => Some(&mut decisions.allowed),
-                Decision::Deny => decisions.refused.get_mut(reason),
-                Decision::WouldDeny => decisions.reported.get_mut(reason),
+                Decision::Allow => Some(&decisions.allowed),
+                Decision::Deny => decisions.refused.0.get(reason),
+                Decision::WouldDeny => decisions.reported.0.get(reason),
             };
             add_one(place);
         }
         if let Some(rule) = rule {
             let at = rule.0.min(self.rules.len().saturating_sub(1));
-            add_one(self.by_rule.get_mut(at).and_then(|counts| counts.get_mut(decision as usize)));
+            add_one(self.by_rule.get(at).and_then(|counts| counts.0.get(decision as usize)));
         }
     }
 
     /// A response came from a route that asks for something else than the one by which its request was judged.
-    pub fn route_changed(&mut self) {
-        self.route_changes = self.route_changes.saturating_add(1);
+    pub fn route_changed(&self) {
+        self.route_changes.add();
     }
 
     /// A token counted as a failure of its client, which may be blocked for that from now on.
-    pub fn client_failed(&mut self, begins_block: bool) {
-        self.client_failures = self.client_failures.saturating_add(1);
-        self.clients_blocked = self.clients_blocked.saturating_add(u64::from(begins_block));
+    pub fn client_failed(&self, begins_block: bool) {
+        self.client_failures.add();
+        add_one(begins_block.then_some(&self.clients_blocked));
     }
 
     /// Something happened to a provider's tokens or keys.
-    pub fn happened(&mut self, provider: ProviderId, event: Event) {
+    pub fn happened(&self, provider: ProviderId, event: Event) {
         let at = EVENTS.iter().position(|(own, _, _)| *own == event);
-        add_one(self.events.get_mut(provider.0).zip(at).and_then(|(counts, at)| counts.get_mut(at)));
+        add_one(self.events.get(provider.0).zip(at).and_then(|(counts, at)| counts.0.get(at)));
     }
 
     /// A revocation list was fetched, or could not be. The places of status lists follow those of the polled lists.
-    pub fn list_fetched(&mut self, list: usize, outcome: Result<(), ()>) {
+    pub fn list_fetched(&self, list: usize, outcome: Result<(), ()>) {
         let at = usize::from(outcome.is_err());
-        add_one(self.list_fetches.get_mut(list).and_then(|counts| counts.get_mut(at)));
+        add_one(self.list_fetches.get(list).and_then(|counts| counts.0.get(at)));
     }
 
     /// Whether the next verification is to be timed.
     pub fn wants_time(&self) -> bool {
-        self.verifications.len() < MAX_TIMES
+        self.verifications.lock().is_ok_and(|times| times.len() < MAX_TIMES)
     }
 
     /// The verification of a new token's signature took this long.
-    pub fn verified(&mut self, nanos: u64) {
-        if self.wants_time() {
-            self.verifications.push(nanos);
+    pub fn verified(&self, nanos: u64) {
+        if let Ok(mut times) = self.verifications.lock()
+            && times.len() < MAX_TIMES
+        {
+            times.push(nanos);
         }
     }
 
     /// Takes out what was counted.
-    pub fn take(&mut self) -> Vec<Sample> {
+    pub fn take(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
-        let mut counted = |count: &mut u64, name: &dyn Fn() -> String| {
-            let value = std::mem::take(count);
+        let mut counted = |count: &Counter, name: &dyn Fn() -> String| {
+            let value = count.take();
             if value > 0 {
                 samples.push(Sample { kind: Kind::Counter, name: name(), value });
             }
         };
-        for (provider, decisions) in self.providers.iter().zip(&mut self.decisions) {
+        for (provider, decisions) in self.providers.iter().zip(&self.decisions) {
             let name = |decision: &str, reason: &str| {
                 format!("portcullis.requests.decision.{decision}.provider.{provider}.reason.{reason}")
             };
-            counted(&mut decisions.allowed, &|| name("allow", "none"));
-            for (reason, count) in Reason::ALL.iter().zip(&mut decisions.refused) {
+            counted(&decisions.allowed, &|| name("allow", "none"));
+            for (reason, count) in Reason::ALL.iter().zip(&decisions.refused.0) {
                 counted(count, &|| name("deny", reason.as_str()));
             }
-            for (reason, count) in Reason::ALL.iter().zip(&mut decisions.reported) {
+            for (reason, count) in Reason::ALL.iter().zip(&decisions.reported.0) {
                 counted(count, &|| name("would_deny", reason.as_str()));
             }
         }
-        for (provider, counts) in self.providers.iter().zip(&mut self.events) {
-            for ((_, what, rest), count) in EVENTS.iter().zip(counts) {
+        for (provider, counts) in self.providers.iter().zip(&self.events) {
+            for ((_, what, rest), count) in EVENTS.iter().zip(&counts.0) {
                 counted(count, &|| format!("portcullis.{what}.provider.{provider}{rest}"));
             }
         }
-        for (list, counts) in self.lists.iter().zip(&mut self.list_fetches) {
-            for (outcome, count) in ["success", "failure"].iter().zip(counts) {
+        for (list, counts) in self.lists.iter().zip(&self.list_fetches) {
+            for (outcome, count) in ["success", "failure"].iter().zip(&counts.0) {
                 counted(count, &|| format!("portcullis.revocation_fetches.list.{list}.outcome.{outcome}"));
             }
         }
-        for (rule, counts) in self.rules.iter().zip(&mut self.by_rule) {
+        for (rule, counts) in self.rules.iter().zip(&self.by_rule) {
             let decisions = [Decision::Allow, Decision::Deny, Decision::WouldDeny];
-            for (decision, count) in decisions.iter().zip(counts) {
+            for (decision, count) in decisions.iter().zip(&counts.0) {
                 counted(count, &|| format!("portcullis.rules.rule.{rule}.decision.{}", decision.as_str()));
             }
         }
-        counted(&mut self.route_changes, &|| "portcullis.route_changes".to_owned());
-        counted(&mut self.client_failures, &|| "portcullis.client_failures".to_owned());
-        counted(&mut self.clients_blocked, &|| "portcullis.clients_blocked".to_owned());
-        let times = self.verifications.drain(..).map(|nanos| Sample {
+        counted(&self.route_changes, &|| "portcullis.route_changes".to_owned());
+        counted(&self.client_failures, &|| "portcullis.client_failures".to_owned());
+        counted(&self.clients_blocked, &|| "portcullis.clients_blocked".to_owned());
+        let times =
+            self.verifications.lock().map(|mut times| std::mem::take(&mut *times)).unwrap_or_default();
+        let times = times.into_iter().map(|nanos| Sample {
             kind: Kind::Histogram,
             name: "portcullis.verification_microseconds".to_owned(),
             value: nanos.div_ceil(1000),
@@ -309,9 +348,9 @@ impl Metrics {
     }
 }
 
-fn add_one(count: Option<&mut u64>) {
+fn add_one(count: Option<&Counter>) {
     if let Some(count) = count {
-        *count = count.saturating_add(1);
+        count.add();
     }
 }
 
@@ -356,7 +395,7 @@ mod tests {
     #[test]
     fn what_was_decided_is_counted_once_under_names_of_the_operator() {
         let config = Config::parse(CONFIG.as_bytes(), &|_| None).unwrap();
-        let mut metrics = Metrics::new(&config);
+        let metrics = Metrics::new(&config);
         let (rule, provider) = (Some(RuleId(0)), Some(ProviderId(0)));
         metrics.decided(Decision::Allow, None, rule, provider);
         metrics.decided(Decision::Allow, None, rule, provider);
@@ -385,7 +424,7 @@ mod tests {
             (0..MAX_RULES + 50).map(|at| format!(r#"{{"match":{{"path":"/{at}"}}}}"#)).collect();
         let config = format!(r#"{{"providers":{{}},"rules":[{}]}}"#, rules.join(","));
         let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
-        let mut metrics = Metrics::new(&config);
+        let metrics = Metrics::new(&config);
         for rule in config.rules.iter() {
             metrics.decided(Decision::Allow, None, Some(rule.id), None);
         }

@@ -49,7 +49,7 @@ impl RequestFlow<'_, '_> {
         let candidates = keys.candidates(header.kid.as_deref(), header.algorithm);
         self.gate.trace.saw(|| [key_check(&keys, &header)]);
         self.gate.brakes.verify(self.now).map_err(overloaded)?;
-        let metrics = &mut self.gate.metrics;
+        let metrics = &self.gate.metrics;
         metrics.happened(id, Event::CacheMiss);
         let stopwatch = self.gate.stopwatch;
         let began = metrics.wants_time().then(stopwatch);

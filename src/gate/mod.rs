@@ -33,6 +33,7 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::audit::AuditLog;
 pub use crate::audit::MAX_TEXT;
@@ -138,7 +139,7 @@ pub struct Gate {
     audit: AuditLog,
     route_notes: Limiter,
     left_out_notes: LeftOutNotes,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     /// When the gauges were last shown.
     gauged: Timestamp,
     stopwatch: fn() -> u64,
@@ -172,7 +173,7 @@ impl Gate {
         let brakes = Brakes::new(&config.limits);
         let revocations = Revocations::new(&config, &lookups, random);
         let mut gate = Self {
-            metrics: Metrics::new(&config),
+            metrics: Arc::new(Metrics::new(&config)),
             gauged: Timestamp::default(),
             stopwatch,
             revocations,
@@ -202,6 +203,11 @@ impl Gate {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What it counts. A host of several threads can take the counts without a request that wakes this gate's.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// The header names that only this gate writes.

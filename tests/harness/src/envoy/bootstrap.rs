@@ -279,12 +279,17 @@ impl EnvoyBuilder {
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             concurrency: 1,
             log_level: "info".to_owned(),
-            component_log_level: "wasm:debug".to_owned(),
+            component_log_level: "wasm:debug,dynamic_modules:debug".to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
             start_timeout: SOON,
             patch: None,
         }
+    }
+
+    /// The filters of every listener.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        self.listeners.iter().chain([&self.main]).flat_map(|listener| &listener.filters)
     }
 
     /// Adds a cluster.

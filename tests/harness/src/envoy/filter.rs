@@ -27,6 +27,14 @@ impl From<Wasm> for Filter {
 }
 
 impl Filter {
+    /// What the environment of Envoy has to have for it.
+    pub(super) fn envoy_environment(&self) -> &[(String, String)] {
+        match self {
+            Self::Wasm(wasm) => wasm.envoy_environment(),
+            Self::JwtAuthn(_) | Self::Raw(_) => &[],
+        }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Wasm(wasm) => wasm.to_json(),
@@ -173,7 +181,48 @@ impl Wasm {
         &self.module
     }
 
+    /// The environment of the virtual machine, where it has one of its own; else Envoy's has to have it.
+    pub(super) fn envoy_environment(&self) -> &[(String, String)] {
+        if self.is_native() { &self.environment } else { &[] }
+    }
+
+    /// Whether the same configuration is handed to the dynamic module in the plugin's place.
+    fn is_native(&self) -> bool {
+        Host::under_test() == Host::Native && self.module == portcullis_module()
+    }
+
+    /// The filter of the dynamic module, with the same configuration.
+    fn to_native(&self) -> Value {
+        let mut filter = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": { "name": "portcullis", "do_not_close": true },
+            "filter_name": self.name,
+        });
+        if let Some(configuration) = self.configuration() {
+            filter["filter_config"] = configuration;
+        }
+        json!({ "name": format!("envoy.filters.http.dynamic_modules.{}", self.name), "typed_config": filter })
+    }
+
+    fn configuration(&self) -> Option<Value> {
+        let string = |text: String| json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
+        match &self.config {
+            PluginConfig::Json(config) => Some(string(config.to_string())),
+            PluginConfig::Text(text) => Some(string(text.clone())),
+            PluginConfig::Struct(config) => {
+                Some(json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": config }))
+            }
+            PluginConfig::Bytes(bytes) => Some(
+                json!({ "@type": "type.googleapis.com/google.protobuf.BytesValue", "value": STANDARD.encode(bytes) }),
+            ),
+            PluginConfig::Absent => None,
+        }
+    }
+
     fn to_json(&self) -> Value {
+        if self.is_native() {
+            return self.to_native();
+        }
         let variables: Map<String, Value> =
             self.environment.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         let mut vm = json!({
@@ -195,19 +244,7 @@ impl Wasm {
                 FailPolicy::Open => "FAIL_OPEN",
             },
         });
-        let string = |text: String| json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
-        let configuration = match &self.config {
-            PluginConfig::Json(config) => Some(string(config.to_string())),
-            PluginConfig::Text(text) => Some(string(text.clone())),
-            PluginConfig::Struct(config) => {
-                Some(json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": config }))
-            }
-            PluginConfig::Bytes(bytes) => Some(
-                json!({ "@type": "type.googleapis.com/google.protobuf.BytesValue", "value": STANDARD.encode(bytes) }),
-            ),
-            PluginConfig::Absent => None,
-        };
-        if let Some(configuration) = configuration {
+        if let Some(configuration) = self.configuration() {
             plugin["configuration"] = configuration;
         }
         for (name, value) in &self.patch {
@@ -220,6 +257,37 @@ impl Wasm {
                 "config": plugin,
             },
         })
+    }
+}
+
+/// What runs the gate in the Envoy of a test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// The wasm plugin, in Envoy's virtual machine.
+    Wasm,
+    /// The dynamic module.
+    Native,
+}
+
+impl Host {
+    /// The one that `$HOST` names: `native`, else the plugin.
+    ///
+    /// # Panics
+    /// The name is another one.
+    pub fn under_test() -> Self {
+        match std::env::var("HOST").as_deref() {
+            Err(_) | Ok("" | "wasm") => Self::Wasm,
+            Ok("native") => Self::Native,
+            Ok(other) => panic!("HOST is {other:?}: write \"wasm\" or \"native\""),
+        }
+    }
+}
+
+/// The folder of the dynamic module under test: that of `$PORTCULLIS_NATIVE`, else `dist` in the repository.
+pub fn native_folder() -> PathBuf {
+    match std::env::var_os("PORTCULLIS_NATIVE").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => workspace().join("dist"),
     }
 }
 

@@ -19,7 +19,7 @@ use std::{env, fmt, thread};
 use serde_json::Value;
 
 pub use bootstrap::{Cluster, EnvoyBuilder, Listener, MAIN, UPSTREAM};
-pub use filter::{FailPolicy, Filter, PluginConfig, Wasm, portcullis_module};
+pub use filter::{FailPolicy, Filter, Host, PluginConfig, Wasm, native_folder, portcullis_module};
 pub use find::{Binary, PINNED, Version, find};
 pub use process::spawn;
 
@@ -163,6 +163,8 @@ impl Envoy {
             .args(["--log-level", &builder.log_level])
             .args(["--file-flush-interval-msec", "50"])
             .args(&builder.arguments)
+            .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", native_folder())
+            .envs(builder.filters().flat_map(Filter::envoy_environment).map(|(name, value)| (name, value)))
             .envs(builder.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,518 @@
+//! One filter configuration: what all threads share of it, and what the main thread does for it.
+//!
+//! On the main thread a gate of its own never judges a request: it fetches keys and lists by the clock, so that the
+//! workers find them in the store. What workers' gates want fetched is sent from there too.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portcullis::{
+    Config, Effect, Environment, FetchError, Gate, HttpRequest, HttpResponse, LookupId, Metrics, Problem,
+    Sample, StreamId, Timestamp,
+};
+
+use crate::abi::{EnvoyConfig, MainScheduler, StreamScheduler};
+use crate::metrics::HostMetrics;
+use crate::store::ProcessStore;
+use crate::ticker::Ticker;
+use crate::{call, crypto, panics, refused};
+
+/// The number of a worker's gate among those of a plugin.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct WorkerId(pub(crate) u32);
+
+/// The answer to a call, as Envoy hands it over.
+pub(crate) struct Answer<'h> {
+    /// Its header fields.
+    pub(crate) headers: Vec<(&'h [u8], &'h [u8])>,
+    /// Its body, piece by piece.
+    pub(crate) body: Vec<&'h [u8]>,
+}
+
+/// What came of a fetch.
+type Fetched = (LookupId, Result<HttpResponse, FetchError>);
+
+/// What a worker wants sent.
+struct Wanted {
+    by: WorkerId,
+    lookup: LookupId,
+    request: HttpRequest,
+}
+
+/// What a worker has open at this plugin.
+#[derive(Default)]
+struct WorkerShare {
+    counts: Option<Arc<Metrics>>,
+    fetched: Vec<Fetched>,
+    /// A way to each stream that waits or is followed.
+    streams: BTreeMap<StreamId, Arc<StreamScheduler>>,
+    /// When its gate is to be woken, where there is a stream to wake it by.
+    due: Option<Timestamp>,
+}
+
+/// A filter configuration.
+pub(crate) struct Plugin {
+    id: u64,
+    /// The configuration in force; none where it was refused and there is no earlier one.
+    text: Option<Arc<[u8]>>,
+    /// Whether the last one was refused.
+    refused: bool,
+    main: MainScheduler,
+    metrics: HostMetrics,
+    wanted: Mutex<Vec<Wanted>>,
+    workers: Mutex<BTreeMap<WorkerId, WorkerShare>>,
+    next_worker: AtomicU64,
+    /// Whether there are counts that Envoy takes only in the name of a request.
+    has_pending: AtomicBool,
+    pending: Mutex<Vec<Sample>>,
+    ticker: Ticker,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// How long what was counted may wait to be handed to Envoy.
+const FLUSH: Duration = Duration::from_secs(1);
+/// The shortest time between two looks at the clock.
+pub(crate) const BUSY: Duration = Duration::from_millis(10);
+
+/// Envoy's clock is the system's. None before this project existed: such a clock is not set.
+pub(crate) fn clock() -> Option<Timestamp> {
+    const EARLIEST: Timestamp = Timestamp::from_secs(1_735_689_600);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let nanos = u64::try_from(since.as_nanos()).ok()?;
+    Some(Timestamp::from_nanos(nanos)).filter(|now| *now >= EARLIEST)
+}
+
+fn stopwatch() -> u64 {
+    clock().map_or(0, Timestamp::as_nanos)
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is locked calls what could panic halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn parse(text: &[u8]) -> Result<Config, Vec<Problem>> {
+    Config::parse(text, &|name| std::env::var(name).ok())
+}
+
+impl Plugin {
+    /// Reads a configuration for the filters of a name; none where Envoy is to refuse it. The log says why.
+    pub(crate) fn new(envoy: &EnvoyConfig<'_>, name: &str, text: &[u8]) -> Option<Arc<Self>> {
+        let answered_for = refused::is_answered_for();
+        match (parse(text), &answered_for) {
+            (Ok(config), Ok(_)) => {
+                for warning in &config.warnings {
+                    log::warn!("{warning}");
+                }
+                refused::keep(name, text);
+                Some(Self::begin(envoy, Some(Arc::from(text)), config.instance.clone(), false))
+            }
+            (config, _) => {
+                let problems = config.err().unwrap_or_default();
+                let wrong = answered_for.as_ref().err();
+                log::error!(
+                    "the configuration is refused; {} to mend:",
+                    problems.len() + usize::from(wrong.is_some())
+                );
+                wrong.iter().for_each(|problem| log::error!("  {problem}"));
+                problems.iter().for_each(|problem| log::error!("  {problem}"));
+                if !answered_for.is_ok_and(|yes| yes) {
+                    return None;
+                }
+                let known = refused::last_good(name);
+                match &known {
+                    Some(_) => {
+                        log::error!("the last good configuration stays in force until this one is mended")
+                    }
+                    None => log::error!(
+                        "there is no earlier one: every request gets 503 until this one is mended"
+                    ),
+                }
+                let instance = Config::instance_of(text)
+                    .or_else(|| parse(known.as_deref()?).ok().and_then(|config| config.instance));
+                Some(Self::begin(envoy, known, instance, true))
+            }
+        }
+    }
+
+    fn begin(
+        envoy: &EnvoyConfig<'_>,
+        text: Option<Arc<[u8]>>,
+        instance: Option<String>,
+        refused: bool,
+    ) -> Arc<Self> {
+        let instance = instance.map(|instance| Metrics::instance_suffix(&instance));
+        let instance = instance.map(|suffix| suffix.trim_start_matches(".instance.").to_owned());
+        let plugin = Arc::new_cyclic(|own: &Weak<Self>| Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            text,
+            refused,
+            main: envoy.scheduler(),
+            metrics: HostMetrics::define(envoy, instance),
+            wanted: Mutex::default(),
+            workers: Mutex::default(),
+            next_worker: AtomicU64::new(0),
+            has_pending: AtomicBool::new(false),
+            pending: Mutex::default(),
+            ticker: Ticker::new(Weak::clone(own)),
+        });
+        MAIN.with_borrow_mut(|mains| {
+            mains.retain(|main| main.borrow().plugin.strong_count() > 0);
+            mains.push(Rc::new(RefCell::new(Main::new(&plugin))));
+        });
+        plugin.on_main(envoy);
+        plugin
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// A gate of the configuration in force; none where there is none.
+    pub(crate) fn gate(&self) -> Option<Gate> {
+        let config = parse(self.text.as_deref()?).ok()?;
+        let environment = Environment {
+            backend: crypto::backend(),
+            store: Rc::new(ProcessStore),
+            random: fastrand::u64(..),
+            stopwatch,
+        };
+        Some(Gate::new(config, environment, clock().unwrap_or_default()))
+    }
+
+    /// The configuration is over.
+    pub(crate) fn end(&self) {
+        self.ticker.end();
+        // On a worker's thread there is nothing of it; then it goes with the next configuration.
+        let _ = MAIN.try_with(|mains| {
+            mains.borrow_mut().retain(|main| main.borrow().id != self.id);
+        });
+    }
+}
+
+/// What workers do here.
+impl Plugin {
+    /// A worker has made a gate that counts here.
+    pub(crate) fn join(&self, counts: Option<Arc<Metrics>>) -> WorkerId {
+        let id =
+            WorkerId(u32::try_from(self.next_worker.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX));
+        lock(&self.workers).insert(id, WorkerShare { counts, ..WorkerShare::default() });
+        id
+    }
+
+    /// A worker has made another gate.
+    pub(crate) fn recount(&self, worker: WorkerId, counts: Option<Arc<Metrics>>) {
+        if let Some(share) = lock(&self.workers).get_mut(&worker) {
+            share.counts = counts;
+        }
+    }
+
+    /// A worker wants something fetched.
+    pub(crate) fn want(&self, by: WorkerId, lookup: LookupId, request: HttpRequest) {
+        lock(&self.wanted).push(Wanted { by, lookup, request });
+        self.wake_main();
+    }
+
+    /// What came of what a worker wanted.
+    pub(crate) fn take_fetched(&self, worker: WorkerId) -> Vec<Fetched> {
+        lock(&self.workers)
+            .get_mut(&worker)
+            .map(|share| std::mem::take(&mut share.fetched))
+            .unwrap_or_default()
+    }
+
+    /// A stream of a worker waits, or is followed: it can be woken by this.
+    pub(crate) fn add_stream(&self, worker: WorkerId, stream: StreamId, way: Arc<StreamScheduler>) {
+        if let Some(share) = lock(&self.workers).get_mut(&worker) {
+            share.streams.insert(stream, way);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn remove_stream(&self, worker: WorkerId, stream: StreamId) {
+        if let Some(share) = lock(&self.workers).get_mut(&worker) {
+            share.streams.remove(&stream);
+        }
+    }
+
+    /// When a worker's gate is to look at the clock, as long as a stream is there to wake it by.
+    pub(crate) fn set_due(&self, worker: WorkerId, due: Option<Timestamp>) {
+        let mut workers = lock(&self.workers);
+        let Some(share) = workers.get_mut(&worker) else { return };
+        share.due = due;
+        let has_stream = !share.streams.is_empty();
+        drop(workers);
+        if let (Some(due), true) = (due, has_stream) {
+            self.ticker.wake_by(due);
+        }
+    }
+
+    /// Something was counted: it is handed to Envoy within a second.
+    pub(crate) fn counted(&self) {
+        self.ticker.counted();
+    }
+
+    /// Hands over in the name of a request what Envoy takes only so.
+    pub(crate) fn record_pending(&self, filter: &crate::abi::EnvoyFilter<'_>) {
+        if self.has_pending.load(Ordering::Relaxed) && self.has_pending.swap(false, Ordering::AcqRel) {
+            let samples = std::mem::take(&mut *lock(&self.pending));
+            self.metrics.record_in(filter, &samples);
+        }
+    }
+}
+
+/// What the ticker does here, on its own thread.
+impl Plugin {
+    pub(crate) fn wake_main(&self) {
+        self.main.commit(0);
+    }
+
+    /// Wakes the workers that are due, and says when the next one is.
+    pub(crate) fn wake_workers(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut next = None;
+        for share in lock(&self.workers).values_mut() {
+            let Some((_, way)) = share.streams.first_key_value() else { continue };
+            let Some(due) = share.due else { continue };
+            let due = if due <= now {
+                way.commit(crate::stream::LOOK);
+                // The worker says when again; until it does, or where that stream ends before, soon.
+                let again = now.plus(BUSY);
+                share.due = Some(again);
+                again
+            } else {
+                due
+            };
+            next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
+        }
+        next
+    }
+}
+
+thread_local! {
+    /// What the main thread has of each plugin. Gates stay on their threads.
+    static MAIN: RefCell<Vec<Rc<RefCell<Main>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Who asked for a call.
+#[derive(Clone, Copy)]
+enum Asker {
+    Main,
+    Worker(WorkerId),
+}
+
+/// The main thread's part of a plugin.
+struct Main {
+    id: u64,
+    plugin: Weak<Plugin>,
+    gate: Option<Gate>,
+    /// What each call under way is for, and the largest body that it may bring.
+    calls: BTreeMap<u64, (Asker, LookupId, usize)>,
+    /// Calls of the start that could not be sent yet.
+    unsent: Vec<Wanted>,
+    unsent_own: Vec<(LookupId, HttpRequest)>,
+    /// Until when the start lasts, in which Envoy does not know the members of its clusters.
+    starting: Timestamp,
+    flushed: Timestamp,
+    panics: u64,
+}
+
+/// How long calls that cannot be sent are tried again at the start.
+const STARTING: Duration = Duration::from_secs(1);
+
+impl Main {
+    fn new(plugin: &Arc<Plugin>) -> Self {
+        let now = clock().unwrap_or_default();
+        let gate = plugin.gate();
+        if let Some(gate) = &gate {
+            log::info!(
+                "version {}: {} providers, {} rules",
+                env!("CARGO_PKG_VERSION"),
+                gate.config().providers.len(),
+                gate.config().rules.iter().count()
+            );
+            log::info!("AWS-LC verifies RSA PKCS #1 v1.5 and ECDSA");
+        }
+        Self {
+            id: plugin.id,
+            plugin: Arc::downgrade(plugin),
+            gate,
+            calls: BTreeMap::new(),
+            unsent: Vec::new(),
+            unsent_own: Vec::new(),
+            starting: now.plus(STARTING),
+            flushed: Timestamp::default(),
+            panics: panics::all(),
+        }
+    }
+
+    /// Does what is due.
+    fn work(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>) {
+        let Some(now) = clock() else { return };
+        for (lookup, request) in std::mem::take(&mut self.unsent_own) {
+            self.send(plugin, envoy, Asker::Main, lookup, request, now);
+        }
+        let wanted = std::mem::take(&mut *lock(&plugin.wanted));
+        for Wanted { by, lookup, request } in std::mem::take(&mut self.unsent).into_iter().chain(wanted) {
+            self.send(plugin, envoy, Asker::Worker(by), lookup, request, now);
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.tick(now);
+        }
+        self.carry_out(plugin, envoy, now);
+        if now.since(self.flushed) >= FLUSH {
+            self.flushed = now;
+            self.flush(plugin, envoy, now);
+        }
+        let gate = self.gate.as_ref().and_then(|gate| gate.poll_timeout(now));
+        let unsent = (!self.unsent.is_empty() || !self.unsent_own.is_empty()).then_some(BUSY);
+        if let Some(span) = gate.into_iter().chain(unsent).min() {
+            plugin.ticker.wake_main_by(now.plus(span.max(BUSY)));
+        }
+    }
+
+    fn carry_out(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>, now: Timestamp) {
+        while let Some(effect) = self.gate.as_mut().and_then(Gate::next_effect) {
+            match effect {
+                Effect::Log(level, text) => log::log!(level, "{text}"),
+                Effect::Fetch { lookup, request } => {
+                    self.send(plugin, envoy, Asker::Main, lookup, request, now);
+                }
+                // This gate has no requests.
+                Effect::Wake(..) | Effect::Close(_) => {}
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        plugin: &Plugin,
+        envoy: &EnvoyConfig<'_>,
+        asker: Asker,
+        lookup: LookupId,
+        request: HttpRequest,
+        now: Timestamp,
+    ) {
+        let endpoint = &request.endpoint;
+        let mut headers = vec![
+            (":method", request.method.as_str()),
+            (":scheme", endpoint.scheme.as_str()),
+            (":authority", endpoint.authority.as_str()),
+            (":path", endpoint.path.as_str()),
+            ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
+        ];
+        headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
+        let timeout = u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX);
+        match envoy.call(&endpoint.cluster, &headers, &request.body, timeout) {
+            Some(call) => {
+                self.calls.insert(call, (asker, lookup, request.max_bytes));
+            }
+            None if now < self.starting => match asker {
+                Asker::Main => self.unsent_own.push((lookup, request)),
+                Asker::Worker(by) => self.unsent.push(Wanted { by, lookup, request }),
+            },
+            None => {
+                let error = FetchError::NotSent { cluster: request.endpoint.cluster };
+                self.ended(plugin, asker, lookup, Err(error), now);
+            }
+        }
+    }
+
+    /// A fetch ended: whoever asked is told.
+    fn ended(
+        &mut self,
+        plugin: &Plugin,
+        asker: Asker,
+        lookup: LookupId,
+        response: Result<HttpResponse, FetchError>,
+        now: Timestamp,
+    ) {
+        match asker {
+            Asker::Main => {
+                if let Some(gate) = &mut self.gate {
+                    gate.fetched(lookup, response, now);
+                }
+                // What it brought is in the store: those who wait look there.
+                for share in lock(&plugin.workers).values() {
+                    if let Some((_, way)) = share.streams.first_key_value() {
+                        way.commit(crate::stream::LOOK);
+                    }
+                }
+            }
+            Asker::Worker(worker) => {
+                if let Some(share) = lock(&plugin.workers).get_mut(&worker) {
+                    share.fetched.push((lookup, response));
+                    if let Some((_, way)) = share.streams.first_key_value() {
+                        way.commit(crate::stream::LOOK);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands what was counted to Envoy.
+    fn flush(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>, now: Timestamp) {
+        let mut samples = self.gate.as_mut().map(|gate| gate.samples(now)).unwrap_or_default();
+        let counts: Vec<_> =
+            lock(&plugin.workers).values().filter_map(|share| share.counts.clone()).collect();
+        samples.extend(counts.iter().flat_map(|counts| counts.take()));
+        let panics = panics::all();
+        if panics > self.panics {
+            samples.push(HostMetrics::panics(panics - self.panics));
+            self.panics = panics;
+        }
+        samples.push(Metrics::version());
+        if plugin.refused {
+            samples.push(Metrics::configuration_refused(true));
+        }
+        let left = plugin.metrics.record(envoy, samples);
+        if !left.is_empty() {
+            let mut pending = lock(&plugin.pending);
+            pending.extend(left);
+            // Where no request comes, old values of gauges are as good as lost.
+            let excess = pending.len().saturating_sub(MAX_PENDING);
+            pending.drain(..excess);
+            plugin.has_pending.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// How many values wait for a request at most.
+const MAX_PENDING: usize = 10_000;
+
+/// What happens on the main thread.
+impl Plugin {
+    fn with_main(&self, act: impl FnOnce(&mut Main)) {
+        let main = MAIN.with_borrow(|mains| mains.iter().find(|main| main.borrow().id == self.id).cloned());
+        // A call that fails at once is reported within the call that sent it: it is seen to with the next tick.
+        if let Some(main) = main
+            && let Ok(mut main) = main.try_borrow_mut()
+        {
+            act(&mut main);
+        }
+    }
+
+    /// The ticker, or a worker, asked for the main thread.
+    pub(crate) fn on_main(&self, envoy: &EnvoyConfig<'_>) {
+        self.with_main(|main| main.work(self, envoy));
+    }
+
+    /// A call ended.
+    pub(crate) fn answered(&self, envoy: &EnvoyConfig<'_>, call: u64, answer: Option<Answer<'_>>) {
+        self.with_main(|main| {
+            let Some((asker, lookup, limit)) = main.calls.remove(&call) else { return };
+            let Some(now) = clock() else { return };
+            let response = call::response(answer, limit);
+            main.ended(self, asker, lookup, response, now);
+            main.work(self, envoy);
+        });
+    }
+}
