@@ -61,7 +61,9 @@ mod time;
 mod token;
 mod upstream;
 
-pub use config::{CacheSize, Config, Keys, Problem, Provider, Unmatched, member_path};
+pub use config::{
+    CacheSize, Config, HostFeatures, Keys, Problem, Provider, Unmatched, WritesMetadata, member_path,
+};
 pub use crypto::{
     Algorithm, Backend, EcKey, Ed25519Key, Hash as HashAlgorithm, HostCrypto, HostFailed,
     Key as VerificationKey, KeyError, KeyKind, RsaKey, Secret as HmacSecret,
@@ -103,7 +105,7 @@ pub use token::{
     Bindings, ClaimPath, Claims, Grants, Issuer, Jws, Location as TokenLocation, Policy as TokenPolicy,
     ProviderId, Signed, Unverified, Verified,
 };
-pub use upstream::{Decision, FilterStateField};
+pub use upstream::{Decision, FilterStateField, METADATA_NAMESPACE, MetadataOutputs};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {

@@ -283,12 +283,6 @@ unsafe extern "C" {
         at: usize,
         result: *mut bool,
     ) -> bool;
-    fn envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
-        filter: Envoy,
-        namespace: Given,
-        key: Given,
-        value: Given,
-    );
 
     fn envoy_dynamic_module_callback_http_filter_scheduler_new(filter: Envoy) -> *mut c_void;
     fn envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler: *mut c_void, event: u64);
@@ -586,19 +580,6 @@ impl EnvoyFilter<'_> {
                 &raw mut number,
             )
             .then_some(MetadataValue::Number(number))
-        }
-    }
-
-    /// Writes a text into the dynamic metadata.
-    pub(crate) fn set_metadata_text(&mut self, namespace: &str, key: &str, value: &str) {
-        // SAFETY: everything is read during the call.
-        unsafe {
-            envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
-                self.raw,
-                namespace.into(),
-                key.into(),
-                value.into(),
-            );
         }
     }
 

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis::{
-    Config, Effect, Environment, FetchError, Gate, HttpRequest, HttpResponse, LookupId, Metrics, Problem,
-    Sample, StreamId, Timestamp,
+    Config, Effect, Environment, FetchError, Gate, HostFeatures, HttpRequest, HttpResponse, LookupId,
+    Metrics, Problem, Sample, StreamId, Timestamp, WritesMetadata,
 };
 
-use crate::abi::{EnvoyConfig, MainScheduler, StreamScheduler};
+use crate::abi::{self, EnvoyConfig, MainScheduler, StreamScheduler};
 use crate::metrics::HostMetrics;
 use crate::store::ProcessStore;
 use crate::ticker::Ticker;
@@ -97,7 +97,33 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn parse(text: &[u8]) -> Result<Config, Vec<Problem>> {
-    Config::parse(text, &|name| std::env::var(name).ok())
+    let writes_metadata = match abi::takes_structures() {
+        true => WritesMetadata::Yes,
+        false => WritesMetadata::NotInThisProxy,
+    };
+    let host = HostFeatures { read_file: Some(read_file), writes_metadata };
+    Config::parse_for(host, text, &|name| std::env::var(name).ok())
+}
+
+/// The largest key set that is read from a file, in bytes: as large as one that is fetched.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Reads a key set, once for each configuration. Whoever changes the file sends the configuration again.
+fn read_file(name: &str) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| {
+        format!("{name:?} cannot be read: {error}; write the path of a file that Envoy may read")
+    };
+    let file = std::fs::File::open(name).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(format!("{name:?} is no file; write the path of one"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    match u64::try_from(bytes.len()) {
+        Ok(size) if size <= MAX_FILE => Ok(bytes),
+        _ => Err(format!("{name:?} has more than {MAX_FILE} bytes; write the path of a key set")),
+    }
 }
 
 impl Plugin {
@@ -460,6 +486,7 @@ impl Main {
 
     /// Hands what was counted to Envoy.
     fn flush(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>, now: Timestamp) {
+        plugin.ticker.taken();
         let mut samples = self.gate.as_mut().map(|gate| gate.samples(now)).unwrap_or_default();
         let counts: Vec<_> =
             lock(&plugin.workers).values().filter_map(|share| share.counts.clone()).collect();

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis::{
-    Allow, Answer, CorsFields, ErrorResponse, FilterState, Gate, LocalReply, Outcome, Reason, Rejection,
-    Request, RouteCheck, Served, StreamId,
+    Allow, Answer, CorsFields, ErrorResponse, FilterState, Gate, LocalReply, METADATA_NAMESPACE, Outcome,
+    Reason, Rejection, Request, RouteCheck, Served, StreamId,
 };
 
 use crate::abi::{BodyStatus, EnvoyFilter, Fields, HeadersStatus, TrailersStatus};
@@ -124,6 +124,7 @@ impl Stream {
             Outcome::Wait => self.wait(envoy, taken, removed, grpc),
             Outcome::Deny(Rejection { response, state }) => {
                 write_state(envoy, &state);
+                write_refusal(envoy, &response, &state);
                 self.answer(envoy, &response, grpc);
                 HeadersStatus::Stop
             }
@@ -340,10 +341,27 @@ fn change(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
     done = done && allow.added().all(|(name, value)| envoy.add(OF, name.as_bytes(), value.as_bytes()));
     // Here a change of a header alone makes no other route. One that was chosen by what a client must not send does not
     // stay, nor one that was chosen by a target that there is no longer.
+    let told = write_metadata(envoy, allow);
     if allow.clear_route_cache || allow.spoofed || allow.target.is_some() {
         envoy.clear_route_cache();
     }
-    done && write_state(envoy, &allow.state)
+    done && told && write_state(envoy, &allow.state)
+}
+
+/// Writes what other filters are told of the tokens; false where Envoy does not take it.
+fn write_metadata(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
+    let told = allow.identity.iter().filter_map(|one| one.token.metadata());
+    told.fold(true, |all, told| all & envoy.set_metadata_struct(METADATA_NAMESPACE, told))
+}
+
+/// Writes why a request is refused.
+fn write_refusal(envoy: &mut EnvoyFilter<'_>, response: &ErrorResponse, state: &FilterState) {
+    let outputs = state.provider.as_ref().and_then(|provider| provider.metadata.as_ref());
+    if let (Some(outputs), Some(reason)) = (outputs, state.reason)
+        && let Some(told) = outputs.of_refusal(response.reply(false).status, reason)
+    {
+        envoy.set_metadata_struct(METADATA_NAMESPACE, &told);
+    }
 }
 
 /// Writes filter state for the access log and other filters; false where some of it was not taken.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problem::Report;
+use super::problem::{HostFeatures, Report};
 use super::{Variables, protobuf};
 use crate::json::{Json, Number, Object};
 
@@ -279,6 +279,11 @@ impl<'c> Fields<'c> {
                 default
             }
         }
+    }
+
+    /// What the host can do.
+    pub(super) fn host(&self) -> HostFeatures {
+        self.report.host
     }
 
     /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here. A name that is empty

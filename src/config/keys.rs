@@ -170,13 +170,16 @@ fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric
     let format = fields.choice("format", FORMATS, Format::Auto);
     let reading = Reading { format, max_keys: KeySet::MAX_KEYS, symmetric };
     let tried = tried_without_kid(&mut fields);
-    fields.refuse(&[
-        (
+    if fields.host().read_file.is_none() {
+        fields.refuse(&[(
             "filename",
             "there are no files there (a native host has them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
-        ),
-        ("watched_directory", "there are no files there; fetch keys that change with \"remote_jwks\""),
-    ]);
+        )]);
+    }
+    fields.refuse(&[(
+        "watched_directory",
+        "there are no files there; fetch keys that change with \"remote_jwks\"",
+    )]);
     let (item, document) = document(&mut fields, environment);
     fields.finish();
     let (item, document) = (item?, document?);
@@ -206,8 +209,15 @@ fn document<'c>(
     fields: &mut Fields<'c>,
     environment: Variables<'_>,
 ) -> (Option<Item<'c>>, Option<Document<'c>>) {
+    let read_file = fields.host().read_file;
     let given = fields.present(&["inline", "inline_string", "inline_bytes", "environment_variable"]);
-    if given.len() != 1 && fields.present(&["filename"]).is_empty() {
+    let file = fields.present(&["filename"]).len();
+    let is_one = given.len().saturating_add(file) == 1;
+    if read_file.is_some() && !is_one {
+        fields.error(
+            "needs exactly one of \"inline\", \"inline_string\", \"inline_bytes\", \"filename\" and \"environment_variable\"",
+        );
+    } else if given.len() != 1 && file == 0 {
         fields.error(
             "needs exactly one of \"inline\", \"inline_string\", \"inline_bytes\" and \"environment_variable\"",
         );
@@ -216,6 +226,14 @@ fn document<'c>(
     let text = fields.get("inline_string");
     let bytes = fields.get("inline_bytes");
     let variable_name = fields.get("environment_variable");
+    let filename = read_file.and_then(|read| Some((fields.get("filename")?, read)));
+    if let Some((item, read)) = filename {
+        let text = item.text().map(|name| read(name).map_err(|why| item.error(why)));
+        return match text {
+            Some(Ok(bytes)) => (Some(item), Some(Document::Text(bytes))),
+            _ => (None, None),
+        };
+    }
     let document = if let Some(item) = &inline {
         Some(Document::Json(item.json))
     } else if let Some(item) = &text {

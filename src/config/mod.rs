@@ -18,6 +18,7 @@ mod limits;
 mod locations;
 mod matching;
 mod metadata;
+mod metadata_outputs;
 mod problem;
 mod protected_resources;
 mod protobuf;
@@ -38,7 +39,7 @@ pub use cache::CacheSize;
 pub use fields::join as member_path;
 pub use keys::Keys;
 pub use limits::{FailureLimit, Limits};
-pub use problem::Problem;
+pub use problem::{HostFeatures, Problem, WritesMetadata};
 pub use provider::Provider;
 pub use revocation::Revocation;
 pub use route_rules::RouteRules;
@@ -128,14 +129,26 @@ pub enum RequireTls {
 pub type Variables<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 impl Config {
-    /// Reads the bytes of a plugin configuration.
+    /// Reads the bytes of a plugin configuration, for the wasm plugin.
     ///
     /// # Errors
     /// Every problem that was found, never none.
     pub fn parse(bytes: &[u8], environment: Variables<'_>) -> Result<Self, Vec<Problem>> {
+        Self::parse_for(HostFeatures::default(), bytes, environment)
+    }
+
+    /// Reads the bytes of a configuration, for a host that can do more than the wasm plugin.
+    ///
+    /// # Errors
+    /// Every problem that was found, never none.
+    pub fn parse_for(
+        host: HostFeatures,
+        bytes: &[u8],
+        environment: Variables<'_>,
+    ) -> Result<Self, Vec<Problem>> {
         let whole = |message| vec![Problem { path: String::new(), message }];
         let json = input::parse(bytes).map_err(whole)?;
-        let report = Report::default();
+        let report = Report::new(host);
         let config = read(&json, environment, &report);
         let (errors, warnings) = report.into_parts();
         match config {

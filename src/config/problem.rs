@@ -19,14 +19,44 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What a host can do that the wasm plugin cannot. A configuration that asks for it is refused elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostFeatures {
+    /// Reads a file; none where there are none.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub read_file: Option<fn(&str) -> Result<Vec<u8>, String>>,
+    /// Whether it writes dynamic metadata.
+    pub writes_metadata: WritesMetadata,
+}
+
+/// Whether a host writes dynamic metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WritesMetadata {
+    /// It never does.
+    #[default]
+    Never,
+    /// It would in a newer proxy.
+    NotInThisProxy,
+    /// It does.
+    Yes,
+}
+
 /// Collects problems while a configuration is read, so that all are told at once.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    /// What the host can do for which the configuration is read.
+    pub(super) host: HostFeatures,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
 impl Report {
+    pub(super) fn new(host: HostFeatures) -> Self {
+        Self { host, ..Self::default() }
+    }
+
     pub(super) fn error(&self, path: &str, message: impl Into<String>) {
         let problem = Problem { path: path.to_owned(), message: message.into() };
         self.errors.borrow_mut().push(problem);

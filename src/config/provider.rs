@@ -12,7 +12,7 @@ use super::text::text_match;
 use super::values::{
     SECOND, claim_path, claim_paths, compared_texts, paths, warn_of_literals, written_header,
 };
-use super::{Variables, binding, cache, conditions, grants, introspection, protobuf};
+use super::{Variables, binding, cache, conditions, grants, introspection, metadata_outputs, protobuf};
 use crate::crypto::{Algorithm, AlgorithmSet};
 use crate::introspection::Introspection;
 use crate::json::Json;
@@ -22,7 +22,7 @@ use crate::token::{
     AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
     Wanted, normal_type,
 };
-use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat};
+use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat, MetadataOutputs};
 
 /// A trusted issuer.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Provider {
     pub forward: bool,
     /// What the upstream is told of the token.
     pub outputs: IdentityHeaders,
+    /// What other filters are told of it, where the host can tell them.
+    pub metadata: Option<MetadataOutputs>,
     /// How many verdicts are kept.
     pub cache: CacheSize,
     /// What is asked of requests with a token in a cookie, where it is asked.
@@ -72,26 +74,6 @@ impl Provider {
 }
 
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
-/// What `jwt_authn` has and wasm cannot: only a native filter writes dynamic metadata. The way depends on who reads it.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "payload_in_metadata",
-        "use \"forward_payload_header\" or \"claim_to_headers\" for the upstream, Lua, ext_authz and rate limits, and the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\") for RBAC and the access log. A native host writes metadata",
-    ),
-    (
-        "header_in_metadata",
-        "use the filter state wasm.portcullis.provider in the access log, and the key id (\"kid\") of the audit line. A native host writes metadata",
-    ),
-    (
-        "failed_status_in_metadata",
-        "use the filter state wasm.portcullis.reason in other filters and the access log, or %RESPONSE_CODE_DETAILS% in the access log. A native host writes metadata",
-    ),
-    (
-        "normalize_payload_in_metadata",
-        "use \"authorize\" or the filter state wasm.portcullis.scopes, where scopes are split already, and \"claim_to_headers\" for the upstream. A native host writes metadata",
-    ),
-];
-
 pub(super) fn read(
     id: ProviderId,
     name: &str,
@@ -128,7 +110,7 @@ pub(super) fn read(
     }
     let cache = cache::read(&mut fields, policy.max_token_size);
     let clear_route_cache = fields.bool("clear_route_cache", false);
-    fields.refuse(REFUSED);
+    let metadata = metadata_outputs::read(&mut fields);
     fields.finish();
     Some(Provider {
         id,
@@ -140,6 +122,7 @@ pub(super) fn read(
         locations,
         forward,
         outputs,
+        metadata,
         cache,
         csrf,
         clear_route_cache,

@@ -62,7 +62,8 @@ impl RequestFlow<'_, '_> {
             _ => self.doubt(provider, &header, &keys, rejected),
         })?;
         self.gate.trace.saw(|| [Check::seen("signature", "valid")]);
-        let token = Rc::new(CachedToken::new(token.read(policy, audiences, self.now)?, provider));
+        let token = CachedToken::new(token.read(policy, audiences, self.now)?, provider);
+        let token = Rc::new(token.with_metadata(provider, text));
         if !provider.leaves_claims_to_answers() {
             self.note_left_out(provider, &token);
         }

@@ -60,7 +60,10 @@ impl RequestFlow<'_, '_> {
             }
         }
         accepted.retain(|one| one.is_identity);
-        let writes = |one: &Accepted| one.provider.clear_route_cache && one.token.headers().next().is_some();
+        let writes = |one: &Accepted| {
+            one.provider.clear_route_cache
+                && (one.token.headers().next().is_some() || one.token.metadata().is_some())
+        };
         allow.clear_route_cache = accepted.iter().any(writes);
         allow.identity = accepted;
         allow.state.rule = Some(Rc::clone(rule));

@@ -41,6 +41,8 @@ pub struct CachedToken {
     revoked: RefCell<Option<Rejected>>,
     /// Whether it is what a provider answered, and not what a signature says.
     is_answer: bool,
+    /// What other filters are told of it: a serialized struct.
+    metadata: Option<Box<[u8]>>,
     /// What its provider says of it, where it was asked.
     introspected: RefCell<Option<Kept<Rc<CachedToken>>>>,
 }
@@ -86,13 +88,28 @@ impl CachedToken {
             checked: Cell::new(None),
             revoked: RefCell::default(),
             is_answer: false,
+            metadata: None,
             introspected: RefCell::default(),
         }
     }
 
+    /// Makes what other filters are told of it, where its provider has them told. `text` is the token.
+    pub(super) fn with_metadata(mut self, provider: &Provider, text: &[u8]) -> Self {
+        let told = provider.metadata.as_ref().and_then(|own| own.of_token(self.claims().all(), text));
+        self.metadata = told.map(Vec::into_boxed_slice);
+        self
+    }
+
+    /// What other filters are told of it: a serialized `google.protobuf.Struct`.
+    pub fn metadata(&self) -> Option<&[u8]> {
+        self.metadata.as_deref()
+    }
+
     /// What a provider answered of a token.
     pub(super) fn of_answer(answer: Verified, provider: &Provider) -> Self {
-        Self { is_answer: true, ..Self::new(answer, provider) }
+        let answer = Self { is_answer: true, ..Self::new(answer, provider) };
+        // What was asked about need not be a token that has a header.
+        answer.with_metadata(provider, b"")
     }
 
     /// Whether it is what a provider answered.

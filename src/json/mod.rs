@@ -20,7 +20,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 pub(crate) use outline::SHORT;
 pub use outline::{JsonSpan, Piece, look_over};
 #[cfg(feature = "plugin")]
-pub use structs::from_struct;
+pub use structs::{encode_struct, from_struct};
 pub use text::Text;
 
 /// A JSON value. SetRequirement keep the order in which they were written.
@@ -53,6 +53,15 @@ pub enum Number {
 }
 
 impl Number {
+    /// The nearest 64-bit floating point number.
+    pub fn as_float(self) -> f64 {
+        match self {
+            Self::Unsigned(whole) => whole as f64,
+            Self::Negative(whole) => whole as f64,
+            Self::Float(value) => value,
+        }
+    }
+
     /// How two numbers compare as numbers, without rounding: `1` and `1.0` are equal, 2^53 and 2^53 + 1
     /// are not.
     pub fn compare(self, other: Self) -> Ordering {

@@ -28,3 +28,28 @@ fn value(decoded: prost_types::Value, depth: usize) -> Option<Json> {
         }
     })
 }
+
+/// An object as a serialized struct. Numbers become what a struct has for them: 64-bit floating point (IEEE 754).
+pub fn encode_struct(object: &Object) -> Vec<u8> {
+    use prost::Message as _;
+    to_struct(object).encode_to_vec()
+}
+
+fn to_struct(object: &Object) -> prost_types::Struct {
+    let fields = object.iter().map(|(name, member)| (name.to_owned(), to_value(member)));
+    prost_types::Struct { fields: fields.collect() }
+}
+
+fn to_value(json: &Json) -> prost_types::Value {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(value) => Kind::BoolValue(*value),
+        Json::Number(number) => Kind::NumberValue(number.as_float()),
+        Json::String(text) => Kind::StringValue(text.as_str().to_owned()),
+        Json::Array(items) => {
+            Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_value).collect() })
+        }
+        Json::Object(object) => Kind::StructValue(to_struct(object)),
+    };
+    prost_types::Value { kind: Some(kind) }
+}

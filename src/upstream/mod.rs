@@ -4,9 +4,11 @@
 //! from every request, in every spelling that a server could fold into it.
 
 mod filter_state;
+mod metadata;
 mod value;
 
 pub use filter_state::{Decision, FilterStateField, FilterStateFields};
+pub use metadata::{MetadataOutputs, NAMESPACE as METADATA_NAMESPACE};
 pub use value::{Encoding, ListFormat, MAX_FIELDS, MAX_VALUE, Why};
 
 use std::rc::Rc;

@@ -1,0 +1,71 @@
+//! What is written to the dynamic metadata of a request that passes, or is refused: `jwt_authn`'s fields for it.
+
+use super::fields::Fields;
+use super::problem::WritesMetadata;
+use crate::upstream::MetadataOutputs;
+
+const PAYLOAD: &str = "payload_in_metadata";
+const HEADER: &str = "header_in_metadata";
+const FAILED_STATUS: &str = "failed_status_in_metadata";
+const NORMALIZE: &str = "normalize_payload_in_metadata";
+
+/// What a host cannot do that writes none, with the way here. The way depends on who reads it.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        PAYLOAD,
+        "use \"forward_payload_header\" or \"claim_to_headers\" for the upstream, Lua, ext_authz and rate limits, and the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\") for RBAC and the access log. A native host writes metadata",
+    ),
+    (
+        HEADER,
+        "use the filter state wasm.portcullis.provider in the access log, and the key id (\"kid\") of the audit line. A native host writes metadata",
+    ),
+    (
+        FAILED_STATUS,
+        "use the filter state wasm.portcullis.reason in other filters and the access log, or %RESPONSE_CODE_DETAILS% in the access log. A native host writes metadata",
+    ),
+    (
+        NORMALIZE,
+        "use \"authorize\" or the filter state wasm.portcullis.scopes, where scopes are split already, and \"claim_to_headers\" for the upstream. A native host writes metadata",
+    ),
+];
+
+/// What is written; none where nothing is.
+pub(super) fn read(fields: &mut Fields<'_>) -> Option<MetadataOutputs> {
+    match fields.host().writes_metadata {
+        WritesMetadata::Never => {
+            fields.refuse(REFUSED);
+            return None;
+        }
+        WritesMetadata::NotInThisProxy => {
+            for name in [PAYLOAD, HEADER, FAILED_STATUS, NORMALIZE] {
+                if let Some(item) = fields.get(name).filter(|item| item.json.as_str() != Some("")) {
+                    item.error("needs Envoy 1.40 or newer: an older one takes no structures from a dynamic module; leave it out, or update Envoy");
+                }
+            }
+            return None;
+        }
+        WritesMetadata::Yes => {}
+    }
+    let mut key =
+        |name| fields.get(name).and_then(|item| item.text().map(str::to_owned)).filter(|key| !key.is_empty());
+    let outputs = MetadataOutputs {
+        payload: key(PAYLOAD),
+        header: key(HEADER),
+        failed_status: key(FAILED_STATUS),
+        space_delimited: normalized(fields),
+    };
+    outputs.writes_any().then_some(outputs)
+}
+
+/// The claims that become lists, split at blanks.
+fn normalized(fields: &mut Fields<'_>) -> Vec<String> {
+    let Some(mut normalize) = fields.get(NORMALIZE).and_then(|item| item.message(NORMALIZED)) else {
+        return Vec::new();
+    };
+    let claims = normalize.get(CLAIMS).and_then(|item| item.texts()).unwrap_or_default();
+    normalize.finish();
+    claims
+}
+
+const CLAIMS: &str = "space_delimited_claims";
+const NORMALIZED: &[&str] = &[CLAIMS];
