@@ -105,7 +105,9 @@ pub use token::{
     Bindings, ClaimPath, Claims, Grants, Issuer, Jws, Location as TokenLocation, Policy as TokenPolicy,
     ProviderId, Signed, Unverified, Verified,
 };
-pub use upstream::{Decision, FilterStateField, METADATA_NAMESPACE, MetadataOutputs};
+pub use upstream::{Decision, FilterStateField};
+#[cfg(feature = "native")]
+pub use upstream::{METADATA_NAMESPACE, MetadataOutputs};
 
 /// What bounds the work and the memory of the gate.
 pub mod limits {

@@ -1,7 +1,9 @@
 //! What is written to the dynamic metadata of a request that passes, or is refused: `jwt_authn`'s fields for it.
 
 use super::fields::Fields;
+#[cfg(feature = "native")]
 use super::problem::WritesMetadata;
+#[cfg(feature = "native")]
 use crate::upstream::MetadataOutputs;
 
 const PAYLOAD: &str = "payload_in_metadata";
@@ -29,11 +31,17 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where nothing is written.
+pub(super) fn refuse(fields: &mut Fields<'_>) {
+    fields.refuse(REFUSED);
+}
+
 /// What is written; none where nothing is.
+#[cfg(feature = "native")]
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<MetadataOutputs> {
     match fields.host().writes_metadata {
         WritesMetadata::Never => {
-            fields.refuse(REFUSED);
+            refuse(fields);
             return None;
         }
         WritesMetadata::NotInThisProxy => {
@@ -57,6 +65,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<MetadataOutputs> {
     outputs.writes_any().then_some(outputs)
 }
 
+#[cfg(feature = "native")]
 /// The claims that become lists, split at blanks.
 fn normalized(fields: &mut Fields<'_>) -> Vec<String> {
     let Some(mut normalize) = fields.get(NORMALIZE).and_then(|item| item.message(NORMALIZED)) else {
@@ -67,5 +76,7 @@ fn normalized(fields: &mut Fields<'_>) -> Vec<String> {
     claims
 }
 
+#[cfg(feature = "native")]
 const CLAIMS: &str = "space_delimited_claims";
+#[cfg(feature = "native")]
 const NORMALIZED: &[&str] = &[CLAIMS];

@@ -22,7 +22,9 @@ use crate::token::{
     AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
     Wanted, normal_type,
 };
-use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat, MetadataOutputs};
+#[cfg(feature = "native")]
+use crate::upstream::MetadataOutputs;
+use crate::upstream::{ClaimHeader, Encoding, IdentityHeaders, ListFormat};
 
 /// A trusted issuer.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub struct Provider {
     /// What the upstream is told of the token.
     pub outputs: IdentityHeaders,
     /// What other filters are told of it, where the host can tell them.
+    #[cfg(feature = "native")]
     pub metadata: Option<MetadataOutputs>,
     /// How many verdicts are kept.
     pub cache: CacheSize,
@@ -110,7 +113,10 @@ pub(super) fn read(
     }
     let cache = cache::read(&mut fields, policy.max_token_size);
     let clear_route_cache = fields.bool("clear_route_cache", false);
+    #[cfg(feature = "native")]
     let metadata = metadata_outputs::read(&mut fields);
+    #[cfg(not(feature = "native"))]
+    metadata_outputs::refuse(&mut fields);
     fields.finish();
     Some(Provider {
         id,
@@ -122,6 +128,7 @@ pub(super) fn read(
         locations,
         forward,
         outputs,
+        #[cfg(feature = "native")]
         metadata,
         cache,
         csrf,

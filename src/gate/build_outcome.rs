@@ -62,7 +62,7 @@ impl RequestFlow<'_, '_> {
         accepted.retain(|one| one.is_identity);
         let writes = |one: &Accepted| {
             one.provider.clear_route_cache
-                && (one.token.headers().next().is_some() || one.token.metadata().is_some())
+                && (one.token.headers().next().is_some() || one.token.has_metadata())
         };
         allow.clear_route_cache = accepted.iter().any(writes);
         allow.identity = accepted;

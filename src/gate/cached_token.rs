@@ -42,6 +42,7 @@ pub struct CachedToken {
     /// Whether it is what a provider answered, and not what a signature says.
     is_answer: bool,
     /// What other filters are told of it: a serialized struct.
+    #[cfg(feature = "native")]
     metadata: Option<Box<[u8]>>,
     /// What its provider says of it, where it was asked.
     introspected: RefCell<Option<Kept<Rc<CachedToken>>>>,
@@ -88,19 +89,36 @@ impl CachedToken {
             checked: Cell::new(None),
             revoked: RefCell::default(),
             is_answer: false,
+            #[cfg(feature = "native")]
             metadata: None,
             introspected: RefCell::default(),
         }
     }
 
     /// Makes what other filters are told of it, where its provider has them told. `text` is the token.
+    #[cfg(feature = "native")]
     pub(super) fn with_metadata(mut self, provider: &Provider, text: &[u8]) -> Self {
         let told = provider.metadata.as_ref().and_then(|own| own.of_token(self.claims().all(), text));
         self.metadata = told.map(Vec::into_boxed_slice);
         self
     }
 
+    /// In the virtual machine nobody can be told.
+    #[cfg(not(feature = "native"))]
+    pub(super) fn with_metadata(self, _: &Provider, _: &[u8]) -> Self {
+        self
+    }
+
+    /// Whether other filters are told of it.
+    pub(super) fn has_metadata(&self) -> bool {
+        #[cfg(feature = "native")]
+        return self.metadata.is_some();
+        #[cfg(not(feature = "native"))]
+        false
+    }
+
     /// What other filters are told of it: a serialized `google.protobuf.Struct`.
+    #[cfg(feature = "native")]
     pub fn metadata(&self) -> Option<&[u8]> {
         self.metadata.as_deref()
     }

@@ -6,7 +6,7 @@
 //! that no number type can hold are refused.
 
 mod outline;
-#[cfg(feature = "plugin")]
+#[cfg(any(feature = "plugin", feature = "native"))]
 mod structs;
 mod text;
 
@@ -19,8 +19,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 pub(crate) use outline::SHORT;
 pub use outline::{JsonSpan, Piece, look_over};
-#[cfg(feature = "plugin")]
-pub use structs::{encode_struct, from_struct};
+#[cfg(feature = "native")]
+pub use structs::encode_struct;
+#[cfg(any(feature = "plugin", all(test, feature = "native")))]
+pub use structs::from_struct;
 pub use text::Text;
 
 /// A JSON value. SetRequirement keep the order in which they were written.
@@ -53,6 +55,7 @@ pub enum Number {
 }
 
 impl Number {
+    #[cfg(feature = "native")]
     /// The nearest 64-bit floating point number.
     pub fn as_float(self) -> f64 {
         match self {

@@ -2,19 +2,24 @@
 
 use prost_types::value::Kind;
 
-use super::{Json, MAX_DEPTH, Number, Object};
+use super::{Json, Object};
+#[cfg(any(feature = "plugin", test))]
+use super::{MAX_DEPTH, Number};
 
+#[cfg(any(feature = "plugin", test))]
 /// The object that a struct is; none where it is nested deeper than [`MAX_DEPTH`].
 pub fn from_struct(decoded: prost_types::Struct) -> Option<Object> {
     object(decoded, MAX_DEPTH)
 }
 
+#[cfg(any(feature = "plugin", test))]
 fn object(decoded: prost_types::Struct, depth: usize) -> Option<Object> {
     let depth = depth.checked_sub(1)?;
     let members = decoded.fields.into_iter().map(|(name, member)| Some((name, value(member, depth)?)));
     Object::new(members.collect::<Option<Vec<_>>>()?).ok()
 }
 
+#[cfg(any(feature = "plugin", test))]
 fn value(decoded: prost_types::Value, depth: usize) -> Option<Json> {
     Some(match decoded.kind {
         None | Some(Kind::NullValue(_)) => Json::Null,
@@ -29,17 +34,20 @@ fn value(decoded: prost_types::Value, depth: usize) -> Option<Json> {
     })
 }
 
+#[cfg(feature = "native")]
 /// An object as a serialized struct. Numbers become what a struct has for them: 64-bit floating point (IEEE 754).
 pub fn encode_struct(object: &Object) -> Vec<u8> {
     use prost::Message as _;
     to_struct(object).encode_to_vec()
 }
 
+#[cfg(feature = "native")]
 fn to_struct(object: &Object) -> prost_types::Struct {
     let fields = object.iter().map(|(name, member)| (name.to_owned(), to_value(member)));
     prost_types::Struct { fields: fields.collect() }
 }
 
+#[cfg(feature = "native")]
 fn to_value(json: &Json) -> prost_types::Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),

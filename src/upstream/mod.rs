@@ -4,10 +4,12 @@
 //! from every request, in every spelling that a server could fold into it.
 
 mod filter_state;
+#[cfg(feature = "native")]
 mod metadata;
 mod value;
 
 pub use filter_state::{Decision, FilterStateField, FilterStateFields};
+#[cfg(feature = "native")]
 pub use metadata::{MetadataOutputs, NAMESPACE as METADATA_NAMESPACE};
 pub use value::{Encoding, ListFormat, MAX_FIELDS, MAX_VALUE, Why};
 
