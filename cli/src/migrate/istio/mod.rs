@@ -93,7 +93,7 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
 }
 
 /// Where rules for requests with and without a token stand side by side, a token has one place.
-fn only_authorization(
+pub(super) fn only_authorization(
     name: &str,
     provider: &mut Map<String, Value>,
     today: &Map<String, Value>,

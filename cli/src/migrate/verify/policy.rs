@@ -163,7 +163,7 @@ fn subject(principal: &str) -> &str {
     principal.rsplit('/').next().unwrap_or(principal)
 }
 
-fn set(map: &mut Map<String, Value>, path: &[&str], value: Value) {
+pub(super) fn set(map: &mut Map<String, Value>, path: &[&str], value: Value) {
     match path {
         [] => {}
         [name] => _ = map.insert((*name).to_owned(), value),
