@@ -4,6 +4,7 @@ mod formula;
 pub(super) mod policy;
 mod region;
 mod rules;
+mod template;
 
 use serde_json::{Map, Value, json};
 
