@@ -192,7 +192,7 @@ fn per_route(node: &Node, file: &File, routes: &mut Vec<Route>) {
 }
 
 /// A configuration in one form. Names of providers and of requirements stay as they are.
-fn normal(config: &Value) -> Value {
+pub(crate) fn normal(config: &Value) -> Value {
     let Value::Object(members) = config else { return config.clone() };
     let mut out = Map::new();
     for (key, value) in members {

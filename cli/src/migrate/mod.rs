@@ -24,13 +24,12 @@ use input::{Source, Today};
 use istio::Istio;
 use verify::Behind;
 
-/// Writes a configuration of jwt_authn, or policies of Istio or Envoy Gateway, as a configuration of Portcullis that means
-/// the same, and reports what changes
+/// Writes what is there today, of jwt_authn, Istio or Envoy Gateway, as a configuration of Portcullis that means the same
 #[derive(Args)]
 #[command(
-    after_help = "The configuration goes to standard output, with each change of meaning as a comment at its place; the report goes to standard \
-                  error. What is open today stays open, and is said. Exit status: 0 it was carried over, 1 --verify found a difference \
-                  that the report does not name, 2 it cannot be carried over.\n\n\
+    after_help = "The configuration goes to standard output, with each change of meaning as a comment at its place; a report of them to\n\
+                  standard error. What is open today stays open, and is said.\n\n\
+                  Exit status: 0 it was carried over, 1 --verify found a difference that the report does not name, 2 it cannot be carried over.\n\n\
                   Examples:\n  portcullis migrate envoy.yaml > portcullis.yaml\n  portcullis migrate --verify authentication.yaml policies.yaml > portcullis.yaml\n  \
                   portcullis migrate --verify security-policy.yaml > portcullis.yaml"
 )]
@@ -65,6 +64,14 @@ impl Command {
         eprint!("{}", printable(&verified.text()));
         Ok(if verified.unexplained.is_empty() { Exit::Good } else { Exit::Findings })
     }
+}
+
+pub(crate) use input::{list, normal};
+pub(crate) use verify::example_of;
+
+/// A value as YAML.
+pub(crate) fn yaml(value: &Value) -> String {
+    yaml::text(value, &Changes::default())
 }
 
 /// What is there today, and what it becomes.

@@ -20,6 +20,11 @@ use crate::output::Failure;
 use model::Model;
 use tokens::Asked;
 
+/// A text that meets a matcher of texts, if one can be guessed.
+pub(crate) fn example_of(matcher: &Value) -> Option<String> {
+    matcher.is_object().then(|| tokens::meeting(matcher))
+}
+
 /// The time at which all is judged.
 const NOW: u64 = 1_800_000_000;
 
