@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::output::{Exit, Failure, Terminal};
 
-/// Completion of commands and options for a shell
+/// Prints the completion of commands and options for a shell
 #[derive(Args)]
 #[command(after_help = "Example:\n  portcullis completions bash > /etc/bash_completion.d/portcullis")]
 pub(crate) struct Command {

@@ -16,6 +16,15 @@ use crate::source::File;
 /// # Errors
 /// A file that cannot be read, that has none or several, or one that the filter refuses. Of several `FILE#2` is the second.
 pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
+    let (name, text) = text_of(path)?;
+    bench(&name, text.as_bytes())
+}
+
+/// The name of a file, and the text that the filter gets for the configuration in it.
+///
+/// # Errors
+/// As [`bench_of`], but for what the filter says.
+pub(crate) fn text_of(path: &Path) -> Result<(String, String), Failure> {
     let (path, number) = numbered(path);
     let file = File::read(path)?;
     let found = entries::of_gates(file.readable()?);
@@ -32,7 +41,8 @@ pub(crate) fn bench_of(path: &Path) -> Result<Bench, Failure> {
             return Err(Failure::of(&file.name, text));
         }
     };
-    bench(&file.name, written::text(&file, entry).as_bytes())
+    let text = written::text(&file, entry);
+    Ok((file.name, text))
 }
 
 /// A file, and the number of the configuration in it that is meant: `FILE#2`. A file of that very name comes first.

@@ -15,12 +15,14 @@ use crate::output::{Exit, Failure, Terminal};
 /// No token, no answer and no key set is read beyond this.
 const MAX_INPUT: u64 = 16 << 20;
 
-/// Says what the gate does with a request: which rule decides and why not the ones before, each check, the answer, and
-/// what goes on to the upstream
+/// Says what the gate does with one request, and why
+///
+/// Which rule decides and why not the ones before, each check of the token, the answer, and what goes on to the upstream.
 #[derive(Args)]
 #[command(
-    after_help = "Keys that the filter would fetch come from --jwks; with --claims the tool signs a token itself, with a key that it throws \
-                  away. Revocation lists are taken as empty. Nothing is sent over a network, and no token is printed.\n\n\
+    after_help = "Keys that the filter would fetch come from --jwks; with --claims the tool signs a token itself, with a key that it\n\
+                  throws away. Revocation lists are taken as empty. Nothing is sent over a network, and no token is printed.\n\n\
+                  Exit status: 0 whatever the decision, 2 it cannot be told.\n\n\
                   Examples:\n  portcullis explain --config portcullis.yaml --path /orders/7 --claims '{\"scope\": \"orders:read\"}'\n  \
                   portcullis explain --config envoy.yaml --method POST --path /orders -H 'x-tenant: acme' --token - --jwks keys.json < token.txt"
 )]

@@ -15,7 +15,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::output::{Exit, Failure, Terminal, printable};
 
-/// Keys in PEM, DER, certificates or JWKs as a key set for "local_jwks"
+/// Writes keys in PEM, DER, certificates or JWKs as a key set for "local_jwks"
 ///
 /// Writes a JWK set with the keys that the filter will use to standard output, and to standard error each key: what it
 /// is used for, or why it is not. A file with a private key or a secret in it is refused as a whole, and nothing of it
@@ -28,7 +28,7 @@ pub(crate) struct Command {
     /// A file of PEM, DER or JSON; "-" is standard input
     #[arg(value_name = "FILE", required_unless_present = "online", conflicts_with = "online")]
     file: Option<PathBuf>,
-    /// Fetch the keys from there: the only thing that this tool sends over a network
+    /// Fetch the keys from there, over https
     #[arg(long, value_name = "URL")]
     online: Option<String>,
     /// The key id of a single key that has none; the thumbprint of the key otherwise (RFC 7638)

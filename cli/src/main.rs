@@ -27,8 +27,12 @@ use output::{Exit, Failure, Terminal};
     version,
     propagate_version = true,
     after_help = "Exit status: 0 nothing is wrong, 1 something was found, 2 the command cannot be run.\n\
-                  Nothing is sent over a network unless --online is given; no token and no secret is ever printed.\n\n\
-                  Example:\n  portcullis check envoy.yaml policies/*.yaml"
+                  Nothing is sent over a network but by receive, and where --online is given; no token and no secret is ever printed.\n\n\
+                  From a file of jwt_authn to a configuration that is checked and tested:\n  \
+                  portcullis migrate --verify jwt_authn.yaml > portcullis.yaml\n  \
+                  portcullis check portcullis.yaml\n  \
+                  portcullis test --draft portcullis.yaml > tests.yaml\n  \
+                  portcullis test tests.yaml"
 )]
 struct Arguments {
     /// When to write in colour; "auto" is on a terminal, unless NO_COLOR is set
@@ -48,7 +52,7 @@ enum Command {
     Schema(schema::Command),
     Jwks(jwks::Command),
     Receive(receive::Command),
-    /// Large lists of revoked tokens
+    /// Makes folders of large lists of revoked tokens, which any web server can serve
     #[command(subcommand, arg_required_else_help = true)]
     Revlist(revlist::Command),
     Admission(admission::Command),

@@ -7,10 +7,11 @@ use portcullis::Timestamp;
 
 use crate::output::{Exit, Failure};
 
-/// A server that takes logouts and security events, and serves the list of revoked tokens that gates poll
+/// Runs the server that takes logouts and security events of providers, and serves the list that gates poll
 #[derive(Args)]
 #[command(
-    after_help = "It runs until SIGTERM; what it acknowledged is on the disk. Log lines are JSON, on standard error.\n\n\
+    after_help = "It runs until SIGTERM; what it acknowledged is on the disk. Log lines are JSON, on standard error.\n\
+                  docs/receive.md has its configuration.\n\n\
                   Example:\n  portcullis receive --config receive.yaml"
 )]
 pub(crate) struct Command {

@@ -25,20 +25,21 @@ pub(crate) enum Command {
 /// Where from and where to.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  portcullis revlist build --issuer https://idp.example/ --out /srv/lists revoked.jsonl"
+    after_help = "A line of a .jsonl file: { \"jti\": \"4f1c\", \"until\": 1800000000 }. docs/revocation.md has all members, and how to serve the folder.\n\n\
+                  Example:\n  portcullis revlist build --issuer https://idp.example/ --out /srv/lists revoked.jsonl"
 )]
 pub(crate) struct Build {
     /// Lists: JSON documents, or files that end in .jsonl with an entry or cut-off on each line
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "LIST")]
     inputs: Vec<PathBuf>,
     /// The folder to write; pages of the index that it holds stay, so that no proxy misses one on its way
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// The issuer of entries that name none
-    #[arg(long)]
+    #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// How many entries a page has at the most, on average; fewer make a change cheaper, and the first load longer
-    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     page_entries: u32,
 }
 

@@ -197,3 +197,33 @@ fn tokens_are_as_the_test_has_them() {
         out(&output).lines().filter(|line| line.contains('✘')).map(str::to_owned).collect();
     assert!(failed.is_empty(), "{}", out(&output));
 }
+
+#[test]
+fn the_draft_of_every_example_holds_and_meets_most_rules() {
+    let folder = common::Folder::new("drafts");
+    let (mut met, mut rules) = (0, 0);
+    let mut missed = Vec::new();
+    let examples = [
+        "envoy/envoy.yaml",
+        "envoy/mcp/envoy.yaml",
+        "envoy/istio/gateway.yaml",
+        "envoy/envoy-gateway/gateway.yaml",
+    ];
+    let providers = common::tree(&workspace().join("envoy/providers"), "yaml");
+    let all = examples.iter().map(|name| workspace().join(name)).chain(providers);
+    for (number, example) in all.enumerate() {
+        let draft = portcullis(&["test", "--draft", &example.display().to_string()]);
+        assert_eq!(draft.status.code(), Some(0), "{}: {}", example.display(), out(&draft));
+        let file = folder.write(&format!("{number}.yaml"), &draft.stdout);
+        let ran = portcullis(&["test", "--format", "json", &file.display().to_string()]);
+        assert_eq!(ran.status.code(), Some(0), "{}: {}", example.display(), out(&ran));
+        let report: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        let gaps = &report["files"][0]["coverage"];
+        let count = |value: &Value| value.as_array().expect("a list").len();
+        rules += usize::try_from(gaps["rules"].as_u64().expect("a number")).expect("it fits");
+        met += usize::try_from(gaps["rules"].as_u64().expect("a number")).expect("it fits")
+            - count(&gaps["never_met"]);
+        missed.extend((count(&gaps["never_met"]) > 0).then(|| format!("{}: {gaps}", example.display())));
+    }
+    assert!(rules >= 40 && met * 10 >= rules * 9, "{met} of {rules}: {missed:#?}");
+}

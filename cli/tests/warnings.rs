@@ -482,3 +482,108 @@ fn warnings_alone_are_good_unless_strict_and_a_file_can_say_that_they_are_meant(
     assert_eq!(code(&[], &folder.0.join("missing.yaml")), Some(2));
     assert_eq!(code(&["--no-such-option"], &file), Some(2));
 }
+
+/// What is wrong with a configuration besides, and where that is said.
+const ERRORS: &[(&str, &str)] = &[
+    ("nonsense: 1\n", "nonsense"),
+    ("  - match: { prefix: /zz, nonsense: 1 }\n    public: true\n", "rules[3].match.nonsense"),
+    (
+        "  - match: { prefix: / }\n    requires: { provider_name: nobody }\n",
+        "rules[3].requires.provider_name",
+    ),
+];
+
+#[test]
+fn what_can_be_judged_of_a_configuration_with_an_error_is_warned_of_and_nothing_else() {
+    let folder = Folder::new("rest");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (number, case) in CASES.iter().enumerate().filter(|(_, case)| case.file == PLUGIN) {
+        let good = good(case);
+        let bad = good.replacen(case.from, case.to, 1);
+        for (at, (error, path)) in ERRORS.iter().enumerate() {
+            let files = [("good", &good), ("bad", &bad)].map(|(name, text)| {
+                folder.write(&format!("{number:02}-{at}-{name}.yaml"), format!("{text}{error}"))
+            });
+            let told = |file: usize| {
+                let all = findings(&files[file..=file]);
+                let (errors, warnings): (Vec<_>, Vec<_>) =
+                    all.into_iter().partition(|finding| finding.severity == "error");
+                assert_eq!(errors.len(), 1, "{errors:#?}");
+                assert!(errors[0].path.contains(path.rsplit('.').next().expect("a name")), "{errors:#?}");
+                warnings
+            };
+            // Whether a provider is used is told of whole files: the rule with the error may name it.
+            let is_unsure = case.rule == "provider-unused" && path.starts_with("rules");
+            let (before, after) = (told(0), told(1));
+            let is_told = after.iter().any(|finding| finding.rule == case.rule);
+            if !before.is_empty() || is_told == is_unsure {
+                wrong.push(format!("{number} {} beside {path}: {before:#?} and {after:#?}", case.rule));
+            }
+            count += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 30, "only {count}");
+}
+
+#[test]
+fn a_provider_with_an_error_is_not_warned_of_and_the_others_are() {
+    let folder = Folder::new("provider");
+    let other = "  other:\n    issuer: https://b.example\n    token_types: [at+jwt]\n    local_jwks: { inline_string: '{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}' }\n";
+    let text = PLUGIN
+        .replace("    audiences: [orders]\n", "    audience: [orders]\n")
+        .replace("rules:\n", &format!("{other}rules:\n"))
+        .replace("authorize: { scopes: { all_of: [admin] } }", "authorize: { scopes: { all_of: [] } }");
+    let found = findings(&[folder.write("a.yaml", &text)]);
+    let told: BTreeSet<_> =
+        found.iter().map(|it| (it.severity.as_str(), it.rule.as_str(), it.path.as_str())).collect();
+    let expected = [
+        ("error", "configuration", "providers.corp.audience"),
+        ("error", "configuration", "rules[1].authorize.scopes.all_of"),
+        ("warning", "no-audience", "providers.other"),
+    ];
+    assert_eq!(told, expected.into(), "{found:#?}");
+}
+
+#[test]
+fn a_native_gate_is_warned_of_as_any_other_is() {
+    let folder = Folder::new("native");
+    let text = "\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyExtensionPolicy
+metadata: { name: portcullis }
+spec:
+  dynamicModule:
+    - name: portcullis
+      config:
+        stat_prefix: x
+        providers:
+          corp:
+            issuer: https://idp.example/
+            payload_in_metadata: payload
+            local_jwks: { filename: /etc/keys.json }
+          plain:
+            issuer: https://b.example/
+            audiences: [orders]
+            token_types: [at+jwt]
+            remote_jwks: { http_uri: { uri: http://b.example/jwks, cluster: b, timeout: 5s } }
+        rules:
+          - match: { prefix: / }
+            public: true
+          - match: { path: /admin }
+            requires: { provider_name: corp }
+";
+    let found = findings(&[folder.write("native.yaml", text)]);
+    let told: BTreeSet<_> = found.iter().map(|it| (it.rule.as_str(), it.path.as_str(), it.line)).collect();
+    let expected = [
+        ("no-audience", "providers.corp", 10),
+        ("id-token-passes", "providers.corp", 10),
+        ("jwks-over-http", "providers.plain.remote_jwks.http_uri.uri", 18),
+        ("provider-unused", "providers.plain", 14),
+        ("public-over-stricter", "rules[0]", 20),
+        ("rule-never-matches", "rules[1]", 22),
+    ];
+    assert_eq!(told, expected.into(), "{found:#?}");
+    assert!(found.iter().all(|finding| finding.severity == "warning"), "{found:#?}");
+}

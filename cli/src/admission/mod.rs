@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::output::{Exit, Failure, Terminal};
 
-/// Refuses manifests that the filter would refuse, before Kubernetes stores them
+/// Runs check as a webhook of Kubernetes, which refuses what the filter would before it is stored
 ///
 /// Answers POST /validate with an AdmissionReview (admission.k8s.io/v1) for WasmPlugin, TrafficExtension,
 /// EnvoyExtensionPolicy, EnvoyFilter and EnvoyPatchPolicy, and GET /healthz. What is not called portcullis is allowed

@@ -7,47 +7,55 @@ use portcullis::{Config, Problem};
 
 use super::entries::{Entry, Given, Kind};
 use super::finding::{Findings, Severity};
-use super::written::{self, place};
+use super::mend::{LeftOut, mend};
+use super::written::{self, Dialect, place};
 use crate::source::{Mark, Node};
 
 /// A configuration that was read.
 pub(super) struct Judged {
     /// What it says, with its places; none where it cannot be told.
     pub(super) tree: Option<Node>,
-    /// It, where the filter takes it.
+    /// It, where the filter takes it; else what is left without that which it refuses.
     pub(super) config: Option<Config>,
+    /// What of it could not be judged.
+    pub(super) left_out: LeftOut,
 }
 
 /// What stands for the value of a variable that is not set here: good for a secret, and as a key set.
-const PLACEHOLDERS: &[&str] = &[
-    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
-];
+const PLACEHOLDERS: &[&str] = &["0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", KEYS];
+
+/// A key set for what has none that can be read here.
+pub(super) const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// How the filter's errors begin where a variable is not set.
 const NOT_SET: &str = "this environment variable is not set";
 
 /// What a wasm filter cannot do, and a native one can.
-const NOT_IN_WASM: &str = "cannot be done in a wasm filter";
+pub(super) const NOT_IN_WASM: &str = "cannot be done in a wasm filter";
 
 /// Reads it, and adds every error and warning of the filter's own.
 pub(super) fn judge(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) -> Judged {
     let (text, tree) = given(entry, raw, findings);
     let read = read(&text, entry);
     let mark = |path: &str| tree.as_ref().map_or(entry.at, |tree| place(tree, path));
-    let mut config = None;
-    let errors = match read.result {
-        Ok(good) => {
-            for Problem { path, message } in &good.warnings {
-                if !is_known_otherwise(entry, message) {
-                    findings.warn(rule_of(message), mark(path), path, message);
-                }
-            }
-            config = Some(good);
-            Vec::new()
+    let (config, left_out, errors) = match read.result {
+        Ok(good) => (Some(good), LeftOut::default(), Vec::new()),
+        Err(errors) => {
+            // Of a text with repeated names or the like there is no rest.
+            let text = tree.as_ref().map(|tree| written::json(tree, dialect(&entry.given)));
+            let rest = text
+                .and_then(|text| mend(&text, &errors, &|text| with_placeholders(text, entry, &read.names)));
+            let (config, left_out) =
+                rest.map_or((None, LeftOut::default()), |(config, out)| (Some(config), out));
+            (config, left_out, errors)
         }
-        Err(errors) => errors,
     };
+    for Problem { path, message } in config.iter().flat_map(|config| &config.warnings) {
+        if !is_known_otherwise(entry, message) && !left_out.has(path) {
+            findings.warn(rule_of(message), mark(path), path, message);
+        }
+    }
     for Problem { path, message } in errors {
         let is_secret = read.not_set.contains(&path);
         if is_secret || (entry.kind == Kind::Native && message.starts_with(NOT_IN_WASM)) {
@@ -68,7 +76,7 @@ pub(super) fn judge(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_
             "the VM does not get this environment variable, and the filter refuses the configuration without it; name it in the environment of the VM (Envoy: vm_config.environment_variables, Istio: vmConfig.env, Envoy Gateway: env.hostKeys)",
         );
     }
-    Judged { tree, config }
+    Judged { tree, config, left_out }
 }
 
 /// The text that the filter gets, and what it says.
@@ -104,15 +112,17 @@ struct Read {
     names: Vec<(String, String)>,
 }
 
+/// The value of a variable that the document gives.
+fn value(entry: &Entry, name: &str) -> Option<String> {
+    let own = entry.variables.as_ref()?.iter().rfind(|(own, _)| own == name)?;
+    own.1.as_ref().map(|(_, value)| value.clone())
+}
+
 /// A variable that is not set here may be set where the filter runs: a placeholder stands for it.
 fn read(text: &str, entry: &Entry) -> Read {
     let asked = RefCell::new(Vec::<String>::new());
-    let value = |name: &str| {
-        let own = entry.variables.as_ref()?.iter().rfind(|(own, _)| own == name)?;
-        own.1.as_ref().map(|(_, value)| value.clone())
-    };
     let strict = Config::parse(text.as_bytes(), &|name| {
-        let value = value(name);
+        let value = value(entry, name);
         if value.is_none() {
             asked.borrow_mut().push(name.to_owned());
         }
@@ -135,25 +145,33 @@ fn read(text: &str, entry: &Entry) -> Read {
         None => true,
     };
     read.unknown = asked.iter().filter(|name| !is_passed(name)).cloned().collect();
-    // What a value is for shows in what is said of the wrong one: the first placeholder that leaves nothing but that.
-    for second in [0, 1] {
-        let is_keys = |name: &str| {
-            let path = read.names.iter().find(|(_, own)| own == name).map(|(path, _)| path.as_str());
-            second == 1 || path.is_some_and(|path| path.contains("local_jwks") || path.contains("localJwks"))
-        };
-        let with = Config::parse(text.as_bytes(), &|name| {
-            value(name)
-                .or_else(|| PLACEHOLDERS.get(usize::from(is_keys(name))).map(|text| (*text).to_owned()))
-        });
-        let is_good = with.is_ok();
-        if second == 0 || is_good {
-            read.result = with;
-        }
-        if is_good {
-            break;
-        }
-    }
+    read.result = with_placeholders(text, entry, &read.names);
     read
+}
+
+/// Reads a text with placeholders for what is not set. `names`: the paths at which variables are named.
+fn with_placeholders(text: &str, entry: &Entry, names: &[(String, String)]) -> Result<Config, Vec<Problem>> {
+    // What a value is for shows in what is said of the wrong one: the first placeholder that leaves nothing but that.
+    let with = |is_all_keys: bool| {
+        let is_keys = |name: &str| {
+            let path = names.iter().find(|(_, own)| own == name).map(|(path, _)| path.as_str());
+            is_all_keys || path.is_some_and(|path| path.contains("local_jwks") || path.contains("localJwks"))
+        };
+        Config::parse(text.as_bytes(), &|name| {
+            let placeholder = || PLACEHOLDERS.get(usize::from(is_keys(name))).map(|text| (*text).to_owned());
+            value(entry, name).or_else(placeholder)
+        })
+    };
+    let first = with(false);
+    if first.is_ok() { first } else { with(true).or(first) }
+}
+
+/// How the plain words of a configuration are read.
+fn dialect(given: &Given) -> Dialect {
+    match given {
+        Given::Values(_, dialect) => *dialect,
+        Given::Text(_) | Given::Nothing => Dialect::Core,
+    }
 }
 
 /// The place that a message about the whole text ends with: `(line 1, column 13)`.

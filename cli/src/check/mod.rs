@@ -4,6 +4,7 @@ mod around;
 pub(crate) mod entries;
 mod finding;
 mod judge;
+mod mend;
 mod policy;
 pub(crate) mod written;
 
@@ -233,10 +234,13 @@ fn entry(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) {
         return request_authentication(entry, findings);
     }
     let judged = judge::judge(entry, raw, findings);
+    let from = findings.list.len();
     if let (Some(config), Some(tree)) = (&judged.config, &judged.tree) {
         policy::Policy { config, tree, kind: entry.kind }.warn(findings);
     }
     around::warn(entry, judged.config.as_ref(), judged.tree.as_ref(), findings);
+    let of_all = findings.list.split_off(from);
+    findings.list.extend(of_all.into_iter().filter(|finding| judged.left_out.allows(finding)));
 }
 
 /// Istio's own rules for tokens: what can be said of them without a filter that reads them.

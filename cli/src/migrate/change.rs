@@ -50,7 +50,8 @@ const ALWAYS: &[(&str, &str)] = &[
 ];
 
 /// The rows by which a request may pass that did not pass before.
-const LOOSER: &[&str] = &["bearer", "twice", "preflight", "query_token"];
+const LOOSER: &[&str] =
+    &["bearer", "twice", "preflight", "query_token", "query", "single_for_list", "scope_claim"];
 
 /// All changes of one configuration.
 #[derive(Clone, Default, Debug)]
@@ -80,9 +81,10 @@ impl Changes {
         &self.0
     }
 
-    /// Whether a row that is reported is about a request that passes on one side alone.
-    pub(crate) fn cover(&self, rows: &[&str], passed_before: bool) -> bool {
-        rows.iter().any(|row| {
+    /// The row that is reported, if one is, about a request that passes on one side alone.
+    pub(crate) fn row(&self, rows: &[&'static str], passed_before: bool) -> Option<&'static str> {
+        let mut rows = rows.iter().copied();
+        rows.find(|row| {
             let is_reported = ALWAYS.iter().any(|(name, _)| name == row)
                 || self.0.iter().any(|change| change.kind != Kind::Open && change.row == *row);
             is_reported && (passed_before || LOOSER.contains(row))

@@ -21,6 +21,12 @@ pub(crate) enum Source {
     JwtAuthn(Today),
     /// Istio's manifests, each with its place.
     Istio(Vec<(String, Value)>),
+    /// Envoy Gateway's SecurityPolicy with its place, and the ConfigMaps beside it.
+    Gateway {
+        place: String,
+        policy: Value,
+        maps: Vec<Value>,
+    },
 }
 
 /// What a route says for the filter, in its `PerRouteConfig`.
@@ -48,68 +54,118 @@ const LISTS: &[&str] = &[
     "requirements",
 ];
 
+/// All that is in files and may be carried over.
+#[derive(Default)]
+struct Found {
+    jwt_authn: Vec<(String, Value)>,
+    routes: Vec<Route>,
+    istio: Vec<(String, Value)>,
+    gateway: Vec<(String, Value)>,
+    maps: Vec<Value>,
+}
+
 /// The one configuration in these files.
 ///
 /// # Errors
-/// A file that cannot be read, none, several, or another kind of policy.
+/// A file that cannot be read, none, or several.
 pub(crate) fn read(files: &[File]) -> Result<Source, Failure> {
-    let (mut found, mut routes, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = Found::default();
     for file in files {
-        let documents = file.documents.as_ref().map_err(|error| {
-            Failure::of(format!("{}:{}:{}", file.name, error.at.line, error.at.column), &error.message)
-        })?;
-        for document in documents {
-            if let Some("RequestAuthentication" | "AuthorizationPolicy") =
-                document.get("kind").and_then(Node::as_str)
-            {
-                let text = written::json(document, Dialect::Kubernetes);
-                let place = format!("{}:{}", file.name, document.at.line);
-                let manifest: Value =
-                    serde_json::from_str(&text).map_err(|error| Failure::of(&place, error))?;
-                manifests.push((place, manifest));
-                continue;
-            }
-            if let Some(kind @ "SecurityPolicy") = document.get("kind").and_then(Node::as_str) {
-                let place = format!("{}:{}", file.name, document.at.line);
-                return Err(Failure::of(
-                    place,
-                    format!(
-                        "a {kind} cannot be carried over by this command; docs/migration.md says how it is done by hand"
-                    ),
-                ));
-            }
-            for entry in entries::find(document).entries {
-                let is_ours = matches!(entry.kind, Kind::Wasm | Kind::Native) && !entry.way.is_empty();
-                let is_elsewhere = entry.kind == Kind::RequestAuthentication;
-                let Given::Values(node, dialect) = &entry.given else { continue };
-                if !is_ours && !is_elsewhere {
-                    let text = written::json(node, *dialect);
-                    let place = format!("{}:{}", file.name, entry.at.line);
-                    let config: Value =
-                        serde_json::from_str(&text).map_err(|error| Failure::of(&place, error))?;
-                    found.push((place, normal(&config)));
-                }
-            }
-            per_route(document, file, &mut routes);
+        for document in file.readable()? {
+            found.document(document, file)?;
         }
     }
-    if found.is_empty() && !manifests.is_empty() {
-        return Ok(Source::Istio(manifests));
-    }
-    let places: Vec<String> = found.iter().map(|(place, _)| place.clone()).collect();
-    found.dedup_by(|one, other| one.1 == other.1);
-    match (found.pop(), found.is_empty()) {
-        (Some((place, config)), true) if config.is_object() => {
-            Ok(Source::JwtAuthn(Today { place, config, routes }))
+    found.one()
+}
+
+impl Found {
+    fn document(&mut self, document: &Node, file: &File) -> Result<(), Failure> {
+        let value = |node: &Node, dialect: Dialect, line: usize| -> Result<(String, Value), Failure> {
+            let place = format!("{}:{line}", file.name);
+            let value = serde_json::from_str(&written::json(node, dialect))
+                .map_err(|error| Failure::of(&place, error))?;
+            Ok((place, value))
+        };
+        if document.is_null() {
+            return Ok(());
         }
-        (Some((place, _)), true) => Err(Failure::of(place, "is no configuration of jwt_authn")),
-        (None, _) => Err(Failure::from(
-            "no configuration of jwt_authn and no policy of Istio is in these files".to_owned(),
-        )),
-        (Some(_), false) => Err(Failure::from(format!(
-            "several configurations of jwt_authn are in these files ({}); give each in a file of its own",
-            places.join(", ")
-        ))),
+        let manifest = || value(document, Dialect::Kubernetes, document.at.line);
+        match document.get("kind").and_then(Node::as_str) {
+            Some("RequestAuthentication" | "AuthorizationPolicy") => {
+                self.istio.push(manifest()?);
+                return Ok(());
+            }
+            Some("SecurityPolicy") => {
+                let (place, policy) = manifest()?;
+                self.gateway.push((place, without_nulls(policy)));
+                return Ok(());
+            }
+            Some("ConfigMap") => self.maps.push(manifest()?.1),
+            _ => {}
+        }
+        for entry in entries::find(document).entries {
+            let is_ours = matches!(entry.kind, Kind::Wasm | Kind::Native) && !entry.way.is_empty();
+            let is_elsewhere = entry.kind == Kind::RequestAuthentication;
+            let Given::Values(node, dialect) = &entry.given else { continue };
+            if !is_ours && !is_elsewhere {
+                let (place, config) = value(node, *dialect, entry.at.line)?;
+                self.jwt_authn.push((place, normal(&config)));
+            }
+        }
+        per_route(document, file, &mut self.routes);
+        Ok(())
+    }
+
+    fn one(self) -> Result<Source, Failure> {
+        let Self { jwt_authn: mut found, routes, istio, mut gateway, maps } = self;
+        let kinds = [!found.is_empty(), !istio.is_empty(), !gateway.is_empty()];
+        if kinds.into_iter().filter(|is_there| *is_there).count() > 1 {
+            let text = "jwt_authn, policies of Istio and a SecurityPolicy of Envoy Gateway are in these files together; give one kind at a time";
+            return Err(Failure::from(text.to_owned()));
+        }
+        let places = |found: &[(String, Value)]| {
+            found.iter().map(|(place, _)| place.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        if !istio.is_empty() {
+            return Ok(Source::Istio(istio));
+        }
+        let of_gateway = places(&gateway);
+        match (gateway.pop(), gateway.is_empty()) {
+            (Some((place, policy)), true) => return Ok(Source::Gateway { place, policy, maps }),
+            (Some(_), false) => {
+                return Err(Failure::from(format!(
+                    "several SecurityPolicies are in these files ({of_gateway}); each becomes a configuration of its own: give one at a time"
+                )));
+            }
+            (None, _) => {}
+        }
+        let all = places(&found);
+        found.dedup_by(|one, other| one.1 == other.1);
+        match (found.pop(), found.is_empty()) {
+            (Some((place, config)), true) if config.is_object() => {
+                Ok(Source::JwtAuthn(Today { place, config, routes }))
+            }
+            (Some((place, _)), true) => Err(Failure::of(place, "is no configuration of jwt_authn")),
+            (None, _) => Err(Failure::from(
+                "no configuration of jwt_authn, and no policy of Istio or Envoy Gateway, is in these files"
+                    .to_owned(),
+            )),
+            (Some(_), false) => Err(Failure::from(format!(
+                "several configurations of jwt_authn are in these files ({all}); give each in a file of its own"
+            ))),
+        }
+    }
+}
+
+/// A manifest without members that are null, which are as if they were not there.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let present = members.into_iter().filter(|(_, value)| !value.is_null());
+            present.map(|(key, value)| (key, without_nulls(value))).collect()
+        }
+        Value::Array(elements) => elements.into_iter().map(without_nulls).collect(),
+        other => other,
     }
 }
 
@@ -136,7 +192,7 @@ fn per_route(node: &Node, file: &File, routes: &mut Vec<Route>) {
 }
 
 /// A configuration in one form. Names of providers and of requirements stay as they are.
-fn normal(config: &Value) -> Value {
+pub(crate) fn normal(config: &Value) -> Value {
     let Value::Object(members) = config else { return config.clone() };
     let mut out = Map::new();
     for (key, value) in members {

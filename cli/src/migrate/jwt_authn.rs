@@ -233,7 +233,7 @@ impl Provider<'_> {
 }
 
 /// The variable for a provider's keys.
-fn variable(name: &str) -> String {
+pub(super) fn variable(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     format!("PORTCULLIS_{}_JWKS", name.chars().map(letter).collect::<String>())
 }

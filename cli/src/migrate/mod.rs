@@ -1,6 +1,8 @@
 //! `portcullis migrate`: what is there today, as a configuration of Portcullis.
 
 mod change;
+mod formula;
+mod gateway;
 mod input;
 mod istio;
 mod jwt_authn;
@@ -17,21 +19,22 @@ use crate::configuration;
 use crate::output::{Exit, Failure, Terminal, printable};
 use crate::source::File;
 use change::Changes;
+use gateway::Gateway;
 use input::{Source, Today};
 use istio::Istio;
-use istio::policy::Policies;
+use verify::Behind;
 
-/// Writes a configuration of jwt_authn, or Istio's policies, as a configuration of Portcullis that means the same, and
-/// reports what changes
+/// Writes what is there today, of jwt_authn, Istio or Envoy Gateway, as a configuration of Portcullis that means the same
 #[derive(Args)]
 #[command(
-    after_help = "The configuration goes to standard output, with each change of meaning as a comment at its place; the report goes to standard \
-                  error. What is open today stays open, and is said. Exit status: 0 it was carried over, 1 --verify found a difference \
-                  that the report does not name, 2 it cannot be carried over.\n\n\
-                  Examples:\n  portcullis migrate envoy.yaml > portcullis.yaml\n  portcullis migrate --verify authentication.yaml policies.yaml > portcullis.yaml"
+    after_help = "The configuration goes to standard output, with each change of meaning as a comment at its place; a report of them to\n\
+                  standard error. What is open today stays open, and is said.\n\n\
+                  Exit status: 0 it was carried over, 1 --verify found a difference that the report does not name, 2 it cannot be carried over.\n\n\
+                  Examples:\n  portcullis migrate envoy.yaml > portcullis.yaml\n  portcullis migrate --verify authentication.yaml policies.yaml > portcullis.yaml\n  \
+                  portcullis migrate --verify security-policy.yaml > portcullis.yaml"
 )]
 pub(crate) struct Command {
-    /// A configuration of jwt_authn, alone or in a configuration of Envoy; or the RequestAuthentications and AuthorizationPolicies of a workload; "-" is standard input
+    /// A configuration of jwt_authn, alone or in a configuration of Envoy; the RequestAuthentications and AuthorizationPolicies of a workload of Istio; or a SecurityPolicy of Envoy Gateway; "-" is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Put generated requests and tokens to a model of what is there today and to the gate, and list what differs
@@ -42,7 +45,7 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         let files = self.files.iter().map(|path| File::read(path)).collect::<Result<Vec<_>, _>>()?;
-        let Migrated { place, from, today, policies, config, changes } = migrated(input::read(&files)?)?;
+        let Migrated { place, from, today, behind, config, changes } = migrated(input::read(&files)?)?;
         let bench = configuration::bench(&place, config.to_string().as_bytes())
             .map_err(|failure| Failure::of("cannot be carried over", failure))?;
         terminal.write(&yaml::text(&config, &changes))?;
@@ -57,10 +60,18 @@ impl Command {
         if !self.verify {
             return Ok(Exit::Good);
         }
-        let verified = verify::verify(&today, policies.as_ref(), bench, &changes)?;
+        let verified = verify::verify(&today, &behind, bench, &changes)?;
         eprint!("{}", printable(&verified.text()));
         Ok(if verified.unexplained.is_empty() { Exit::Good } else { Exit::Findings })
     }
+}
+
+pub(crate) use input::{list, normal};
+pub(crate) use verify::example_of;
+
+/// A value as YAML.
+pub(crate) fn yaml(value: &Value) -> String {
+    yaml::text(value, &Changes::default())
 }
 
 /// What is there today, and what it becomes.
@@ -69,23 +80,30 @@ struct Migrated {
     from: &'static str,
     /// The `jwt_authn` of today.
     today: Value,
-    policies: Option<Policies>,
+    behind: Behind,
     config: Value,
     changes: Changes,
 }
 
 fn migrated(source: Source) -> Result<Migrated, Failure> {
+    let failed = |error: String| Failure::of("cannot be carried over", error);
     match source {
         Source::JwtAuthn(Today { place, config: today, routes }) => {
             let (config, changes) = jwt_authn::migrate(&today, &routes, true);
-            Ok(Migrated { place, from: "jwt_authn", today, policies: None, config, changes })
+            Ok(Migrated { place, from: "jwt_authn", today, behind: Behind::Nothing, config, changes })
         }
         Source::Istio(manifests) => {
-            let made =
-                istio::migrate(&manifests).map_err(|error| Failure::of("cannot be carried over", error))?;
-            let Istio { jwt_authn: today, policies, config, changes } = made;
+            let Istio { jwt_authn: today, policies, config, changes } =
+                istio::migrate(&manifests).map_err(failed)?;
             let place = manifests.first().map(|(place, _)| place.clone()).unwrap_or_default();
-            Ok(Migrated { place, from: "Istio's policies", today, policies: Some(policies), config, changes })
+            let behind = Behind::Istio(policies);
+            Ok(Migrated { place, from: "Istio's policies", today, behind, config, changes })
+        }
+        Source::Gateway { place, policy, maps } => {
+            let Gateway { jwt_authn: today, authorization, config, changes } =
+                gateway::migrate(&place, &policy, &maps).map_err(failed)?;
+            let behind = Behind::Gateway(authorization);
+            Ok(Migrated { place, from: "Envoy Gateway's SecurityPolicy", today, behind, config, changes })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `portcullis test`: a file of tests, put to the gate.
 
 mod coverage;
+mod draft;
 mod file;
 mod report;
 mod run;
@@ -11,8 +12,9 @@ use clap::{Args, ValueEnum};
 
 use crate::output::{Exit, Failure, Terminal};
 
-/// Puts the requests of a file of tests to the gate, with tokens signed on the fly, and compares what it does with what the
-/// file expects
+/// Holds a configuration to a file of tests: requests, their tokens, and what is to come of them
+///
+/// Tokens are signed on the fly, with keys that are thrown away.
 #[derive(Args)]
 #[command(after_help = "A file of tests, in YAML or JSON:\n\n  \
                   config: portcullis.yaml        # or the configuration itself\n  \
@@ -24,12 +26,17 @@ use crate::output::{Exit, Failure, Terminal};
                   - name: and not without\n    \
                   request: { path: /orders/7 }\n    \
                   expect: { status: 401, reason: token_missing }\n\n\
-                  A token has the usual claims of its provider unless the test says otherwise: claims, alg, kid, age, provider, header, raw.\n\n\
-                  Example:\n  portcullis test tests/*.yaml --format junit > report.xml")]
+                  A token is good unless the test says otherwise, with claims, alg, kid, age, provider, header or raw. What is not expected is not\n\
+                  looked at; null expects that there is none. docs/tool.md has all members.\n\n\
+                  Exit status: 1 where a test fails.\n\n\
+                  Examples:\n  portcullis test --draft portcullis.yaml > tests.yaml\n  portcullis test tests/*.yaml --format junit > report.xml")]
 pub(crate) struct Command {
     /// The files of tests
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "draft", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Write a first file of tests for a configuration: requests about each rule, and what the gate does with them
+    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["files", "format"])]
+    draft: Option<PathBuf>,
     /// The form of what is written
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
@@ -45,6 +52,10 @@ enum Form {
 
 impl Command {
     pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        if let Some(config) = &self.draft {
+            terminal.write(&draft::draft(config)?)?;
+            return Ok(Exit::Good);
+        }
         let mut suites = Vec::new();
         for path in &self.files {
             suites.push(run::suite(path)?);

@@ -109,7 +109,14 @@ fn run(at: usize, test: &Test, line: usize, bench: &Bench, forge: (&mut Forge, u
 }
 
 /// What the gate does with the request of a test.
-fn explained(test: &Test, bench: &Bench, (forge, now): (&mut Forge, u64)) -> Result<Explanation, String> {
+///
+/// # Errors
+/// A test that cannot be put to it.
+pub(super) fn explained(
+    test: &Test,
+    bench: &Bench,
+    (forge, now): (&mut Forge, u64),
+) -> Result<Explanation, String> {
     if test.expect.is_empty() {
         return Err(
             "expect: says nothing; write a status, a reason, a rule, or what the upstream gets".to_owned()

@@ -50,6 +50,51 @@ pub fn run_with_input<A: AsRef<std::ffi::OsStr>>(arguments: &[A], input: &str) -
     child.wait_with_output().expect("it ends")
 }
 
+/// What `portcullis migrate` said.
+pub struct Ran {
+    pub status: Option<i32>,
+    pub out: String,
+    pub report: String,
+}
+
+/// Runs `portcullis migrate` on a text from standard input.
+pub fn migrate(text: &str, more: &[&str]) -> Ran {
+    let arguments: Vec<&str> = ["migrate"].into_iter().chain(more.iter().copied()).chain(["-"]).collect();
+    let output = run_with_input(&arguments, text);
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { status: output.status.code(), out: text(output.stdout), report: text(output.stderr) }
+}
+
+/// What is written for a configuration of Portcullis, as the filter reads it: by `portcullis explain`, which needs YAML.
+pub fn explains(config: &str) -> Result<(), String> {
+    let folder = Folder::new(&format!("explains-{:?}", std::thread::current().id()));
+    let path = folder.write("migrated.yaml", config);
+    let output = run(&["explain".into(), "--config".into(), path.into_os_string()]);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// The manifests of a file of `tests/it/moving/sets`: what stands before the configuration.
+pub fn set_of(name: &str) -> String {
+    let text = fs::read_to_string(project().join("tests/it/moving/sets").join(name)).expect("a set");
+    let documents: Vec<&str> =
+        text.split("\n---\n").take_while(|document| document.contains("apiVersion:")).collect();
+    assert!(!documents.is_empty(), "{name}");
+    documents.join("\n---\n")
+}
+
+/// How many requests `--verify` asked, and how many of them passed.
+pub fn counted(report: &str) -> (usize, usize) {
+    let counted = report.split("Verified with ").nth(1).unwrap_or_default();
+    let mut numbers = counted.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(asked), Some(passed)) => (asked, passed),
+        _ => panic!("nothing was counted: {report}"),
+    }
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }

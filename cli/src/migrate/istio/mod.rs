@@ -4,6 +4,7 @@ mod formula;
 pub(super) mod policy;
 mod region;
 mod rules;
+mod template;
 
 use serde_json::{Map, Value, json};
 
@@ -93,7 +94,7 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
 }
 
 /// Where rules for requests with and without a token stand side by side, a token has one place.
-fn only_authorization(
+pub(super) fn only_authorization(
     name: &str,
     provider: &mut Map<String, Value>,
     today: &Map<String, Value>,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::change::{Changes, Kind};
+use super::super::formula::Formula;
 use super::super::input::list;
-use super::formula::{Formula, claim, principal};
+use super::formula::{claim, principal};
 use super::region::{Hosts, Paths};
 
 /// All policies of a workload, as far as they are about requests and tokens.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::super::formula::Formula;
 use super::super::input::list;
-use super::formula::Formula;
 use super::policy::{Cell, Policies, header_of, texts};
 use super::region::{Hosts, Paths};
 

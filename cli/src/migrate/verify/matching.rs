@@ -43,7 +43,7 @@ pub(super) fn header<'r>(request: &'r RequestSketch, name: &str) -> Option<&'r s
 }
 
 /// Whether an expression matches a text from its beginning to its end.
-fn is_whole(regex: &str, text: &str) -> Result<bool, String> {
+pub(super) fn is_whole(regex: &str, text: &str) -> Result<bool, String> {
     let regex = Regex::new(&format!("^(?:{regex})$"));
     Ok(regex
         .map_err(|error| format!("the model of jwt_authn cannot read an expression: {error}"))?

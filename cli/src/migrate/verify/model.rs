@@ -6,17 +6,16 @@ use portcullis_explain::RequestSketch;
 use serde_json::{Map, Value};
 
 use super::super::input::{is_on, list, number};
-use super::super::istio::policy::Policies;
 use super::super::jwt_authn::provider_of;
+use super::Behind;
 use super::matching::{header, is_met, matches, parameters};
-use super::policy;
 use super::tokens::Tokens;
 
 pub(super) struct Model<'c> {
     /// In one form, as `input` gives it.
     pub(super) config: &'c Value,
-    /// Istio's, which are asked behind it.
-    pub(super) policies: Option<&'c Policies>,
+    /// What is asked behind it.
+    pub(super) behind: &'c Behind,
     pub(super) tokens: &'c Tokens,
     pub(super) now: u64,
     /// Whether a provider was named twice, and the second time its token was gone.
@@ -31,29 +30,35 @@ enum Found {
     Bad,
 }
 
+/// The provider of a token, and its claims.
+type Taken<'t> = (String, &'t Map<String, Value>);
+
 /// The skew where none is set, in seconds.
 const SKEW: f64 = 60.0;
 
 impl Model<'_> {
     /// Whether a request passes.
     pub(super) fn passes(&self, request: &RequestSketch) -> Result<bool, String> {
-        let Some(policies) = self.policies else { return self.passes_jwt_authn(request) };
-        Ok(self.passes_jwt_authn(request)? && policy::passes(policies, request, &self.claims(request)?))
+        if !self.passes_jwt_authn(request)? {
+            return Ok(false);
+        }
+        let taken = self.taken(request)?;
+        self.behind.passes(request, taken.as_ref().map(|(name, claims)| (name.as_str(), *claims)))
     }
 
-    /// The claims of the token that was taken, `null` where there is none: what policies see.
-    fn claims(&self, request: &RequestSketch) -> Result<Value, String> {
+    /// The provider of the token that was taken, and its claims: what others behind see.
+    fn taken(&self, request: &RequestSketch) -> Result<Option<Taken<'_>>, String> {
         if is_on(&self.config["bypass_cors_preflight"]) && is_preflight(request) {
-            return Ok(Value::Null);
+            return Ok(None);
         }
         for name in self.names() {
             for text in texts_of(&self.config["providers"][name.as_str()], request) {
                 if let (true, Some(token)) = (self.is_good(&text, &name, None)?, self.tokens.get(&text)) {
-                    return Ok(Value::Object(token.claims.clone()));
+                    return Ok(Some((name, &token.claims)));
                 }
             }
         }
-        Ok(Value::Null)
+        Ok(None)
     }
 
     fn passes_jwt_authn(&self, request: &RequestSketch) -> Result<bool, String> {

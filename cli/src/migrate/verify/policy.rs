@@ -163,7 +163,7 @@ fn subject(principal: &str) -> &str {
     principal.rsplit('/').next().unwrap_or(principal)
 }
 
-fn set(map: &mut Map<String, Value>, path: &[&str], value: Value) {
+pub(super) fn set(map: &mut Map<String, Value>, path: &[&str], value: Value) {
     match path {
         [] => {}
         [name] => _ = map.insert((*name).to_owned(), value),
@@ -176,6 +176,15 @@ fn set(map: &mut Map<String, Value>, path: &[&str], value: Value) {
     }
 }
 
+/// What a segment may begin with, where another pattern is about that.
+fn segments(policies: &Policies) -> BTreeSet<String> {
+    let operations = policies.rules().flat_map(|rule| list(&rule["to"])).map(|to| &to["operation"]);
+    let patterns = operations.flat_map(|it| [texts(it, "paths"), texts(it, "notPaths")].concat());
+    let starts = patterns.filter_map(|pattern| pattern.strip_suffix('*')?.rsplit('/').next());
+    let starts = starts.filter(|start| !start.is_empty() && !start.contains(['{', '}']));
+    starts.flat_map(|start| [start.to_owned(), format!("{start}x")]).collect()
+}
+
 /// Requests about every path, method, host and header that policies name.
 pub(super) fn requests(policies: &Policies) -> Vec<RequestSketch> {
     let mut paths: BTreeSet<String> = ["/", "/nothing-is-here"].map(str::to_owned).into();
@@ -183,13 +192,16 @@ pub(super) fn requests(policies: &Policies) -> Vec<RequestSketch> {
     let mut hosts: BTreeSet<String> = ["elsewhere.test".to_owned()].into();
     let mut fields: BTreeSet<Option<(String, String)>> = [None].into();
     let mut ends = BTreeSet::new();
+    let segments = segments(policies);
     for rule in policies.rules() {
         for to in list(&rule["to"]) {
             let of = |one: &str, other: &str| {
                 [texts(&to["operation"], one), texts(&to["operation"], other)].concat()
             };
             for pattern in of("paths", "notPaths") {
-                let plain = pattern.replace("{**}", "a/b").replace("{*}", "a");
+                let any = pattern.replace("{**}", "a/b");
+                paths.extend(segments.iter().map(|segment| any.replace("{*}", segment)));
+                let plain = any.replace("{*}", "a");
                 ends.extend(plain.strip_prefix('*').map(str::to_owned));
                 let start = plain.replace('*', "");
                 paths.extend([
@@ -217,7 +229,7 @@ pub(super) fn requests(policies: &Policies) -> Vec<RequestSketch> {
         .flat_map(|end| paths.iter().map(move |path| format!("{}{end}", path.trim_end_matches('/'))))
         .collect();
     paths.extend(with_ends);
-    paths.retain(|path| path.starts_with('/') && !path.contains("//"));
+    paths.retain(|path| path.starts_with('/') && !path.contains("//") && !path.contains('*'));
     let mut all = Vec::new();
     for path in &paths {
         for method in &methods {

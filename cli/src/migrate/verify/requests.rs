@@ -6,10 +6,8 @@ use portcullis_explain::{RequestSketch, RouteSketch};
 use serde_json::Value;
 
 use super::super::input::{is_on, list};
-use super::super::istio::policy::Policies;
 use super::matching::start_of;
 use super::model::{Place, places};
-use super::policy;
 use super::tokens::{Token, Tokens, meeting, plain_of};
 
 /// A request, and the rows that may be about it.
@@ -33,13 +31,12 @@ struct Carried {
     rows: Vec<&'static str>,
 }
 
-/// All requests.
-pub(super) fn asks(today: &Value, policies: Option<&Policies>, tokens: &Tokens) -> Vec<Ask> {
+/// All requests: about the rules of `jwt_authn`, and these besides.
+pub(super) fn asks(today: &Value, more: Vec<RequestSketch>, tokens: &Tokens) -> Vec<Ask> {
     let carried = carried(today, tokens);
     let mut asks = Vec::new();
-    let of_policies = policies.map(policy::requests).unwrap_or_default().into_iter();
-    let of_policies = of_policies.map(|request| Bare { rows: port_rows(&request), request });
-    for bare in bare(today).into_iter().chain(of_policies) {
+    let more = more.into_iter().map(|request| Bare { rows: port_rows(&request), request });
+    for bare in bare(today).into_iter().chain(more) {
         let Bare { request, rows } = &bare;
         let with = |carried: &Carried| {
             let mut request = request.clone();
@@ -57,8 +54,11 @@ pub(super) fn asks(today: &Value, policies: Option<&Policies>, tokens: &Tokens) 
                 "{} {} on {}{fields}{route}, {}",
                 request.method, request.path, request.host, carried.name
             );
-            let rows = [&rows[..], &carried.rows[..]].concat();
-            asks.push(Ask { name, request: with(carried), rows });
+            let request = with(carried);
+            // Where a rule is compared with the query, too, and that is said.
+            let query = request.path.contains('?').then_some("query");
+            let rows = rows.iter().chain(&carried.rows).copied().chain(query).collect();
+            asks.push(Ask { name, request, rows });
         }
     }
     asks

@@ -21,6 +21,13 @@ pub(super) struct Token {
     pub(super) rows: Vec<&'static str>,
 }
 
+/// Claims that are asked for somewhere.
+pub(super) struct Asked {
+    pub(super) claims: Map<String, Value>,
+    /// The rows that can be about a token with them.
+    pub(super) rows: Vec<&'static str>,
+}
+
 /// All tokens, by their text.
 pub(super) type Tokens = BTreeMap<String, Token>;
 
@@ -33,12 +40,7 @@ impl Token {
 }
 
 /// Signs them, and lets the providers publish the keys.
-pub(super) fn forge(
-    today: &Value,
-    more: &[Map<String, Value>],
-    bench: &mut Bench,
-    now: u64,
-) -> Result<Tokens, String> {
+pub(super) fn forge(today: &Value, more: &[Asked], bench: &mut Bench, now: u64) -> Result<Tokens, String> {
     let mut forge = Forge::new(7);
     let mut tokens = Tokens::new();
     let providers = today["providers"].as_object().cloned().unwrap_or_default();
@@ -150,7 +152,7 @@ pub(super) fn plain_of(regex: &str) -> String {
 /// What is special about a token, the rows about it, its claims, and more of its header.
 type Made = (String, Vec<&'static str>, Map<String, Value>, Map<String, Value>);
 
-fn kinds(provider: &Value, audiences: &BTreeSet<String>, more: &[Map<String, Value>], now: u64) -> Vec<Made> {
+fn kinds(provider: &Value, audiences: &BTreeSet<String>, more: &[Asked], now: u64) -> Vec<Made> {
     let text = |name: &str| provider[name].as_str().filter(|text| !text.is_empty());
     let issuer = text("issuer").unwrap_or("https://issuer.example");
     let audience = list(&provider["audiences"]).first().and_then(Value::as_str).unwrap_or("audience");
@@ -198,10 +200,10 @@ fn kinds(provider: &Value, audiences: &BTreeSet<String>, more: &[Map<String, Val
         usual.clone(),
         Map::from_iter([("typ".to_owned(), kind)]),
     ));
-    for claims in more {
+    for Asked { claims, rows } in more {
         let mut whole = usual.clone();
         whole.extend(claims.clone());
-        all.push(made(&format!("with {}", Value::Object(claims.clone())), &[], whole));
+        all.push(made(&format!("with {}", Value::Object(claims.clone())), rows, whole));
     }
     for audience in audiences {
         all.push(made(&format!("for {audience:?}"), &[], with("aud", json!(audience))));
