@@ -11,13 +11,14 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests image reproducible lint quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
+	@echo "  HOST=native             make run, make test: on the dynamic module"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
@@ -43,7 +44,7 @@ check: ## what a change breaks first: formatting, clippy, unit and component tes
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	PORTCULLIS_RUNS=$${PORTCULLIS_RUNS:-20} $(PYTHON) -B scripts/test --lib --test component --test keys_simulation -- --skip each_promise
 
-test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
+test: wasm wasm-for-tests native native-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
 	@$(HARNESS) --bin envoy-path
 	@echo "==> Prometheus"
@@ -51,10 +52,10 @@ test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 
-test-busy: wasm wasm-for-tests ## the tests three times in a row, beside four busy loops: none may fail for want of time
+test-busy: wasm wasm-for-tests native native-for-tests ## the tests three times in a row, beside four busy loops: none may fail for want of time
 	@$(PYTHON) -B scripts/test-busy $(ARGS)
 
-test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supported version of it
+test-matrix: wasm wasm-for-tests native native-for-tests ## the tests on a real Envoy, on every supported version of it
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
 real: wasm ## real systems beside the gate, fetched where they are missing: WITH=mcp, WITH=keycloak, or all
@@ -93,6 +94,12 @@ wasm: ## dist/portcullis.wasm, the filter as Envoy loads it
 
 wasm-for-tests: # the filter with a header that makes it trap: for tests of what follows, and nothing else
 	@$(PYTHON) -B scripts/build-wasm --trap
+
+native: ## dist/libportcullis.so, the gate as a dynamic module of Envoy 1.38 to 1.40
+	@$(PYTHON) -B scripts/build-native
+
+native-for-tests: # the module with a header that makes a hook panic: for tests of what follows, and nothing else
+	@$(PYTHON) -B scripts/build-native --panic
 
 image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway
 	@$(PYTHON) -B scripts/image

@@ -46,6 +46,9 @@ pub(crate) struct Stream {
     id: StreamId,
     phase: RefCell<Phase>,
     is_open: Cell<bool>,
+    /// The hook that a test wants to panic.
+    #[cfg(feature = "panic-for-tests")]
+    panic: RefCell<Option<String>>,
 }
 
 /// What is to be done with a request, with nothing borrowed from it.
@@ -61,8 +64,27 @@ impl Stream {
     pub(crate) fn new(plugin: Arc<Plugin>) -> Rc<Self> {
         let worker = Worker::of(&plugin);
         let id = worker.stream_id();
-        Rc::new(Self { plugin, worker, id, phase: RefCell::new(Phase::New), is_open: Cell::new(false) })
+        Rc::new(Self {
+            plugin,
+            worker,
+            id,
+            phase: RefCell::new(Phase::New),
+            is_open: Cell::new(false),
+            #[cfg(feature = "panic-for-tests")]
+            panic: RefCell::default(),
+        })
     }
+
+    /// Panics where a test wants this hook to.
+    #[cfg(feature = "panic-for-tests")]
+    fn panic_if_asked(&self, hook: &str) {
+        // Once: what refuses the request is not to panic too.
+        let asked = self.panic.borrow_mut().take_if(|asked| asked == hook);
+        assert!(asked.is_none(), "as a test asked");
+    }
+
+    #[cfg(not(feature = "panic-for-tests"))]
+    fn panic_if_asked(&self, _: &str) {}
 
     /// The headers of the request came.
     pub(crate) fn request_headers(&self, envoy: &mut EnvoyFilter<'_>) -> HeadersStatus {
@@ -88,7 +110,10 @@ impl Stream {
     ) -> Judged {
         let mut fields = envoy.fields(Fields::RequestHeaders);
         #[cfg(feature = "panic-for-tests")]
-        crate::panics::if_asked("request_headers", &fields);
+        if matches!(&*self.phase.borrow(), Phase::New) {
+            *self.panic.borrow_mut() = crate::panics::asked(&fields);
+        }
+        self.panic_if_asked("request_headers");
         fields.extend(removed.iter().map(|(name, value)| (&**name, &**value)));
         let properties = StreamProperties(envoy);
         let request = Request::new(&fields).within(&properties);
@@ -193,6 +218,7 @@ impl Stream {
             _ => {}
         }
         let Some(waited) = self.worker.take_woken(self.id) else { return };
+        self.panic_if_asked("scheduled");
         let removed = match &*self.phase.borrow() {
             Phase::Waiting(removed) => removed.clone(),
             // It was answered meanwhile.
@@ -217,6 +243,7 @@ impl Stream {
     /// A part of the body came.
     pub(crate) fn request_body(&self, envoy: &mut EnvoyFilter<'_>) -> BodyStatus {
         self.refuse_unjudged(envoy);
+        self.panic_if_asked("request_body");
         match &*self.phase.borrow() {
             Phase::Passed(..) => BodyStatus::Continue,
             Phase::New | Phase::Waiting(_) | Phase::Answered => BodyStatus::StopWithoutBuffer,
@@ -226,6 +253,7 @@ impl Stream {
     /// Removes the trailers that only this filter may write.
     pub(crate) fn request_trailers(&self, envoy: &mut EnvoyFilter<'_>) -> TrailersStatus {
         self.refuse_unjudged(envoy);
+        self.panic_if_asked("request_trailers");
         if matches!(&*self.phase.borrow(), Phase::Answered) {
             return TrailersStatus::Stop;
         }
@@ -255,6 +283,7 @@ impl Stream {
     /// The route that served is known now. Where it asks for something else than was judged, another response takes
     /// the place of this one.
     pub(crate) fn response_headers(&self, envoy: &mut EnvoyFilter<'_>) -> HeadersStatus {
+        self.panic_if_asked("response_headers");
         let Some((response, state, grpc)) = self.replacement(envoy) else { return HeadersStatus::Continue };
         write_state(envoy, &state);
         self.answer(envoy, &response, grpc);
@@ -314,6 +343,7 @@ impl Stream {
     /// It is over.
     pub(crate) fn end(&self) {
         self.close();
+        self.panic_if_asked("destroy");
     }
 }
 

@@ -10,7 +10,7 @@ use harness::{Cluster, Connection, Envoy, Request, Upstream, Wasm};
 use serde_json::{Value, json};
 
 /// Moves the listeners of a bootstrap into a file that Envoy watches.
-fn watched(bootstrap: &mut Value, folder: &std::path::Path) {
+pub fn watched(bootstrap: &mut Value, folder: &std::path::Path) {
     let listeners = bootstrap["static_resources"]["listeners"].take();
     bootstrap["static_resources"].as_object_mut().expect("an object").remove("listeners");
     put(folder, &listeners);
@@ -22,7 +22,7 @@ fn watched(bootstrap: &mut Value, folder: &std::path::Path) {
 }
 
 /// Gives Envoy these listeners.
-fn put(folder: &std::path::Path, listeners: &Value) {
+pub fn put(folder: &std::path::Path, listeners: &Value) {
     let mut resources = listeners.as_array().cloned().expect("a list");
     for listener in &mut resources {
         listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");

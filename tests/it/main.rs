@@ -18,6 +18,7 @@ mod brakes;
 mod configuration;
 mod cors;
 mod documents;
+mod dynamic_module;
 mod filter_state;
 mod hostile_claims;
 mod identity;

@@ -87,6 +87,7 @@ pub struct Wasm {
     vm_id: String,
     root_id: String,
     patch: Map<String, Value>,
+    host: Option<Host>,
 }
 
 impl Wasm {
@@ -108,7 +109,14 @@ impl Wasm {
             vm_id: String::new(),
             root_id: String::new(),
             patch: Map::new(),
+            host: None,
         }
+    }
+
+    /// On this host, whichever is under test.
+    #[must_use]
+    pub fn on(self, host: Host) -> Self {
+        Self { host: Some(host), ..self }
     }
 
     /// The same configuration as a `Struct`.
@@ -188,7 +196,10 @@ impl Wasm {
 
     /// Whether the same configuration is handed to the dynamic module in the plugin's place.
     fn is_native(&self) -> bool {
-        Host::under_test() == Host::Native && self.module == portcullis_module()
+        match self.host {
+            Some(host) => host == Host::Native,
+            None => Host::under_test() == Host::Native && self.module == portcullis_module(),
+        }
     }
 
     /// The filter of the dynamic module, with the same configuration.
@@ -280,6 +291,25 @@ impl Host {
             Ok("native") => Self::Native,
             Ok(other) => panic!("HOST is {other:?}: write \"wasm\" or \"native\""),
         }
+    }
+}
+
+/// How the names of the plugin's statistics begin, and those of the module's.
+const STATISTICS: [&str; 2] = ["wasmcustom", "dynamicmodulescustom"];
+
+/// The name of a statistic of the plugin, or a pattern for some, on the host under test.
+pub(super) fn own_statistic(name: &str) -> String {
+    match Host::under_test() {
+        Host::Wasm => name.to_owned(),
+        Host::Native => name.replace(STATISTICS[0], STATISTICS[1]),
+    }
+}
+
+/// The name that a statistic of the host under test has for the plugin.
+pub(super) fn common_statistic(name: &str) -> String {
+    match Host::under_test() {
+        Host::Wasm => name.to_owned(),
+        Host::Native => name.replace(STATISTICS[1], STATISTICS[0]),
     }
 }
 

@@ -246,18 +246,19 @@ impl Envoy {
     /// The counters and gauges whose name matches a regular expression.
     #[track_caller]
     pub fn stats_matching(&self, regex: &str) -> BTreeMap<String, u64> {
+        let regex = filter::own_statistic(regex);
         let filter: String = form_urlencoded::byte_serialize(regex.as_bytes()).collect();
         let text = self.admin("GET", &format!("/stats?filter={filter}")).text();
         text.lines()
             .filter_map(|line| line.rsplit_once(": "))
-            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .filter_map(|(name, value)| Some((filter::common_statistic(name), value.parse().ok()?)))
             .collect()
     }
 
     /// One counter or gauge; 0 when there is none of this name.
     #[track_caller]
     pub fn stat(&self, name: &str) -> u64 {
-        self.stats().get(name).copied().unwrap_or_default()
+        self.stats().get(&filter::common_statistic(name)).copied().unwrap_or_default()
     }
 
     /// Waits until a counter or gauge satisfies `holds`, and gives its value.
