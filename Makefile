@@ -62,7 +62,7 @@ real: wasm ## real systems beside the gate, fetched where they are missing: WITH
 	@$(CARGO) build $(LOCKED) --package harness --bin walk
 	@$(PYTHON) -B tests/real/run $(WITH)
 
-bench: wasm ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
+bench: wasm native ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
 	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)

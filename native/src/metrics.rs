@@ -12,7 +12,7 @@ use crate::abi::{EnvoyConfig, EnvoyFilter, Metric};
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// Every metric: its kind, its name behind `portcullis.`, and its labels.
-const ALL: [(MetricKind, &str, &[&str]); 26] = [
+const ALL: [(MetricKind, &str, &[&str]); 28] = [
     (Counter, "requests", &["decision", "provider", "reason"]),
     (Counter, "rules", &["rule", "decision"]),
     (Counter, "token_cache", &["provider", "result"]),
@@ -39,6 +39,8 @@ const ALL: [(MetricKind, &str, &[&str]); 26] = [
     (Gauge, "build", &["version"]),
     (Histogram, "verification_microseconds", &[]),
     (Gauge, "introspection_in_flight", &["provider"]),
+    (Gauge, "introspection_last_success_seconds", &["provider"]),
+    (Gauge, "introspection_age_seconds", &["provider"]),
 ];
 
 /// The count of hooks that panicked.

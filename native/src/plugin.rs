@@ -48,6 +48,8 @@ struct Wanted {
 struct WorkerShare {
     counts: Option<Arc<Metrics>>,
     fetched: Vec<Fetched>,
+    /// What it last said of calls of its own.
+    gauges: Vec<Sample>,
     /// A way to each stream that waits or is followed.
     streams: BTreeMap<StreamId, Arc<StreamScheduler>>,
     /// When its gate is to be woken, where there is a stream to wake it by.
@@ -101,7 +103,7 @@ fn parse(text: &[u8]) -> Result<Config, Vec<Problem>> {
         true => WritesMetadata::Yes,
         false => WritesMetadata::NotInThisProxy,
     };
-    let host = HostFeatures { read_file: Some(read_file), writes_metadata };
+    let host = HostFeatures { read_file: Some(read_file), skips_empty_headers: true, writes_metadata };
     Config::parse_for(host, text, &|name| std::env::var(name).ok())
 }
 
@@ -246,6 +248,16 @@ impl Plugin {
     pub(crate) fn want(&self, by: WorkerId, lookup: LookupId, request: HttpRequest) {
         lock(&self.wanted).push(Wanted { by, lookup, request });
         self.wake_main();
+    }
+
+    /// How calls are that a worker asked for.
+    pub(crate) fn set_gauges(&self, worker: WorkerId, gauges: Vec<Sample>) {
+        if gauges.is_empty() {
+            return;
+        }
+        if let Some(share) = lock(&self.workers).get_mut(&worker) {
+            share.gauges = gauges;
+        }
     }
 
     /// What came of what a worker wanted.
@@ -491,6 +503,8 @@ impl Main {
         let counts: Vec<_> =
             lock(&plugin.workers).values().filter_map(|share| share.counts.clone()).collect();
         samples.extend(counts.iter().flat_map(|counts| counts.take()));
+        samples
+            .extend(lock(&plugin.workers).values_mut().flat_map(|share| std::mem::take(&mut share.gauges)));
         let panics = panics::all();
         if panics > self.panics {
             samples.push(HostMetrics::panics(panics - self.panics));

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis::{
-    Allow, Answer, CorsFields, ErrorResponse, FilterState, Gate, LocalReply, METADATA_NAMESPACE, Outcome,
-    Reason, Rejection, Request, RouteCheck, Served, StreamId,
+    Allow, Answer, CorsFields, ErrorResponse, FilterState, Gate, HostProperties as _, LocalReply,
+    METADATA_NAMESPACE, Outcome, Reason, Rejection, Request, RouteCheck, Served, StreamId,
 };
 
 use crate::abi::{BodyStatus, EnvoyFilter, Fields, HeadersStatus, TrailersStatus};
@@ -33,7 +33,17 @@ enum Phase {
     /// It was answered here.
     Answered,
     /// It passed. The route of its response is held to this.
-    Passed(RouteCheck, Option<Cors>),
+    Passed(Expected),
+}
+
+/// What is known of a request that passed when its response comes.
+struct Expected {
+    /// What the metadata of the route that serves is held to.
+    check: RouteCheck,
+    /// The resource that this route must be of, where Envoy chose it anew.
+    resource: Option<String>,
+    /// What another answer in its place says to a page of another origin.
+    cors: Option<Cors>,
 }
 
 /// What another answer in its place says to a page of another origin.
@@ -159,12 +169,16 @@ impl Stream {
                 HeadersStatus::Stop
             }
             Outcome::Allow(allow) => {
+                // Each route turns on the policies that are for it: another one has others.
+                let is_chosen_anew = allow.spoofed || allow.target.is_some();
+                let resource =
+                    is_chosen_anew.then(|| StreamProperties(envoy).route_name()).flatten().and_then(resource);
                 if !change(envoy, &allow) {
                     log::error!("Envoy did not let the request be changed; it is refused");
                     self.answer(envoy, &ErrorResponse { cors, ..overloaded() }, grpc);
                     return HeadersStatus::Stop;
                 }
-                *self.phase.borrow_mut() = Phase::Passed(allow.route, cors);
+                *self.phase.borrow_mut() = Phase::Passed(Expected { check: allow.route, resource, cors });
                 if allow.is_followed {
                     self.open(envoy);
                 } else {
@@ -292,13 +306,14 @@ impl Stream {
 
     fn replacement(&self, envoy: &EnvoyFilter<'_>) -> Option<(ErrorResponse, FilterState, bool)> {
         let phase = self.phase.borrow();
-        let Phase::Passed(check, cors) = &*phase else {
+        let Phase::Passed(Expected { check, resource: expected, cors }) = &*phase else {
             // What did not pass was answered here.
             return None;
         };
         let properties = StreamProperties(envoy);
         let replaced = self.worker.with_gate(|gate| {
-            let served = gate.served(check, &properties);
+            let is_other = expected.is_some() && properties.route_name().and_then(resource) != *expected;
+            let served = if is_other { Served::Otherwise } else { gate.served(check, &properties) };
             if served == Served::AsJudged {
                 return None;
             }
@@ -347,6 +362,15 @@ impl Stream {
     }
 }
 
+/// The kind, namespace and name at the beginning of the names that Envoy Gateway gives to routes
+/// (`httproute/shop/orders/rule/0/match/0/shop_example`): its policies are for these. None of another name.
+fn resource(mut route: String) -> Option<String> {
+    let is_of_gateway = route.starts_with("httproute/") || route.starts_with("grpcroute/");
+    let end = route.match_indices('/').nth(2).map(|(end, _)| end).filter(|_| is_of_gateway)?;
+    route.truncate(end);
+    Some(route)
+}
+
 /// Without a configuration there is nothing to decide by.
 fn without_gate(reason: Reason) -> Outcome {
     Outcome::Deny(Rejection { response: ErrorResponse::new(reason, ""), state: FilterState::refused(reason) })
@@ -363,7 +387,7 @@ fn change(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
     let mut done = allow.remove.iter().all(|name| envoy.remove(OF, name));
     for (name, fields) in &allow.left {
         done = done && envoy.remove(OF, name.as_bytes());
-        done = done && fields.iter().all(|field| envoy.add(OF, name.as_bytes(), field));
+        done = done && fields.iter().all(|field| field.is_empty() || envoy.add(OF, name.as_bytes(), field));
     }
     if let Some(target) = &allow.target {
         done = done && envoy.set(OF, b":path", target);

@@ -86,12 +86,16 @@ impl Worker {
     /// Takes over what was fetched, and lets the gate look at the clock.
     pub(crate) fn look(&self, plugin: &Plugin, now: Timestamp) {
         let fetched = plugin.take_fetched(self.id);
-        let _ = self.with_gate(|gate| {
+        let has_news = !fetched.is_empty();
+        let gauges = self.with_gate(|gate| {
             for (lookup, response) in fetched {
                 gate.fetched(lookup, response, now);
             }
             gate.tick(now);
+            if has_news { gate.call_gauges(now) } else { Vec::new() }
         });
+        plugin.set_gauges(self.id, gauges.unwrap_or_default());
+        plugin.counted();
         self.effects(plugin);
         self.set_due(plugin, now);
     }

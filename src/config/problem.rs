@@ -27,6 +27,8 @@ pub struct HostFeatures {
     /// # Errors
     /// Why it cannot be read.
     pub read_file: Option<fn(&str) -> Result<Vec<u8>, String>>,
+    /// Whether it writes no header without a value.
+    pub skips_empty_headers: bool,
     /// Whether it writes dynamic metadata.
     pub writes_metadata: WritesMetadata,
 }

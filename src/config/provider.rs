@@ -104,6 +104,7 @@ pub(super) fn read(
             .get("claim_to_headers")
             .and_then(|item| claim_headers(&item, &policy))
             .unwrap_or_default(),
+        skips_empty: fields.host().skips_empty_headers,
     };
     let payload = outputs.payload_header.as_deref().unwrap_or_default().as_bytes();
     if outputs.claims.iter().any(|claim| same_header(claim.header.as_bytes(), payload)) {

@@ -214,6 +214,13 @@ impl Gate {
         self.introspectors.iter().flatten().filter_map(|own| own.calls.wake_at()).min()
     }
 
+    /// How calls to introspection endpoints are, which each gate makes by itself.
+    pub fn call_gauges(&self, now: Timestamp) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        self.introspection_gauges(now, &mut samples);
+        samples
+    }
+
     pub(super) fn introspection_gauges(&self, now: Timestamp, samples: &mut Vec<Sample>) {
         for (at, own) in self.introspectors.iter().enumerate() {
             let (id, Some(own)) = (ProviderId(at), own) else { continue };

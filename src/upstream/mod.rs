@@ -15,7 +15,7 @@ pub use value::{Encoding, ListFormat, MAX_FIELDS, MAX_VALUE, Why};
 
 use std::rc::Rc;
 
-use value::{has_fraction, values};
+use value::{EMPTY_FIELD, has_fraction, values};
 
 use crate::json::Piece;
 use crate::request::{Field, same_header};
@@ -30,6 +30,8 @@ pub struct IdentityHeaders {
     pub pad_payload: bool,
     /// The headers for single claims.
     pub claims: Vec<ClaimHeader>,
+    /// Whether the host writes no header without a value.
+    pub skips_empty: bool,
 }
 
 /// A header that is written from a claim.
@@ -81,7 +83,8 @@ impl IdentityHeaders {
             let ClaimHeader { header, claim: path, format, encoding, required } = output;
             let Some(claim) = path.find(token.claims().all()) else { continue };
             let text = if has_fraction(claim) { token.written(path) } else { None };
-            match values(claim, text.as_deref().map(Piece::again), (*format, *encoding)) {
+            let values = values(claim, text.as_deref().map(Piece::again), (*format, *encoding));
+            match values.and_then(|values| self.writable(values)) {
                 Ok(values) => {
                     written.headers.extend(values.into_iter().map(|value| (header.as_str(), value)));
                 }
@@ -92,6 +95,15 @@ impl IdentityHeaders {
             }
         }
         written
+    }
+}
+
+impl IdentityHeaders {
+    fn writable(&self, values: Vec<String>) -> Result<Vec<String>, Why> {
+        match self.skips_empty && values.iter().any(String::is_empty) {
+            true => Err(EMPTY_FIELD),
+            false => Ok(values),
+        }
     }
 }
 

@@ -50,6 +50,10 @@ const NESTED: Why =
 const LONG: Why = "it is longer than 8192 bytes";
 const MANY: Why = "it has more than 64 elements; \"list_format\": \"csv\" or \"json\" writes one field";
 
+/// Why an empty text is in no header of a host that writes no empty ones.
+pub(super) const EMPTY_FIELD: Why =
+    "it is empty, and this host writes no empty header; \"list_format\": \"json\" writes it";
+
 /// The values for a claim: none for `null`, and under `csv` and `repeat` for an empty list, since an empty header would
 /// read as a list of one empty text. `written` is the claim as it stands in the token, for numbers that a double could
 /// change.

@@ -438,7 +438,9 @@ fn h17_filters_that_change_the_request(gateway: &Gateway) {
         passed(gateway, "routed", request).iter().map(|record| seen_as(record, "x-route")).collect()
     };
     assert_eq!(route(&Request::get("/routed").bearer(&tenant)), [["acme"], ["acme"]]);
-    assert_eq!(route(&Request::get("/x").bearer(&tenant)), [["acme"], ["acme"]]);
+    // A dynamic module's changes of fields make Envoy choose no other route by themselves.
+    let unasked = if common::is_native() { [""; 0].as_slice() } else { &["acme"] };
+    assert_eq!(route(&Request::get("/x").bearer(&tenant)), [unasked, unasked]);
     let lie = Request::get("/routed").bearer(&token).header("x-tenant", "acme");
     assert_eq!(route(&lie), [[""; 0], [""; 0]], "the route that the client asked for");
     let lie = Request::get("/x").bearer(&token).header("x_tenant", "acme").header("x-tenant", "acme");

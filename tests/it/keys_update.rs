@@ -66,11 +66,10 @@ fn a_new_configuration_leaves_nobody_waiting_and_keeps_what_was_fetched() {
     let text = fs::read_to_string(folder.join("listeners.json")).expect("the listeners");
     let mut listeners: Value = serde_json::from_str(&text).expect("JSON");
     let mut listener = listeners["resources"][0].take();
-    let plugin = listener
-        .pointer_mut(
-            "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/configuration/value",
-        )
-        .expect("the plugin's configuration");
+    let place = if common::is_native() { "filter_config" } else { "config/configuration" };
+    let filter = "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config";
+    let plugin =
+        listener.pointer_mut(&format!("{filter}/{place}/value")).expect("the plugin's configuration");
     let mut changed: Value = serde_json::from_str(plugin.as_str().expect("text")).expect("JSON");
     let rules = changed["rules"].as_array_mut().expect("rules");
     rules.insert(0, json!({ "match": { "path": "/new" } }));

@@ -87,6 +87,10 @@ fn a_rule_is_met_by_the_type_and_value_that_a_filter_wrote() {
 
 #[test]
 fn a_scope_for_each_tool_is_asked_by_what_the_body_calls() {
+    if common::is_native() {
+        // Envoy hands a dynamic module no value within a structure: below.
+        return;
+    }
     const MCP: &str = "envoy.filters.http.mcp";
     let exact = |path: Value, text: &str| condition(MCP, path, json!({ "string_match": { "exact": text } }));
     let rule = |name: &str, metadata: Value, scopes: Value| {
@@ -183,6 +187,10 @@ const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
 
 #[test]
 fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
+    if common::is_native() {
+        // Envoy hands a dynamic module no value within a structure: below.
+        return;
+    }
     let gateway = recipe();
     let token = |scope: &str| {
         let token = gateway.idp.mint().claim("aud", "https://mcp.example.com/mcp").claim("scope", scope);
@@ -266,4 +274,20 @@ fn the_recipe_for_mcp_runs_no_tool_without_its_scope() {
     let preflight = preflight.header("access-control-request-method", "POST").send(gateway.addr());
     assert_eq!(preflight.header("access-control-allow-origin").as_deref(), Some("https://app.example"));
     gateway.assert_sound();
+}
+
+#[test]
+fn what_a_dynamic_module_cannot_read_of_the_metadata_is_refused() {
+    if !common::is_native() {
+        return;
+    }
+    let gateway = recipe();
+    let token =
+        gateway.idp.mint().claim("aud", "https://mcp.example.com/mcp").claim("scope", "mcp:use files:read");
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{}}}"#;
+    let request = Request::post("/mcp", call).host("mcp.example.com").bearer(&token.sign());
+    let request = [JSON, BOTH].iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let answer = request.send(gateway.addr());
+    common::assert_problem("nested", &answer, 400, "request_ambiguous");
+    assert_eq!(gateway.upstream.count(), 0);
 }

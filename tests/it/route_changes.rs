@@ -27,6 +27,9 @@ const PAIRS: [(&str, &str); 9] = [
     ("{}", r#"{"rule":7}"#),
 ];
 
+/// The pair whose second route asks for less.
+const LESS: usize = 6;
+
 /// Pairs that say the same.
 const EQUAL: [(&str, &str); 3] = [
     ("{}", "{}"),
@@ -402,7 +405,12 @@ fn nobody_gets_an_answer_of_a_route_that_was_not_judged(world: &World) {
                 let (what, answer, moved) = world.ask(mover, at, changes, h2);
                 let told = (answer.status, answer.header("x-served"));
                 let text = answer.text();
-                let ok = if moved && at < PAIRS.len() {
+                let ok = if common::is_native() {
+                    // A change of fields alone makes no other route here. Who passes is served by the route that was
+                    // judged, or by one that asks for the same or for less.
+                    let first = told.1.as_deref() == Some("first");
+                    told.0 != 200 || first || at == LESS || at >= PAIRS.len()
+                } else if moved && at < PAIRS.len() {
                     told.0 == 403 && text.contains("\"reason\":\"request_ambiguous\"")
                 } else {
                     told == (200, Some(if moved { "second" } else { "first" }.to_owned()))
@@ -422,6 +430,9 @@ fn filters_before_the_gate() {
     let world = World::start(before, "enforce", (vec![], vec![]), &NOTHING);
     assert!(world.movers.len() >= 12);
     nobody_gets_an_answer_of_a_route_that_was_not_judged(&world);
+    if common::is_native() {
+        return;
+    }
     // It is counted, and told to the log.
     world.envoy.wait_for_stat("wasmcustom.portcullis.route_changes", SOON, |count| count > 100);
     world.envoy.wait_for_stat(
@@ -526,6 +537,10 @@ fn clearing_and_looking_before_the_gate_closes_what_earlier_filters_do() {
 
 #[test]
 fn a_rule_that_only_reports_counts_another_scope_and_refuses_another_rule() {
+    if common::is_native() {
+        // The filter before the gate clears no route: nothing changes on the way.
+        return;
+    }
     let world = World::start(before, "report", (vec![], vec![]), &NOTHING);
     let mover = world.movers.iter().find(|mover| mover.name == "lua removes").expect("a mover");
     for (at, status) in [
@@ -564,6 +579,12 @@ fn socket() -> SocketAddr {
 
 #[test]
 fn upgrades_calls_and_answers_of_envoys_own_are_held_to_it_too() {
+    // Lua clears the route: a dynamic module is asked about the one that serves, for which there is no token.
+    let (status, grpc) = if common::is_native() { (401, "16") } else { (403, "7") };
+    let held = |what: &str, answer: &Response| {
+        let reason = if common::is_native() { "token_missing" } else { "request_ambiguous" };
+        assert_problem(what, answer, status, reason);
+    };
     let (idp, upstream) = (common::idp(), Upstream::start());
     let open = json!({ "filter_metadata": { "portcullis": { "rule": "open" } } });
     let beta = |prefix: &str, action: Value| {
@@ -606,22 +627,22 @@ fn upgrades_calls_and_answers_of_envoys_own_are_held_to_it_too() {
     };
     let upgrade = |keep| ask("/socket", keep).header("connection", "upgrade").header("upgrade", "websocket");
     assert_eq!(upgrade(true).send(envoy.addr()).status, 101);
-    assert_problem("a WebSocket", &upgrade(false).send(envoy.addr()), 403, "request_ambiguous");
+    held("a WebSocket", &upgrade(false).send(envoy.addr()));
     assert_eq!(ask("/direct", true).send(envoy.addr()).text(), "lax");
-    assert_problem("a direct response", &ask("/direct", false).send(envoy.addr()), 403, "request_ambiguous");
+    held("a direct response", &ask("/direct", false).send(envoy.addr()));
     // No route is left: what Envoy says to that is of no route that was judged, either.
     assert_eq!(ask("/kept", true).send(envoy.addr()).status, 200);
-    assert_problem("no route", &ask("/kept", false).send(envoy.addr()), 403, "request_ambiguous");
+    held("no route", &ask("/kept", false).send(envoy.addr()));
     let call = Request::grpc("/orders.Orders/Get").header("x-beta", "1");
     let answer = call.send_h2(envoy.addr());
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.header("grpc-status").as_deref(), Some("7"), "{answer:?}");
+    assert_eq!(answer.header("grpc-status").as_deref(), Some(grpc), "{answer:?}");
     // HEAD has no body, and the connection serves on.
     let mut connection = Connection::open(envoy.addr()).expect("a connection");
     let head = Request::new("HEAD", "/direct").header("x-beta", "1");
-    assert_eq!(connection.send(&head).status, 403);
+    assert_eq!(connection.send(&head).status, status);
     assert_eq!(connection.send(&ask("/direct", true)).text(), "lax");
-    assert_eq!(connection.send(&ask("/direct", false)).status, 403);
+    assert_eq!(connection.send(&ask("/direct", false)).status, status);
     common::assert_sound(&envoy);
 }
 
@@ -654,7 +675,8 @@ fn nothing_is_compared_where_no_rules_stand_on_routes_and_preflights_pass() {
     assert_eq!(request.send(envoy.addr()).status, 200);
     let (idp, _upstream, envoy) = world(json!({ "bypass_cors_preflight": true }));
     let request = Request::get("/x").header("x-beta", "1").bearer(&token(&idp));
-    assert_problem("compared", &request.send(envoy.addr()), 403, "request_ambiguous");
+    let reason = if common::is_native() { "scope_insufficient" } else { "request_ambiguous" };
+    assert_problem("compared", &request.send(envoy.addr()), 403, reason);
     let preflight = Request::new("OPTIONS", "/x").header("origin", "https://app.example");
     let preflight = preflight.header("access-control-request-method", "POST").header("x-beta", "1");
     assert_eq!(preflight.send(envoy.addr()).status, 200);

@@ -68,6 +68,12 @@ impl Prometheus {
                 "job_name": "envoy",
                 "metrics_path": "/stats/prometheus",
                 "static_configs": [{ "targets": [target.to_string()] }],
+                // The dynamic module's metrics under the names of the plugin's.
+                "metric_relabel_configs": [{
+                    "source_labels": ["__name__"],
+                    "regex": "envoy_dynamicmodulescustom_(portcullis_.+)",
+                    "target_label": "__name__",
+                }],
             }],
         });
         let file = folder.path().join("prometheus.yaml");

@@ -159,6 +159,10 @@ fn two_gates_of_one_proxy_do_not_take_each_others_proofs_for_their_own() {
 
 #[test]
 fn where_workers_share_nothing_what_may_come_once_is_refused() {
+    if crate::common::is_native() {
+        // All threads of a process share one store.
+        return;
+    }
     let (idp, upstream) = (common::idp(), Upstream::start());
     for withheld in ["proxy_set_shared_data", "proxy_get_shared_data", "proxy_set_tick_period_milliseconds"] {
         let wasm = Wasm::portcullis(config(with_proofs(&idp, json!({})), rules()));

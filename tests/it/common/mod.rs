@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use harness::envoy::EnvoyBuilder;
+use harness::envoy::{EnvoyBuilder, Host};
 use harness::idp::b64;
 use harness::{Envoy, Idp, Response, Upstream, Wasm};
 use serde_json::{Value, json};
@@ -69,6 +69,17 @@ impl Gateway {
     pub fn assert_sound(&self) {
         assert_sound(&self.envoy);
     }
+}
+
+/// Whether the gate of these tests is the dynamic module.
+pub fn is_native() -> bool {
+    Host::under_test() == Host::Native
+}
+
+/// What stands in a line of Envoy's log behind the words that say it is the gate's; none in another line.
+pub fn own_part(line: &str) -> Option<&str> {
+    let mark = if is_native() { "[dynamic_modules]" } else { "wasm log" };
+    line.split_once(mark).map(|(_, rest)| rest)
 }
 
 /// Nothing trapped, no VM was lost, no log tells a token, and the process is there.

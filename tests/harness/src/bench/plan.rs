@@ -25,6 +25,12 @@ pub enum Variant {
     PortcullisFull,
     /// Portcullis that writes no filter state and heeds no metadata of routes: what `jwt_authn` does, and no more.
     Quiet,
+    /// [`Self::Quiet`] as a dynamic module.
+    DynamicQuiet,
+    /// [`Self::Portcullis`] as a dynamic module.
+    Dynamic,
+    /// [`Self::PortcullisFull`] as a dynamic module.
+    DynamicFull,
     /// Portcullis that leaves out one thing that it does for every request.
     Without(Part),
     /// Portcullis with so many rules, of which the last but one is the request's.
@@ -48,7 +54,7 @@ pub enum Variant {
 
 impl Variant {
     /// Every variant of the main table; the first is what the others are compared with.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Empty,
         Self::Native,
@@ -57,7 +63,20 @@ impl Variant {
         Self::Quiet,
         Self::Portcullis,
         Self::PortcullisFull,
+        Self::DynamicQuiet,
+        Self::Dynamic,
+        Self::DynamicFull,
     ];
+
+    /// The same on the wasm plugin, for one that is a dynamic module.
+    pub(super) fn of_module(&self) -> Option<Self> {
+        match self {
+            Self::DynamicQuiet => Some(Self::Quiet),
+            Self::Dynamic => Some(Self::Portcullis),
+            Self::DynamicFull => Some(Self::PortcullisFull),
+            _ => None,
+        }
+    }
 
     /// The name of its listener, and in the results.
     pub fn name(&self) -> Cow<'_, str> {
@@ -70,6 +89,9 @@ impl Variant {
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
             Self::Quiet => "portcullis_quiet",
+            Self::DynamicQuiet => "module_quiet",
+            Self::Dynamic => "module",
+            Self::DynamicFull => "module_full",
             Self::Without(part) => return Cow::Owned(format!("portcullis_without_{part:?}").to_lowercase()),
             Self::Rules(count) => return Cow::Owned(format!("portcullis_rules_{count}")),
             Self::Keys(count) => return Cow::Owned(format!("portcullis_keys_{count}")),
@@ -91,6 +113,9 @@ impl Variant {
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
             Self::Quiet => "Portcullis, small: no filter state, no rules on routes",
+            Self::DynamicQuiet => "dynamic module, small: no filter state, no rules on routes",
+            Self::Dynamic => "dynamic module",
+            Self::DynamicFull => "dynamic module, rules + scope + 2 claim headers",
             Self::Without(Part::State) => "Portcullis, no filter state",
             Self::Without(Part::RouteRules) => "Portcullis, no rules on routes",
             Self::Without(Part::Removal) => "Portcullis, token kept",

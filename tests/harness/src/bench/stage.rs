@@ -11,7 +11,9 @@ use super::measure::Processor;
 use super::plan::{Part, Plan, Tokens, Variant};
 use super::portable;
 use crate::client::Request;
-use crate::envoy::{Cluster, Envoy, Filter, Listener, PluginConfig, Wasm, portcullis_module};
+use crate::envoy::{
+    Cluster, Envoy, Filter, Host, Listener, PluginConfig, Wasm, native_folder, portcullis_module,
+};
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
 use crate::port::Port;
 use crate::vectors::workspace;
@@ -158,6 +160,9 @@ fn key_of(keys: &[Key], alg: Alg) -> &Key {
 fn module(variant: &Variant) -> Option<PathBuf> {
     let built = |name| Some(workspace().join("dist").join(name));
     match variant {
+        Variant::DynamicQuiet | Variant::Dynamic | Variant::DynamicFull => {
+            Some(native_folder().join("libportcullis.so"))
+        }
         Variant::None | Variant::Native | Variant::NativeCached | Variant::ExtAuthz => None,
         Variant::Empty => built("empty.wasm"),
         Variant::Baseline(_) => built("baseline.wasm"),
@@ -174,7 +179,15 @@ fn bare(name: &str) -> Listener {
 }
 
 pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
-    let listener = bare(&variant.name());
+    let name = variant.name();
+    match variant.of_module() {
+        Some(plugin) => listener_on(Host::Native, &name, &plugin, keys),
+        None => listener_on(Host::Wasm, &name, variant, keys),
+    }
+}
+
+fn listener_on(host: Host, name: &str, variant: &Variant, keys: &[Key]) -> Listener {
+    let listener = bare(name);
     let filter = |config| {
         let path = module(variant).expect("a variant with a module");
         Wasm::new(&path, config)
@@ -215,13 +228,15 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
                 },
             },
         }))),
-        Variant::Portcullis => listener.filter(Wasm::portcullis(ours(provider(json!({})), &one_rule))),
+        Variant::Portcullis => {
+            listener.filter(Wasm::portcullis(ours(provider(json!({})), &one_rule)).on(host))
+        }
         Variant::Empty => listener.filter(filter(PluginConfig::Json(json!({}))).name("empty")),
         Variant::Quiet => {
             let mut config = ours(provider(json!({})), &one_rule);
             config["filter_state"] = json!([]);
             config["route_rules"] = json!(false);
-            listener.filter(Wasm::portcullis(config))
+            listener.filter(Wasm::portcullis(config).on(host))
         }
         Variant::Without(part) => {
             let change = if *part == Part::Removal { json!({ "forward": true }) } else { json!({}) };
@@ -260,6 +275,8 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
             listener.filter(Wasm::portcullis(ours(provider(cache), &one_rule)))
         }
+        // They are the plugin's by now.
+        Variant::DynamicQuiet | Variant::Dynamic | Variant::DynamicFull => listener,
         Variant::Portable(count) => {
             let cache = json!({ "jwt_cache_config": { "jwt_cache_size": count } });
             let wasm = Wasm::portcullis(ours(provider(cache), &one_rule));
@@ -294,7 +311,7 @@ pub(super) fn listener(variant: &Variant, keys: &[Key]) -> Listener {
                     "authorize": { "scopes": { "all_of": ["orders:read"] } },
                 },
             ]);
-            listener.filter(Wasm::portcullis(ours(provider(headers), &rules)))
+            listener.filter(Wasm::portcullis(ours(provider(headers), &rules)).on(host))
         }
     }
 }

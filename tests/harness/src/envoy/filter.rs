@@ -313,6 +313,24 @@ pub(super) fn common_statistic(name: &str) -> String {
     }
 }
 
+/// What Prometheus reads of the host under test, under the names and in the order of labels that the plugin has.
+pub(super) fn common_exposition(text: String) -> String {
+    if Host::under_test() == Host::Wasm {
+        return text;
+    }
+    let common = |line: &str| {
+        let line = line.replace("envoy_dynamicmodulescustom_", "");
+        let sorted = line.split_once('{').and_then(|(name, rest)| {
+            let (labels, value) = rest.split_once('}')?;
+            let mut labels: Vec<&str> = labels.split(',').collect();
+            labels.sort_unstable();
+            Some(format!("{name}{{{}}}{value}", labels.join(",")))
+        });
+        sorted.unwrap_or(line)
+    };
+    text.lines().map(common).collect::<Vec<_>>().join("\n")
+}
+
 /// The folder of the dynamic module under test: that of `$PORTCULLIS_NATIVE`, else `dist` in the repository.
 pub fn native_folder() -> PathBuf {
     match std::env::var_os("PORTCULLIS_NATIVE").filter(|path| !path.is_empty()) {

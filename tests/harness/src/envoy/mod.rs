@@ -284,7 +284,7 @@ impl Envoy {
     /// The statistics as Prometheus reads them.
     #[track_caller]
     pub fn prometheus(&self) -> String {
-        self.admin("GET", "/stats/prometheus").text()
+        filter::common_exposition(self.admin("GET", "/stats/prometheus").text())
     }
 
     /// Everything that it has logged so far.
