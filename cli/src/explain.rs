@@ -20,47 +20,47 @@ const MAX_INPUT: u64 = 16 << 20;
 /// Which rule decides and why not the ones before, each check of the token, the answer, and what goes on to the upstream.
 #[derive(Args)]
 #[command(
-    after_help = "Keys that the filter would fetch come from --jwks; with --claims the tool signs a token itself, with a key that it\n\
-                  throws away. Revocation lists are taken as empty. Nothing is sent over a network, and no token is printed.\n\n\
+    after_help = "Keys that the filter would fetch come from --jwks; --claims signs with a key that is thrown away. Revocation lists\n\
+                  are taken as empty. Nothing is sent over a network, and no token is printed.\n\n\
                   Exit status: 0 whatever the decision, 2 it cannot be told.\n\n\
                   Examples:\n  portcullis explain --config portcullis.yaml --path /orders/7 --claims '{\"scope\": \"orders:read\"}'\n  \
                   portcullis explain --config envoy.yaml --method POST --path /orders -H 'x-tenant: acme' --token - --jwks keys.json < token.txt"
 )]
 pub(crate) struct Command {
-    /// The configuration: JSON or YAML, alone or in a file for Envoy, Istio or Envoy Gateway; of several the second is FILE#2
+    /// The configuration, alone or in a file for Envoy, Istio or Envoy Gateway; of several the second is FILE#2
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The method of the request
+    /// The request's method
     #[arg(long, default_value = "GET")]
     method: String,
     /// Its path, with its query
     #[arg(long, default_value = "/")]
     path: String,
-    /// Its host, with its port where it has one
+    /// Its host
     #[arg(long, default_value = "localhost")]
     host: String,
     /// A header field; again for each
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The token, sent as "Authorization: Bearer"; "-" reads it from standard input, where no list of processes shows it
+    /// A token, sent as "Authorization: Bearer"; "-" is standard input, which no list of processes shows
     #[arg(long, value_name = "TOKEN", conflicts_with = "claims", allow_hyphen_values = true)]
     token: Option<String>,
-    /// Sign a token with these claims beside the usual ones, for the provider that the rule asks for; null leaves one out
+    /// Sign a token with these claims beside the usual ones; null leaves one out
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
-    /// The provider whose token is signed
+    /// Whose token is signed, in place of the provider that the rule asks for
     #[arg(long, value_name = "NAME", requires = "claims")]
     provider: Option<String>,
     /// The algorithm that it is signed with
     #[arg(long, value_name = "ALG", requires = "claims")]
     alg: Option<String>,
-    /// The keys that a provider publishes: of the one named, or of all
+    /// The keys that a provider publishes, or all do
     #[arg(long, value_name = "[PROVIDER=]FILE", conflicts_with = "claims")]
     jwks: Vec<String>,
     /// What introspection endpoints answer (RFC 7662)
     #[arg(long, value_name = "JSON")]
     introspection: Option<String>,
-    /// The time: seconds since 1970, or a date such as 2026-01-31T12:00:00Z
+    /// The time, such as 2026-01-31T12:00:00Z, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     now: Option<String>,
     /// The connection is TLS
@@ -69,10 +69,10 @@ pub(crate) struct Command {
     /// The address of the client
     #[arg(long, value_name = "ADDRESS")]
     client_address: Option<String>,
-    /// What filters before the gate wrote: metadata by namespace
+    /// The metadata that filters before the gate wrote, by namespace
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
-    /// What the metadata of the route says for this filter: rule, requirement, scopes, disabled
+    /// What the route's metadata says: rule, requirement, scopes, disabled
     #[arg(long, value_name = "JSON")]
     route: Option<String>,
     /// The form of what is written

@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Folder, project};
+use common::{Folder, project, skip};
 use serde_json::{Value, json};
 
 /// The lines of the README's section.
@@ -106,5 +106,66 @@ fn the_lines_of_the_readme_lead_from_jwt_authn_to_a_tested_configuration() {
         std::fs::write(&changed, opened).expect("it");
         let after = types(rest.last().expect("a last line"), &folder.0);
         assert_eq!(after.status.code(), Some(1), "{}", said(&after));
+    }
+}
+
+/// The workflow of docs/tool.md.
+fn workflow() -> String {
+    let page = std::fs::read_to_string(project().join("docs/tool.md")).expect("the page");
+    let section = page.split("\n### In a workflow\n").nth(1).expect("the section");
+    section
+        .split("```text\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a workflow")
+        .to_owned()
+}
+
+/// A configuration that nothing is said of.
+const GOOD: &str = "\
+providers:
+  corp:
+    issuer: https://idp.example/
+    audiences: [orders]
+    token_types: [at+jwt]
+    remote_jwks:
+      http_uri: { uri: https://idp.example/jwks.json, cluster: idp, timeout: 5s }
+rules:
+  - match: { prefix: / }
+    requires: { provider_name: corp }
+";
+
+#[test]
+fn the_workflow_of_the_page_runs_on_a_repository_of_manifests() {
+    let workflow: Value = serde_norway::from_str(&workflow()).expect("YAML");
+    let steps = workflow["jobs"]["policies"]["steps"].as_array().expect("steps");
+    let lines: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    let lines: Vec<&str> = lines.into_iter().filter(|line| line.starts_with("portcullis ")).collect();
+    assert_eq!(lines.len(), 2, "check and test");
+    let folder = Folder::new("workflow");
+    std::fs::create_dir_all(folder.0.join("policies/tests")).expect("folders");
+    folder.write("policies/orders.yaml", GOOD);
+    let promise = "config: ../orders.yaml\ntests:\n- { name: a token is needed, expect: { status: 401 } }\n";
+    folder.write("policies/tests/orders.yaml", promise);
+    for line in &lines {
+        let typed = types(line, &folder.0);
+        assert_eq!(typed.status.code(), Some(0), "{line}: {}", said(&typed));
+    }
+    let read = |name: &str| std::fs::read_to_string(folder.0.join(name)).expect("a report");
+    assert!(read("findings.sarif").contains("\"2.1.0\"") && read("tests.xml").contains("<testsuite"));
+    // Each of the two fails where it has to.
+    folder.write("policies/orders.yaml", GOOD.replace("requires: { provider_name: corp }", "public: true"));
+    for line in &lines {
+        assert_eq!(types(line, &folder.0).status.code(), Some(1), "{line}");
+    }
+}
+
+#[test]
+fn the_workflow_of_the_page_is_one_that_github_takes() {
+    let folder = Folder::new("actionlint");
+    let file = folder.write("policies.yaml", workflow());
+    match Command::new("actionlint").arg(&file).output() {
+        Ok(output) => assert!(output.status.success(), "{}", said(&output)),
+        Err(_) => skip("the_workflow_of_the_page_is_one_that_github_takes", "actionlint is missing"),
     }
 }

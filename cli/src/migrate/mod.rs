@@ -6,6 +6,7 @@ mod gateway;
 mod input;
 mod istio;
 mod jwt_authn;
+mod provider;
 mod verify;
 mod yaml;
 

@@ -36,6 +36,14 @@ pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's folder").to_owned()
 }
 
+/// Says that a test did not run, and why, where the test runner counts it.
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("skipped: {test}: {reason}");
+    let Some(file) = std::env::var_os("PORTCULLIS_SKIPS") else { return };
+    let file = fs::OpenOptions::new().create(true).append(true).open(file);
+    file.and_then(|mut file| file.write_all(format!("{test}\t{reason}\n").as_bytes())).expect("a note");
+}
+
 /// The tool with these arguments.
 pub fn run<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).output().expect("the tool runs")

@@ -19,8 +19,11 @@ mod tokens;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use harness::{shared, skip, workspace};
+use harness::{idp, shared, skip, workspace};
 
 use crate::common::crd::Crds;
 use crate::common::pages::{documents, files};
@@ -81,6 +84,53 @@ fn twelve_sets_of_policies_go_over_and_each_difference_is_in_the_page() {
         known,
         "the rows of the page"
     );
+}
+
+/// The command-line tool as it was built beside these tests.
+fn tool() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let built = own.parent()?.parent()?.join("portcullis");
+    built.exists().then_some(built)
+}
+
+/// The pair with what `portcullis migrate` makes of its policies.
+fn migrated(tool: &Path, pair: Pair) -> Pair {
+    let keys = idp::jwks([&tokens::key(tokens::CORP)]).to_string();
+    let documents = pair.today.iter().cloned().map(|mut document| {
+        for provider in document["spec"]["jwt"]["providers"].as_array_mut().into_iter().flatten() {
+            if let Some(local) = provider.get_mut("localJWKS") {
+                local["inline"] = keys.clone().into();
+            }
+        }
+        document.to_string()
+    });
+    let text = documents.collect::<Vec<_>>().join("\n---\n");
+    let mut command = Command::new(tool);
+    command.args(["migrate", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the tool runs");
+    child.stdin.take().expect("its input").write_all(text.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", pair.name);
+    let written = documents_of(&String::from_utf8_lossy(&output.stdout));
+    let [ours] = <[serde_json::Value; 1]>::try_from(written).expect("one configuration");
+    Pair { ours, ..pair }
+}
+
+fn documents_of(text: &str) -> Vec<serde_json::Value> {
+    documents(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}
+
+#[test]
+fn what_migrate_makes_of_them_gives_the_same_verdicts() {
+    let Some(tool) = tool() else {
+        return skip("what_migrate_makes_of_them_gives_the_same_verdicts", "the tool is not built");
+    };
+    let tokens = tokens();
+    let pairs = page::pairs().into_iter().chain(sets()).map(|pair| migrated(&tool, pair));
+    let all: Vec<_> = pairs.map(|pair| (pair.name.clone(), compare(&pair, &tokens, 1000))).collect();
+    assert_same(&all);
+    assert!(all.len() >= 24, "only {} pairs", all.len());
 }
 
 #[test]

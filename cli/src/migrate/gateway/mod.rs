@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::change::{Changes, Kind};
 use super::input::{is_on, list};
-use super::istio::only_authorization;
 use super::jwt_authn;
+use super::provider::{only_authorization, requirement};
 use policy::known;
 use rules::Token;
 
@@ -41,19 +41,7 @@ pub(crate) fn migrate(place: &str, document: &Value, maps: &[Value]) -> Result<G
         .map_err(|error| format!("{place}: {error}"))?;
     target(place, document, &mut changes)?;
     let jwt = &spec["jwt"];
-    known(jwt, "jwt", &["optional", "failOpen", "providers"]).map_err(|error| format!("{place}: {error}"))?;
-    let namespace = document["metadata"]["namespace"].as_str().unwrap_or("default");
-    let mut providers = Map::new();
-    for own in list(&jwt["providers"]) {
-        let around = provider::Around { place, namespace, maps };
-        let (name, provider) = provider::provider(own, &around, &mut changes)?;
-        providers.insert(name, provider);
-    }
-    if providers.is_empty() {
-        return Err(format!(
-            "{place}: this SecurityPolicy has no jwt: it is not about tokens, and stays as it is"
-        ));
-    }
+    let providers = providers(place, document, maps, &mut changes)?;
     let issuers: Map<String, Value> = providers
         .iter()
         .map(|(name, provider)| (name.clone(), provider.get("issuer").cloned().unwrap_or_else(|| json!(""))))
@@ -84,11 +72,7 @@ pub(crate) fn migrate(place: &str, document: &Value, maps: &[Value]) -> Result<G
     let (mut config, of_jwt) = jwt_authn::migrate(&config, &[], false);
     changes.append(of_jwt);
     if made.is_split {
-        for (name, provider) in config["providers"].as_object_mut().into_iter().flatten() {
-            if let Some(provider) = provider.as_object_mut() {
-                only_authorization(name, provider, &providers, &mut changes)?;
-            }
-        }
+        only_authorization(&mut config, &providers, &mut changes)?;
     }
     said(spec, place, made.is_split, &mut changes);
     of_rules(&config, spec, &mut changes);
@@ -100,13 +84,24 @@ pub(crate) fn migrate(place: &str, document: &Value, maps: &[Value]) -> Result<G
     Ok(Gateway { jwt_authn, authorization, config, changes })
 }
 
-/// A good token of any provider, or what else is enough.
-fn requirement(providers: &Map<String, Value>, more: Option<Value>) -> Value {
-    let named = providers.iter().map(|(name, _)| json!({ "provider_name": name }));
-    let parts: Vec<Value> = named.chain(more).collect();
-    match &parts[..] {
-        [one] => one.clone(),
-        _ => json!({ "requires_any": { "requirements": parts } }),
+/// The providers in the form of `jwt_authn`.
+fn providers(
+    place: &str,
+    document: &Value,
+    maps: &[Value],
+    changes: &mut Changes,
+) -> Result<Map<String, Value>, String> {
+    let jwt = &document["spec"]["jwt"];
+    known(jwt, "jwt", &["optional", "failOpen", "providers"]).map_err(|error| format!("{place}: {error}"))?;
+    let namespace = document["metadata"]["namespace"].as_str().unwrap_or("default");
+    let around = provider::Around { place, namespace, maps };
+    let all = list(&jwt["providers"]).iter().map(|own| provider::provider(own, &around, changes));
+    let all: Map<String, Value> = all.collect::<Result<_, _>>()?;
+    match all.is_empty() {
+        true => Err(format!(
+            "{place}: this SecurityPolicy has no jwt: it is not about tokens, and stays as it is"
+        )),
+        false => Ok(all),
     }
 }
 
@@ -156,11 +151,6 @@ fn said(spec: &Value, place: &str, is_split: bool, changes: &mut Changes) {
     if spec["authorization"]["defaultAction"] == "Allow" {
         let text = "defaultAction is Allow: what no rule names passes";
         changes.add(Kind::Open, "unmatched", "rules", text);
-    }
-    if is_split {
-        let text =
-            "a request with another scheme in Authorization (Basic) counts as one with a token, and is 401";
-        changes.add(Kind::Differs, "basic", "rules", text);
     }
     if is_split && is_on(&spec["jwt"]["failOpen"]) {
         let text =

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::change::{Changes, Kind};
 use super::super::input::{is_on, list};
-use super::super::istio::policy::texts;
+use super::super::provider::{claim_headers, headers, set, set_texts};
 use super::policy::known;
 
 /// What is around a provider.
@@ -43,32 +43,13 @@ pub(super) fn provider(
     if let Some(issuer) = own["issuer"].as_str().filter(|issuer| !issuer.is_empty()) {
         out["issuer"] = json!(issuer);
     }
-    if !texts(own, "audiences").is_empty() {
-        out["audiences"] = json!(texts(own, "audiences"));
-    }
+    set_texts(&mut out, "audiences", own, "audiences");
     let from = &own["extractFrom"];
     known(from, "extractFrom", &["headers", "cookies", "params"]).map_err(failed)?;
-    let headers: Vec<Value> = list(&from["headers"])
-        .iter()
-        .map(|header| match header["valuePrefix"].as_str() {
-            Some(prefix) => json!({ "name": header["name"], "value_prefix": prefix }),
-            None => json!({ "name": header["name"] }),
-        })
-        .collect();
-    if !headers.is_empty() {
-        out["from_headers"] = json!(headers);
-    }
-    for (field, name) in [("from_params", "params"), ("from_cookies", "cookies")] {
-        if !texts(from, name).is_empty() {
-            out[field] = json!(texts(from, name));
-        }
-    }
-    let claims = list(&own["claimToHeaders"]).iter();
-    let claims: Vec<Value> =
-        claims.map(|one| json!({ "header_name": one["header"], "claim_name": one["claim"] })).collect();
-    if !claims.is_empty() {
-        out["claim_to_headers"] = json!(claims);
-    }
+    set(&mut out, "from_headers", headers(&from["headers"], "valuePrefix"));
+    set_texts(&mut out, "from_params", from, "params");
+    set_texts(&mut out, "from_cookies", from, "cookies");
+    set(&mut out, "claim_to_headers", claim_headers(&own["claimToHeaders"]));
     if is_on(&own["recomputeRoute"]) {
         out["clear_route_cache"] = json!(true);
     }

@@ -11,10 +11,8 @@ use serde_json::{Map, Value, json};
 use super::change::{Changes, Kind};
 use super::input::{is_on, list};
 use super::jwt_authn;
+use super::provider::{claim_headers, headers, only_authorization, requirement, set, set_texts};
 use policy::{Policies, texts};
-
-/// Where no other place is named.
-const PLACES: &[&str] = &["from_headers", "from_params", "from_cookies"];
 
 /// What Istio has today, and what it becomes.
 pub(crate) struct Istio {
@@ -58,61 +56,28 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
         "bypass_cors_preflight": true,
     });
     let made = rules::rules(&policies)?;
-    let named = |more: Option<Value>| {
-        let parts: Vec<Value> =
-            names.iter().map(|name| json!({ "provider_name": name })).chain(more).collect();
-        match &parts[..] {
-            [one] => one.clone(),
-            _ => json!({ "requires_any": { "requirements": parts } }),
-        }
-    };
     let config = json!({
         "providers": providers,
-        "requirement_map": { "token": named(None), "open": named(Some(json!({ "allow_missing": {} }))) },
+        "requirement_map": {
+            "token": requirement(&providers, None),
+            "open": requirement(&providers, Some(json!({ "allow_missing": {} }))),
+        },
         "rules": made.rules,
     });
     let (mut config, of_jwt) = jwt_authn::migrate(&config, &[], false);
     changes.append(of_jwt);
-    for (name, provider) in config["providers"].as_object_mut().into_iter().flatten() {
-        if let Some(provider) = provider.as_object_mut() {
-            provider.insert("scope_claims".to_owned(), json!(["scope"]));
-            if let Some(claim) = policies.roles()? {
-                provider.insert("role_claims".to_owned(), json!([{ "claim": claim, "format": "space" }]));
-            }
-            if made.is_split {
-                only_authorization(name, provider, &providers, &mut changes)?;
-            }
+    let roles = policies.roles()?;
+    for (_, provider) in config["providers"].as_object_mut().into_iter().flatten() {
+        provider["scope_claims"] = json!(["scope"]);
+        if let Some(claim) = &roles {
+            provider["role_claims"] = json!([{ "claim": claim, "format": "space" }]);
         }
     }
     if made.is_split {
-        let text =
-            "a request with another scheme in Authorization (Basic) counts as one with a token, and is 401";
-        changes.add(Kind::Differs, "basic", "rules", text);
+        only_authorization(&mut config, &providers, &mut changes)?;
     }
     said(&policies, documents, &mut changes);
     Ok(Istio { jwt_authn, policies, config, changes })
-}
-
-/// Where rules for requests with and without a token stand side by side, a token has one place.
-pub(super) fn only_authorization(
-    name: &str,
-    provider: &mut Map<String, Value>,
-    today: &Map<String, Value>,
-    changes: &mut Changes,
-) -> Result<(), String> {
-    let own = &today[name];
-    if PLACES.iter().any(|place| own.get(*place).is_some()) {
-        return Err(format!(
-            "a condition on a token that may be missing, and provider {name:?} takes tokens elsewhere than in Authorization: give the path a rule that asks for a token, or one that does not"
-        ));
-    }
-    provider.shift_remove("from_params");
-    let path = portcullis::member_path("providers", name);
-    changes.take_back(&portcullis::member_path(&path, "from_params"));
-    let text =
-        "the query parameter access_token is not looked at: such a request counts as one without a token";
-    changes.add(Kind::Differs, "query_token", portcullis::member_path(&path, "from_headers"), text);
-    Ok(())
 }
 
 /// What Istio asks for: a good token of any provider, or none in each one's places.
@@ -204,43 +169,29 @@ fn provider(
     if !issuer.is_empty() {
         out["issuer"] = json!(issuer);
     }
-    let mut set = |own: &str, value: Value| out[own] = value;
     for (own, field) in
         [("audiences", "audiences"), ("from_params", "fromParams"), ("from_cookies", "fromCookies")]
     {
-        if !texts(rule, field).is_empty() {
-            set(own, json!(texts(rule, field)));
-        }
+        set_texts(&mut out, own, rule, field);
     }
-    let headers = list(&rule["fromHeaders"]).iter().map(|header| match header["prefix"].as_str() {
-        Some(prefix) => json!({ "name": header["name"], "value_prefix": prefix }),
-        None => json!({ "name": header["name"] }),
-    });
-    let headers: Vec<Value> = headers.collect();
-    if !headers.is_empty() {
-        set("from_headers", json!(headers));
-    }
-    let claims = list(&rule["outputClaimToHeaders"]).iter();
-    let claims: Vec<Value> =
-        claims.map(|one| json!({ "header_name": one["header"], "claim_name": one["claim"] })).collect();
-    if !claims.is_empty() {
-        set("claim_to_headers", json!(claims));
-    }
+    set(&mut out, "from_headers", headers(&rule["fromHeaders"], "prefix"));
+    set(&mut out, "claim_to_headers", claim_headers(&rule["outputClaimToHeaders"]));
     if rule["outputPayloadToHeader"].is_string() {
-        set("forward_payload_header", rule["outputPayloadToHeader"].clone());
+        out["forward_payload_header"] = rule["outputPayloadToHeader"].clone();
     }
     if is_on(&rule["forwardOriginalToken"]) {
-        set("forward", json!(true));
+        out["forward"] = json!(true);
     }
     let timeout = rule["timeout"].as_str().unwrap_or("5s");
     match (rule["jwks"].as_str(), rule["jwksUri"].as_str()) {
-        (Some(keys), _) => set("local_jwks", json!({ "inline_string": keys })),
+        (Some(keys), _) => out["local_jwks"] = json!({ "inline_string": keys }),
         (None, Some(uri)) => {
             let host = uri.split("://").last().unwrap_or_default().split('/').next().unwrap_or_default();
             let (host, port) =
                 host.split_once(':').unwrap_or((host, if uri.starts_with("https") { "443" } else { "80" }));
             let cluster = format!("outbound|{port}||{host}");
-            set("remote_jwks", json!({ "http_uri": { "uri": uri, "cluster": cluster, "timeout": timeout } }));
+            out["remote_jwks"] =
+                json!({ "http_uri": { "uri": uri, "cluster": cluster, "timeout": timeout } });
             let path = portcullis::member_path("providers", &name);
             let text = format!(
                 "the keys are fetched through Envoy: {host} needs a ServiceEntry, and TLS in a DestinationRule"

@@ -79,8 +79,8 @@ fn seen(policies: &Policies) -> Result<Seen, String> {
                 names.into_iter().flat_map(|name| texts(operation, name)).collect::<Vec<_>>()
             };
             paths.extend(of(["paths", "notPaths"]).into_iter().map(Paths::of));
-            for pattern in of(["hosts", "notHosts"]) {
-                hosts.push(Hosts::of(pattern)?);
+            for list in ["hosts", "notHosts"] {
+                hosts.extend(hosts_of(&texts(operation, list))?);
             }
             for method in of(["methods", "notMethods"]).into_iter().filter(|method| *method != "*") {
                 if method.contains('*') {
@@ -105,6 +105,16 @@ fn seen(policies: &Policies) -> Result<Seen, String> {
     hosts.sort();
     hosts.dedup();
     Ok((paths, hosts, methods, headers))
+}
+
+/// The hosts of a list. One that is named with any port, too, is no set of its own: with a port it would be another.
+fn hosts_of(patterns: &[&str]) -> Result<Vec<Hosts>, String> {
+    let all = patterns.iter().map(|pattern| Hosts::of(pattern)).collect::<Result<Vec<_>, _>>()?;
+    let is_whole = |host: &&Hosts| match host {
+        Hosts::Exact(name) => !all.contains(&Hosts::AnyPort(name.clone())),
+        _ => true,
+    };
+    Ok(all.iter().filter(is_whole).cloned().collect())
 }
 
 /// Adds what sets have in common, until nothing is new.

@@ -230,11 +230,21 @@ pub(super) fn requests(policies: &Policies) -> Vec<RequestSketch> {
         .collect();
     paths.extend(with_ends);
     paths.retain(|path| path.starts_with('/') && !path.contains("//") && !path.contains('*'));
+    product(&paths, &methods, &hosts, &fields)
+}
+
+/// Every path with every method, host and header field.
+fn product(
+    paths: &BTreeSet<String>,
+    methods: &BTreeSet<&str>,
+    hosts: &BTreeSet<String>,
+    fields: &BTreeSet<Option<(String, String)>>,
+) -> Vec<RequestSketch> {
     let mut all = Vec::new();
-    for path in &paths {
-        for method in &methods {
-            for host in &hosts {
-                for field in &fields {
+    for path in paths {
+        for method in methods {
+            for host in hosts {
+                for field in fields {
                     all.push(RequestSketch {
                         method: (*method).to_owned(),
                         path: path.clone(),

@@ -125,6 +125,13 @@ fn bare(today: &Value) -> Vec<Bare> {
             all.push(Bare { request, rows: Vec::new() });
         }
     }
+    all.extend(odd(today, &paths));
+    all
+}
+
+/// Requests of their own kinds.
+fn odd(today: &Value, paths: &BTreeSet<String>) -> Vec<Bare> {
+    let mut all = Vec::new();
     let usual = |path: &str| RequestSketch {
         path: path.to_owned(),
         host: "shop.example".to_owned(),
