@@ -106,6 +106,7 @@ fn apart(read: &[Read<'_>], place: &str) -> Result<(), String> {
                 && other.at != one.at
                 && (other.own.is_allow || other.at > one.at)
                 && of_client(other.value) != of_client(one.value)
+                && other.own.condition != one.own.condition
                 && other.own.region.may_overlap(&one.own.region)
         });
         if let Some(other) = other {

@@ -48,6 +48,7 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
     if providers.is_empty() {
         return Err("no RequestAuthentication with jwtRules is in these files; give the policies of a workload together".to_owned());
     }
+    policies.apart()?;
     one_workload(documents, &mut changes)?;
     let names: Vec<&String> = providers.keys().collect();
     let jwt_authn = json!({
