@@ -359,6 +359,18 @@ fn what_istio_alone_can_judge_is_said_or_refused() {
             ),
             "asks for a peer and for a token",
         ),
+        (
+            policy(
+                "{ rules: [{ from: [{ source: { principals: [a] } }, { source: { requestPrincipals: ['*'] } }] }] }",
+            ),
+            "one or the other",
+        ),
+        (
+            policy(
+                "{ rules: [{ from: [{ source: { principals: [a] } }], to: [{ operation: { paths: ['/a*'] } }] }, { from: [{ source: { requestPrincipals: ['*'] } }], to: [{ operation: { paths: ['/a/b'] } }] }] }",
+            ),
+            "one or the other",
+        ),
         (policy("{ selector: { matchLabels: { app: a } }, rules: [{}] }"), "several workloads"),
         (policy("{ rules: [{ to: [{ operation: { methods: ['P*'] } }] }] }"), "name them"),
         (

@@ -244,6 +244,10 @@ fn what_cannot_be_carried_over_is_no_configuration_and_says_what_to_do() {
         (rules(json!({}), json!([{ "action": "Deny", "principal": with(admins(), cidr()) }])).to_string(), "split it by path or host"),
         (rules(json!({}), json!([allow(cidr()), allow(admins())])).to_string(), "one or the other"),
         (rules(json!({}), json!([{ "action": "Allow", "cel": "true" }, allow(admins())])).to_string(), "one or the other"),
+        (
+            rules(json!({}), json!([allow(with(admins(), cidr())), allow(claims(json!([{ "name": "a", "values": ["b"] }])))])).to_string(),
+            "one or the other",
+        ),
         (policy(json!({ "mergeType": "StrategicMerge" })).to_string(), "mergeType"),
         (policy(json!({ "targetRefs": [{ "kind": "TCPRoute", "name": "x" }] })).to_string(), "no requests of HTTP"),
         (policy(json!({ "jwt": null, "cors": {} })).to_string(), "stays as it is"),

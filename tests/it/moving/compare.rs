@@ -59,7 +59,7 @@ const ROWS: &[(&str, Beside, Shows)] = &[
     ("scope_form", Beside::Both, Shows::Refused(&["claim_invalid"])),
     ("several", Beside::Both, Shows::Refused(&["token_multiple"])),
     ("scheme", Beside::Both, Shows::Either(&["signature_invalid"])),
-    ("basic", Beside::Istio, Shows::Refused(&["token_missing"])),
+    ("basic", Beside::Both, Shows::Refused(&["token_missing"])),
     ("query_token", Beside::Both, Shows::Either(&["token_missing"])),
     ("path_twice", Beside::Both, Shows::Refused(&["path_ambiguous"])),
     ("host_twice", Beside::Istio, Shows::Refused(&["request_ambiguous"])),

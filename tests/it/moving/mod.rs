@@ -117,6 +117,19 @@ fn migrated(tool: &Path, pair: Pair) -> Pair {
     Pair { ours, ..pair }
 }
 
+/// Policies of which the tool alone says what takes their place.
+fn alone() -> Vec<Pair> {
+    let file = workspace().join("tests/it/moving/policies/gateway.yaml");
+    let all = documents_of(&fs::read_to_string(file).expect("a file")).into_iter();
+    let pair = |document: serde_json::Value| Pair {
+        name: document["metadata"]["name"].as_str().expect("a name").to_owned(),
+        today: vec![document],
+        ours: serde_json::Value::Null,
+        stays: Vec::new(),
+    };
+    all.map(pair).collect()
+}
+
 fn documents_of(text: &str) -> Vec<serde_json::Value> {
     documents(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
 }
@@ -127,10 +140,10 @@ fn what_migrate_makes_of_them_gives_the_same_verdicts() {
         return skip("what_migrate_makes_of_them_gives_the_same_verdicts", "the tool is not built");
     };
     let tokens = tokens();
-    let pairs = page::pairs().into_iter().chain(sets()).map(|pair| migrated(&tool, pair));
+    let pairs = page::pairs().into_iter().chain(sets()).chain(alone()).map(|pair| migrated(&tool, pair));
     let all: Vec<_> = pairs.map(|pair| (pair.name.clone(), compare(&pair, &tokens, 1000))).collect();
     assert_same(&all);
-    assert!(all.len() >= 24, "only {} pairs", all.len());
+    assert!(all.len() >= 28, "only {} pairs", all.len());
 }
 
 #[test]
@@ -141,7 +154,7 @@ fn the_policies_are_ones_that_a_cluster_takes() {
     let crds = Crds::read(&folder);
     let mut problems = Vec::new();
     let mut count = 0;
-    for Pair { name, today, stays, .. } in page::pairs().into_iter().chain(sets()) {
+    for Pair { name, today, stays, .. } in page::pairs().into_iter().chain(sets()).chain(alone()) {
         for document in today.iter().chain(&stays) {
             count += 1;
             problems.extend(crds.problems(document).into_iter().map(|problem| format!("{name}: {problem}")));

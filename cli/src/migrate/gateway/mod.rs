@@ -165,10 +165,6 @@ fn said(spec: &Value, place: &str, is_split: bool, changes: &mut Changes) {
 
 /// What is about single rules.
 fn of_rules(config: &Value, spec: &Value, changes: &mut Changes) {
-    if config["rules"].to_string().contains("\"not\"") {
-        let text = "what cannot be compared with a condition (an object, a list of more than texts) meets neither it nor its opposite";
-        changes.add(Kind::Differs, "odd_value", "rules", text);
-    }
     for (at, rule) in list(&config["rules"]).iter().enumerate() {
         if rule["match"].get("safe_regex").is_some() {
             let text = "compared with the path alone; RegularExpression is compared with path and query";

@@ -50,13 +50,13 @@ pub(super) fn rules(
 ) -> Result<Vec<Rule>, String> {
     known(authorization, "authorization", &["defaultAction", "rules"])?;
     let all = list(&authorization["rules"]);
-    let mut rules: Vec<(Rule, bool)> = Vec::new();
+    let mut read: Vec<Read<'_>> = Vec::new();
     for (at, value) in all.iter().enumerate() {
         let failed = |error: String| format!("{place}: authorization.rules[{at}]: {error}");
         let own = rule(value, issuers).map_err(failed)?;
         let has_token = value["principal"].get("jwt").is_some();
         if !is_of_client(value) {
-            rules.push((own, has_token));
+            read.push(Read { at, value, own, has_token });
             continue;
         }
         let what = "the client's address or an expression (clientCIDRs, clientIPGeoLocations, cel)";
@@ -76,27 +76,43 @@ pub(super) fn rules(
                 stays(format!(
                     "asks for {what} too: keep a rule with that part in the SecurityPolicy, and allow there what needs none; both must let a request pass"
                 ));
-                rules.push((own, has_token));
+                read.push(Read { at, value, own, has_token });
             }
         }
     }
-    apart(all, &rules, place)?;
-    Ok(rules.into_iter().map(|(rule, _)| rule).collect())
+    apart(&read, place)?;
+    Ok(read.into_iter().map(|read| read.own).collect())
 }
 
-/// "This address, or a token with that claim" is nothing that two filters can say, each of which must let a request pass.
-fn apart(all: &[Value], rules: &[(Rule, bool)], place: &str) -> Result<(), String> {
-    let kept = all.iter().enumerate().filter(|(_, value)| !is_of_client(value) || value["action"] != "Deny");
-    let kept: Vec<(usize, &Value)> = kept.collect();
-    for (number, (at, value)) in kept.iter().enumerate() {
-        let Some((own, false)) = rules.get(number).filter(|_| is_of_client(value)) else { continue };
-        let mut others = rules.iter().enumerate();
-        let other = others.find(|(other, (rule, has_token))| {
-            *has_token && (rule.is_allow || *other > number) && rule.region.may_overlap(&own.region)
+/// A rule that was read.
+struct Read<'v> {
+    at: usize,
+    value: &'v Value,
+    own: Rule,
+    has_token: bool,
+}
+
+/// What a rule asks for that no filter for tokens sees.
+fn of_client(rule: &Value) -> Value {
+    json!([rule["cel"], rule["principal"]["clientCIDRs"], rule["principal"]["clientIPGeoLocations"]])
+}
+
+/// "This address, or a token with that claim" is nothing that two filters can say, each of which must let a request pass:
+/// nor is "this address and that claim, or another claim".
+fn apart(read: &[Read<'_>], place: &str) -> Result<(), String> {
+    for one in read.iter().filter(|one| is_of_client(one.value)) {
+        let other = read.iter().find(|other| {
+            other.has_token
+                && other.at != one.at
+                && (other.own.is_allow || other.at > one.at)
+                && of_client(other.value) != of_client(one.value)
+                && other.own.condition != one.own.condition
+                && other.own.region.may_overlap(&one.own.region)
         });
-        if other.is_some() {
+        if let Some(other) = other {
             return Err(format!(
-                "{place}: authorization.rules[{at}]: allows by the client's address, and another rule for the same requests by the token: one or the other cannot be said by two filters; give them a path, method or host each"
+                "{place}: authorization.rules[{}] asks for the client's address or an expression, and rules[{}] for a token of the same requests: one or the other cannot be said by two filters that must both let a request pass; give them a path, method or host each",
+                one.at, other.at
             ));
         }
     }

@@ -48,6 +48,7 @@ pub(crate) fn migrate(documents: &[(String, Value)]) -> Result<Istio, String> {
     if providers.is_empty() {
         return Err("no RequestAuthentication with jwtRules is in these files; give the policies of a workload together".to_owned());
     }
+    policies.apart()?;
     one_workload(documents, &mut changes)?;
     let names: Vec<&String> = providers.keys().collect();
     let jwt_authn = json!({
@@ -135,10 +136,6 @@ fn said(policies: &Policies, documents: &[(String, Value)], changes: &mut Change
             "a host with a port or a trailing dot that no rule names is 400 where rules differ by host",
         ),
         ("scope_form", "a scope that is no text and no list of texts is 401"),
-        (
-            "odd_value",
-            "what cannot be compared with a condition (an object, a list of more than texts) meets neither it nor its opposite",
-        ),
         ("answer", "a request without a token is 401 with a challenge instead of 403"),
     ];
     for (row, text) in differs {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::change::{Changes, Kind};
 use super::super::formula::Formula;
@@ -16,6 +16,8 @@ pub(crate) struct Policies {
     pub(crate) deny: Vec<Value>,
     /// None where there is no ALLOW policy.
     pub(crate) allow: Option<Vec<Value>>,
+    /// What each rule of `allow` asks for of the connection, and its place; null: nothing.
+    peers: Vec<(Value, String)>,
     /// The claims that are taken apart at blanks, besides `scope`.
     pub(crate) split: BTreeSet<String>,
 }
@@ -49,6 +51,9 @@ const PEER_FIELDS: &[&str] = &[
     "notPorts",
 ];
 
+/// Why two rules cannot be carried over.
+const APART: &str = "one or the other cannot be said by two filters that must both let a request pass; give them a path, method or host each";
+
 pub(crate) fn texts<'v>(value: &'v Value, name: &str) -> Vec<&'v str> {
     list(&value[name]).iter().filter_map(Value::as_str).collect()
 }
@@ -70,27 +75,83 @@ fn is_of_peer(key: &str) -> bool {
         .any(|start| key.starts_with(start))
 }
 
-/// The rule without what is about the connection, and whether there was something.
-fn without_peers(rule: &Value) -> (Value, bool) {
-    let (mut rule, mut found) = (rule.clone(), false);
+/// The rule without what is about the connection, and that; null: nothing.
+fn without_peers(rule: &Value) -> (Value, Value) {
+    let (mut rule, mut found) = (rule.clone(), Vec::new());
     for (list, object) in [("from", "source"), ("to", "operation")] {
         for element in rule[list].as_array_mut().into_iter().flatten() {
             if let Some(members) = element[object].as_object_mut() {
-                let before = members.len();
-                members.retain(|name, _| !PEER_FIELDS.contains(&name.as_str()));
-                found |= before != members.len();
+                let is_peer = |name: &String| PEER_FIELDS.contains(&name.as_str());
+                let (peers, own) = std::mem::take(members).into_iter().partition(|(name, _)| is_peer(name));
+                *members = own;
+                let peers: serde_json::Map<String, Value> = peers;
+                found.extend((!peers.is_empty()).then_some(Value::Object(peers)));
             }
         }
     }
     if let Some(conditions) = rule["when"].as_array_mut() {
-        let before = conditions.len();
-        conditions.retain(|condition| !condition["key"].as_str().is_some_and(is_of_peer));
-        found |= before != conditions.len();
+        let is_peer = |condition: &Value| condition["key"].as_str().is_some_and(is_of_peer);
+        found.extend(conditions.iter().filter(|condition| is_peer(condition)).cloned());
+        conditions.retain(|condition| !is_peer(condition));
     }
     if let Some(members) = rule.as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
+    let found = if found.is_empty() { Value::Null } else { Value::Array(found) };
     (rule, found)
+}
+
+/// Whether a rule asks for something of the token.
+fn asks_for_token(rule: &Value) -> bool {
+    let text = rule.to_string();
+    text.contains("equestPrincipals") || text.contains("request.auth")
+}
+
+/// Whether the sources of a rule differ in what they ask of the connection, and also in what they ask of the token.
+fn is_peer_or_token(rule: &Value) -> bool {
+    let part = |is_peer: bool| {
+        let of_source = move |from: &Value| -> Vec<(String, Value)> {
+            let members = from["source"].as_object().into_iter().flatten();
+            let members = members.filter(|(name, _)| PEER_FIELDS.contains(&name.as_str()) == is_peer);
+            members.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        let all: Vec<_> = list(&rule["from"]).iter().map(of_source).collect();
+        all.iter().any(|one| Some(one) != all.first())
+    };
+    part(true) && part(false)
+}
+
+/// What a rule asks for besides its operations.
+fn asked(rule: &Value) -> Value {
+    let mut sources: Vec<&Value> = list(&rule["from"]).iter().collect();
+    sources.dedup();
+    json!([sources, rule["when"]])
+}
+
+/// Whether two rules may be about the same requests.
+fn may_overlap(one: &Value, other: &Value) -> bool {
+    let any = |one: &[&str], other: &[&str], may: &dyn Fn(&str, &str) -> bool| {
+        one.is_empty() || other.is_empty() || one.iter().any(|one| other.iter().any(|other| may(one, other)))
+    };
+    let path = |one: &str, other: &str| !matches!(Paths::of(one).both(&Paths::of(other)), Ok(None));
+    let method = |one: &str, other: &str| one == other || one.contains('*') || other.contains('*');
+    let host = |one: &str, other: &str| match (Hosts::of(one), Hosts::of(other)) {
+        (Ok(one), Ok(other)) => one.both(&other).is_some(),
+        _ => true,
+    };
+    let none = [Value::Null];
+    let operations = |rule: &'_ Value| -> Vec<Value> {
+        let all = list(&rule["to"]);
+        (if all.is_empty() { &none[..] } else { all }).iter().map(|to| to["operation"].clone()).collect()
+    };
+    let (ones, others) = (operations(one), operations(other));
+    ones.iter().any(|one| {
+        others.iter().any(|other| {
+            any(&texts(one, "paths"), &texts(other, "paths"), &path)
+                && any(&texts(one, "methods"), &texts(other, "methods"), &method)
+                && any(&texts(one, "hosts"), &texts(other, "hosts"), &host)
+        })
+    })
 }
 
 impl Policies {
@@ -115,9 +176,13 @@ impl Policies {
         let mut rules = Vec::new();
         for rule in list(&spec["rules"]) {
             known(rule, &["from", "to", "when"])?;
-            let (own, has_peers) = without_peers(rule);
+            let (own, peers) = without_peers(rule);
+            let has_peers = !peers.is_null();
+            if has_peers && action == "ALLOW" && is_peer_or_token(rule) {
+                return Err(format!("{place}: an ALLOW rule asks for a peer or for a token: {APART}"));
+            }
             if has_peers && action == "DENY" {
-                if own.to_string().contains("equestPrincipals") || own.to_string().contains("request.auth") {
+                if asks_for_token(&own) {
                     return Err(format!(
                         "{place}: a DENY rule asks for a peer and for a token, which no filter sees together; split it by path or host"
                     ));
@@ -131,11 +196,34 @@ impl Policies {
                     "an ALLOW rule asks for the connection too (peers, addresses, ports): keep a policy with that part and the paths that need none; both must let a request pass",
                 );
             }
+            if action == "ALLOW" {
+                self.peers.push((peers, place.to_owned()));
+            }
             rules.push(own);
         }
         match action {
             "DENY" => self.deny.extend(rules),
             _ => self.allow.get_or_insert_default().extend(rules),
+        }
+        Ok(())
+    }
+
+    /// Whether two filters that must both let a request pass can say what the ALLOW rules say.
+    ///
+    /// # Errors
+    /// A peer, or a token, for the same requests.
+    pub(crate) fn apart(&self) -> Result<(), String> {
+        let allow: Vec<_> = self.allow.iter().flatten().zip(&self.peers).collect();
+        for (one, (peers, place)) in allow.iter().filter(|(_, (peers, _))| !peers.is_null()) {
+            for (other, (others, other_place)) in &allow {
+                let is_token = asks_for_token(one) || asks_for_token(other);
+                let differ = peers != others && asked(one) != asked(other);
+                if differ && is_token && may_overlap(one, other) {
+                    return Err(format!(
+                        "{place}, {other_place}: one ALLOW rule asks for a peer, another for the same requests does not, and a token is asked for: {APART}"
+                    ));
+                }
+            }
         }
         Ok(())
     }
