@@ -277,7 +277,7 @@ fn after_a_walk_every_counter_gauge_and_histogram_has_its_number_under_its_name(
     // Envoy merges what its workers recorded every few seconds.
     eventually("a histogram of verification times", SOON, || {
         let text = walk.envoy.admin("GET", "/stats?filter=verification_microseconds").text();
-        text.contains("wasmcustom.portcullis.verification_microseconds: P0").then_some(())
+        text.contains("custom.portcullis.verification_microseconds: P0").then_some(())
     });
 
     // Nothing that a client sent is in a name, whatever it sent.
@@ -351,15 +351,22 @@ fn prometheus_gets_the_labels_as_labels() {
         lines.iter().any(|line| line.starts_with("portcullis_verification_microseconds_bucket{")),
         "{text}"
     );
+    // A dynamic module has no virtual machine, and shows what has no label from the start.
+    let is_native = common::is_native();
     assert!(
-        lines.iter().any(|line| line.starts_with("envoy_wasm_vm_reload_success{plugin=\"portcullis\"}")),
+        is_native
+            || lines
+                .iter()
+                .any(|line| line.starts_with("envoy_wasm_vm_reload_success{plugin=\"portcullis\"}")),
         "{text}"
     );
     let unlabelled: Vec<&String> = lines
         .iter()
         .filter(|line| line.starts_with("portcullis_") && !line.starts_with("portcullis_verification_"))
         // It has none.
-        .filter(|line| !line.starts_with("portcullis_client_failures{}"))
+        .filter(|line| {
+            !line.starts_with("portcullis_client_failures{}") && !(is_native && line.contains("{}"))
+        })
         .filter(|line| line.contains("_provider_") || line.contains("_list_") || !line.contains("=\""))
         .collect();
     assert!(unlabelled.is_empty(), "{unlabelled:?}");
@@ -407,8 +414,10 @@ fn every_metric_of_a_plugin_with_a_name_has_it_as_label() {
     // Each metric is there under each name, once its gauges were set; only who fetched the keys differs.
     let ours = eventually("all metrics under each name", LATER, || {
         let text = envoy.prometheus();
-        let ours: Vec<String> =
-            text.lines().filter(|line| line.starts_with("portcullis_")).map(str::to_owned).collect();
+        let ours = text.lines().filter(|line| line.starts_with("portcullis_"));
+        // What has no label is there before it was counted.
+        let ours = ours.filter(|line| !common::is_native() || !line.contains("{}"));
+        let ours: Vec<String> = ours.map(str::to_owned).collect();
         let labelled = |label: &str, wanted: bool| -> BTreeSet<String> {
             let own = ours.iter().filter(|line| line.contains(label) == wanted);
             own.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
@@ -530,6 +539,9 @@ fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_
     let queries = queries();
     assert!(queries.len() >= 17, "{queries:?}");
     for (title, query) in &queries {
+        if common::is_native() && query.contains("envoy_wasm_") {
+            continue;
+        }
         let mut last = String::new();
         let found = harness::wait::poll(LATER, || {
             walk.round();
