@@ -1,56 +1,19 @@
-"""Envoys with a recipe for Keycloak, a service behind them, and the receiver whose list they ask for."""
+"""Envoys with a recipe for Keycloak, and the receiver whose list they ask for."""
 
-import http.client
-import http.server
 import json
 import os
 import re
 import secrets
 import textwrap
-import threading
-import urllib.parse
 
-from kit import REPOSITORY, Program, envoy, eventually, free_port, portcullis
+from gate import RECIPES, Gate, cluster
+from kit import Program, eventually, free_port, portcullis
+from web import ask
 
-from .server import API_SECRET, ask
+from .server import API_SECRET
 
-RECIPES = REPOSITORY / "envoy" / "providers"
-TEMPLATE = REPOSITORY / "tests" / "real" / "keycloak" / "envoy.yaml"
 # How often a gate asks for the list, in seconds.
 INTERVAL = 1
-WORKERS = 2
-
-
-class _Service(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_POST(self):
-        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.logout_tokens += urllib.parse.parse_qs(form).get("logout_token", [])
-        self.do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
-class Service:
-    """What is behind the gates: it answers 200. Logout tokens that are sent to it are kept."""
-
-    def __init__(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Service)
-        self.server.daemon_threads = True
-        self.logout_tokens = self.server.logout_tokens = []
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 class Receiver:
@@ -112,58 +75,8 @@ class Receiver:
         return ask("POST", f"{self.base}/revocations", document=document, token=self.secret)
 
 
-class Gate:
-    """An Envoy with the recipe, its addresses replaced, and with what comes after it."""
-
-    def __init__(self, name, folder, binary, recipe, after, keycloak, receiver, service):
-        self.name, self.port = name, free_port()
-        recipe = recipe.read_text().replace("https://keycloak.example.com", keycloak.base) + after
-        text = TEMPLATE.read_text()
-        for word, value in {
-            "GATE_PORT": self.port, "UPSTREAM_PORT": service.port, "KEYCLOAK_PORT": keycloak.port,
-            "RECEIVE_PORT": receiver.port, "SECRET_OF_API": API_SECRET, "MODULE": REPOSITORY / "dist" / "portcullis.wasm",
-        }.items():
-            text = text.replace(word, str(value))
-        indent = re.search(r"^( *)RECIPE$", text, re.MULTILINE)[1]
-        text = text.replace(f"{indent}RECIPE", textwrap.indent(recipe, indent))
-        path = folder / f"{name}.yaml"
-        path.write_text(text)
-        command = [
-            binary, "--config-path", path, "--concurrency", WORKERS, "--use-dynamic-base-id", "--log-level", "warning",
-            "--component-log-level", "wasm:info",
-        ]
-        self.log = folder / f"{name}.log"
-        self.program = Program(command, self.log, is_heard=False)
-
-        def is_up():
-            if self.program.child.poll() is not None:
-                raise RuntimeError(self.log.read_text(errors="replace")[-3000:])
-            try:
-                return self.verdict(None)[0] == 401
-            except OSError:
-                return False
-
-        eventually(name, is_up)
-
-    def verdict(self, token):
-        """The status and, of a refusal, the reason. A connection of its own: any worker may have it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            connection.request("GET", "/orders/1", headers=headers)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, (answer.headers.get("x-details") or "").removeprefix("portcullis_")
-        finally:
-            connection.close()
-
-    def stop(self):
-        self.program.stop()
-
-
 def gates(folder, keycloak, receiver, service):
     """Two that ask for the receiver's list, and one that asks Keycloak about each token; one after the other."""
-    binary = envoy()
     revocation = textwrap.dedent(f"""
         revocation:
           lists:
@@ -171,6 +84,9 @@ def gates(folder, keycloak, receiver, service):
               http_uri: {{ uri: {receiver.base}/revoked.json, cluster: receive, timeout: 5s }}
               poll_interval: {INTERVAL}s
     """)
+    clusters = [cluster("keycloak", keycloak.port), cluster("receive", receiver.port)]
     recipe, asking = RECIPES / "keycloak.yaml", RECIPES / "introspection" / "keycloak.yaml"
     for name, recipe, after in (("gate-1", recipe, revocation), ("gate-2", recipe, revocation), ("gate-asks", asking, "")):
-        yield Gate(name, folder, binary, recipe, after, keycloak, receiver, service)
+        configuration = recipe.read_text().replace("https://keycloak.example.com", keycloak.base) + after
+        # The recipe with introspection asks with the secret.
+        yield Gate(name, folder, service, configuration, clusters, INTROSPECTION_SECRET=API_SECRET)

@@ -4,19 +4,19 @@ out is out at both, within the interval and a second, and nobody else is."""
 import threading
 import time
 
-from kit import Row, eventually
+from gate import EVERY_WORKER, GOOD, Service
+from kit import Wrong, attempts, eventually, expect, span
+from web import ask, claims, header
 
-from .gates import INTERVAL, Receiver, Service, gates
+from .gates import INTERVAL, Receiver, gates
 from .install import VERSION, installed
-from .server import PASSWORD, Browser, Keycloak, ask, claims, header
+from .server import PASSWORD, Browser, Keycloak
 
 SYSTEM = f"Keycloak {VERSION}"
 # A logout has ended a token within so many seconds of Keycloak's answer to it.
 IN_TIME = INTERVAL + 1
 # The gates ask for Keycloak's keys again after so many: its answers say `no-cache`.
 KEYS_ANEW = 60
-# So many refusals in a row are those of every worker: each connection is some worker's.
-EVERY_WORKER = 16
 # How often a logout is tried.
 ROUNDS = 5
 # What a realm can be told to sign with, and by which kind of key.
@@ -36,16 +36,7 @@ ALGORITHMS = {
 CACHED = 30
 ALL_SESSIONS = "an administrator ends all sessions of the realm"
 PUSHED = "an administrator sets and pushes the realm's `notBefore`"
-GOOD, REVOKED = (200, ""), (401, "revoked")
-
-
-class Wrong(Exception):
-    """What was seen, where it is not what should be."""
-
-
-def expect(what, seen, expected):
-    if seen != expected:
-        raise Wrong(f"{what}: {seen}, not {expected}")
+REVOKED = (401, "revoked")
 
 
 def rows(folder):
@@ -53,11 +44,7 @@ def rows(folder):
     stage = Stage(folder, Keycloak(installed(), folder))
     try:
         stage.start()
-        for tried, row in stage.rows():
-            try:
-                yield Row(SYSTEM, tried, row(), True)
-            except Wrong as wrong:
-                yield Row(SYSTEM, tried, str(wrong), False)
+        yield from attempts(SYSTEM, stage.rows())
     finally:
         stage.stop()
 
@@ -556,8 +543,3 @@ class Visit:
 
 def listed(said):
     return ", ".join(f"`{name}`" for name in said if name not in ("exp", "iat"))
-
-
-def span(times):
-    """`0.31 to 1.05 s`"""
-    return f"{min(times):.2f} to {max(times):.2f} s"
