@@ -91,11 +91,10 @@ class _Relay(socketserver.StreamRequestHandler):
 class Services:
     """What leads from a service's address to who answers for it. In a cluster nodes do that."""
 
-    def __init__(self):
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Relay)
+    def __init__(self, path):
+        self.server = socketserver.ThreadingUnixStreamServer(str(path), _Relay)
         self.server.daemon_threads = True
         self.leads = self.server.services = {}
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def stop(self):
@@ -109,13 +108,14 @@ class Cluster:
     def __init__(self, programs, folder):
         self.programs, self.folder, self.port = programs, folder, free_port()
         self.base, self.admin = f"https://127.0.0.1:{self.port}", secrets.token_hex(32)
-        self.etcd, self.program, self.services, self.kinds, self.trust = None, None, Services(), {}, None
+        self.etcd, self.program, self.kinds, self.trust = None, None, {}, None
+        self.services = Services(folder / "egress.sock")
         self.authority = folder / "serving" / "apiserver.crt"
         (folder / "admin.csv").write_text(f'{self.admin},admin,admin,"system:masters"\n')
         (folder / "egress.yaml").write_text(
             "apiVersion: apiserver.k8s.io/v1beta1\nkind: EgressSelectorConfiguration\negressSelections:\n- name: cluster\n"
             "  connection:\n    proxyProtocol: HTTPConnect\n"
-            f"    transport: {{ tcp: {{ url: \"http://127.0.0.1:{self.services.port}\" }} }}\n"
+            f"    transport: {{ uds: {{ udsName: {folder / 'egress.sock'} }} }}\n"
         )
 
     def start(self, keys):
