@@ -1,92 +1,16 @@
-"""Envoys with a recipe for Keycloak, and the receiver whose list they ask for."""
-
-import json
-import os
-import re
-import secrets
-import textwrap
+"""Gates with the recipes for Keycloak."""
 
 from gate import RECIPES, Gate, cluster
-from kit import Program, eventually, free_port, portcullis
-from web import ask
 
 from .server import API_SECRET
-
-# How often a gate asks for the list, in seconds.
-INTERVAL = 1
-
-
-class Receiver:
-    """`portcullis receive` for the realm."""
-
-    def __init__(self, folder, keycloak, audiences):
-        self.folder, self.port, self.program = folder, free_port(), None
-        self.base = f"http://127.0.0.1:{self.port}"
-        self.secret = secrets.token_hex(32)
-        self.tool = portcullis()
-        configuration = {
-            "listen": f"127.0.0.1:{self.port}",
-            "database": str(folder / "receive.redb"),
-            "admin": {"token": {"environment_variable": "RECEIVE_ADMIN_TOKEN"}},
-            "issuers": [{"issuer": keycloak.issuer, "audiences": audiences, "discovery": {}, "insecure_http": True}],
-        }
-        (folder / "receive.yaml").write_text(json.dumps(configuration))
-
-    def start(self):
-        command = [self.tool, "receive", "--config", self.folder / "receive.yaml"]
-        environment = {**os.environ, "RECEIVE_ADMIN_TOKEN": self.secret}
-        self.program = Program(command, self.folder / "receive.log", is_heard=False, env=environment)
-
-        def is_up():
-            if self.program.child.poll() is not None:
-                raise RuntimeError((self.folder / "receive.log").read_text(errors="replace")[-3000:])
-            try:
-                return ask("GET", f"{self.base}/healthz").status == 200
-            except OSError:
-                return False
-
-        eventually("the receiver", is_up)
-
-    def kill(self):
-        """At once, with no chance to write anything."""
-        self.program.child.kill()
-        self.program.child.wait()
-
-    def stop(self):
-        if self.program:
-            self.program.stop()
-
-    def list(self):
-        """The list as it is served."""
-        return ask("GET", f"{self.base}/revoked.json").json()
-
-    def events(self):
-        """How many events came, by outcome."""
-        text = ask("GET", f"{self.base}/metrics").body.decode()
-        counted = re.findall(r'^portcullis_receive_events_total\{(.*)\} (\d+)$', text, re.MULTILINE)
-        sums = {}
-        for labels, number in counted:
-            outcome = re.search(r'outcome="([^"]+)"', labels)[1]
-            sums[outcome] = sums.get(outcome, 0) + int(number)
-        return sums
-
-    def add(self, document):
-        """An entry by hand."""
-        return ask("POST", f"{self.base}/revocations", document=document, token=self.secret)
 
 
 def gates(folder, keycloak, receiver, service):
     """Two that ask for the receiver's list, and one that asks Keycloak about each token; one after the other."""
-    revocation = textwrap.dedent(f"""
-        revocation:
-          lists:
-            - name: receive
-              http_uri: {{ uri: {receiver.base}/revoked.json, cluster: receive, timeout: 5s }}
-              poll_interval: {INTERVAL}s
-    """)
     clusters = [cluster("keycloak", keycloak.port), cluster("receive", receiver.port)]
     recipe, asking = RECIPES / "keycloak.yaml", RECIPES / "introspection" / "keycloak.yaml"
-    for name, recipe, after in (("gate-1", recipe, revocation), ("gate-2", recipe, revocation), ("gate-asks", asking, "")):
+    listed = receiver.revocation()
+    for name, recipe, after in (("gate-1", recipe, listed), ("gate-2", recipe, listed), ("gate-asks", asking, "")):
         configuration = recipe.read_text().replace("https://keycloak.example.com", keycloak.base) + after
         # The recipe with introspection asks with the secret.
         yield Gate(name, folder, service, configuration, clusters, INTROSPECTION_SECRET=API_SECRET)

@@ -6,9 +6,10 @@ import time
 
 from gate import EVERY_WORKER, GOOD, Service
 from kit import Wrong, attempts, eventually, expect, span
+from receiver import INTERVAL, Receiver
 from web import ask, claims, header
 
-from .gates import INTERVAL, Receiver, gates
+from .gates import gates
 from .install import VERSION, installed
 from .server import PASSWORD, Browser, Keycloak
 
@@ -112,7 +113,7 @@ class Stage:
         keycloak.start()
         self.service = self.begun(Service())
         clients = ["web", "app", "kept"] + [f"web-{name}" for name in ALGORITHMS]
-        self.receiver = Receiver(self.folder, keycloak, clients)
+        self.receiver = Receiver(self.folder, keycloak.issuer, clients)
         keycloak.realm()
         first = keycloak.admin("GET", "/demo/components?type=org.keycloak.keys.KeyProvider")
         self.first_key = next(key["id"] for key in first if key["providerId"] == "rsa-generated")
