@@ -229,7 +229,7 @@ const SERVERS: &[Server] = &[
             ("access_token.plain", "", Refused(Audience)),
             ("access_token.emptyaud", "", Refused(Audience)),
             ("access_token.blankaud", "", Refused(Audience)),
-            ("access_token.hour-pod-3607", "", Refused(Audience)),
+            ("access_token.hour-pod-3607", "", Refused(Reason::LifetimeExceeded)),
             ("access_token.legacy-secret", "", Refused(Reason::IssuerUnknown)),
         ],
     },
@@ -249,7 +249,7 @@ const SERVERS: &[Server] = &[
             ("jwt_svid.two-audiences", "", Passes),
             ("jwt_svid.other-audience", "", Refused(Audience)),
             ("jwt_svid.other-workload", "", Short(Claim)),
-            ("jwt_svid.rsa", "", Refused(Reason::SubjectMismatch)),
+            ("jwt_svid.rsa", "", Refused(Audience)),
         ],
     },
 ];

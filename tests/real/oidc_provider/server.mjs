@@ -58,9 +58,9 @@ const resource = (audience, more) => ({ audience, scope: 'orders.read orders.wri
 const signed = (sign) => resource(ORDERS, { accessTokenFormat: 'jwt', jwt: { sign } });
 const resources = {
   [ORDERS]: resource(ORDERS, { accessTokenFormat: 'jwt' }),
-  'https://billing.example.com/': resource('https://billing.example.com/', { accessTokenFormat: 'jwt' }),
+  'https://other.example.com/': resource('https://other.example.com/', { accessTokenFormat: 'jwt' }),
   'urn:orders:opaque': resource('orders-opaque', { accessTokenFormat: 'opaque' }),
-  'urn:billing:opaque': resource('billing-opaque', { accessTokenFormat: 'opaque' }),
+  'urn:other:opaque': resource('other-opaque', { accessTokenFormat: 'opaque' }),
   [`${ORDERS}?HS256`]: signed({ alg: 'HS256', key: randomBytes(32), kid: 'shared' }),
   ...Object.fromEntries(ALGORITHMS.map((alg) => [`${ORDERS}?${alg}`, signed({ alg })])),
 };

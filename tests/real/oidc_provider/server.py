@@ -25,11 +25,19 @@ def installed():
 class Server:
     """One that runs. It keeps its keys when it is started again, and nothing else."""
 
+    secret, logs_out, remembers = SECRET, True, False
+    algorithms = ["RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
+
     def __init__(self, package, folder):
         self.package, self.folder, self.port, self.program = package, folder, free_port(), None
-        self.base = f"http://127.0.0.1:{self.port}"
-        # Where it sends logout tokens.
+        self.admin_port = self.port
+        self.base = self.issuer = f"http://127.0.0.1:{self.port}"
         self.receiver = ""
+
+    @staticmethod
+    def placed(recipe):
+        """The recipe needs nothing more."""
+        return recipe
 
     def start(self):
         """Starts it, again too."""
@@ -63,13 +71,35 @@ class Server:
         shown = base64.b64encode(f"{client}:{SECRET}".encode()).decode()
         return ask("POST", self.base + path, form=form, headers={"Authorization": f"Basic {shown}"})
 
-    def token(self, resource, scope="orders.read"):
+    def token(self, resource="orders", scope="orders.read", algorithm="", is_opaque=False):
         """A token of the client `svc` for a resource, or for none."""
-        asked = {"resource": resource, "scope": scope} if resource else {}
+        asked = {"resource": resource_of(resource, algorithm, is_opaque), "scope": scope} if resource else {}
         answer = self.post("/token", "svc", grant_type="client_credentials", **asked)
         if answer.status != 200:
             raise RuntimeError(f"/token: {answer.status} {answer.body[:300]}")
         return answer.json()["access_token"]
+
+    def more_refused(self):
+        """What it also gives."""
+        yield "by HS256", self.token(algorithm="HS256"), (401, "algorithm_not_allowed")
+
+    def revoke(self, token):
+        answer = self.post("/token/revocation", "svc", token=token)
+        if answer.status != 200:
+            raise RuntimeError(f"/token/revocation: {answer.status} {answer.body[:300]}")
+
+    def log_in(self, name, is_opaque=False):
+        """Somebody's browser, after a log-in."""
+        browser = Browser(self)
+        browser.log_in(name, resource_of("orders", "", is_opaque))
+        return browser
+
+
+def resource_of(name, algorithm, is_opaque):
+    """The resource of server.mjs."""
+    if is_opaque:
+        return f"urn:{name}:opaque"
+    return f"https://{name}.example.com/" + (f"?{algorithm}" if algorithm else "")
 
 
 class Browser:
@@ -79,7 +109,7 @@ class Browser:
         self.server, self.jar = server, http.cookiejar.CookieJar()
 
     def log_in(self, name, resource):
-        """What the client `web` is granted, once somebody has logged in and agreed."""
+        """The client `web` is granted tokens, once somebody has logged in and agreed."""
         verifier = secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -102,7 +132,7 @@ class Browser:
         answer = ask("POST", f"{self.server.base}/token", form=form)
         if answer.status != 200:
             raise RuntimeError(f"/token: {answer.status} {answer.body[:300]}")
-        return answer.json()
+        self.granted = answer.json()
 
     def submit(self, page, **typed):
         """Sends the form of a page."""
@@ -114,9 +144,9 @@ class Browser:
         form = {**dict(hidden), **typed}
         return ask("POST", urllib.parse.urljoin(self.server.base, html.unescape(action[1])), self.jar, form)
 
-    def log_out(self, granted):
+    def log_out(self):
         """Ends the session."""
-        query = urllib.parse.urlencode({"id_token_hint": granted["id_token"]})
+        query = urllib.parse.urlencode({"id_token_hint": self.granted["id_token"]})
         page = ask("GET", f"{self.server.base}/session/end?{query}", self.jar)
         answer = self.submit(page, logout="yes")
         if answer.status >= 400:
