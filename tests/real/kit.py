@@ -172,10 +172,11 @@ def module(path, version, digest):
     return Path(said["Dir"])
 
 
-def run(*command):
+def run(*command, **more):
     """What a command prints, which must succeed."""
     done = subprocess.run(
         [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON, check=False,
+        **more,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()[-600:]}")

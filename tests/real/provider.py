@@ -127,7 +127,7 @@ class Stage:
         browser.log_out()
         took = self.gate.becomes(token, REVOKED, GOOD, INTERVAL + 1)
         self.gate.always("somebody else's", other.granted["access_token"], GOOD)
-        return f"all tokens of the user are refused {took:.2f} s later; somebody else's pass"
+        return f"the user's token is refused {took:.2f} s later; somebody else's passes"
 
     def opaque(self):
         token = self.server.token(is_opaque=True)
