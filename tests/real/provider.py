@@ -5,13 +5,15 @@ import concurrent.futures
 import time
 
 from gate import GOOD, RECIPES, Gate, Service, Trickle, cluster
-from kit import Wrong, attempts, eventually, expect
+from kit import Wrong, attempts, eventually, expect, span
 from receiver import INTERVAL, Receiver
 from web import claims, header
 
 # How soon keys are asked for again, the least that there is, and for how long the gate that asks believes an answer, in
 # seconds.
 CACHED, BELIEVED = 60, 30
+# The gate asks at once for a few key ids that are new, and for another one after so many seconds at the latest.
+REFILLED = 35
 # How soon a gate asks a server that was away again, in seconds.
 AWAKE = 15
 REVOKED, INACTIVE, NO_KEY = (401, "revoked"), (401, "token_inactive"), (401, "key_not_found")
@@ -20,10 +22,11 @@ REVOKED, INACTIVE, NO_KEY = (401, "revoked"), (401, "token_inactive"), (401, "ke
 class Stage:
     """A server, the receiver, both gates.
 
-    A server has `base`, `port`, `secret` (of its client `gate`), `algorithms` (besides the first) and what its operators and
-    clients do: `start`, `stop`, `change` (of keys: `add` one before the others, `drop` the oldest, `replace` all), `token`
-    (`resource` is `orders`, `other` or none), `log_in` (somebody's browser, which has what was granted, and `log_out`) and
-    `revoke`.
+    A server has `base`, `port`, `secret` (of its client `gate`), `algorithms` (besides the first), and facts: `logs_out` (it
+    sends logout tokens), `remembers` (opaque tokens, when it is started again), `signs_by_newest` (of its keys, whatever is
+    asked for). What its operators and clients do is `start`, `stop`, `change` (of keys: `add` one before the others, `drop` the
+    oldest, `replace` all), `token` (`resource` is `orders`, `other` or none), `log_in` (somebody's browser, which has what was
+    `granted`, and `log_out`) and `revoke`.
     """
 
     def __init__(self, folder, system, recipe, host, server):
@@ -77,7 +80,8 @@ class Stage:
         asking = f"[introspection](../envoy/providers/introspection/{self.recipe}.yaml)"
         # What takes its time goes on beside the others.
         revoked = self.background.submit(self.revoked)
-        yield "client credentials: audiences, scopes, every algorithm", self.granted
+        every = "" if self.server.signs_by_newest else ", every algorithm"
+        yield f"client credentials: audiences, scopes{every}", self.granted
         yield "log-in with a code", self.log_in
         if self.server.logs_out:
             yield "a user logs out: a logout token for `portcullis receive`", self.log_out
@@ -86,6 +90,8 @@ class Stage:
         yield f"a token is revoked at the server, {asking}", revoked.result
         yield "another key in place of the one before", self.replaced
         yield "the server stopped, and started again", self.outage
+        if self.server.signs_by_newest:
+            yield "another key for every algorithm, one after the other", self.algorithms
         yield "requests all the while", self.trickle.said
 
     def granted(self):
@@ -99,15 +105,16 @@ class Stage:
         ):
             self.gate.always(what, other, expected)
             refused[what] = expected[1]
-        for name in self.server.algorithms:
+        others = [] if self.server.signs_by_newest else self.server.algorithms
+        for name in others:
             other = self.server.token(algorithm=name)
             expect("the algorithm", header(other)["alg"], name)
             self.gate.always(f"a token by {name}", other, GOOD)
-        names = ", ".join([header(token)["alg"], *self.server.algorithms])
+        names = ", ".join([header(token)["alg"], *others])
         typed = f"`typ: {header(token)['typ']}`" if "typ" in header(token) else "no `typ`"
         said = ", ".join(f"`{name}`" for name in sorted(claims(token)))
-        others = "; ".join(f"{what} (`{reason}`)" for what, reason in refused.items())
-        return f"{names}: passes; {typed}, with {said}. Refused: one {others}"
+        seen = "; ".join(f"{what} (`{reason}`)" for what, reason in refused.items())
+        return f"{names}: passes; {typed}, with {said}. Refused: one {seen}"
 
     def log_in(self):
         granted = self.server.log_in("alice").granted
@@ -176,6 +183,15 @@ class Stage:
         self.gate.always("a token of the new one", self.trickle.good, GOOD)
         self.gate.always("a token of the one before", before, NO_KEY)
         return f"tokens of the new one pass from the first on; those of the one before are refused then (`{NO_KEY[1]}`)"
+
+    def algorithms(self):
+        times = []
+        for name in self.server.algorithms:
+            token = self.server.token(algorithm=name)
+            expect("the algorithm", header(token)["alg"], name)
+            times.append(self.gate.becomes(token, GOOD, (503, "keys_unavailable"), REFILLED))
+        when = f"{span(times)} after the key is there" if max(times) > 0 else "from the first on"
+        return f"{', '.join(self.server.algorithms)}: tokens pass {when}"
 
     def outage(self):
         token, opaque = self.trickle.good, self.server.token(is_opaque=True)

@@ -62,6 +62,7 @@ class _Application(http.server.BaseHTTPRequestHandler):
 class Server:
     """One that runs, on a database in `folder`, and the application beside it."""
 
+    signs_by_newest = True
     secret, logs_out, remembers = SECRET, True, True
     algorithms = ["ES256", "ES512", "EdDSA"]
 

@@ -39,6 +39,7 @@ def installed():
 class Server:
     """One that runs. It keeps its keys when it is started again, and nothing else."""
 
+    signs_by_newest = False
     secret, logs_out, remembers = "a-secret-of-gate", False, False
     algorithms = ["RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 
