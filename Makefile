@@ -21,7 +21,7 @@ help: ## list the targets
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
-	@echo "  WITH='mcp spire'        make real: only these systems; WITH='mcp --write' puts what was seen into docs/works-with.md"
+	@echo "  WITH=mcp,spire          make real: only these systems; WITH='mcp --write' puts what was seen into docs/works-with.md"
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"

@@ -59,3 +59,9 @@ def header(token):
     """A JWT's header."""
     first = token.split(".")[0]
     return json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
+
+
+def forged(token, kid):
+    """The token as one of another key, which nobody has."""
+    told = json.dumps({**header(token), "kid": kid}).encode()
+    return ".".join([base64.urlsafe_b64encode(told).rstrip(b"=").decode(), *token.split(".")[1:]])

@@ -7,7 +7,7 @@ import time
 from gate import EVERY_WORKER, GOOD, Service
 from kit import Wrong, attempts, eventually, expect, span
 from receiver import INTERVAL, Receiver
-from web import ask, claims, header
+from web import ask, claims, forged, header
 
 from .gates import gates
 from .install import VERSION, installed
@@ -459,6 +459,9 @@ class Stage:
 
     def rotation(self):
         visit = self.visit()
+        # A gate whose last fetch failed, as during the outage, does not say that there is no such key; it tries again soon.
+        made_up = forged(visit.token, "made-up")
+        eventually("a fetch of keys", lambda: all(seen == (401, "key_not_found") for seen in self.verdicts(made_up)))
         self.second_key = self.keycloak.key("second", "rsa-generated", 200)
         new = self.visit()
         if header(new.token)["kid"] == header(visit.token)["kid"]:
