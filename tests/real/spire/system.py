@@ -1,10 +1,13 @@
 """SPIRE, and gates with the recipe for it: by the bundle endpoint under both of its profiles, and by OpenID discovery."""
 
+import http.server
+import ssl
+import threading
 import time
 
 from gate import EVERY_WORKER, GOOD, RECIPES, Gate, Service, Trickle, cluster, tls
 from kit import REPOSITORY, Wrong, attempts, eventually, expect
-from web import claims, header
+from web import ask, claims, header
 
 from .server import HINT, VERSION, Spire, installed
 
@@ -21,6 +24,8 @@ ISSUER = f"https://oidc.{DOMAIN}"
 OTHERS = {"rsa.example": ("rsa-2048", "RS256"), "p384.example": ("ec-p384", "ES384")}
 # How long the server is away, in seconds.
 AWAY = 20
+# How much later than SPIRE another endpoint has a key, and how soon it is accepted at the latest, in seconds.
+LATE, ACCEPTED = 10, 16
 
 
 def rows(folder):
@@ -31,6 +36,45 @@ def rows(folder):
         yield from attempts(SYSTEM, stage.rows())
     finally:
         stage.stop()
+
+
+class Behind:
+    """A bundle endpoint that has what the server's own had when it was last looked at."""
+
+    def __init__(self, server):
+        self.server, self.body = server, b""
+        self.trust = ssl.create_default_context(cafile=server.authority)
+        # It is reached by address here.
+        self.trust.check_hostname = False
+        self.look()
+        behind = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(behind.body)))
+                self.end_headers()
+                self.wfile.write(behind.body)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        shown.load_cert_chain(server.authority, server.folder / "tls.key")
+        self.http.socket = shown.wrap_socket(self.http.socket, server_side=True)
+        self.port = self.http.server_address[1]
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def look(self):
+        """Has what the server has now."""
+        self.body = ask("GET", f"https://127.0.0.1:{self.server.bundle_port}/", trust=self.trust).body
+
+    def stop(self):
+        self.http.shutdown()
+        self.http.server_close()
 
 
 class Stage:
@@ -64,11 +108,11 @@ class Stage:
             eventually("its keys", lambda gate=gate, server=server: gate.verdict(server.token())[0] == 200)
         self.trickle = self.begun(Trickle(self.gates, own.token(), self.others["rsa.example"].token()))
 
-    def by_web(self, server):
+    def by_web(self, server, name=None, port=None):
         """A gate for a bundle endpoint that is like any other host."""
         validation = {"validation_context": {"trusted_ca": {"filename": str(server.authority)}}}
-        clusters = [cluster("spire-bundle", server.bundle_port, **tls(f"bundle.{server.domain}", validation))]
-        return Gate(server.domain, self.folder, self.service, RECIPE.read_text().replace(DOMAIN, server.domain), clusters)
+        clusters = [cluster("spire-bundle", port or server.bundle_port, **tls(f"bundle.{server.domain}", validation))]
+        return Gate(name or server.domain, self.folder, self.service, RECIPE.read_text().replace(DOMAIN, server.domain), clusters)
 
     def by_spiffe(self, server):
         """A gate that gets the trust domain's authorities from the agent."""
@@ -95,6 +139,7 @@ class Stage:
         yield f"the bundle endpoint (`https_spiffe`), with {page}; `discovery`", self.own_domain
         yield "the bundle endpoint (`https_web`); every algorithm", self.other_domains
         yield f"an authority is prepared, activated, tainted and revoked (`refresh_hint` {HINT} s)", self.revoked
+        yield f"a bundle endpoint that has a key {LATE} s late", self.late
         yield f"authorities of {BRIEF} s, watched for {WATCHED} s", self.brief
         yield "the server stopped, and started again", self.outage
         yield "requests all the while", self.trickle.said
@@ -161,6 +206,24 @@ class Stage:
             "tokens of the second pass from the first on, beside those of the first; tainted, these go on (it does not show in "
             f"the bundle); revoked, they are refused {took:.0f} s later (`key_not_found`)"
         )
+
+    def late(self):
+        server = self.others["p384.example"]
+        behind = self.begun(Behind(server))
+        gate = self.begun(self.by_web(server, "late", behind.port))
+        before = server.token()
+        eventually("its keys", lambda: gate.verdict(before) == GOOD)
+        prepared = server.authorities("prepare")["prepared_authority"]["authority_id"]
+        server.authorities("activate", "-authorityID", prepared)
+        token, began = server.token(), time.monotonic()
+        expect("a token of a key that is not there yet", gate.verdict(token), (401, "key_not_found"))
+        there = threading.Timer(LATE, behind.look)
+        there.start()
+        gate.becomes(token, GOOD, (401, "key_not_found"), ACCEPTED)
+        took = time.monotonic() - began
+        there.join()
+        gate.always("a token of the key before", before, GOOD)
+        return f"a token of it is refused (`key_not_found`), and passes {took:.0f} s after it was first seen"
 
     def brief(self):
         began, keys, given = time.monotonic(), set(), 0
