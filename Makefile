@@ -22,7 +22,7 @@ help: ## list the targets
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
-	@echo "  WITH=mcp, WITH=keycloak make real: only this system; WITH='mcp --write' puts what was seen into docs/works-with.md"
+	@echo "  WITH=mcp,spire          make real: only these systems; WITH='mcp --write' puts what was seen into docs/works-with.md"
 	@echo "  VERSIONS='1.36 1.40'    make test-matrix: only these"
 	@echo "  STAND_IN=1              make compose-up: with the stand-ins, not the public images"
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
@@ -58,7 +58,7 @@ test-busy: wasm wasm-for-tests native native-for-tests ## the tests three times 
 test-matrix: wasm wasm-for-tests native native-for-tests ## the tests on a real Envoy, on every supported version of it
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
-real: wasm ## real systems beside the gate, fetched where they are missing: WITH=mcp, WITH=keycloak, or all
+real: wasm ## real systems beside the gate, fetched where they are missing
 	@$(CARGO) build $(LOCKED) --package harness --bin walk
 	@$(PYTHON) -B tests/real/run $(WITH)
 

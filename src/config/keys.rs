@@ -108,18 +108,27 @@ fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Op
 
 /// Whether tokens are bound to one SPIFFE trust domain: by their issuer or by their subject.
 fn is_bound(policy: &Policy) -> bool {
-    fn binds(subjects: &TextMatch) -> bool {
+    fn is_one(subjects: &TextMatch) -> bool {
         match subjects {
             TextMatch::Exact(_) => true,
-            TextMatch::Prefix(prefix) => {
-                let name = prefix.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
-                name.is_some_and(|(name, _)| !name.is_empty())
-            }
-            TextMatch::AnyCase(inner) => binds(inner),
-            TextMatch::Suffix(_) | TextMatch::Contains(_) | TextMatch::Regex(_) => false,
+            TextMatch::AnyCase(inner) => is_one(inner),
+            _ => false,
         }
     }
+    let binds = |subjects: &TextMatch| is_one(subjects) || is_of_one_trust_domain(subjects);
     !policy.issuers.is_empty() || policy.subjects.as_ref().is_some_and(binds)
+}
+
+/// Whether every subject that it takes is a SPIFFE ID of one trust domain. The slash after its name makes it one.
+pub(super) fn is_of_one_trust_domain(subjects: &TextMatch) -> bool {
+    match subjects {
+        TextMatch::Exact(text) | TextMatch::Prefix(text) => {
+            let name = text.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+            name.is_some_and(|(name, _)| !name.is_empty())
+        }
+        TextMatch::AnyCase(inner) => is_of_one_trust_domain(inner),
+        TextMatch::Suffix(_) | TextMatch::Contains(_) | TextMatch::Regex(_) => false,
+    }
 }
 
 /// The fields that every remote source has.

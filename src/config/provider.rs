@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cache::CacheSize;
 use super::conditions::Owner;
 use super::fields::{Fields, Item, join};
-use super::keys::{Keys, keys};
+use super::keys::{Keys, is_of_one_trust_domain, keys};
 use super::locations::{csrf, locations};
 use super::text::text_match;
 use super::values::{
@@ -18,6 +18,7 @@ use crate::introspection::Introspection;
 use crate::json::Json;
 use crate::proof::{Constraint, Dpop};
 use crate::request::{Csrf, same_header};
+use crate::text::TextMatch;
 use crate::token::{
     AudienceMatch, ClaimPath, Condition, Issuer, IssuerTemplate, Location, Policy, ProviderId, TokenTypes,
     Wanted, normal_type,
@@ -138,7 +139,8 @@ pub(super) fn read(
 }
 
 fn policy(fields: &mut Fields<'_>, reject_bound: bool) -> Policy {
-    let issuers = issuers(fields);
+    let subjects = fields.get("subjects").and_then(|item| text_match(&item));
+    let issuers = issuers(fields, subjects.as_ref());
     let audiences = fields.get("audiences").and_then(|item| compared_texts(&item));
     if audiences.as_ref().is_some_and(Vec::is_empty) {
         let text = "must name at least one audience; leave the field out to accept a token of any audience";
@@ -164,7 +166,7 @@ fn policy(fields: &mut Fields<'_>, reject_bound: bool) -> Policy {
             &[("exact", AudienceMatch::Exact), ("normalized", AudienceMatch::Normalized)],
             AudienceMatch::Exact,
         ),
-        subjects: fields.get("subjects").and_then(|item| text_match(&item)),
+        subjects,
         algorithms: fields
             .get("algorithms")
             .and_then(|item| algorithms(&item))
@@ -207,15 +209,17 @@ fn required(fields: &mut Fields<'_>) -> (Vec<ClaimPath>, Vec<Condition>) {
 }
 
 /// `issuer`: a text, a template, or a list of both; `issuer_claims` and `any_tenant` say what may
-/// stand in a template.
-fn issuers(fields: &mut Fields<'_>) -> Vec<Issuer> {
+/// stand in a template. JWT-SVIDs have none as a rule: subjects of one trust domain say whose they are.
+fn issuers(fields: &mut Fields<'_>, subjects: Option<&TextMatch>) -> Vec<Issuer> {
     let claims = issuer_claims(fields);
     let any_tenant = fields.bool("any_tenant", false);
     let Some(item) = fields.get("issuer") else {
-        fields.report.warning(
-            &fields.path,
-            "no \"issuer\": a token of any issuer passes whose signature these keys verify",
-        );
+        if !subjects.is_some_and(is_of_one_trust_domain) {
+            fields.report.warning(
+                &fields.path,
+                "no \"issuer\": a token of any issuer passes whose signature these keys verify",
+            );
+        }
         return Vec::new();
     };
     let items =

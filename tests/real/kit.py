@@ -36,6 +36,29 @@ class Row(NamedTuple):
     held: bool | None
 
 
+class Wrong(Exception):
+    """What was seen, where it is not what should be."""
+
+
+def expect(what, seen, expected):
+    if seen != expected:
+        raise Wrong(f"{what}: {seen}, not {expected}")
+
+
+def attempts(system, tries):
+    """A row for each of what is tried: a name, and what tries it and says what was seen."""
+    for tried, attempt in tries:
+        try:
+            yield Row(system, tried, attempt(), True)
+        except Wrong as wrong:
+            yield Row(system, tried, str(wrong), False)
+
+
+def span(times):
+    """`0.31 to 1.05 s`"""
+    return f"{min(times):.2f} to {max(times):.2f} s"
+
+
 def eventually(what, probe, seconds=SOON):
     """What `probe` answers, as soon as that is something."""
     deadline = time.monotonic() + seconds
@@ -54,7 +77,7 @@ def cache(name, *of):
     return base / f"{name}-{digest[:16]}"
 
 
-def build(folder, commands, what):
+def build(folder, commands, what, seconds=600, **more):
     """Runs commands in a new folder, which gets its name only when all of them have succeeded."""
     if folder.exists():
         return folder
@@ -62,7 +85,10 @@ def build(folder, commands, what):
     fresh.mkdir(parents=True)
     try:
         for command in commands(fresh):
-            done = subprocess.run(command, cwd=fresh, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+            done = subprocess.run(
+                command, cwd=fresh, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
+                **more,
+            )
             if done.returncode:
                 raise Skip(f"{what} cannot be installed: {(done.stderr or done.stdout).strip()[-300:]}")
         try:
@@ -109,6 +135,67 @@ def npm(name, folder):
     for script in scripts:
         shutil.copy(script, built)
     return built
+
+
+def go(name, folder, programs, flags=(), is_c=False):
+    """The folder of programs that are built of the Go module in `folder`, which names all that goes into them. `programs`
+    are its packages; `is_c` says that some of it is written in C."""
+    if not shutil.which("go"):
+        raise Skip("go is not installed")
+    if is_c and not shutil.which("cc"):
+        raise Skip("there is no C compiler")
+    sources = sorted(file for file in folder.rglob("*") if file.is_file())
+
+    def commands(fresh):
+        shutil.copytree(folder, fresh / "source")
+        for program in programs:
+            yield [
+                "nice", "-n", "5", "go", "build", "-C", "source", "-p", "2", "-mod=readonly", "-trimpath", *flags, "-o", "..",
+                program,
+            ]
+
+    environment = {**os.environ, "CGO_ENABLED": "1" if is_c else "0", "GOFLAGS": ""}
+    return build(cache(name, *sources), commands, name, seconds=7200, env=environment)
+
+
+def module(path, version, digest):
+    """The folder of a Go module, for the files in it."""
+    if not shutil.which("go"):
+        raise Skip("go is not installed")
+    command = ["go", "mod", "download", "-json", f"{path}@{version}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    if done.returncode:
+        raise Skip(f"{path} {version} cannot be had: {done.stdout.strip()[-300:]}")
+    said = json.loads(done.stdout)
+    if said["Sum"] != digest:
+        raise RuntimeError(f"{path} {version} is another one: its sum is {said['Sum']}, not {digest}")
+    return Path(said["Dir"])
+
+
+def run(*command, **more):
+    """What a command prints, which must succeed."""
+    done = subprocess.run(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SOON, check=False,
+        **more,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()[-600:]}")
+    return done.stdout
+
+
+def certificate(folder, *names):
+    """A certificate for these names that is its own authority, `tls.crt`, with `tls.key`; in place of one that was there."""
+    if not shutil.which("openssl"):
+        raise Skip("openssl is not installed")
+    alternatives = ",".join(f"DNS:{name}" for name in names)
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", "/CN=throw-away", "-addext", f"subjectAltName={alternatives}",
+        "-keyout", folder / "tls.key.new", "-out", folder / "tls.crt.new",
+    )
+    for name in ("tls.key", "tls.crt"):
+        (folder / f"{name}.new").rename(folder / name)
+    return folder / "tls.crt"
 
 
 def built(package, program):

@@ -4,17 +4,14 @@ import base64
 import hashlib
 import html
 import http.cookiejar
-import json
 import os
 import re
 import secrets
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from typing import NamedTuple
 
 from kit import Program, eventually, free_port
+from web import ask
 
 ADMIN = "admin"
 PASSWORD = "a password of nobody"
@@ -22,54 +19,6 @@ PASSWORD = "a password of nobody"
 API_SECRET = "a-secret-of-nobody"
 # Where a browser is sent back to. Nothing listens there: the code is read from the address.
 CALLBACK = "http://127.0.0.1:9/back"
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: object
-    body: bytes
-
-    def json(self):
-        return json.loads(self.body)
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
-
-
-def ask(method, url, jar=None, form=None, document=None, token=None):
-    """One request, no redirect followed."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    data = None
-    if form is not None:
-        data = urllib.parse.urlencode(form).encode()
-    elif document is not None:
-        data, headers["Content-Type"] = json.dumps(document).encode(), "application/json"
-    handlers = [_Stay(), urllib.request.ProxyHandler({})]
-    if jar is not None:
-        handlers.append(urllib.request.HTTPCookieProcessor(jar))
-    request = urllib.request.Request(url, data, headers, method=method)
-    try:
-        answer = urllib.request.build_opener(*handlers).open(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        answer = error
-    with answer:
-        return Answer(answer.status, answer.headers, answer.read())
-
-
-def claims(token):
-    """What a JWT says, unchecked."""
-    payload = token.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-
-
-def header(token):
-    """A JWT's header."""
-    first = token.split(".")[0]
-    return json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
 
 
 class Keycloak:
