@@ -34,9 +34,9 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 	@echo "==> 1/3 the filter"
 	@$(PYTHON) -B scripts/build-wasm
 	@echo "==> 2/3 the demo: identity provider, upstream, Envoy launcher"
-	@$(CARGO) build $(LOCKED) --package harness --bins
+	@$(PYTHON) -B scripts/harness --build walk
 	@echo "==> 3/3 the walk"
-	@$(HARNESS) --quiet --bin walk
+	@$(PYTHON) -B scripts/harness walk
 
 check: ## what a change breaks first: formatting, clippy, unit and component tests, a short simulation; no Envoy
 	$(CARGO) fmt --all --check
@@ -45,7 +45,7 @@ check: ## what a change breaks first: formatting, clippy, unit and component tes
 
 test: wasm wasm-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
-	@$(HARNESS) --bin envoy-path
+	@$(PYTHON) -B scripts/harness envoy-path
 	@echo "==> Prometheus"
 	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
 	@echo "==> the tests"
@@ -58,7 +58,7 @@ test-matrix: wasm wasm-for-tests ## the tests on a real Envoy, on every supporte
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
 real: wasm ## real systems beside the gate, fetched where they are missing: WITH=mcp, WITH=keycloak, or all
-	@$(CARGO) build $(LOCKED) --package harness --bin walk
+	@$(PYTHON) -B scripts/harness --build walk
 	@$(PYTHON) -B tests/real/run $(WITH)
 
 bench: wasm ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
