@@ -66,7 +66,7 @@ impl Stage {
             installed.map(|kind| (kind, Server { port: Port::reserve(), child: Mutex::new(None) })).collect();
         let idp = idp();
         let mut builder =
-            Envoy::builder().shared().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
+            Envoy::builder().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
         for (kind, server) in &servers {
             builder = builder.cluster(kind.name(), Cluster::new(server.port.addr()));
         }
