@@ -35,9 +35,9 @@ run: ## a real Envoy with the filter, and a walk through what it allows and refu
 	@echo "==> 1/3 the filter"
 	@$(PYTHON) -B scripts/build-wasm
 	@echo "==> 2/3 the demo: identity provider, upstream, Envoy launcher"
-	@$(CARGO) build $(LOCKED) --package harness --bins
+	@$(PYTHON) -B scripts/harness --build walk
 	@echo "==> 3/3 the walk"
-	@$(HARNESS) --quiet --bin walk
+	@$(PYTHON) -B scripts/harness walk
 
 check: ## what a change breaks first: formatting, clippy, unit and component tests, a short simulation; no Envoy
 	$(CARGO) fmt --all --check
@@ -46,7 +46,7 @@ check: ## what a change breaks first: formatting, clippy, unit and component tes
 
 test: wasm wasm-for-tests native native-for-tests ## every test: unit, component, vectors, real Envoy
 	@echo "==> Envoy"
-	@$(HARNESS) --bin envoy-path
+	@$(PYTHON) -B scripts/harness envoy-path
 	@echo "==> Prometheus"
 	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
 	@echo "==> the tests"
@@ -59,7 +59,7 @@ test-matrix: wasm wasm-for-tests native native-for-tests ## the tests on a real 
 	@$(PYTHON) -B scripts/test-matrix $(VERSIONS)
 
 real: wasm ## real systems beside the gate, fetched where they are missing
-	@$(CARGO) build $(LOCKED) --package harness --bin walk
+	@$(PYTHON) -B scripts/harness --build walk
 	@$(PYTHON) -B tests/real/run $(WITH)
 
 bench: wasm native ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart

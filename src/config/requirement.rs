@@ -24,7 +24,11 @@ const KINDS: &[&str] = &[
 
 pub(super) fn read_map<'c>(item: &Item<'c>, providers: &Providers<'_>) -> Option<Named<'c>> {
     let entries = item.entries()?;
-    Some(entries.into_iter().map(|(name, item)| (name, read(&item, providers))).collect())
+    let mut named = Named::new();
+    for (name, item) in entries {
+        named.insert(name, read(&item, providers));
+    }
+    Some(named)
 }
 
 /// The requirement that a rule names.

@@ -48,5 +48,9 @@ pub(super) fn requirements(named: &Named<'_>, rules: usize) -> BTreeMap<String, 
         let rule = Rule::public(RuleId(id), join("requirement_map", name), Match::every_path());
         (name.to_owned(), Rc::new(Rule { requires: Some(requirement.clone()), ..rule }))
     };
-    sound.zip(rules..).map(as_rule).collect()
+    let mut rules_by_name = BTreeMap::new();
+    for (name, rule) in sound.zip(rules..).map(as_rule) {
+        rules_by_name.insert(name, rule);
+    }
+    rules_by_name
 }

@@ -108,12 +108,11 @@ impl HostProperties for StreamProperties {
             Property::Value(_) | Property::Structure | Property::Failed => return None,
         };
         let DynamicMetadata { filter_metadata } = DynamicMetadata::decode(&*bytes).ok()?;
-        from_struct(Struct {
-            fields: filter_metadata
-                .into_iter()
-                .map(|(name, own)| (name, Value { kind: Some(Kind::StructValue(own)) }))
-                .collect(),
-        })
+        let mut fields = BTreeMap::new();
+        for (name, own) in filter_metadata {
+            fields.insert(name, Value { kind: Some(Kind::StructValue(own)) });
+        }
+        from_struct(Struct { fields })
     }
 
     fn has_route_metadata(&self) -> bool {

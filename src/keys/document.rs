@@ -244,7 +244,10 @@ pub(super) fn lifetime(cache_duration: Duration, max_age: Option<u64>) -> Durati
 }
 
 fn fingerprints(set: &KeySet) -> BTreeSet<&[u8; 32]> {
-    set.keys().iter().map(|key| &key.fingerprint).collect()
+    let mut fingerprints = BTreeSet::new();
+    // Unlike `collect`, which sorts first, with a sort for this type alone in the module.
+    fingerprints.extend(set.keys().iter().map(|key| &key.fingerprint));
+    fingerprints
 }
 
 /// The keys in words: how many, which came and went, and which members are not used and why.

@@ -212,9 +212,14 @@ impl Kids {
                 }
             }
         }
-        theirs.sort_by_key(|missing| missing.asked);
-        let surplus = theirs.len().saturating_sub(MAX_MISSING);
-        self.missing = theirs.split_off(surplus);
+        // Nearly in order as they are, and few.
+        let mut all: Vec<Missing> = Vec::with_capacity(theirs.len());
+        for missing in theirs {
+            let at = all.partition_point(|own| own.asked <= missing.asked);
+            all.insert(at, missing);
+        }
+        let surplus = all.len().saturating_sub(MAX_MISSING);
+        self.missing = all.split_off(surplus);
         Some(lacks)
     }
 }

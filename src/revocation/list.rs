@@ -153,19 +153,20 @@ impl Draft {
 
     /// The list, without what has ended, on as few pages as leave no more than `most` on one on
     /// average.
-    pub fn finish(mut self, most: usize, now: Timestamp) -> List {
-        let lasts = |end: &u32| *end == NEVER || now < Timestamp::from_secs((*end).into());
-        self.entries.retain(|_, end| lasts(end));
-        self.cutoffs.retain(|_, (_, end)| lasts(end));
-        let count = self.len().div_ceil(most.max(1)).max(1).next_power_of_two().min(MAX_PAGES);
+    pub fn finish(self, most: usize, now: Timestamp) -> List {
+        let lasts = |end: u32| end == NEVER || now < Timestamp::from_secs(end.into());
+        let entries = self.entries.values().filter(|end| lasts(**end)).count();
+        let cutoffs = self.cutoffs.values().filter(|(_, end)| lasts(*end)).count();
+        let lasting = entries.saturating_add(cutoffs);
+        let count = lasting.div_ceil(most.max(1)).max(1).next_power_of_two().min(MAX_PAGES);
         let mut parts: Vec<Part> = Vec::new();
         parts.resize_with(count, Part::default);
-        for (key, end) in self.entries {
+        for (key, end) in self.entries.into_iter().filter(|(_, end)| lasts(*end)) {
             if let Some(part) = parts.get_mut(page_of(key, count)) {
                 part.entries.push((key, end));
             }
         }
-        for (key, (before, end)) in self.cutoffs {
+        for (key, (before, end)) in self.cutoffs.into_iter().filter(|(_, (_, end))| lasts(*end)) {
             if let Some(part) = parts.get_mut(page_of(key, count)) {
                 part.cutoffs.push((key, before, end));
             }

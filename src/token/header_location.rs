@@ -46,13 +46,18 @@ impl HeaderLocation {
             return false;
         }
         let is_bearer = self.name == AUTHORIZATION && prefix.word().eq_ignore_ascii_case(b"bearer");
-        self.prefixes.push(prefix);
+        self.insert(prefix);
         if is_bearer && self.prefixes.iter().all(|own| own.scheme != Scheme::Dpop) {
             let dpop = Prefix::new(&self.name, "DPoP ");
-            self.prefixes.push(Prefix { implied: true, ..dpop });
+            self.insert(Prefix { implied: true, ..dpop });
         }
-        self.prefixes.sort_by_key(|own| std::cmp::Reverse(own.text.len()));
         true
+    }
+
+    /// Behind those that are as long or longer.
+    fn insert(&mut self, prefix: Prefix) {
+        let at = self.prefixes.partition_point(|own| own.text.len() >= prefix.text.len());
+        self.prefixes.insert(at, prefix);
     }
 
     /// The name of the field, in lower case.

@@ -133,9 +133,9 @@ impl Subprotocols {
         if self.markers.contains(&marker) {
             return false;
         }
-        self.markers.push(marker);
         // Of two that begin an entry the one that says more is taken.
-        self.markers.sort_by_key(|own| std::cmp::Reverse(own.text.len()));
+        let at = self.markers.partition_point(|own| own.text.len() >= marker.text.len());
+        self.markers.insert(at, marker);
         true
     }
 

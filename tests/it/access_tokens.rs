@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{Gateway, SOON, config, corp, local_provider, with};
-use harness::{Alg, Request};
+use harness::{Alg, Idp, Request};
 use serde_json::{Value, json};
 
 fn rules() -> Value {
@@ -12,9 +12,11 @@ fn rules() -> Value {
 
 /// A gateway whose provider has this besides.
 fn gateway(more: Value) -> Gateway {
-    Gateway::start(|idp| {
-        with(config(with(local_provider(idp), more), rules()), json!({ "audit": { "max_per_second": 1000 } }))
-    })
+    Gateway::start(|idp| configuration(idp, more))
+}
+
+fn configuration(idp: &Idp, more: Value) -> Value {
+    with(config(with(local_provider(idp), more), rules()), json!({ "audit": { "max_per_second": 1000 } }))
 }
 
 /// What becomes of a token with these claims, asked for three times: it passes, or the reason and the detail of the audit
@@ -183,7 +185,7 @@ fn a_token_is_remembered_however_long_it_may_be() {
         (json!({ "max_token_size": 40_000, "jwt_cache_config": { "jwt_cache_size": 10 } }), true),
         (json!({ "max_token_size": 40_000, "jwt_cache_config": { "jwt_max_token_size": 4096 } }), false),
     ] {
-        let gateway = gateway(more.clone());
+        let gateway = Gateway::alone(|idp| configuration(idp, more.clone()));
         let roles: Vec<String> =
             (0..200).map(|at| format!("realm-role-{at:03}-of-a-large-company")).collect();
         let length = if more.get("max_token_size").is_some() { 200 } else { 100 };

@@ -249,8 +249,11 @@ fn start() -> Gateway {
     let main = gateway(&mut listeners, &idp);
     let upstream = harness::Upstream::start();
     idp.set_introspection_client(None);
-    let builder =
-        harness::Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(Wasm::portcullis(main));
+    let builder = harness::Envoy::builder()
+        .shared()
+        .upstream(&upstream)
+        .idp("idp", &idp)
+        .filter(Wasm::portcullis(main));
     let builder = listeners.into_iter().fold(builder, |builder, listener| builder.listener(listener));
     let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
     Gateway { idp, upstream, envoy }

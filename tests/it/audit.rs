@@ -215,6 +215,7 @@ fn a_log_that_tells_a_token_fails_the_test_that_caused_it() {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let rules = json!([{ "match": { "prefix": "/" }, "requires": corp() }]);
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .filter(Wasm::portcullis(config(local_provider(&idp), rules)))
         .main(|listener| listener.access_log_field("leak", "%REQ(X-TOKEN)%"))

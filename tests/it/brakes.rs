@@ -5,6 +5,7 @@ use crate::common;
 use std::time::Duration;
 
 use common::{Gateway, assert_problem, config, corp, local_provider, retry_after, with};
+use harness::envoy::EnvoyBuilder;
 use harness::idp::flip_bit;
 use harness::wait::eventually;
 use harness::{Alg, Key, Request, Response};
@@ -15,6 +16,10 @@ use serde_json::{Value, json};
 
 /// An Envoy that takes clients for whom they say they are, so that one test can be many of them.
 fn gateway(rules: Value, more: Value) -> Gateway {
+    start(rules, more, EnvoyBuilder::shared)
+}
+
+fn start(rules: Value, more: Value, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Gateway {
     let configuration = |idp: &harness::Idp| {
         let mut all = with(config(local_provider(idp), rules), more);
         let spare = with(local_provider(idp), json!({ "from_headers": [{ "name": "x-spare" }] }));
@@ -22,7 +27,7 @@ fn gateway(rules: Value, more: Value) -> Gateway {
         all
     };
     Gateway::start_with(configuration, |builder| {
-        builder.main(|main| main.hcm("use_remote_address", json!(false)))
+        change(builder).main(|main| main.hcm("use_remote_address", json!(false)))
     })
 }
 
@@ -49,7 +54,7 @@ fn fresh(gateway: &Gateway, at: usize) -> String {
 
 #[test]
 fn the_31st_forged_token_of_a_client_is_refused_and_neither_known_ones_nor_others_are() {
-    let gateway = gateway(everywhere(), failures(json!({})));
+    let gateway = start(everywhere(), failures(json!({})), |builder| builder);
     let (attacker, other) = ("203.0.113.1", "203.0.113.2");
     let known = gateway.idp.token(json!({}));
     assert_eq!(ask(&gateway, attacker, &known).status, 200);

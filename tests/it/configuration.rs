@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Starts an Envoy in which nothing can be wrong but the filter.
 fn start(filter: Wasm) -> Result<Envoy, StartError> {
     let upstream = Upstream::start();
-    Envoy::builder().upstream(&upstream).filter(filter).start()
+    Envoy::builder().shared().upstream(&upstream).filter(filter).start()
 }
 
 /// Starts an Envoy whose filter must not start.
@@ -19,7 +19,7 @@ fn refused(config: PluginConfig) -> StartError {
     match start(Wasm::portcullis(json!({})).config(config)) {
         Ok(_) => panic!("Envoy started"),
         Err(error) => {
-            assert_eq!(error.exit, Some(1), "{error}");
+            assert!(error.message.contains("rejected"), "{error}");
             error
         }
     }
@@ -139,6 +139,8 @@ fn what_is_no_configuration_stops_envoy() {
             assert!(!error.log.contains(sign), "{name}: {error}");
         }
     }
+    let alone = Envoy::builder().filter(Wasm::portcullis(json!({}))).start();
+    assert_eq!(alone.expect_err("Envoy does not start").exit, Some(1));
 }
 
 /// The fields of the interface that this version does not have.
@@ -305,7 +307,7 @@ fn a_struct_json_and_camel_case_give_the_same_verdicts() {
     let mut first = None;
     for (name, form) in forms {
         let (idp, upstream) = (idp(), Upstream::start());
-        let builder = Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(form(full(&idp)));
+        let builder = Envoy::builder().shared().upstream(&upstream).idp("idp", &idp).filter(form(full(&idp)));
         let envoy = builder.start().unwrap_or_else(|error| panic!("{name}: {error}"));
         let gateway = Gateway { idp, upstream, envoy };
         let verdicts = verdicts(&gateway);
@@ -352,7 +354,7 @@ fn keys_may_stand_in_the_configuration_or_in_an_environment_variable() {
         let filter = Wasm::portcullis(json!({ "providers": providers, "rules": rules }));
         let filter = if as_struct { filter.as_struct() } else { filter };
         let filter = filter.env("CORP_KEYS", &keys.to_string());
-        let builder = Envoy::builder().upstream(&upstream).filter(filter);
+        let builder = Envoy::builder().shared().upstream(&upstream).filter(filter);
         let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
         for (name, _) in &sources {
             for alg in [Alg::RS256, Alg::ES256] {

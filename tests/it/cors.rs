@@ -56,6 +56,7 @@ fn a_page_of_a_listed_origin_may_read_what_the_gate_answers() {
             };
             let all = json!({ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } });
             builder
+                .shared()
                 .main(|main| {
                     main.routes(json!([
                         route("token", json!({})),

@@ -171,6 +171,7 @@ fn the_bound_on_long_lived_streams_is_one_that_envoy_takes() {
     assert!(route["route"]["max_stream_duration"].is_object(), "{block}");
     let upstream = Upstream::start();
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .filter(Wasm::portcullis(json!({ "providers": {}, "rules": [{ "match": { "prefix": "/" } }] })))
         .main(|listener| listener.hcm("common_http_protocol_options", options).routes(json!([route])))

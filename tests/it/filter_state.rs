@@ -24,7 +24,7 @@ fn subject(idp: &Idp, name: &str) -> String {
 
 /// A filter behind this one: in the chain of the listener they stand in the order in which they are added.
 fn behind(filter: Value) -> impl FnOnce(harness::envoy::EnvoyBuilder) -> harness::envoy::EnvoyBuilder {
-    move |builder| builder.filter(Filter::Raw(filter))
+    move |builder| builder.shared().filter(Filter::Raw(filter))
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_route_of_envoy_chooses_a_rule_and_asks_for_scopes() {
             config["rules"].as_array_mut().expect("a list").insert(0, reads);
             config
         },
-        |builder| builder.main(|listener| listener.routes(json!(routes))),
+        |builder| builder.shared().main(|listener| listener.routes(json!(routes))),
     );
     let mint = |scope: Option<&str>| match scope {
         Some(scope) => gateway.idp.token(json!({ "scope": scope })),

@@ -395,6 +395,7 @@ fn text_beyond_ascii_is_written_in_the_encoding_that_was_asked_for() {
         let cluster = Cluster::new(upstream.addr());
         let cluster = if http2 { cluster.http2() } else { cluster };
         let envoy = harness::Envoy::builder()
+            .shared()
             .cluster("upstream", cluster)
             .filter(harness::Wasm::portcullis(config))
             .start()

@@ -46,7 +46,7 @@ fn without_any_key_source_tokens_get_503_and_the_filter_heals_by_itself() {
             idp.go_away();
             config(provider(idp), rules())
         },
-        |builder| builder.concurrency(2),
+        |builder| builder.shared().concurrency(2),
     );
     let (idp, addr) = (&gateway.idp, gateway.addr());
     let token = idp.token(json!({}));
@@ -269,7 +269,8 @@ fn a_token_of_a_brand_new_key_passes_without_waiting_for_the_refresh() {
 
 #[test]
 fn many_at_once_with_a_brand_new_key_all_pass() {
-    let gateway = Gateway::start_with(|idp| config(provider(idp), rules()), |builder| builder.concurrency(2));
+    let gateway =
+        Gateway::start_with(|idp| config(provider(idp), rules()), |builder| builder.shared().concurrency(2));
     let (idp, addr) = (&gateway.idp, gateway.addr());
     let before = idp.token(json!({}));
     for answer in harness::burst(addr, 20, |_| Request::get("/").bearer(&before)) {
@@ -296,7 +297,7 @@ fn made_up_kids_do_not_hammer_the_identity_provider() {
             corp["remote_jwks"]["unknown_kid_cooldown"] = json!("3600s");
             config(corp, rules())
         },
-        |builder| builder.concurrency(u32::try_from(WORKERS).expect("few")),
+        |builder| builder.shared().concurrency(u32::try_from(WORKERS).expect("few")),
     );
     let (idp, addr) = (&gateway.idp, gateway.addr());
     let good = idp.token(json!({}));

@@ -906,6 +906,7 @@ fn envoys_own_filter_takes_the_same_requests_for_each_condition() {
     own["unmatched"] = json!("allow");
     let answer = || json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
     let envoy = Envoy::builder()
+        .shared()
         .main(|listener| listener.routes(answer()))
         .listener(Listener::new("native").filter(Filter::JwtAuthn(native)).routes(answer()))
         .listener(Listener::new("own").filter(Wasm::portcullis(own)).routes(answer()))

@@ -15,7 +15,7 @@ const T: &str = "type.googleapis.com/envoy.extensions.filters.http";
 fn start(filter: Value, rules: Value) -> Gateway {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let plugin = Wasm::portcullis(config(local_provider(&idp), rules));
-    let builder = Envoy::builder().upstream(&upstream).filter(Filter::Raw(filter)).filter(plugin);
+    let builder = Envoy::builder().shared().upstream(&upstream).filter(Filter::Raw(filter)).filter(plugin);
     let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
     Gateway { idp, upstream, envoy }
 }
@@ -167,7 +167,7 @@ fn recipe() -> Gateway {
     let plugin = gate["typed_config"]["config"]["configuration"]["value"].as_str().expect("a text");
     let mut plugin: Value = serde_json::from_str(plugin).expect("JSON");
     plugin["providers"]["demo"] = local_provider(&idp);
-    let builder = Envoy::builder().upstream(&upstream);
+    let builder = Envoy::builder().shared().upstream(&upstream);
     let builder = before.iter().fold(builder, |builder, filter| builder.filter(Filter::Raw(filter.clone())));
     let builder = builder.filter(Wasm::portcullis(plugin)).main(|main| {
         let main = main.route_config(json!({ "name": "routes", "virtual_hosts": [host] }));

@@ -273,6 +273,7 @@ fn config(own: bool) -> Value {
 fn start() -> Envoy {
     let answer = || json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
     Envoy::builder()
+        .shared()
         .main(|listener| listener.routes(answer()))
         .listener(Listener::new(NATIVE).filter(Filter::JwtAuthn(config(false))).routes(answer()))
         .listener(Listener::new(OWN).filter(Wasm::portcullis(config(true))).routes(answer()))

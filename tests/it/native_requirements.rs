@@ -329,14 +329,16 @@ fn listener(page: &str, whose: &str) -> String {
 }
 
 fn start(upstream: &Upstream) -> Envoy {
-    let builder =
-        pages().into_iter().fold(Envoy::builder(), |builder: EnvoyBuilder, Page { name, config }| {
+    let builder = pages().into_iter().fold(
+        Envoy::builder().shared(),
+        |builder: EnvoyBuilder, Page { name, config }| {
             let own = merged(&[&config, &json!({ "unmatched": "allow" })]);
             let add = |whose, filter: Filter| Listener::new(&listener(name, whose)).filter(filter);
             builder
                 .listener(add(NATIVE, Filter::JwtAuthn(config)))
                 .listener(add(OWN, Wasm::portcullis(own).into()))
-        });
+        },
+    );
     builder.upstream(upstream).start().unwrap_or_else(|error| panic!("{error}"))
 }
 

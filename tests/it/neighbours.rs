@@ -68,7 +68,9 @@ fn places(idp: &Idp) -> Value {
 /// A gateway with these places that lets WebSockets through.
 fn start() -> Gateway {
     Gateway::start_with(places, |builder| {
-        builder.main(|listener| listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }])))
+        builder
+            .shared()
+            .main(|listener| listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }])))
     })
 }
 

@@ -122,7 +122,7 @@ fn sixty_configurations_are_judged_as_jwt_authn_judges_them_but_for_the_rows_of_
     let (idp, upstream) = (common::idp(), Upstream::start());
     let forms = forms(&idp);
     assert!(forms.len() >= 60, "{} configurations", forms.len());
-    let mut builder = Envoy::builder().upstream(&upstream).idp("idp", &idp);
+    let mut builder = Envoy::builder().shared().upstream(&upstream).idp("idp", &idp);
     for (at, form) in forms.iter().enumerate() {
         let own = Wasm::portcullis(with(form.config.clone(), form.own.clone())).name(&format!("own-{at}"));
         let filters = [("native", Filter::JwtAuthn(form.config.clone())), ("own", own.into())];

@@ -209,7 +209,9 @@ fn a_page_of_another_site_cannot_use_the_cookie() {
             config(with(places(idp), csrf), json!([{ "match": { "prefix": "/" }, "requires": corp() }]))
         },
         |builder| {
-            builder.main(|listener| listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }])))
+            builder
+                .shared()
+                .main(|listener| listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }])))
         },
     );
     let (addr, token) = (gateway.addr(), gateway.idp.token(json!({})));

@@ -64,10 +64,9 @@ fn configuration(idp: &Idp, more: Value) -> Value {
 fn listeners(named: Vec<(&'static str, Value)>) -> Gateway {
     let idp = common::idp();
     let upstream = harness::Upstream::start();
-    let builder = harness::Envoy::builder().upstream(&upstream).filter(Wasm::portcullis(configuration(
-        &idp,
-        with(resources(json!([resource()])), json!({ "rules": [] })),
-    )));
+    let builder = harness::Envoy::builder().shared().upstream(&upstream).filter(Wasm::portcullis(
+        configuration(&idp, with(resources(json!([resource()])), json!({ "rules": [] }))),
+    ));
     let builder = named.into_iter().fold(builder, |builder, (name, more)| {
         builder.listener(Listener::new(name).filter(Wasm::portcullis(configuration(&idp, more))))
     });

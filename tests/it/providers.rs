@@ -641,7 +641,8 @@ fn every_recipe_holds_on_an_envoy() {
         vendors.push(vendor);
     }
     let upstream = Upstream::start();
-    let envoy = Envoy::builder().upstream(&upstream).filter(Wasm::portcullis(config).as_struct()).start();
+    let envoy =
+        Envoy::builder().shared().upstream(&upstream).filter(Wasm::portcullis(config).as_struct()).start();
     let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
     let send = |vendor: &Vendor, path: &str, claims: &Value| {
         let mut claims = claims.clone();

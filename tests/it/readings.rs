@@ -67,7 +67,7 @@ fn gateway() -> &'static Gateway {
             },
             |builder| {
                 let routes = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } }]);
-                configurations.borrow().iter().fold(builder, |builder, (name, config)| {
+                configurations.borrow().iter().fold(builder.shared(), |builder, (name, config)| {
                     let listener = Listener::new(name).filter(Filter::from(Wasm::portcullis(config.clone())));
                     builder.listener(listener.routes(routes.clone()))
                 })

@@ -54,7 +54,7 @@ fn gateways() -> &'static [Gateway; 2] {
                     { "match": { "prefix": "/kept/redirected" }, "route": redirected },
                     { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "10s" } },
                 ]);
-                let builder = builder.cluster("redirecting", Cluster::new(redirecting));
+                let builder = builder.shared().cluster("redirecting", Cluster::new(redirecting));
                 builder.cluster("socket", Cluster::new(socket)).main(|listener| {
                     let listener = listener.routes(routes).normalize_path(on).merge_slashes(on);
                     listener.hcm("upgrade_configs", json!([{ "upgrade_type": "websocket" }]))

@@ -6,6 +6,7 @@ use crate::common;
 use std::net::SocketAddr;
 
 use common::{SOON, assert_problem, config, corp, local_provider, with};
+use harness::envoy::EnvoyBuilder;
 use harness::upstream::Answer;
 use harness::{
     Cluster, Connection, Envoy, Filter, Idp, Listener, Request, Response, Upstream, Wasm, eventually,
@@ -339,6 +340,7 @@ struct World {
 impl World {
     /// One listener a mover. `cure` stands between it and the gate, `behind` behind the gate.
     fn start(
+        builder: EnvoyBuilder,
         movers: impl FnOnce(&Idp) -> Vec<Mover>,
         mode: &str,
         (cure, behind): (Vec<Value>, Vec<Value>),
@@ -348,7 +350,7 @@ impl World {
         let headers = vec![("x-beta".to_owned(), "2".to_owned())];
         authz.answer_with(Some(Answer { headers, ..Answer::default() }));
         let movers = movers(&idp);
-        let mut builder = Envoy::builder().upstream(&upstream).cluster("authz", Cluster::new(authz.addr()));
+        let mut builder = builder.upstream(&upstream).cluster("authz", Cluster::new(authz.addr()));
         for mover in &movers {
             let mut listener = Listener::new(mover.name).routes(routes(mover, change));
             for filter in &mover.filters {
@@ -427,7 +429,7 @@ fn nobody_gets_an_answer_of_a_route_that_was_not_judged(world: &World) {
 
 #[test]
 fn filters_before_the_gate() {
-    let world = World::start(before, "enforce", (vec![], vec![]), &NOTHING);
+    let world = World::start(Envoy::builder(), before, "enforce", (vec![], vec![]), &NOTHING);
     assert!(world.movers.len() >= 12);
     nobody_gets_an_answer_of_a_route_that_was_not_judged(&world);
     if common::is_native() {
@@ -450,7 +452,7 @@ fn filters_before_the_gate() {
 
 #[test]
 fn what_the_gate_itself_takes_away_or_writes() {
-    let world = World::start(|_| own(), "enforce", (vec![], vec![]), &NOTHING);
+    let world = World::start(Envoy::builder().shared(), |_| own(), "enforce", (vec![], vec![]), &NOTHING);
     nobody_gets_an_answer_of_a_route_that_was_not_judged(&world);
 }
 
@@ -504,7 +506,8 @@ fn rbac_behind_the_gate_keeps_them_from_the_upstream() {
         } });
     };
     for movers in [before as fn(&Idp) -> Vec<Mover>, |_| own()] {
-        let world = World::start(movers, "enforce", (vec![], vec![rbac()]), &behind);
+        let world =
+            World::start(Envoy::builder().shared(), movers, "enforce", (vec![], vec![rbac()]), &behind);
         the_upstream_is_not_reached(&world);
     }
 }
@@ -517,7 +520,7 @@ fn a_route_that_asks_for_the_filter_state_keeps_them_from_the_upstream() {
         route["match"]["filter_state"] = json!(state);
     };
     for movers in [before as fn(&Idp) -> Vec<Mover>, |_| own()] {
-        let world = World::start(movers, "enforce", (vec![], vec![]), &asks);
+        let world = World::start(Envoy::builder().shared(), movers, "enforce", (vec![], vec![]), &asks);
         the_upstream_is_not_reached(&world);
     }
 }
@@ -531,7 +534,13 @@ fn clearing_and_looking_before_the_gate_closes_what_earlier_filters_do() {
         movers.retain(|mover| !mover.name.starts_with("set_filter_state"));
         movers
     };
-    let world = World::start(all_but_set_filter_state, "enforce", (cure, vec![]), &NOTHING);
+    let world = World::start(
+        Envoy::builder().shared(),
+        all_but_set_filter_state,
+        "enforce",
+        (cure, vec![]),
+        &NOTHING,
+    );
     the_upstream_is_not_reached(&world);
 }
 
@@ -541,7 +550,7 @@ fn a_rule_that_only_reports_counts_another_scope_and_refuses_another_rule() {
         // The filter before the gate clears no route: nothing changes on the way.
         return;
     }
-    let world = World::start(before, "report", (vec![], vec![]), &NOTHING);
+    let world = World::start(Envoy::builder(), before, "report", (vec![], vec![]), &NOTHING);
     let mover = world.movers.iter().find(|mover| mover.name == "lua removes").expect("a mover");
     for (at, status) in [
         // By an open rule, which does not only report.
@@ -612,6 +621,7 @@ fn upgrades_calls_and_answers_of_envoys_own_are_held_to_it_too() {
     ]);
     let remove = "if handle:headers():get('x-keep') == nil then handle:headers():remove('x-beta') end";
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .cluster("socket", Cluster::new(socket()))
         .main(|listener| {
@@ -659,6 +669,7 @@ fn nothing_is_compared_where_no_rules_stand_on_routes_and_preflights_pass() {
             },
         ]);
         let envoy = Envoy::builder()
+            .shared()
             .upstream(&upstream)
             .main(|listener| {
                 listener
@@ -737,7 +748,8 @@ fn nobody_gets_an_answer_of_a_route_whose_policy_was_not_asked() {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let query = json!({ "query_parameters": [{ "name": "access_token", "present_match": true }] });
     let start = |routes: Value, more: Value| {
-        let mut builder = Envoy::builder().upstream(&upstream).main(|listener| listener.routes(routes));
+        let mut builder =
+            Envoy::builder().shared().upstream(&upstream).main(|listener| listener.routes(routes));
         for filter in policies(&idp, "admin", &more) {
             builder = builder.filter(filter);
         }

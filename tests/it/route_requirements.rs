@@ -41,7 +41,8 @@ impl World {
 
     fn behind(filters: Vec<Filter>, routes: Value, more: Value) -> Self {
         let (idp, upstream) = (common::idp(), Upstream::start());
-        let mut builder = Envoy::builder().upstream(&upstream).main(|listener| listener.routes(routes));
+        let mut builder =
+            Envoy::builder().shared().upstream(&upstream).main(|listener| listener.routes(routes));
         for filter in filters {
             builder = builder.filter(filter);
         }

@@ -159,7 +159,7 @@ fn connect_is_denied_even_where_everything_is_allowed() {
                 with(config(local_provider(idp), rules), json!({ "unmatched": unmatched }))
             },
             |builder| {
-                builder.main(|listener| {
+                builder.shared().main(|listener| {
                     // Envoy itself would take it to the upstream.
                     listener.hcm("upgrade_configs", json!([{ "upgrade_type": "CONNECT" }])).routes(json!([
                         { "match": { "connect_matcher": {} }, "route": {
@@ -330,7 +330,7 @@ fn protected_paths_stay_protected(normalize: bool, merge: bool, policy: &str) {
                 json!({ "match": { "prefix": prefix }, "route": { "cluster": "upstream" },
                     "request_headers_to_add": [header] })
             };
-            builder.main(|listener| {
+            builder.shared().main(|listener| {
                 let listener = listener.normalize_path(normalize).merge_slashes(merge);
                 listener.routes(json!([route("/admin"), route("/public/"), route("/")]))
             })
@@ -462,7 +462,7 @@ fn a_raw_rule_compares_what_arrives_and_so_what_is_forwarded() {
                 ]);
                 config(local_provider(idp), rules)
             },
-            |builder| builder.main(|listener| listener.normalize_path(normalize)),
+            |builder| builder.shared().main(|listener| listener.normalize_path(normalize)),
         );
         for (path, raw, normal) in [
             ("/files/a%2Fb", 200, 200),
@@ -541,7 +541,7 @@ fn a_tunnel_is_opened_by_its_own_rule_alone() {
             config(local_provider(idp), rules)
         },
         |builder| {
-            builder.main(|listener| {
+            builder.shared().main(|listener| {
                 listener.hcm("upgrade_configs", json!([{ "upgrade_type": "CONNECT" }])).routes(json!([
                     { "match": { "connect_matcher": {} }, "direct_response": { "status": 200 } },
                     { "match": { "prefix": "/" }, "route": { "cluster": "upstream" } },
@@ -711,7 +711,7 @@ fn the_published_request_cases_come_out_as_they_say() {
         let configuration = |idp: &Idp| configuration(idp, &of_provider, &of_all);
         let gateway = Gateway::start_with(configuration, |builder| {
             let upgrades = json!([{ "upgrade_type": "websocket" }]);
-            builder.main(|listener| {
+            builder.shared().main(|listener| {
                 let listener = listener.normalize_path(normalize).merge_slashes(normalize);
                 listener.hcm("upgrade_configs", upgrades)
             })

@@ -33,6 +33,7 @@ fn shared(idp: &Idp) -> Value {
 
 fn start(idp: &Idp, upstream: &Upstream) -> Envoy {
     Envoy::builder()
+        .shared()
         .upstream(upstream)
         .idp("idp", idp)
         .filter(Wasm::portcullis(shared(idp)))

@@ -599,7 +599,7 @@ fn a_claim_equals_a_header_only_where_no_other_reads_like_it() {
 #[test]
 fn a_subject_or_a_scope_is_one_entry_of_a_text_log() {
     let gateway = Gateway::start_with(configuration, |builder| {
-        builder.main(|listener| {
+        builder.shared().main(|listener| {
             listener.access_log_field(
                 "told",
                 "%FILTER_STATE(wasm.portcullis.subject:PLAIN)%|%FILTER_STATE(wasm.portcullis.scopes:PLAIN)%",

@@ -33,7 +33,7 @@ fn rules() -> Value {
 }
 
 fn start() -> Gateway {
-    Gateway::start(|idp| {
+    Gateway::alone(|idp| {
         let mut config = config(provider(idp), rules());
         // A cluster that is not there: never any keys.
         config["providers"]["keyless"] = with(

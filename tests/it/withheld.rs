@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use common::{HeldKeys, SOON, config, corp, local_provider, provider, with};
-use harness::envoy::{FailPolicy, Filter, Listener};
+use harness::envoy::{EnvoyBuilder, FailPolicy, Filter, Listener};
 use harness::idp::flip_bit;
 use harness::{Cluster, Envoy, Idp, Request, Upstream, Wasm, eventually, workspace};
 use serde_json::{Map, Value, json};
@@ -276,11 +276,12 @@ fn start(
     withheld: &[&str],
     configuration: Value,
     policy: FailPolicy,
+    change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
 ) -> Result<(Envoy, Upstream), harness::StartError> {
     let upstream = Upstream::start();
     let withheld: Vec<String> = withheld.iter().map(|name| (*name).to_owned()).collect();
     let wasm = withholding(Wasm::portcullis(configuration).fail_policy(policy), &withheld);
-    let envoy = Envoy::builder().upstream(&upstream).idp("idp", idp).filter(wasm).start()?;
+    let envoy = change(Envoy::builder()).upstream(&upstream).idp("idp", idp).filter(wasm).start()?;
     Ok((envoy, upstream))
 }
 
@@ -289,7 +290,7 @@ fn what_nothing_goes_without_keeps_envoy_from_starting_whatever_its_failure_poli
     let idp = common::idp();
     for name in NO_START {
         for policy in [FailPolicy::Closed, FailPolicy::Open] {
-            let started = start(&idp, &[name], config(local_provider(&idp), rules()), policy);
+            let started = start(&idp, &[name], config(local_provider(&idp), rules()), policy, |alone| alone);
             let Err(error) = started else { panic!("{name} is withheld under {policy:?}, and Envoy starts") };
             let explained = error.log.contains(name) && error.log.contains("portcullis");
             assert!(explained, "{name}: {}", error.log);
@@ -307,7 +308,7 @@ fn a_configuration_that_cannot_be_used_opens_nothing_where_the_host_tells_too_li
         (vec!["environ_get"], json!({})),
         (vec!["proxy_get_property", "random_get"], sound),
     ] {
-        let (envoy, upstream) = start(&idp, &withheld, configuration, FailPolicy::Open)
+        let (envoy, upstream) = start(&idp, &withheld, configuration, FailPolicy::Open, EnvoyBuilder::shared)
             .unwrap_or_else(|error| panic!("{withheld:?}: {error}"));
         let token = idp.token(json!({}));
         for path in ["/public/a", "/orders"] {

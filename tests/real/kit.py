@@ -198,21 +198,22 @@ def certificate(folder, *names):
     return folder / "tls.crt"
 
 
-def built(package, program):
-    """A program of this repository."""
-    subprocess.run(["cargo", "build", "--quiet", "--package", package, "--bin", program], cwd=REPOSITORY, check=True)
+def built(program):
+    """A program of this repository, built as the tests build it: with features of its package alone it would be compiled
+    once more."""
+    subprocess.run(["cargo", "build", "--quiet", "--workspace", "--bin", program], cwd=REPOSITORY, check=True)
     return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / program
 
 
 def portcullis():
     """The tool: that of the environment, or else the repository's."""
-    return Path(os.environ.get("PORTCULLIS") or built("portcullis-cli", "portcullis"))
+    return Path(os.environ.get("PORTCULLIS") or built("portcullis"))
 
 
 def envoy():
     """An Envoy: that of the environment, or else the one that the tests use."""
     named = os.environ.get("ENVOY") or subprocess.run(
-        [built("harness", "envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True,
+        [built("envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True,
     ).stdout.strip()
     return Path(named)
 
@@ -265,7 +266,7 @@ class Stack:
         servers = ",".join(f"{name}=127.0.0.1:{port}" for name, port in mcp_servers.items())
         environment = {**os.environ, "MCP_SERVERS": servers, "NO_COLOR": "1"}
         environment.pop("ONCE", None)
-        command = ["cargo", "run", "--quiet", "--package", "harness", "--bin", "walk"]
+        command = [str(built("walk"))]
         self.program = Program(command, folder / "stack.log", cwd=REPOSITORY, env=environment)
         self.mcp, self.idp, heard = {}, "", []
         while not heard or "Ctrl-C" not in heard[-1]:

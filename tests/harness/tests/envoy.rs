@@ -92,3 +92,54 @@ fn a_module_that_is_none_is_an_error_with_the_log() {
     assert_eq!(error.exit, Some(1), "{error}");
     assert!(!error.lines_with("wasm").is_empty(), "{error}");
 }
+
+/// The filter in front of an upstream, with keys that are fetched.
+fn gate(idp: &Idp, upstream: &Upstream) -> Result<Envoy, harness::StartError> {
+    let config = json!({
+        "providers": { "corp": {
+            "issuer": idp.issuer(),
+            "audiences": [idp.audience()],
+            "remote_jwks": { "http_uri": { "uri": idp.jwks_uri(), "cluster": "idp", "timeout": "20s" } },
+        } },
+        "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "corp" } }],
+    });
+    Envoy::builder().shared().upstream(upstream).idp("idp", idp).filter(Wasm::portcullis(config)).start()
+}
+
+#[test]
+fn those_that_share_an_envoy_have_all_but_the_process_to_themselves() {
+    let [(one, first), (two, second)] = [(); 2].map(|()| (Idp::start(), Upstream::start()));
+    let (a, b) = (gate(&one, &first).expect("the first"), gate(&two, &second).expect("the second"));
+    assert_ne!(a.addr(), b.addr());
+    for (envoy, own, other) in [(&a, &one, &two), (&b, &two, &one)] {
+        let ask =
+            |idp: &Idp, path: &str| Request::get(path).bearer(&idp.mint().sign()).send(envoy.addr()).status;
+        assert_eq!((ask(own, "/own"), ask(other, "/other")), (200, 401));
+        assert_eq!(envoy.wait_for_access_log(2, SOON).len(), 2);
+        assert_eq!(envoy.logged("/other", SOON)["listener"], json!("main"));
+        assert!(envoy.faults().is_empty());
+    }
+    assert_eq!((first.count(), second.count()), (1, 1));
+
+    let wrong = Wasm::portcullis(json!({ "of_this_one": 1 }));
+    let refused = Envoy::builder().shared().upstream(&second).filter(wrong).start();
+    let refused = refused.expect_err("no configuration");
+    assert!(!refused.lines_with("wasm log: portcullis:   of_this_one: ").is_empty(), "{refused}");
+    assert!(
+        a.is_running() && !a.log().contains("of_this_one") && !a.log().contains("shared-"),
+        "{}",
+        a.log()
+    );
+
+    let gone = a.addr();
+    drop(a);
+    harness::wait::eventually("its place is taken away", SOON, || Request::get("/").try_send(gone).err());
+    assert_eq!(Request::get("/own").bearer(&two.mint().sign()).send(b.addr()).status, 200);
+}
+
+#[test]
+#[should_panic(expected = "serves other tests, too")]
+fn what_would_tell_of_others_cannot_be_asked_of_one_that_is_shared() {
+    let envoy = Envoy::builder().shared().main(|main| main.routes(json!([]))).start().expect("Envoy starts");
+    envoy.stat("http.main.downstream_rq_total");
+}

@@ -219,7 +219,7 @@ fn attack(attacks: &[(&str, Attack)]) {
         |idp| {
             config(with_proofs(idp, json!({})), json!([{ "match": { "prefix": "/" }, "requires": corp() }]))
         },
-        |builder| builder.main(|main| main.normalize_path(true).merge_slashes(true)),
+        |builder| builder.shared().main(|main| main.normalize_path(true).merge_slashes(true)),
     );
     let loot = loot(&gateway.idp);
     for (name, attack) in attacks {
@@ -277,7 +277,7 @@ fn a_request_that_envoy_rewrites_is_the_one_that_was_signed() {
         |idp| {
             config(with_proofs(idp, json!({})), json!([{ "match": { "prefix": "/" }, "requires": corp() }]))
         },
-        |builder| builder.main(|main| main.normalize_path(true).merge_slashes(true)),
+        |builder| builder.shared().main(|main| main.normalize_path(true).merge_slashes(true)),
     );
     let loot = loot(&gateway.idp);
     for (target, signed) in [

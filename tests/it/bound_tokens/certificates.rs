@@ -125,6 +125,7 @@ fn clients(to: SocketAddr, one: &Certificate, two: &Certificate) -> Envoy {
     };
     let route = |name: &str| json!({ "match": { "prefix": format!("/{name}/") }, "route": { "cluster": name, "prefix_rewrite": "/" } });
     Envoy::builder()
+        .shared()
         .cluster("one", cluster(Some(one)))
         .cluster("two", cluster(Some(two)))
         .cluster("none", cluster(None))
@@ -243,6 +244,7 @@ fn a_field_counts_where_the_operator_vouches_for_it_and_does_not_travel() {
     }
     // Envoy hands on what the proxy before it wrote.
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .filter(Wasm::portcullis(all))
         .main(|main| main.hcm("forward_client_cert_details", json!("ALWAYS_FORWARD_ONLY")))

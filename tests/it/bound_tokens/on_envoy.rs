@@ -27,7 +27,8 @@ fn start(more: Value, whole: Value) -> (Idp, Upstream, Envoy) {
             "keep_empty_value": false,
         }],
     }]);
-    let envoy = Envoy::builder().upstream(&upstream).filter(wasm).main(|main| main.routes(route)).start();
+    let envoy =
+        Envoy::builder().shared().upstream(&upstream).filter(wasm).main(|main| main.routes(route)).start();
     (idp, upstream, envoy.unwrap_or_else(|error| panic!("{error}")))
 }
 

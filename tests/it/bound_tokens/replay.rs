@@ -27,7 +27,8 @@ fn start(
     change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
 ) -> Envoy {
     let config = with(config(with_proofs(idp, json!({ "replay_entries": 2000 })), rules()), more);
-    let builder = Envoy::builder().upstream(upstream).concurrency(WORKERS).filter(Wasm::portcullis(config));
+    let builder =
+        Envoy::builder().shared().upstream(upstream).concurrency(WORKERS).filter(Wasm::portcullis(config));
     change(builder).start().unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -111,6 +112,7 @@ fn a_full_table_refuses_and_says_when_to_come_again() {
     let (idp, upstream) = (common::idp(), Upstream::start());
     let provider = with_proofs(&idp, json!({ "replay_entries": 20 }));
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .concurrency(WORKERS)
         .filter(Wasm::portcullis(config(provider, rules())))
@@ -142,6 +144,7 @@ fn two_gates_of_one_proxy_do_not_take_each_others_proofs_for_their_own() {
     };
     let forwarding = with(with_proofs(&idp, json!({})), json!({ "forward": true }));
     let envoy = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .filter(gate("outer", forwarding))
         .filter(gate("inner", with_proofs(&idp, json!({}))))
@@ -167,7 +170,7 @@ fn where_workers_share_nothing_what_may_come_once_is_refused() {
     for withheld in ["proxy_set_shared_data", "proxy_get_shared_data", "proxy_set_tick_period_milliseconds"] {
         let wasm = Wasm::portcullis(config(with_proofs(&idp, json!({})), rules()));
         let wasm = crate::withheld::withholding(wasm, &[withheld.to_owned()]);
-        let envoy = Envoy::builder().upstream(&upstream).filter(wasm).start();
+        let envoy = Envoy::builder().shared().upstream(&upstream).filter(wasm).start();
         let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
         let client = Client::new("client");
         let bound = client.token(&idp, json!({}));

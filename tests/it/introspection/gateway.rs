@@ -61,6 +61,7 @@ pub(super) fn start_for(
 ) -> Gateway {
     let upstream = Upstream::start();
     let builder = Envoy::builder()
+        .shared()
         .upstream(&upstream)
         .idp("idp", &idp)
         .concurrency(u32::try_from(WORKERS).expect("few"))

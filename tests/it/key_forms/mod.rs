@@ -110,6 +110,7 @@ fn published_keys_are_judged_as_jwt_authn_judges_them_but_for_what_the_page_says
     let answer = || json!([{ "match": { "prefix": "/" }, "direct_response": { "status": 200 } }]);
     let (native, own) = (config(&forms, &documents, false), config(&forms, &documents, true));
     let envoy = Envoy::builder()
+        .shared()
         .cluster("documents", Cluster::new(documents.addr()))
         .main(|listener| listener.routes(answer()))
         .listener(Listener::new(NATIVE).filter(Filter::JwtAuthn(native)).routes(answer()))

@@ -37,7 +37,8 @@ fn listener<'b>(name: &str, filters: Vec<Filter>, blocks: impl IntoIterator<Item
 fn the_examples_of_jwt_authn_give_the_same_as_before() {
     let (upstream, tokens) = (Upstream::start(), tokens());
     let examples = page::native();
-    let mut builder = Envoy::builder().upstream(&upstream).cluster("orders", Cluster::new(upstream.addr()));
+    let mut builder =
+        Envoy::builder().shared().upstream(&upstream).cluster("orders", Cluster::new(upstream.addr()));
     for (index, (today, then)) in examples.iter().enumerate() {
         let config = then.iter().find(|block| block.get("providers").is_some()).expect("a configuration");
         let mut own =
@@ -82,7 +83,7 @@ fn the_filters_of_istio_and_envoy_gateway_and_portcullis_do_on_an_envoy_what_the
     // There are no peers of a mesh here.
     let sets: Vec<Pair> = sets().into_iter().filter(|pair| pair.stays.is_empty()).collect();
     assert!(sets.len() >= 11, "{} sets", sets.len());
-    let mut builder = Envoy::builder().upstream(&upstream);
+    let mut builder = Envoy::builder().shared().upstream(&upstream);
     for pair in &sets {
         let wasm = Wasm::portcullis(with_keys(pair.ours.clone())).name(&pair.name);
         let filters = match pair.today.as_slice() {

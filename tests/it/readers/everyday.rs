@@ -199,7 +199,7 @@ fn everyday_requests_pass_on_a_real_envoy() {
     let filter = || Wasm::portcullis(config(&idp));
     let normalizing = Listener::new(NORMALIZING).filter(filter()).normalize_path(true).merge_slashes(true);
     let builder =
-        Envoy::builder().upstream(&upstream).idp("idp", &idp).filter(filter()).listener(normalizing);
+        Envoy::builder().shared().upstream(&upstream).idp("idp", &idp).filter(filter()).listener(normalizing);
     let envoy = builder.start().unwrap_or_else(|error| panic!("{error}"));
     let mut refused = Vec::new();
     for addr in [envoy.addr(), envoy.addr_of(NORMALIZING)] {

@@ -66,7 +66,8 @@ fn listener(name: &str, named: Named, reading: &(&str, &[&str], bool), idp: &Idp
 #[test]
 fn no_virtual_host_answers_without_its_token_however_the_authority_is_spelled() {
     let idp = idp();
-    let mut builder = Envoy::builder().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
+    let mut builder =
+        Envoy::builder().shared().concurrency(1).idp("idp", &idp).main(|main| main.routes(json!([])));
     let mut listeners = Vec::new();
     for named in [Named::Open, Named::Guarded] {
         for reading in &READINGS {

@@ -77,7 +77,8 @@ fn a_program_in_php_reads_the_token_that_was_judged() {
         "providers": { "corp": with(local_provider(&idp), places) },
         "rules": [{ "match": { "prefix": "/" }, "requires": corp() }],
     });
-    let builder = Envoy::builder().concurrency(1).cluster("upstream", Cluster::new(addr)).idp("idp", &idp);
+    let builder =
+        Envoy::builder().shared().concurrency(1).cluster("upstream", Cluster::new(addr)).idp("idp", &idp);
     let envoy = builder.filter(Wasm::portcullis(config)).start().unwrap_or_else(|error| panic!("{error}"));
     let good = idp.token(json!({ "sub": "ann" }));
     let (mut wrong, mut passed) = (Vec::new(), 0);

@@ -599,7 +599,8 @@ pub(crate) fn the_recipes_of_servers_that_ran_hold_on_an_envoy() {
         }
     }
     let upstream = Upstream::start();
-    let envoy = Envoy::builder().upstream(&upstream).filter(Wasm::portcullis(config).as_struct()).start();
+    let envoy =
+        Envoy::builder().shared().upstream(&upstream).filter(Wasm::portcullis(config).as_struct()).start();
     let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
     let (mut passed, mut complaints) = (0, Vec::new());
     for (name, file, header, mut claims, fate) in requests {

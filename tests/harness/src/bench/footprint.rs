@@ -9,7 +9,7 @@ use super::load::Load;
 use super::measure::Estimate;
 use super::plan::Variant;
 use super::stage::{listener, requests};
-use crate::envoy::{Envoy, Listener};
+use crate::envoy::{Envoy, Listener, Wasm};
 use crate::idp::{Alg, Key};
 
 /// Memory and time that an Envoy takes more with the filter than without.
@@ -17,10 +17,15 @@ use crate::idp::{Alg, Key};
 pub struct Footprint {
     /// Milliseconds from the start of the process until it is ready.
     pub start_ms: Estimate,
+    /// Milliseconds of the processor until then, on all cores together: to compile the module is nearly all of it.
+    pub start_cpu_ms: Estimate,
     /// Kilobytes for the first worker, V8 itself and the instance of the main thread with it.
     pub first_kb: f64,
     /// Kilobytes for each further worker.
     pub worker_kb: f64,
+    /// Kilobytes for each further virtual machine of the same module with two workers, as Envoy Gateway makes one for each
+    /// policy.
+    pub policy_kb: f64,
     /// Bytes for each token in the cache.
     pub token_bytes: f64,
 }
@@ -29,6 +34,8 @@ pub struct Footprint {
 const STARTS: usize = 7;
 /// How many workers more tell what one takes.
 const WORKERS: u32 = 8;
+/// How many policies more tell what one takes.
+const POLICIES: u32 = 4;
 /// How many tokens tell what one takes.
 const TOKENS: usize = 10_000;
 
@@ -42,11 +49,12 @@ impl Footprint {
         let keys = std::slice::from_ref(&key);
         let filter = || listener(&Variant::Portcullis, keys);
         let bare = || listener(&Variant::None, keys);
-        let mut late = Vec::new();
+        let (mut late, mut busy) = (Vec::new(), Vec::new());
         for _ in 0..STARTS {
-            let (without, _) = start(1, bare())?;
-            let (with, _) = start(1, filter())?;
+            let (without, idle) = start(1, bare())?;
+            let (with, envoy) = start(1, filter())?;
             late.push((with.as_secs_f64() - without.as_secs_f64()) * 1e3);
+            busy.push((envoy.cpu_time().as_secs_f64() - idle.cpu_time().as_secs_f64()) * 1e3);
         }
         let grown = |workers| {
             let (_, without) = start(workers, bare())?;
@@ -54,6 +62,16 @@ impl Footprint {
             Ok::<_, String>(resident(&with)? - resident(&without)?)
         };
         let (one, many) = (grown(1)?, grown(1 + WORKERS)?);
+
+        let policies = |count: u32| {
+            let policy = |listener: Listener, number| {
+                let nothing = json!({ "providers": {}, "rules": [{ "match": { "prefix": "/" } }] });
+                listener.filter(Wasm::portcullis(nothing).vm_id(&format!("policy-{number}")))
+            };
+            let (_, envoy) = start(2, (0..count).fold(filter(), policy))?;
+            resident(&envoy)
+        };
+        let policy_kb = (policies(POLICIES)? - policies(0)?) / f64::from(POLICIES);
 
         let variant = Variant::Cache(TOKENS);
         let (_, envoy) = start(1, listener(&variant, keys))?;
@@ -66,8 +84,10 @@ impl Footprint {
         let token_bytes = (resident(&envoy)? - before) * 1024.0 / TOKENS as f64;
         Ok(Self {
             start_ms: Estimate::of(&late),
+            start_cpu_ms: Estimate::of(&busy),
             first_kb: one,
             worker_kb: (many - one) / f64::from(WORKERS),
+            policy_kb,
             token_bytes,
         })
     }

@@ -156,8 +156,10 @@ impl Report {
         let footprint = self.footprint.map(|footprint| {
             json!({
                 "start_ms": estimate(footprint.start_ms),
+                "start_cpu_ms": estimate(footprint.start_cpu_ms),
                 "first_worker_kb": rounded(footprint.first_kb, 0),
                 "further_worker_kb": rounded(footprint.worker_kb, 0),
+                "further_policy_kb": rounded(footprint.policy_kb, 0),
                 "cached_token_bytes": rounded(footprint.token_bytes, 0),
             })
         });
@@ -282,13 +284,19 @@ impl fmt::Display for Report {
             writeln!(f, "\nVerified in V8: {rounds} rounds of {requests} requests to each listener")?;
         }
         write_groups(f, &self.portable)?;
-        if let Some(Footprint { start_ms, first_kb, worker_kb, token_bytes }) = self.footprint {
+        if let Some(footprint) = self.footprint {
+            let Footprint { start_ms, start_cpu_ms, first_kb, worker_kb, policy_kb, token_bytes } = footprint;
             writeln!(f)?;
             writeln!(f, "An Envoy with the filter over one without")?;
-            let Estimate { median, low, high } = start_ms;
-            writeln!(f, "  {:<44}{median:>8.0} ms ({low:.0} - {high:.0})", "until it is ready")?;
+            for (what, estimate) in
+                [("until it is ready", start_ms), ("of the processor until then", start_cpu_ms)]
+            {
+                let Estimate { median, low, high } = estimate;
+                writeln!(f, "  {what:<44}{median:>8.0} ms ({low:.0} - {high:.0})")?;
+            }
             writeln!(f, "  {:<44}{first_kb:>8.0} KB", "memory: V8, the main thread and one worker")?;
             writeln!(f, "  {:<44}{worker_kb:>8.0} KB", "memory of each further worker")?;
+            writeln!(f, "  {:<44}{policy_kb:>8.0} KB", "memory of each further policy, two workers")?;
             writeln!(f, "  {:<44}{token_bytes:>8.0} bytes", "memory of each cached token")?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::filter::Filter;
+use super::filter::{Filter, Host};
 use super::{Envoy, StartError};
 use crate::idp::Idp;
 use crate::upstream::Upstream;
@@ -46,7 +46,7 @@ impl Cluster {
         self
     }
 
-    fn to_json(&self, name: &str) -> Value {
+    pub(super) fn to_json(&self, name: &str) -> Value {
         let mut cluster = json!({
             "name": name,
             "type": "STATIC",
@@ -74,7 +74,7 @@ impl Cluster {
 /// A listener with its filters and routes.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    name: String,
+    pub(super) name: String,
     addr: SocketAddr,
     filters: Vec<Filter>,
     routes: Option<Value>,
@@ -176,7 +176,7 @@ impl Listener {
         self
     }
 
-    fn to_json(&self, access_log: &Path) -> Value {
+    pub(super) fn to_json(&self, access_log: &Path) -> Value {
         let mut filters: Vec<Value> = self.filters.iter().map(Filter::to_json).collect();
         filters.push(json!({
             "name": "envoy.filters.http.router",
@@ -259,6 +259,7 @@ pub struct EnvoyBuilder {
     pub(super) environment: Vec<(String, String)>,
     pub(super) start_timeout: Duration,
     pub(super) patch: Option<Patch>,
+    pub(super) shared: bool,
 }
 
 /// A last change to the bootstrap.
@@ -284,6 +285,7 @@ impl EnvoyBuilder {
             environment: Vec::new(),
             start_timeout: SOON,
             patch: None,
+            shared: false,
         }
     }
 
@@ -380,6 +382,25 @@ impl EnvoyBuilder {
     pub fn patch(mut self, change: impl FnOnce(&mut Value) + 'static) -> Self {
         self.patch = Some(Patch(Box::new(change)));
         self
+    }
+
+    /// Is served by an Envoy that serves others of this process, too, with as many workers and the same log levels: to compile the filter takes seconds of the
+    /// processor, and one process does it once. The listeners, the virtual machines, the clusters and the access log are
+    /// its own, and so is what its virtual machines log. For where nothing else is asked of it: not its statistics, not its
+    /// memory.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        // A dynamic module is compiled already, and has Envoy's environment.
+        self.shared = Host::under_test() == Host::Wasm;
+        self
+    }
+
+    /// Whether nothing was asked for that others could not share.
+    pub(super) fn is_plain(&self) -> bool {
+        self.admin.port() == 0
+            && self.arguments.is_empty()
+            && self.environment.is_empty()
+            && self.patch.is_none()
     }
 
     /// Starts it and waits until it is ready.

@@ -4,6 +4,8 @@ mod bootstrap;
 mod filter;
 mod find;
 mod process;
+mod server;
+mod shared;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -11,8 +13,8 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use std::{env, fmt, thread};
 
@@ -26,19 +28,23 @@ pub use process::spawn;
 use crate::client::{Request, Response};
 use crate::idp::{GATE, PREFIX};
 use crate::wait::poll;
+use server::Server;
+use shared::Place;
 use turn::Turn;
 
 /// How much of the log a failure shows.
 const TAIL: usize = 40;
 
 /// A running Envoy. It is stopped when it is dropped, and dies with this process in any case.
+///
+/// One that is [shared](EnvoyBuilder::shared) is a place in a process that goes on: what would tell of others, too
+/// (statistics, memory, time), cannot be asked of it.
 pub struct Envoy {
-    child: Mutex<Child>,
-    pid: u32,
+    server: Arc<Server>,
+    /// Its own: the bootstrap, the access log.
     folder: PathBuf,
-    admin: SocketAddr,
     listeners: BTreeMap<String, SocketAddr>,
-    version: Version,
+    place: Option<Place>,
 }
 
 /// Why an Envoy is not there.
@@ -82,6 +88,9 @@ impl Envoy {
     }
 
     fn launch(mut builder: EnvoyBuilder) -> Result<Self, StartError> {
+        if builder.shared {
+            return shared::join(builder);
+        }
         let binary = find().map_err(StartError::new)?;
         let folder =
             scratch().map_err(|error| StartError::new(format!("no folder for its files: {error}")))?;
@@ -129,16 +138,9 @@ impl Envoy {
                 return Err(error);
             }
         };
-        let pid = child.id();
-        let mut envoy = Self {
-            child: Mutex::new(child),
-            pid,
-            folder,
-            admin,
-            listeners: BTreeMap::new(),
-            version: binary.version,
-        };
-        envoy.listeners = envoy.read_listeners().map_err(|message| failed(message, None))?;
+        let server = Server::new(child, folder.clone(), admin, binary.version);
+        let mut envoy = Self { server: Arc::new(server), folder, listeners: BTreeMap::new(), place: None };
+        envoy.listeners = envoy.server.listeners().map_err(|message| failed(message, None))?;
         Ok(envoy)
     }
 
@@ -175,23 +177,6 @@ impl Envoy {
         Ok((spawn(command)?, log))
     }
 
-    fn read_listeners(&self) -> Result<BTreeMap<String, SocketAddr>, String> {
-        let answer = self.admin("GET", "/listeners?format=json").json();
-        let statuses = answer["listener_statuses"].as_array().cloned().unwrap_or_default();
-        let mut found = BTreeMap::new();
-        for status in statuses {
-            let socket = &status["local_address"]["socket_address"];
-            let (Some(name), Some(ip), Some(port)) =
-                (status["name"].as_str(), socket["address"].as_str(), socket["port_value"].as_u64())
-            else {
-                continue;
-            };
-            let addr = format!("{ip}:{port}").parse().map_err(|error| format!("listener {name}: {error}"))?;
-            found.insert(name.to_owned(), addr);
-        }
-        Ok(found)
-    }
-
     /// Where the listener `main` listens.
     #[track_caller]
     pub fn addr(&self) -> SocketAddr {
@@ -212,17 +197,17 @@ impl Envoy {
 
     /// Where the admin interface listens.
     pub fn admin_addr(&self) -> SocketAddr {
-        self.admin
+        self.alone().admin
     }
 
     /// Its version.
     pub fn version(&self) -> Version {
-        self.version
+        self.server.version
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.alone().pid()
     }
 
     /// Asks the admin interface.
@@ -231,10 +216,17 @@ impl Envoy {
     /// When no answer comes: with the end of the log.
     #[track_caller]
     pub fn admin(&self, method: &str, path: &str) -> Response {
-        match Request::new(method, path).header("content-length", "0").try_send(self.admin) {
-            Ok(response) => response,
-            Err(error) => panic!("{method} {path} at the admin interface: {error}\n{}", self.situation()),
-        }
+        self.alone().admin(method, path)
+    }
+
+    /// The process, which serves nobody else.
+    ///
+    /// # Panics
+    /// When it is shared: what is asked of it would tell of others, too.
+    #[track_caller]
+    fn alone(&self) -> &Server {
+        assert!(self.place.is_none(), "this Envoy serves other tests, too: ask for one of your own");
+        &self.server
     }
 
     /// Every counter and gauge.
@@ -246,13 +238,35 @@ impl Envoy {
     /// The counters and gauges whose name matches a regular expression.
     #[track_caller]
     pub fn stats_matching(&self, regex: &str) -> BTreeMap<String, u64> {
-        let regex = filter::own_statistic(regex);
-        let filter: String = form_urlencoded::byte_serialize(regex.as_bytes()).collect();
-        let text = self.admin("GET", &format!("/stats?filter={filter}")).text();
-        text.lines()
-            .filter_map(|line| line.rsplit_once(": "))
-            .filter_map(|(name, value)| Some((filter::common_statistic(name), value.parse().ok()?)))
-            .collect()
+        self.alone().stats_matching(regex)
+    }
+
+    /// What should never be seen, of all that it serves: the process has ended, the module trapped, a virtual machine was
+    /// lost.
+    pub fn faults(&self) -> Vec<String> {
+        if !self.is_running() {
+            return vec![self.server.situation()];
+        }
+        let trapped =
+            |line: &Value| line["details"].as_str().unwrap_or_default().contains("wasm_fail_stream");
+        let mut faults: Vec<String> = self
+            .access_log()
+            .iter()
+            .filter(|line| trapped(line))
+            .map(|line| format!("trapped: {line}"))
+            .collect();
+        // Envoy's own statistics of its virtual machines; the filter's own begin with `wasmcustom`.
+        let lost = self.server.stats_matching(r"vm_reload|^wasm\..*fail");
+        faults.extend(
+            lost.iter().filter(|(_, value)| **value > 0).map(|(name, value)| format!("{name}: {value}")),
+        );
+        let log = self.log();
+        for sign in ["panicked", "RuntimeError", "wasm critical", "In-VM backtrace"] {
+            if log.contains(sign) {
+                faults.push(format!("{sign:?} in Envoy's log:\n{log}"));
+            }
+        }
+        faults
     }
 
     /// One counter or gauge; 0 when there is none of this name.
@@ -276,7 +290,7 @@ impl Envoy {
             Some(value) => value,
             None => panic!(
                 "waited {timeout:?} in vain for the statistic {name}; it is {last}\n{}",
-                self.situation()
+                self.server.situation()
             ),
         }
     }
@@ -287,9 +301,9 @@ impl Envoy {
         filter::common_exposition(self.admin("GET", "/stats/prometheus").text())
     }
 
-    /// Everything that it has logged so far.
+    /// Everything that it has logged so far; of one that is shared what others' virtual machines said is left out.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.join("envoy.log")).unwrap_or_default()).into_owned()
+        self.place.as_ref().map_or_else(|| self.server.log(), Place::log)
     }
 
     /// Waits until `needle` stands in the log, and gives the line.
@@ -301,7 +315,10 @@ impl Envoy {
         let line = poll(timeout, || self.log().lines().find(|line| line.contains(needle)).map(str::to_owned));
         match line {
             Some(line) => line,
-            None => panic!("waited {timeout:?} in vain for {needle:?} in Envoy's log\n{}", self.situation()),
+            None => panic!(
+                "waited {timeout:?} in vain for {needle:?} in Envoy's log\n{}",
+                self.server.situation()
+            ),
         }
     }
 
@@ -326,7 +343,7 @@ impl Envoy {
             None => panic!(
                 "waited {timeout:?} in vain for {count} lines in the access log; there are {}\n{}",
                 self.access_log().len(),
-                self.situation()
+                self.server.situation()
             ),
         }
     }
@@ -340,7 +357,9 @@ impl Envoy {
         let line = poll(timeout, || self.access_log().into_iter().rev().find(|line| line["path"] == path));
         match line {
             Some(line) => line,
-            None => panic!("waited {timeout:?} in vain for {path} in the access log\n{}", self.situation()),
+            None => {
+                panic!("waited {timeout:?} in vain for {path} in the access log\n{}", self.server.situation())
+            }
         }
     }
 
@@ -351,15 +370,20 @@ impl Envoy {
     #[track_caller]
     pub fn wait_ready(&self, timeout: Duration) {
         let ready = poll(timeout, || {
-            let answer = Request::get("/ready").timeout(Duration::from_secs(1)).try_send(self.admin).ok()?;
+            let answer =
+                Request::get("/ready").timeout(Duration::from_secs(1)).try_send(self.server.admin).ok()?;
             (answer.status == 200).then_some(())
         });
-        assert!(ready.is_some(), "waited {timeout:?} in vain for Envoy to be ready\n{}", self.situation());
+        assert!(
+            ready.is_some(),
+            "waited {timeout:?} in vain for Envoy to be ready\n{}",
+            self.server.situation()
+        );
     }
 
     /// Whether the process is still there.
     pub fn is_running(&self) -> bool {
-        matches!(self.child().try_wait(), Ok(None))
+        self.server.is_running()
     }
 
     /// The time on the processor that it has used so far, in user and in kernel mode.
@@ -368,8 +392,8 @@ impl Envoy {
     /// When it has ended.
     #[track_caller]
     pub fn cpu_time(&self) -> Duration {
-        process::cpu_time(self.pid)
-            .unwrap_or_else(|error| panic!("no processor time: {error}\n{}", self.situation()))
+        process::cpu_time(self.alone().pid())
+            .unwrap_or_else(|error| panic!("no processor time: {error}\n{}", self.server.situation()))
     }
 
     /// The memory that it has resident, in bytes.
@@ -378,13 +402,13 @@ impl Envoy {
     /// When it has ended.
     #[track_caller]
     pub fn memory(&self) -> u64 {
-        process::resident(self.pid)
-            .unwrap_or_else(|error| panic!("no memory size: {error}\n{}", self.situation()))
+        process::resident(self.alone().pid())
+            .unwrap_or_else(|error| panic!("no memory size: {error}\n{}", self.server.situation()))
     }
 
     /// Stops it in good order, or by force after five seconds, and gives the whole log.
     pub fn stop(self) -> String {
-        let _ = process::end(&mut self.child(), Duration::from_secs(5));
+        let _ = process::end(&mut self.alone().child(), Duration::from_secs(5));
         self.log()
     }
 
@@ -397,12 +421,9 @@ impl Envoy {
     /// The lines of its log and of its access log that hold something shaped like a token, up to there. What a client
     /// put into its path is in `%REQ(:PATH)%`, which Envoy writes and not the filter: it is left out.
     pub fn tokens_told(&self) -> Vec<String> {
-        let read = |file: &str| {
-            let text = fs::read(self.folder.join(file)).unwrap_or_default();
-            String::from_utf8_lossy(&text).into_owned()
-        };
-        let log = read("envoy.log");
-        let access = read("access.log");
+        let log = self.log();
+        let access = fs::read(self.folder.join("access.log")).unwrap_or_default();
+        let access = String::from_utf8_lossy(&access);
         let without_path = |line: &str| {
             let mut parsed: Value = serde_json::from_str(line).unwrap_or_else(|_| line.into());
             if let Some(fields) = parsed.as_object_mut() {
@@ -419,28 +440,13 @@ impl Envoy {
         };
         lines.filter(|line| holds_token(line)).map(shown).collect()
     }
-
-    fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Whether it lives, and the end of its log.
-    fn situation(&self) -> String {
-        let state = match self.child().try_wait() {
-            Ok(None) => "Envoy is running".to_owned(),
-            Ok(Some(status)) => format!("Envoy has ended: {}", process::describe(status)),
-            Err(error) => error.to_string(),
-        };
-        format!("{state}; the end of its log:\n{}", tail(&self.log()))
-    }
 }
 
 impl Drop for Envoy {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if matches!(child.try_wait(), Ok(None)) {
-            let _ = child.kill();
-            let _ = child.wait();
+        match self.place.take() {
+            Some(place) => drop(place),
+            None => self.server.kill(),
         }
         let told = self.tokens_told();
         discard(&self.folder);
@@ -452,7 +458,7 @@ impl Drop for Envoy {
 
 impl fmt::Debug for Envoy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Envoy({}, pid {}, {:?})", self.version, self.pid, self.listeners)
+        write!(f, "Envoy({}, pid {}, {:?})", self.server.version, self.server.pid(), self.listeners)
     }
 }
 
