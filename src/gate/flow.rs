@@ -84,7 +84,7 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         request: &'g Request<'r>,
         now: Timestamp,
     ) -> Self {
-        let mut allow = Allow { remove: gate.reserved.among(request.fields()), ..Allow::default() };
+        let mut allow = Allow { remove: gate.reserved.among(request.fields()).into(), ..Allow::default() };
         allow.spoofed = !allow.remove.is_empty();
         allow.state.selection = config.filter_state;
         Self {
@@ -115,11 +115,12 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
     /// Takes all steps.
     pub(super) fn run(mut self) -> Outcome {
         match self.steps() {
-            ControlFlow::Continue(outcome) | ControlFlow::Break(outcome) => outcome,
+            ControlFlow::Continue(()) => Outcome::Allow(self.allow),
+            ControlFlow::Break(outcome) => outcome,
         }
     }
 
-    fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
+    fn steps(&mut self) -> ControlFlow<Outcome> {
         self.gate.trace.begin(StepName::MatchRule, None);
         let rule = self.match_rule()?;
         self.find_resource()?;
@@ -136,7 +137,8 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             None if rule.one_time || !self.proofs.is_empty() => self.use_once(&rule, &accepted)?,
             None => {}
         }
-        ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
+        self.build_outcome(rule, plan, accepted);
+        ControlFlow::Continue(())
     }
 
     /// Whether the request may wait: a rule that only reports says what there is.

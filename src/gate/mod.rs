@@ -12,6 +12,7 @@ mod cache;
 mod cached_token;
 mod check_proof;
 mod check_revocation;
+mod few;
 mod find_resource;
 mod find_token;
 mod flow;
@@ -235,7 +236,8 @@ impl Gate {
     /// Decides a request that has just arrived.
     pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
         let outcome = self.judge(stream, None, request, now);
-        self.note(outcome, request, now)
+        self.note(&outcome, request, now);
+        outcome
     }
 
     /// Decides a request that waited. It waits again only where the fetch that it waited for had begun
@@ -248,18 +250,18 @@ impl Gate {
         now: Timestamp,
     ) -> Outcome {
         let outcome = self.judge(stream, Some(waited), request, now);
-        self.note(outcome, request, now)
+        self.note(&outcome, request, now);
+        outcome
     }
 
     /// Counts a decision, and tells the log of it where that is wanted.
-    fn note(&mut self, outcome: Outcome, request: &Request<'_>, now: Timestamp) -> Outcome {
-        match &outcome {
+    fn note(&mut self, outcome: &Outcome, request: &Request<'_>, now: Timestamp) {
+        match outcome {
             Outcome::Allow(allow) => self.note_decision(&allow.state, request, now),
             Outcome::Deny(rejection) => self.note_decision(&rejection.state, request, now),
             Outcome::Answer(answer) => self.note_decision(&answer.state, request, now),
             Outcome::Wait => {}
         }
-        outcome
     }
 
     fn note_decision(&mut self, state: &FilterState, request: &Request<'_>, now: Timestamp) {
