@@ -33,6 +33,7 @@ mod use_once;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use crate::audit::AuditLog;
@@ -323,7 +324,11 @@ impl Gate {
         now: Timestamp,
     ) -> Outcome {
         let config = Rc::clone(&self.config);
-        RequestFlow::new(self, &config, (stream, waited), request, now).run()
+        let mut flow = RequestFlow::new(self, &config, (stream, waited), request, now);
+        match flow.steps() {
+            ControlFlow::Continue(()) => Outcome::Allow(flow.allow),
+            ControlFlow::Break(outcome) => outcome,
+        }
     }
 }
 

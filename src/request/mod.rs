@@ -36,8 +36,14 @@ pub type Field<'a> = (&'a [u8], &'a [u8]);
 /// Whether a field has this name, which is in lower case; names have no case (RFC 9110 section 5.1).
 #[inline]
 fn is_named(field: &[u8], name: &[u8]) -> bool {
-    // Most have another length, and Envoy hands over names in lower case.
-    field.len() == name.len() && (same_bytes(field, name) || field.eq_ignore_ascii_case(name))
+    // Most have another length.
+    field.len() == name.len() && is_same_name(field, name)
+}
+
+/// The same for names of one length. Envoy hands them over in lower case.
+#[inline(never)]
+fn is_same_name(field: &[u8], name: &[u8]) -> bool {
+    same_bytes(field, name) || field.eq_ignore_ascii_case(name)
 }
 
 /// The largest dynamic metadata of a request that is read, in bytes.
@@ -177,6 +183,7 @@ impl<'a> Request<'a> {
     }
 
     /// Every value of a field; `name` is in lower case.
+    #[inline]
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(field, _)| is_named(field, name.as_bytes())).map(|(_, value)| *value)
     }

@@ -107,12 +107,14 @@ impl ReservedHeaders {
         Self(distinct)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The names among `fields` that are reserved, in the spelling in which they came, each once.
     pub fn among(&self, fields: &[Field<'_>]) -> Vec<Rc<[u8]>> {
         let mut found: Vec<Rc<[u8]>> = Vec::new();
-        if self.0.is_empty() {
-            return found;
-        }
         for (name, _) in fields {
             let same = |own: &String| same_header(own.as_bytes(), name);
             if self.0.iter().any(same) && !found.iter().any(|other| **other == **name) {
