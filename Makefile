@@ -29,6 +29,7 @@ help: ## list the targets
 	@echo "  ARGS='--only run'       make quick-start: only the commands with this word"
 	@echo "  FUZZ_SECONDS=60         make fuzz: how long each fuzzer runs; ARGS='path gate': only these"
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
+	@echo "  WASM_OPT=wasm-opt       make wasm, make reproducible: the filter goes through binaryen's optimizer, too"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
 
 run: ## a real Envoy with the filter, and a walk through what it allows and refuses

@@ -47,11 +47,18 @@ fn bearer(key: &Key, number: usize) -> String {
     format!("Bearer {token}")
 }
 
-/// Whether a request passes with this Authorization, or with none.
+/// Whether a request passes with this Authorization, or with none. The list of its fields is no part of what is
+/// measured, so that nothing is allocated for it.
 fn passes(gate: &mut Gate, authorization: Option<&str>, now: Timestamp) -> bool {
-    let mut fields = vec![(&b":method"[..], &b"GET"[..]), (b":path", b"/orders/7"), (b":authority", b"shop")];
-    fields.extend(authorization.map(|value| (&b"authorization"[..], value.as_bytes())));
-    let passes = matches!(gate.decide(StreamId(1), &Request::new(&fields), now), Outcome::Allow(_));
+    let value = authorization.unwrap_or_default().as_bytes();
+    let fields = [
+        (&b":method"[..], &b"GET"[..]),
+        (b":path", b"/orders/7"),
+        (b":authority", b"shop"),
+        (b"authorization", value),
+    ];
+    let (fields, _) = fields.split_at(if authorization.is_some() { 4 } else { 3 });
+    let passes = matches!(gate.decide(StreamId(1), &Request::new(fields), now), Outcome::Allow(_));
     while gate.next_effect().is_some() {}
     passes
 }

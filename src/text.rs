@@ -12,6 +12,38 @@ pub fn could_end_a_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// Whether two texts are the same. The library that a wasm module compares bytes with looks at one byte at a time, and a
+/// token has hundreds. What a look-up finds is nearly always the same, so that all words are looked at, without a branch
+/// for each.
+#[inline]
+pub fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let differs = |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+    // The last word has bytes of the one before it, where the length is no multiple of a word's.
+    let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else { return one == other };
+    let pairs = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    pairs.fold(differs(last, other_last), |all, (one, other)| all | differs(one, other)) == 0
+}
+
+/// Whether a byte is in a text, found out by words, and without a branch for each: nearly always it is not, and the text
+/// is a token.
+#[inline]
+pub fn has_byte(text: &[u8], byte: u8) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let sought = LOW.wrapping_mul(u64::from(byte));
+    // The lowest byte of a word that is zero sets its high bit here, and no byte does where none is zero.
+    let marks = |word: &[u8; 8]| {
+        let other = u64::from_ne_bytes(*word) ^ sought;
+        other.wrapping_sub(LOW) & !other
+    };
+    // The last word has bytes of the one before it, where the length is no multiple of a word's.
+    let Some(last) = text.last_chunk() else { return text.contains(&byte) };
+    text.as_chunks().0.iter().fold(marks(last), |all, word| all | marks(word)) & HIGH != 0
+}
+
 /// A condition on a text.
 #[derive(Clone, Debug)]
 pub enum TextMatch {
@@ -607,5 +639,36 @@ mod tests {
         // Would take longer than the age of the universe with backtracking.
         let regex = TextMatch::regex("(a+)+b").unwrap();
         assert!(!regex.holds(&"a".repeat(5000)));
+    }
+
+    #[test]
+    fn texts_are_the_same_where_every_byte_is() {
+        for length in 0..40 {
+            let text: Vec<u8> = (0..length).collect();
+            assert!(same_bytes(&text, &text.clone()), "{length}");
+            assert!(!same_bytes(&text, &[text.as_slice(), b"x"].concat()), "{length}");
+            for at in 0..text.len() {
+                let mut other = text.clone();
+                other[at] ^= 0x80;
+                assert!(!same_bytes(&text, &other), "{length}, {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands() {
+        for length in 0..40usize {
+            for other in [b'a', b'-', b'+', 0, 0x80, 0xac, 0xff] {
+                let text = vec![other; length];
+                assert!(!has_byte(&text, b','), "{length} {other}");
+                for at in 0..length {
+                    let mut text = text.clone();
+                    text[at] = b',';
+                    assert!(has_byte(&text, b','), "{length} {other} {at}");
+                }
+            }
+        }
+        let all: Vec<u8> = (0..=255).filter(|byte| *byte != b',').collect();
+        assert!((0..all.len()).all(|from| !has_byte(&all[from..], b',')));
     }
 }

@@ -92,7 +92,7 @@ impl RequestFlow<'_, '_> {
         if self.key_source(provider).is_some_and(|own| own.source.keys(now).is_none()) {
             return Ok(None);
         }
-        provider.policy.check_time(known.claims(), now)?;
+        known.check_time(&provider.policy, now)?;
         // A request that waited for anything but keys was judged before that, and counted then.
         let mut key_lookups = self.gate.sources.iter().flatten().map(|own| own.lookup);
         if self.waited.is_none_or(|waited| key_lookups.any(|lookup| lookup == waited.lookup)) {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use super::few::Few;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Allow, FilterState, Outcome, Rejection};
 use super::plan::RulePlan;
@@ -40,17 +41,17 @@ impl RequestFlow<'_, '_> {
     /// What becomes of a request that passes: tokens are stripped, identity headers written.
     pub(super) fn build_outcome(
         &mut self,
-        rule: &Rc<Rule>,
+        rule: Rc<Rule>,
         plan: Option<&RulePlan>,
-        mut accepted: Vec<Accepted>,
-    ) -> Outcome {
-        let mut allow = std::mem::take(&mut self.allow);
+        mut accepted: Few<Accepted>,
+    ) {
         if let Some(plan) = plan.filter(|_| rule.mode == Mode::Enforce) {
             let forwarded = accepted.iter().filter(|one| one.provider.forward);
             let forwarded: Vec<&[u8]> =
                 forwarded.filter_map(|one| Some(self.credential(one.provider.id)?.text)).collect();
-            plan.strip_tokens(self.request, &forwarded, &mut allow);
+            plan.strip_tokens(self.request, &forwarded, &mut self.allow);
         }
+        let allow = &mut self.allow;
         if let Some(principal) = accepted.first() {
             allow.state.provider = Some(Rc::clone(&principal.provider));
             allow.state.principal = Some(Rc::clone(&principal.token));
@@ -66,8 +67,7 @@ impl RequestFlow<'_, '_> {
         };
         allow.clear_route_cache = accepted.iter().any(writes);
         allow.identity = accepted;
-        allow.state.rule = Some(Rc::clone(rule));
-        Outcome::Allow(allow)
+        allow.state.rule = Some(rule);
     }
 
     /// Refuses a request for a reason that has nothing to do with a token.

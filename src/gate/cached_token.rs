@@ -12,7 +12,7 @@ use crate::revocation::{Identity, Reference};
 use crate::rules::RuleId;
 use crate::text::could_end_a_line;
 use crate::time::Timestamp;
-use crate::token::{Claims, Verified};
+use crate::token::{Claims, Policy, Verified};
 use crate::upstream::{ClaimHeader, Why};
 
 /// A verified token with what follows from it: made once, used with every request that brings it.
@@ -37,6 +37,8 @@ pub struct CachedToken {
     /// Where its status is.
     reference: OnceCell<Result<Option<Reference>, Rejected>>,
     checked: Cell<Option<Checked>>,
+    /// Between which moments its time is known to be right: from the first on, and before the second.
+    in_time: Cell<(Timestamp, Timestamp)>,
     /// Why the last check for revocation rejected it, if it did.
     revoked: RefCell<Option<Rejected>>,
     /// Whether it is what a provider answered, and not what a signature says.
@@ -87,6 +89,7 @@ impl CachedToken {
             identity: OnceCell::new(),
             reference: OnceCell::new(),
             checked: Cell::new(None),
+            in_time: Cell::default(),
             revoked: RefCell::default(),
             is_answer: false,
             #[cfg(feature = "native")]
@@ -148,6 +151,20 @@ impl CachedToken {
     /// What the token claims.
     pub fn claims(&self) -> &Claims {
         self.token.claims()
+    }
+
+    /// Whether its time is right at `now`, by the policy of its provider: always the same for one token.
+    ///
+    /// # Errors
+    /// Those of [`Policy::check_time`].
+    pub(super) fn check_time(&self, policy: &Policy, now: Timestamp) -> Result<(), Rejected> {
+        let (from, until) = self.in_time.get();
+        if from <= now && now < until {
+            return Ok(());
+        }
+        policy.check_time(self.claims(), now)?;
+        self.in_time.set((now, policy.time_holds_until(self.claims()).unwrap_or(now)));
+        Ok(())
     }
 
     /// The fingerprint of the key that verified it.
@@ -275,5 +292,69 @@ impl CachedToken {
             outcomes.push((rule, outcome.clone()));
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::json;
+
+    /// A token of these claims that was verified at some moment from `times`, where it can be at one.
+    fn verified_at_any(
+        claims: &str,
+        policy: &Policy,
+        provider: &Provider,
+        mut times: impl Iterator<Item = u64>,
+    ) -> Option<CachedToken> {
+        let Json::Object(members) = json::parse(claims.as_bytes()).unwrap() else { panic!("{claims}") };
+        times.find_map(|now| {
+            let now = Timestamp::from_secs(now);
+            let token = Verified::of_answer(Arc::from(claims), members.clone(), [0; 32], policy, now).ok()?;
+            Some(CachedToken::new(token, provider))
+        })
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_tokens_time_is_what_its_policy_says() {
+        let config = r#"{"providers":{"p":{"local_jwks":{"inline_string":"{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}]}"}}},"rules":[]}"#;
+        let config = Config::parse(config.as_bytes(), &|_| None).unwrap();
+        let provider = &config.providers[0];
+        let spans = [None, Some(Duration::from_secs(3)), Some(Duration::from_secs(7))];
+        let mut compared = 0;
+        for claims in [
+            r#"{"exp":20}"#,
+            r#"{"exp":20.5,"iat":10}"#,
+            r#"{"exp":20,"nbf":12,"iat":10.25}"#,
+            r#"{"iat":10}"#,
+            r#"{"nbf":12}"#,
+            r#"{"exp":9223372036854775807,"iat":10}"#,
+            "{}",
+        ] {
+            for (max_age, max_lifetime, skew) in spans
+                .iter()
+                .flat_map(|age| spans.iter().flat_map(move |life| [0, 2].map(|skew| (*age, *life, skew))))
+            {
+                let clock_skew = Duration::from_secs(skew);
+                let own = provider.policy.clone();
+                let policy = Policy { max_age, max_lifetime, clock_skew, require_expiration: false, ..own };
+                let Some(token) = verified_at_any(claims, &policy, provider, 0..40) else { continue };
+                // Every moment after every other, half seconds between them.
+                let moments: Vec<Timestamp> =
+                    (0..60).map(|half| Timestamp::from_nanos(half * 500_000_000)).collect();
+                for one in &moments {
+                    for other in [one].into_iter().chain(&moments) {
+                        let said = policy.check_time(token.claims(), *other);
+                        assert_eq!(token.check_time(&policy, *other), said, "{claims} {policy:?} {other:?}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(compared > 100_000, "{compared}");
     }
 }

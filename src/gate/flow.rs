@@ -84,8 +84,11 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         request: &'g Request<'r>,
         now: Timestamp,
     ) -> Self {
-        let mut allow = Allow { remove: gate.reserved.among(request.fields()), ..Allow::default() };
-        allow.spoofed = !allow.remove.is_empty();
+        let mut allow = Allow::default();
+        if !gate.reserved.is_empty() {
+            allow.remove = gate.reserved.among(request.fields()).into();
+            allow.spoofed = !allow.remove.is_empty();
+        }
         allow.state.selection = config.filter_state;
         Self {
             gate,
@@ -112,14 +115,8 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
         }
     }
 
-    /// Takes all steps.
-    pub(super) fn run(mut self) -> Outcome {
-        match self.steps() {
-            ControlFlow::Continue(outcome) | ControlFlow::Break(outcome) => outcome,
-        }
-    }
-
-    fn steps(&mut self) -> ControlFlow<Outcome, Outcome> {
+    /// Takes all steps. Where none of them settles the outcome, the request passes, changed as [`Self::allow`] says.
+    pub(super) fn steps(&mut self) -> ControlFlow<Outcome> {
         self.gate.trace.begin(StepName::MatchRule, None);
         let rule = self.match_rule()?;
         self.find_resource()?;
@@ -136,7 +133,8 @@ impl<'g, 'r> RequestFlow<'g, 'r> {
             None if rule.one_time || !self.proofs.is_empty() => self.use_once(&rule, &accepted)?,
             None => {}
         }
-        ControlFlow::Continue(self.build_outcome(&rule, plan, accepted))
+        self.build_outcome(rule, plan, accepted);
+        ControlFlow::Continue(())
     }
 
     /// Whether the request may wait: a rule that only reports says what there is.

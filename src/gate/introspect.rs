@@ -27,7 +27,7 @@ impl RequestFlow<'_, '_> {
     ) -> Result<Rc<CachedToken>, Obstacle> {
         let (answer, until) = match self.known_answer(provider.id, text) {
             Some(Kept { what: Known::Token(token), .. }) => {
-                settings.answer_policy.check_time(token.claims(), self.now)?;
+                token.check_time(&settings.answer_policy, self.now)?;
                 return Ok(token);
             }
             Some(Kept { what: Known::Answered(answer), until }) => (answer, until),
@@ -112,7 +112,7 @@ impl RequestFlow<'_, '_> {
         };
         match kept.what {
             Known::Token(answer) => {
-                settings.answer_policy.check_time(answer.claims(), now)?;
+                answer.check_time(&settings.answer_policy, now)?;
                 Ok(answer)
             }
             Known::Rejected(rejected) => Err(rejected.into()),

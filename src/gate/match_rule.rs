@@ -30,20 +30,19 @@ impl RequestFlow<'_, '_> {
         self.pass_preflight(&matched)?;
         let has_path = self.request.target().is_some() && !self.request.is_connect();
         let route = RouteMetadata::read(self.request.properties(), self.config.route_rules);
-        if self.is_disabled(&route)? && has_path {
-            self.allow.route = RouteCheck::new(&route, false);
-            self.refuse_spoofed()?;
-            return self.pass();
-        }
-        self.requirement = self.named_requirement(&route)?;
-        let named = self.named_rule(&route, has_path)?;
+        let named = match &route {
+            Some(route) => self.heed_route(route, has_path)?,
+            None => None,
+        };
         let by_requirement = || self.requirement.clone().filter(|_| has_path);
         self.rule = named.or(matched).or_else(by_requirement);
         let reports = self.rule.as_ref().is_some_and(|rule| rule.mode == Mode::Report);
-        self.allow.route = RouteCheck::new(&route, reports);
+        self.allow.route = RouteCheck::new(route.as_ref(), reports);
         self.refuse_spoofed()?;
-        let Ok(scopes) = route.scopes else { return self.refuse(UNREADABLE) };
-        self.route_scopes = scopes;
+        if let Some(route) = route {
+            let Ok(scopes) = route.scopes else { return self.refuse(UNREADABLE) };
+            self.route_scopes = scopes;
+        }
         let Some(rule) = self.rule.clone() else { return self.pass_unmatched(has_path) };
         self.is_matched = matched_id == Some(rule.id);
         if !self.is_matched && rule.matches.others_held(&self.view) != Held::Always {
@@ -59,6 +58,21 @@ impl RequestFlow<'_, '_> {
             (false, false) => self
                 .refuse(Reason::RouteUnmatched.because("the route asks for scopes, and its rule is public")),
         }
+    }
+
+    /// Does what the route says but for its scopes, and finds the rule that it names.
+    fn heed_route(
+        &mut self,
+        route: &RouteMetadata,
+        has_path: bool,
+    ) -> ControlFlow<Outcome, Option<Rc<Rule>>> {
+        if self.is_disabled(route)? && has_path {
+            self.allow.route = RouteCheck::new(Some(route), false);
+            self.refuse_spoofed()?;
+            return self.pass();
+        }
+        self.requirement = self.named_requirement(route)?;
+        self.named_rule(route, has_path)
     }
 
     /// The rule that the route names. It may mean any rule, so that the one of the path, which may only report, has no

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::build_outcome::Refusal;
 use super::cached_token::CachedToken;
+use super::few::Few;
 use super::flow::RequestFlow;
 use super::outcome::{Accepted, Outcome};
 use super::plan::RulePlan;
@@ -44,11 +45,11 @@ impl<'r> RequestFlow<'_, 'r> {
         rule: &Rule,
         requires: Option<&Requirement>,
         plan: Option<&RulePlan>,
-    ) -> ControlFlow<Outcome, Vec<Accepted>> {
+    ) -> ControlFlow<Outcome, Few<Accepted>> {
         if let Some(words) = plan.and_then(|plan| plan.ambiguity(self.request)) {
             return self.refuse(Reason::RequestAmbiguous.because(words));
         }
-        let Some(requirement) = requires else { return ControlFlow::Continue(Vec::new()) };
+        let Some(requirement) = requires else { return ControlFlow::Continue(Few::default()) };
         self.remembers = !matches!(requirement, Requirement::Provider { .. }) || rule.stream_grace.is_some();
         let all = plan.map(|plan| &plan.all_demands[..]).unwrap_or_default();
         let met = self.meet(requirement, Candidates { siblings: None, all });
@@ -132,16 +133,16 @@ impl<'r> RequestFlow<'_, 'r> {
         &mut self,
         requirement: &Requirement,
         candidates: Candidates<'_>,
-    ) -> Result<Vec<Accepted>, Unmet> {
+    ) -> Result<Few<Accepted>, Unmet> {
         match requirement {
             Requirement::Provider { provider, audiences } => {
                 let token = self.check_token(*provider, audiences.as_deref())?;
-                Ok(vec![self.accept(*provider, token, true)?])
+                Ok(Few::one(self.accept(*provider, token, true)?))
             }
             Requirement::All(parts) => {
-                let mut accepted: Vec<Accepted> = Vec::new();
+                let mut accepted: Few<Accepted> = Few::default();
                 for part in parts {
-                    for one in self.meet(part, candidates)? {
+                    for one in Vec::from(self.meet(part, candidates)?) {
                         match accepted.iter_mut().find(|known| known.provider.id == one.provider.id) {
                             Some(known) => known.is_identity |= one.is_identity,
                             None => accepted.push(one),
@@ -153,7 +154,7 @@ impl<'r> RequestFlow<'_, 'r> {
             Requirement::Any(parts) => self.meet_any(parts, candidates),
             Requirement::AllowMissing => self.valid_or_missing(candidates),
             Requirement::AllowMissingOrFailed => {
-                let mut accepted = Vec::new();
+                let mut accepted = Few::default();
                 for (provider, result) in self.check_tokens(candidates)? {
                     if let Ok(token) = result {
                         accepted.push(self.accept(provider, token, accepted.is_empty())?);
@@ -173,7 +174,7 @@ impl<'r> RequestFlow<'_, 'r> {
         &mut self,
         parts: &[Requirement],
         candidates: Candidates<'_>,
-    ) -> Result<Vec<Accepted>, Unmet> {
+    ) -> Result<Few<Accepted>, Unmet> {
         let is_lenient = |part: &&Requirement| {
             matches!(part, Requirement::AllowMissing | Requirement::AllowMissingOrFailed)
         };
@@ -204,8 +205,8 @@ impl<'r> RequestFlow<'_, 'r> {
 
     /// Every token that is there must be valid for one of the providers; there may be none. More than one was not asked
     /// for, so that the first alone is the identity.
-    fn valid_or_missing(&mut self, candidates: Candidates<'_>) -> Result<Vec<Accepted>, Unmet> {
-        let mut accepted: Vec<Accepted> = Vec::new();
+    fn valid_or_missing(&mut self, candidates: Candidates<'_>) -> Result<Few<Accepted>, Unmet> {
+        let mut accepted: Few<Accepted> = Few::default();
         let mut failed: Vec<Unmet> = Vec::new();
         for (provider, result) in self.check_tokens(candidates)? {
             match result {

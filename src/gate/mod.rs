@@ -12,6 +12,7 @@ mod cache;
 mod cached_token;
 mod check_proof;
 mod check_revocation;
+mod few;
 mod find_resource;
 mod find_token;
 mod flow;
@@ -32,6 +33,7 @@ mod use_once;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -241,7 +243,8 @@ impl Gate {
     /// Decides a request that has just arrived.
     pub fn decide(&mut self, stream: StreamId, request: &Request<'_>, now: Timestamp) -> Outcome {
         let outcome = self.judge(stream, None, request, now);
-        self.note(outcome, request, now)
+        self.note(&outcome, request, now);
+        outcome
     }
 
     /// Decides a request that waited. It waits again only where the fetch that it waited for had begun
@@ -254,18 +257,18 @@ impl Gate {
         now: Timestamp,
     ) -> Outcome {
         let outcome = self.judge(stream, Some(waited), request, now);
-        self.note(outcome, request, now)
+        self.note(&outcome, request, now);
+        outcome
     }
 
     /// Counts a decision, and tells the log of it where that is wanted.
-    fn note(&mut self, outcome: Outcome, request: &Request<'_>, now: Timestamp) -> Outcome {
-        match &outcome {
+    fn note(&mut self, outcome: &Outcome, request: &Request<'_>, now: Timestamp) {
+        match outcome {
             Outcome::Allow(allow) => self.note_decision(&allow.state, request, now),
             Outcome::Deny(rejection) => self.note_decision(&rejection.state, request, now),
             Outcome::Answer(answer) => self.note_decision(&answer.state, request, now),
             Outcome::Wait => {}
         }
-        outcome
     }
 
     fn note_decision(&mut self, state: &FilterState, request: &Request<'_>, now: Timestamp) {
@@ -327,7 +330,11 @@ impl Gate {
         now: Timestamp,
     ) -> Outcome {
         let config = Rc::clone(&self.config);
-        RequestFlow::new(self, &config, (stream, waited), request, now).run()
+        let mut flow = RequestFlow::new(self, &config, (stream, waited), request, now);
+        match flow.steps() {
+            ControlFlow::Continue(()) => Outcome::Allow(flow.allow),
+            ControlFlow::Break(outcome) => outcome,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::cached_token::CachedToken;
+use super::few::Few;
 use super::route::RouteCheck;
 use crate::audit::AuditRecord;
 use crate::config::Provider;
@@ -43,14 +44,14 @@ pub struct Accepted {
 #[derive(Default)]
 pub struct Allow {
     /// Header fields to take away, by the names in which they came.
-    pub remove: Vec<Rc<[u8]>>,
+    pub remove: Few<Rc<[u8]>>,
     /// Fields of which a token was a part, by their names, and what is left of each: these fields, or none.
     pub left: Vec<(&'static str, Vec<Vec<u8>>)>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
     /// The tokens of which the upstream is told, each with its provider: one, or several where the rule asks for
     /// each of them.
-    pub identity: Vec<Accepted>,
+    pub identity: Few<Accepted>,
     /// Whether the proxy is to choose the route anew.
     pub clear_route_cache: bool,
     /// Whether the client sent a field that only this filter may write.

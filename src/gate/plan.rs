@@ -94,7 +94,7 @@ impl RulePlan {
         if forwarded.is_empty() {
             let is_there =
                 |name: &&Rc<[u8]>| request.fields().iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
-            allow.remove.extend(proofs.iter().filter(is_there).map(Rc::clone));
+            proofs.iter().filter(is_there).for_each(|name| allow.remove.push(Rc::clone(name)));
         }
         if let Some(left) = subprotocols.without(request, stays) {
             allow.left.push((SUBPROTOCOLS, left));

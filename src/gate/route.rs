@@ -41,11 +41,12 @@ pub enum Served {
 }
 
 impl RouteCheck {
-    pub(super) fn new(on_route: &RouteMetadata, reports: bool) -> Self {
-        if !reports && on_route.is_silent() {
+    pub(super) fn new(on_route: Option<&RouteMetadata>, reports: bool) -> Self {
+        if !reports && on_route.is_none_or(RouteMetadata::is_silent) {
             return Self::Silent;
         }
-        Self::Same(Rc::new(Judged { on_route: on_route.clone(), reports }))
+        let on_route = on_route.cloned().unwrap_or_else(RouteMetadata::none);
+        Self::Same(Rc::new(Judged { on_route, reports }))
     }
 
     /// Compares with what the serving route says.
@@ -56,7 +57,7 @@ impl RouteCheck {
             Self::Silent => (&none, false),
             Self::Same(judged) => (&judged.on_route, judged.reports),
         };
-        let serving = RouteMetadata::read(properties, rules);
+        let serving = RouteMetadata::read(properties, rules).unwrap_or_else(RouteMetadata::none);
         if serving.asks_like(judged) {
             Served::AsJudged
         } else if reports && serving.chooses_like(judged) {
@@ -100,9 +101,10 @@ impl RouteMetadata {
         Self { is_disabled: Ok(true), ..Self::none() }
     }
 
-    pub(super) fn read(properties: &dyn HostProperties, rules: RouteRules) -> Self {
+    /// What a route says; nothing where it has no metadata for this filter at all, as most have none.
+    pub(super) fn read(properties: &dyn HostProperties, rules: RouteRules) -> Option<Self> {
         if !rules.is_on || !properties.has_route_metadata() {
-            return Self::none();
+            return None;
         }
         let scopes = match properties.route_metadata("scopes") {
             Metadata::Absent => Ok(Vec::new()),
@@ -131,7 +133,7 @@ impl RouteMetadata {
             },
             Metadata::Flag(_) | Metadata::Unreadable => Err(Unreadable),
         };
-        Self { rule: name("rule"), requirement: name("requirement"), scopes, is_disabled }
+        Some(Self { rule: name("rule"), requirement: name("requirement"), scopes, is_disabled })
     }
 
     /// Whether both ask for the same: the order of scopes does not count.
@@ -227,7 +229,7 @@ mod tests {
             (("", "?"), true, ("", "?"), AsJudged),
             (("", "?"), true, ("app", "?"), Otherwise),
         ] {
-            let check = RouteCheck::new(&RouteMetadata::read(&route(read), ON), reports);
+            let check = RouteCheck::new(RouteMetadata::read(&route(read), ON).as_ref(), reports);
             assert_eq!(check.compare(&route(serving), ON), expected, "{read:?} {reports} {serving:?}");
             assert_eq!(RouteCheck::Exempt.compare(&route(serving), ON), AsJudged);
         }
@@ -252,12 +254,12 @@ mod tests {
                 let is_same = at == other || [at, other].iter().all(|at| matches!(at, 3 | 4));
                 let expected = if is_same { Served::AsJudged } else { Served::Otherwise };
                 for reports in [false, true] {
-                    let check = RouteCheck::new(&RouteMetadata::read(judged, ON), reports);
+                    let check = RouteCheck::new(RouteMetadata::read(judged, ON).as_ref(), reports);
                     assert_eq!(check.compare(serving, ON), expected, "{judged:?} {serving:?}");
                 }
             }
         }
-        let check = RouteCheck::new(&RouteMetadata::none(), false);
+        let check = RouteCheck::new(None, false);
         assert_eq!(check.compare(&disabled("false"), ON), Served::AsJudged);
         // Where it is not allowed, a route that says so is one like any other.
         let off = RouteRules { allow_disable: false, ..ON };

@@ -16,6 +16,7 @@ mod readings;
 use std::fmt;
 
 use crate::json::Object;
+use crate::text::same_bytes;
 
 pub use authority::Authority;
 pub use client::Client;
@@ -31,6 +32,19 @@ pub use readings::{Held, RequestView};
 
 /// One header field: its name, in lower case as Envoy hands it over, and its value.
 pub type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// Whether a field has this name, which is in lower case; names have no case (RFC 9110 section 5.1).
+#[inline]
+fn is_named(field: &[u8], name: &[u8]) -> bool {
+    // Most have another length.
+    field.len() == name.len() && is_same_name(field, name)
+}
+
+/// The same for names of one length. Envoy hands them over in lower case.
+#[inline(never)]
+fn is_same_name(field: &[u8], name: &[u8]) -> bool {
+    same_bytes(field, name) || field.eq_ignore_ascii_case(name)
+}
 
 /// The largest dynamic metadata of a request that is read, in bytes.
 pub const MAX_METADATA: usize = 65_536;
@@ -169,11 +183,9 @@ impl<'a> Request<'a> {
     }
 
     /// Every value of a field; `name` is in lower case.
+    #[inline]
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields
-            .iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| *value)
+        self.fields.iter().filter(move |(field, _)| is_named(field, name.as_bytes())).map(|(_, value)| *value)
     }
 
     /// `:method`; empty where there is none.

@@ -119,10 +119,10 @@ impl<'r> PathReadings<'r> {
     /// The readings of programs that do nothing but these steps: to see what a reader would miss that does not
     /// know one of them.
     pub fn by_steps(target: &'r [u8], suspicious: bool, steps: &[PathStep]) -> Self {
-        let sent = without_query(target);
-        if let Some(text) = plain(sent) {
-            return Self::one(PathKind::Clear, sent, Cow::Borrowed(text));
+        if let Some(text) = plain(target) {
+            return Self::one(PathKind::Clear, text.as_bytes(), Cow::Borrowed(text));
         }
+        let sent = without_query(target);
         if sent.len() > MAX_READ_PATH {
             return Self::one(PathKind::Excessive, sent, Cow::Borrowed("/"));
         }
@@ -181,7 +181,7 @@ impl<'r> PathReadings<'r> {
 /// # Errors
 /// Why no request can be relied on to be for such a path.
 pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
-    if plain(path.as_bytes()).is_some() {
+    if plain(path.as_bytes()).is_some_and(|text| text.len() == path.len()) {
         return Ok(Cow::Borrowed(path));
     }
     check(path.as_bytes())?;
@@ -212,31 +212,49 @@ pub(super) fn without_query(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
-/// A path that has one reading, whoever reads it.
-fn plain(path: &[u8]) -> Option<&str> {
-    let mut before = 0u8;
-    for byte in path {
-        // A segment that begins with a dot may be a dot segment: that is looked at below.
-        if !is_plain_byte(*byte) || (before == b'/' && matches!(byte, b'/' | b'.')) {
-            return None;
+/// The path of a request target, where it has one reading, whoever reads it.
+fn plain(target: &[u8]) -> Option<&str> {
+    let mut path = target;
+    let mut taken = ANYWHERE | WITHIN;
+    for (at, byte) in target.iter().enumerate() {
+        if class(*byte) & taken == 0 {
+            if *byte != b'?' {
+                return None;
+            }
+            path = target.get(..at)?;
+            break;
         }
-        before = *byte;
+        taken = if *byte == b'/' { ANYWHERE } else { ANYWHERE | WITHIN };
     }
     if path.first() == Some(&b'/') { std::str::from_utf8(path).ok() } else { None }
 }
 
 pub(super) fn is_plain_byte(byte: u8) -> bool {
-    PLAIN.get(usize::from(byte)).is_some_and(|plain| *plain)
+    class(byte) != 0
 }
 
-/// Characters that no program decodes, cuts at or resolves.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
+fn class(byte: u8) -> u8 {
+    PLAIN.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// Taken wherever it stands.
+const ANYWHERE: u8 = 1;
+/// Taken where it does not follow a slash: a segment that is empty, or begins with a dot and may be a dot segment, is
+/// looked at more closely.
+const WITHIN: u8 = 2;
+
+/// Characters that no program decodes, cuts at or resolves, and where they are taken for such.
+const PLAIN: [u8; 256] = {
+    let mut plain = [0; 256];
     let mut byte = 0;
     while byte < 128 {
         #[allow(clippy::indexing_slicing, reason = "of a constant")]
         {
-            plain[byte] = is_bare(byte as u8) && byte != b';' as usize && byte != b'\\' as usize;
+            plain[byte] = match byte as u8 {
+                b'/' | b'.' => WITHIN,
+                byte if is_bare(byte) && byte != b';' && byte != b'\\' => ANYWHERE,
+                _ => 0,
+            };
         }
         byte = match byte.checked_add(1) {
             Some(next) => next,

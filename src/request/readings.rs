@@ -100,8 +100,9 @@ impl<'r> RequestView<'r> {
 
     /// The same, where expressions may take so much effort.
     #[must_use]
-    pub fn with_effort(self, effort: Effort) -> Self {
-        Self { effort, ..self }
+    pub fn with_effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
     }
 
     /// What is left of the effort that expressions may take.

@@ -116,7 +116,9 @@ impl Trees {
         holds: &mut dyn FnMut(Rank) -> bool,
     ) {
         self.texts.search(path, &mut |bucket| bucket.search(view, first, holds));
-        if let Some(rest) = path.strip_prefix('/') {
+        if !self.templates.0.is_empty()
+            && let Some(rest) = path.strip_prefix('/')
+        {
             self.templates.search(0, Some(rest), &mut |bucket| bucket.search(view, first, holds));
         }
     }

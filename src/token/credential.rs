@@ -55,6 +55,7 @@ impl<'a> Credential<'a> {
     }
 
     /// The token: of a query parameter the text with its escapes decoded, once (RFC 3986 section 2.1); else the text.
+    #[inline]
     pub fn token(&self) -> Cow<'a, [u8]> {
         match self.source {
             CredentialSource::Parameter => query::decoded(self.text),

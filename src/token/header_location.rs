@@ -5,6 +5,7 @@ use std::fmt;
 use super::compact::could_be_bound;
 use super::credential::{Credential, CredentialSource, Found, Scheme};
 use crate::request::{Request, could_be_blank};
+use crate::text::has_byte;
 
 /// A header field, and what comes before the token in it: one of a few texts, or nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,10 +107,11 @@ impl HeaderLocation {
             return Found::Several;
         }
         // Envoy joins repeated Authorization fields with a comma, which no token holds.
-        let joined = value.contains(&b',');
-        let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii_start);
-        if joined && parts.any(|part| self.credential(part).is_some()) {
-            return Found::Several;
+        if has_byte(value, b',') {
+            let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii_start);
+            if parts.any(|part| self.credential(part).is_some()) {
+                return Found::Several;
+            }
         }
         match self.credential(value) {
             // The scheme alone: a credential is announced, and there is none.
@@ -193,6 +195,12 @@ impl Prefix {
 
     /// What follows it at the beginning of a value, blanks apart.
     fn text_after<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        // Nearly every client writes it as the operator does, with one blank.
+        if let Some(rest) = value.strip_prefix(self.text.as_bytes())
+            && rest.first() != Some(&b' ')
+        {
+            return Some(rest);
+        }
         let Some(scheme) = self.text.strip_suffix(' ') else {
             let rest = value.strip_prefix(self.text.as_bytes())?;
             // A scheme that was written without its blank takes the blank along.

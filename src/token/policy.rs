@@ -345,6 +345,14 @@ impl Policy {
         self.check_dates((claims.expires, claims.not_before, claims.issued), now)
     }
 
+    /// Until when [`Self::check_time`] goes on to hold where it holds now: nothing but the end of a life or an age can
+    /// come.
+    pub fn time_holds_until(&self, claims: &Claims) -> Option<Timestamp> {
+        let end = claims.expires.map(|exp| exp.plus(self.clock_skew));
+        let aged = claims.issued.zip(self.max_age).map(|(iat, limit)| iat.plus(limit));
+        end.into_iter().chain(aged).min()
+    }
+
     fn check_dates(&self, (expires, not_before, issued): Dates, now: Timestamp) -> Result<(), Rejected> {
         let skew = ("clock_skew_seconds", self.clock_skew);
         match expires {

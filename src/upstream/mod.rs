@@ -123,6 +123,11 @@ impl ReservedHeaders {
         Self(distinct)
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The names among `fields` that are reserved, in the spelling in which they came, each once.
     pub fn among(&self, fields: &[Field<'_>]) -> Vec<Rc<[u8]>> {
         let mut found: Vec<Rc<[u8]>> = Vec::new();
