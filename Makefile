@@ -34,7 +34,7 @@ help: ## list the targets
 
 run: ## a real Envoy with the filter, and a walk through what it allows and refuses
 	@echo "==> 1/3 the filter"
-	@$(PYTHON) -B scripts/build-wasm
+	@$(PYTHON) -B scripts/$(if $(filter native,$(HOST)),build-native,build-wasm)
 	@echo "==> 2/3 the demo: identity provider, upstream, Envoy launcher"
 	@$(PYTHON) -B scripts/harness --build walk
 	@echo "==> 3/3 the walk"

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::{Value, json};
 
 use super::{Paint, Tally, Target, recipe, run};
-use crate::envoy::{Envoy, EnvoyBuilder, Wasm, portcullis_module};
+use crate::envoy::{Envoy, EnvoyBuilder, Host, Wasm, portcullis_module};
 use crate::idp::{GATE, Idp, PREFIX};
 use crate::mcp::McpServer;
 use crate::port::Port;
@@ -82,7 +82,12 @@ impl Stage {
         let target = Target {
             gateway: self.envoy.addr(),
             idp: self.idp.addr(),
-            mcp: self.resources.first().map(|(_, port)| port.addr()),
+            // Envoy hands a dynamic module no value within a structure, and its MCP filter writes structures.
+            mcp: self
+                .resources
+                .first()
+                .filter(|_| Host::under_test() == Host::Wasm)
+                .map(|(_, port)| port.addr()),
             access_log: Some(&access_log),
         };
         run(&target, paint)
