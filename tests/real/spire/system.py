@@ -104,7 +104,8 @@ class Stage:
         self.bundle = self.begun(self.by_spiffe(own))
         self.finder = self.begun(self.by_discovery(own))
         self.gates = [self.bundle, self.finder]
-        for gate, server in [(self.bundle, own), (self.finder, own), *((self.web[name], self.others[name]) for name in OTHERS)]:
+        pairs = [(self.bundle, own), (self.finder, own), *((self.web[name], self.others[name]) for name in OTHERS)]
+        for gate, server in pairs:
             eventually("its keys", lambda gate=gate, server=server: gate.verdict(server.token())[0] == 200)
         self.trickle = self.begun(Trickle(self.gates, own.token(), self.others["rsa.example"].token()))
 
@@ -112,21 +113,26 @@ class Stage:
         """A gate for a bundle endpoint that is like any other host."""
         validation = {"validation_context": {"trusted_ca": {"filename": str(server.authority)}}}
         clusters = [cluster("spire-bundle", port or server.bundle_port, **tls(f"bundle.{server.domain}", validation))]
-        return Gate(name or server.domain, self.folder, self.service, RECIPE.read_text().replace(DOMAIN, server.domain), clusters)
+        recipe = RECIPE.read_text().replace(DOMAIN, server.domain)
+        return Gate(name or server.domain, self.folder, self.service, recipe, clusters)
 
     def by_spiffe(self, server):
         """A gate that gets the trust domain's authorities from the agent."""
-        text = CLUSTERS.read_text().replace("type: STRICT_DNS", "type: STATIC").replace("/run/spire/agent.sock", str(server.agent()))
-        text = text.replace("address: bundle.example.org, port_value: 443", f"address: 127.0.0.1, port_value: {server.bundle_port}")
+        text = CLUSTERS.read_text().replace("type: STRICT_DNS", "type: STATIC")
+        text = text.replace("/run/spire/agent.sock", str(server.agent()))
+        here = f"address: 127.0.0.1, port_value: {server.bundle_port}"
+        text = text.replace("address: bundle.example.org, port_value: 443", here)
         return Gate("bundle", self.folder, self.service, RECIPE.read_text(), [text.split("clusters:\n")[1]])
 
     def by_discovery(self, server):
         """A gate that finds the keys as the recipe's head says."""
         port, authority = server.discovery(f"oidc.{DOMAIN}", ISSUER)
         validation = {"validation_context": {"trusted_ca": {"filename": str(authority)}}}
-        text = RECIPE.read_text().replace("remote_jwks:", f"issuer: {ISSUER}\n    discovery:").replace("      format: spiffe\n", "")
+        text = RECIPE.read_text().replace("      format: spiffe\n", "")
+        text = text.replace("remote_jwks:", f"issuer: {ISSUER}\n    discovery:")
         text = text.replace("https://bundle.example.org/,", f"{ISSUER}/.well-known/openid-configuration,")
-        return Gate("finder", self.folder, self.service, text, [cluster("spire-bundle", port, **tls(f"oidc.{DOMAIN}", validation))])
+        clusters = [cluster("spire-bundle", port, **tls(f"oidc.{DOMAIN}", validation))]
+        return Gate("finder", self.folder, self.service, text, clusters)
 
     def all(self, what, token, expected):
         for gate in self.gates:
@@ -171,7 +177,8 @@ class Stage:
             gate.always("for another audience", server.token("billing"), (401, "audience_mismatch"))
             status, _ = gate.verdict(self.own.token())
             expect("of another trust domain", status, 401)
-        return f"{', '.join(name for _, name in OTHERS.values())}, and ES256 above: passes, without `iss`; other audiences and domains do not"
+        names = ", ".join(name for _, name in OTHERS.values())
+        return f"{names}, and ES256 above: passes, without `iss`; other audiences and domains do not"
 
     def revoked(self):
         server, gate = self.others["rsa.example"], self.web["rsa.example"]
@@ -255,4 +262,6 @@ class Stage:
             self.trickle.good = token = self.own.token()
             self.all("a token of afterwards", token, GOOD)
             time.sleep(1)
-        return f"tokens pass while it is away ({AWAY} s), and those that it gives afterwards; keys come over a connection that is new"
+        return (
+            f"tokens pass while it is away ({AWAY} s), and those that it gives afterwards; keys come over a connection that is new"
+        )
