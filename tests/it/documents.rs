@@ -207,7 +207,8 @@ fn each_metric_that_the_filter_can_write_is_in_the_operators_page_and_no_other()
         text.split("#[cfg(test)]").next().expect("a beginning").to_owned()
     });
     let source = source.concat();
-    let mut written = BTreeSet::new();
+    // What the dynamic module alone counts.
+    let mut written = BTreeSet::from(["panics"]);
     for rest in source.split("portcullis.").skip(1) {
         written.extend(rest.split(['.', '"']).next().filter(|name| !name.contains('{')));
     }

@@ -143,3 +143,24 @@ fn what_would_tell_of_others_cannot_be_asked_of_one_that_is_shared() {
     let envoy = Envoy::builder().shared().main(|main| main.routes(json!([]))).start().expect("Envoy starts");
     envoy.stat("http.main.downstream_rq_total");
 }
+
+#[test]
+fn what_is_refused_to_one_takes_nothing_from_those_that_come_beside_it() {
+    let (idp, upstream) = (Idp::start(), Upstream::start());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let wrong = Wasm::portcullis(json!({ "of_this_one": 1 }));
+                    let refused = Envoy::builder().shared().upstream(&upstream).filter(wrong).start();
+                    assert!(refused.expect_err("no configuration").message.contains("rejected"));
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    gate(&idp, &upstream).expect("nothing is wrong with it");
+                }
+            });
+        }
+    });
+}

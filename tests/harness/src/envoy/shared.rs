@@ -189,10 +189,17 @@ impl House {
             names.push((listener.name.clone(), of(&listener.name)));
             served.listeners.insert(of(&listener.name), json);
         }
-        if !place.clusters.is_empty() {
-            self.put(CLUSTERS, &mut served, &place, builder.start_timeout)?;
+        let mut put = || {
+            if !place.clusters.is_empty() {
+                self.put(CLUSTERS, &mut served, &place, builder.start_timeout)?;
+            }
+            self.put(LISTENERS, &mut served, &place, builder.start_timeout)
+        };
+        if let Err(error) = put() {
+            // Before anybody else's turn: Envoy would reject with it what comes next.
+            place.leave(&mut served);
+            return Err(error);
         }
-        self.put(LISTENERS, &mut served, &place, builder.start_timeout)?;
         drop(served);
         Ok((place, names))
     }
@@ -308,17 +315,26 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut served = self.house.served();
-        for name in &self.listeners {
-            served.listeners.remove(name);
+impl Place {
+    /// Takes out what it has there.
+    fn leave(&mut self, served: &mut Served) {
+        for name in self.listeners.drain(..) {
+            served.listeners.remove(&name);
         }
-        for name in &self.clusters {
-            served.clusters.remove(name);
+        for name in self.clusters.drain(..) {
+            served.clusters.remove(&name);
         }
         // What is written next takes them out as well.
-        let _ = self.house.write(LISTENERS, &mut served);
-        let _ = self.house.write(CLUSTERS, &mut served);
+        let _ = self.house.write(LISTENERS, served);
+        let _ = self.house.write(CLUSTERS, served);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.listeners.is_empty() {
+            let house = self.house;
+            self.leave(&mut house.served());
+        }
     }
 }
