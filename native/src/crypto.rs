@@ -16,14 +16,17 @@ pub(crate) fn backend() -> Backend {
 /// How many keys of a worker are kept in the form in which they are used.
 const KEPT: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// The library, and the keys that were used last.
+/// Keys by their DER.
+type Keys = LruCache<Box<[u8]>, Rc<ParsedPublicKey>>;
+
+/// The library, and the keys that were used last with each hash function.
 struct AwsLc {
-    keys: RefCell<LruCache<(HashAlgorithm, Box<[u8]>), Rc<ParsedPublicKey>>>,
+    keys: [RefCell<Keys>; 3],
 }
 
 impl Default for AwsLc {
     fn default() -> Self {
-        Self { keys: RefCell::new(LruCache::new(KEPT)) }
+        Self { keys: std::array::from_fn(|_| RefCell::new(LruCache::new(KEPT))) }
     }
 }
 
@@ -73,15 +76,20 @@ fn algorithm(kind: Kind, hash: HashAlgorithm) -> &'static dyn VerificationAlgori
 
 impl AwsLc {
     fn key(&self, hash: HashAlgorithm, spki: &[u8]) -> Result<Rc<ParsedPublicKey>, HostFailed> {
-        let mut keys = self.keys.borrow_mut();
-        let of = (hash, Box::from(spki));
-        if let Some(known) = keys.get(&of) {
+        let [sha256, sha384, sha512] = &self.keys;
+        let keys = match hash {
+            HashAlgorithm::Sha256 => sha256,
+            HashAlgorithm::Sha384 => sha384,
+            HashAlgorithm::Sha512 => sha512,
+        };
+        let mut keys = keys.borrow_mut();
+        if let Some(known) = keys.get(spki) {
             return Ok(Rc::clone(known));
         }
         let kind = kind(spki).ok_or(HostFailed)?;
         let key = ParsedPublicKey::new(algorithm(kind, hash), spki).map_err(|_| HostFailed)?;
         let key = Rc::new(key);
-        keys.put(of, Rc::clone(&key));
+        keys.put(Box::from(spki), Rc::clone(&key));
         Ok(key)
     }
 }

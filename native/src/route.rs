@@ -21,7 +21,7 @@ impl RouteConfig {
             return None;
         };
         for (name, value) in members.iter() {
-            if !MEMBERS.contains(&name.as_ref()) {
+            if !MEMBERS.contains(&name) {
                 log::error!(
                     "the per-route configuration is refused: {name:?}: not known; write some of {MEMBERS:?}"
                 );

@@ -19,14 +19,14 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Reads the file of a name, or says why it cannot be read and what to do.
+pub type ReadFile = fn(&str) -> Result<Vec<u8>, String>;
+
 /// What a host can do that the wasm plugin cannot. A configuration that asks for it is refused elsewhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostFeatures {
     /// Reads a file; none where there are none.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    pub read_file: Option<fn(&str) -> Result<Vec<u8>, String>>,
+    pub read_file: Option<ReadFile>,
     /// Whether it writes no header without a value.
     pub skips_empty_headers: bool,
     /// Whether it writes dynamic metadata.
