@@ -132,6 +132,7 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) --package portcullis --lib --target wasm32-wasip1 -- -D warnings
 	$(CARGO) clippy $(LOCKED) --package portcullis --lib --no-default-features -- -D warnings
+	$(CARGO) clippy $(LOCKED) --package portcullis --lib --no-default-features --features native -- -D warnings
 	$(CARGO) check $(LOCKED) --quiet --manifest-path fuzz/Cargo.toml
 	$(CARGO) check $(LOCKED) --quiet --manifest-path benches/baseline/Cargo.toml --target wasm32-wasip1
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet

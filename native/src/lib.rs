@@ -1,14 +1,14 @@
 //! The gate as an Envoy dynamic module: a second host beside the wasm plugin, over the same core and the same
 //! configuration.
 //!
-//! Envoy makes one [`plugin`] of each filter configuration, on its main thread. There a gate of its own fetches keys and
-//! lists, by the clock, and puts them into the [`store`] of the process. Each worker has a [`worker`] for each plugin,
+//! Envoy makes one `plugin` of each filter configuration, on its main thread. There a gate of its own fetches keys and
+//! lists, by the clock, and puts them into the `store` of the process. Each worker has a `worker` for each plugin,
 //! with a gate that judges requests; what those want fetched is sent to the main thread, and what came of it comes
-//! back. Each request is a [`stream`].
+//! back. Each request is a `stream`.
 //!
 //! | question | module |
 //! | --- | --- |
-//! | Which functions does Envoy call, and which does it offer? | [`abi`] |
+//! | Which functions does Envoy call, and which does it offer? | `abi` |
 //! | What does a filter configuration consist of, and what happens on the main thread? | `plugin` |
 //! | What does a worker keep? | `worker` |
 //! | What happens to one request? | `stream` |
@@ -22,7 +22,7 @@
 
 #![deny(unsafe_code)]
 
-pub mod abi;
+mod abi;
 mod call;
 mod crypto;
 mod logger;

@@ -68,6 +68,8 @@ pub(crate) struct Plugin {
     wanted: Mutex<Vec<Wanted>>,
     workers: Mutex<BTreeMap<WorkerId, WorkerShare>>,
     next_worker: AtomicU64,
+    /// How often something was fetched.
+    news: AtomicU64,
     /// Whether there are counts that Envoy takes only in the name of a request.
     has_pending: AtomicBool,
     pending: Mutex<Vec<Sample>>,
@@ -185,6 +187,7 @@ impl Plugin {
             wanted: Mutex::default(),
             workers: Mutex::default(),
             next_worker: AtomicU64::new(0),
+            news: AtomicU64::new(0),
             has_pending: AtomicBool::new(false),
             pending: Mutex::default(),
             ticker: Ticker::new(Weak::clone(own)),
@@ -258,6 +261,11 @@ impl Plugin {
         if let Some(share) = lock(&self.workers).get_mut(&worker) {
             share.gauges = gauges;
         }
+    }
+
+    /// How often something was fetched: another number is a reason to look.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
     }
 
     /// What came of what a worker wanted.
@@ -478,6 +486,7 @@ impl Main {
                 if let Some(gate) = &mut self.gate {
                     gate.fetched(lookup, response, now);
                 }
+                plugin.news.fetch_add(1, Ordering::Release);
                 // What it brought is in the store: those who wait look there.
                 for share in lock(&plugin.workers).values() {
                     if let Some((_, way)) = share.streams.first_key_value() {
@@ -488,6 +497,7 @@ impl Main {
             Asker::Worker(worker) => {
                 if let Some(share) = lock(&plugin.workers).get_mut(&worker) {
                     share.fetched.push((lookup, response));
+                    plugin.news.fetch_add(1, Ordering::Release);
                     if let Some((_, way)) = share.streams.first_key_value() {
                         way.commit(crate::stream::LOOK);
                     }

@@ -12,7 +12,7 @@ use portcullis::{
 use crate::abi::{BodyStatus, EnvoyFilter, Fields, HeadersStatus, TrailersStatus};
 use crate::plugin::{Plugin, clock};
 use crate::properties::StreamProperties;
-use crate::worker::Worker;
+use crate::worker::{Woken, Worker};
 
 /// The event that says: it need not wait any longer.
 pub(crate) const WAKE: u64 = 1;
@@ -231,14 +231,17 @@ impl Stream {
             CLOSE => return self.end_early(envoy),
             _ => {}
         }
-        let Some(waited) = self.worker.take_woken(self.id) else { return };
+        let Some(woken) = self.worker.take_woken(self.id) else { return };
         self.panic_if_asked("scheduled");
         let removed = match &*self.phase.borrow() {
             Phase::Waiting(removed) => removed.clone(),
             // It was answered meanwhile.
             _ => return,
         };
-        let judged = self.judge(envoy, &removed, |gate, request| gate.resume(self.id, waited, request, now));
+        let judged = self.judge(envoy, &removed, |gate, request| match woken {
+            Woken::Waited(waited) => gate.resume(self.id, waited, request, now),
+            Woken::Anew => gate.decide(self.id, request, now),
+        });
         let status = self.act(envoy, judged, removed);
         self.worker.carry_out(&self.plugin, now);
         self.plugin.counted();

@@ -19,8 +19,16 @@ thread_local! {
 /// A stream that waits, or is followed.
 struct Open {
     way: Arc<StreamScheduler>,
-    /// How long it has waited, once it need not any longer.
-    woken: Option<Waited>,
+    /// Once it need not wait any longer.
+    woken: Option<Woken>,
+}
+
+/// Why a request is judged again.
+pub(crate) enum Woken {
+    /// It has waited for this.
+    Waited(Waited),
+    /// The gate that it waited for has gone.
+    Anew,
 }
 
 /// A plugin in one worker.
@@ -32,6 +40,8 @@ pub(crate) struct Worker {
     next_stream: Cell<u32>,
     /// When the gate is to look at the clock.
     due: Cell<Timestamp>,
+    /// How much news there was for workers when it last looked.
+    news: Cell<u64>,
 }
 
 /// Later than any time.
@@ -61,6 +71,7 @@ impl Worker {
             open: RefCell::default(),
             next_stream: Cell::new(0),
             due: Cell::default(),
+            news: Cell::default(),
         }
     }
 
@@ -76,15 +87,16 @@ impl Worker {
         self.gate.borrow_mut().as_mut().map(ask)
     }
 
-    /// Does what is due by the clock.
+    /// Does what is due by the clock, and takes over what was fetched since.
     pub(crate) fn look_if_due(&self, plugin: &Plugin, now: Timestamp) {
-        if now >= self.due.get() {
+        if now >= self.due.get() || plugin.news() != self.news.get() {
             self.look(plugin, now);
         }
     }
 
     /// Takes over what was fetched, and lets the gate look at the clock.
     pub(crate) fn look(&self, plugin: &Plugin, now: Timestamp) {
+        self.news.set(plugin.news());
         let fetched = plugin.take_fetched(self.id);
         let has_news = !fetched.is_empty();
         let gauges = self.with_gate(|gate| {
@@ -117,7 +129,7 @@ impl Worker {
                 Effect::Fetch { lookup, request } => plugin.want(self.id, lookup, request),
                 Effect::Wake(stream, waited) => {
                     if let Some(open) = self.open.borrow_mut().get_mut(&stream) {
-                        open.woken = Some(waited);
+                        open.woken = Some(Woken::Waited(waited));
                         open.way.commit(WAKE);
                     }
                 }
@@ -150,8 +162,8 @@ impl Worker {
         }
     }
 
-    /// Whether a stream is to be judged again, and how long it has waited.
-    pub(crate) fn take_woken(&self, stream: StreamId) -> Option<Waited> {
+    /// Whether a stream is to be judged again, and why.
+    pub(crate) fn take_woken(&self, stream: StreamId) -> Option<Woken> {
         self.open.borrow_mut().get_mut(&stream)?.woken.take()
     }
 
@@ -166,17 +178,10 @@ impl Worker {
     /// A hook panicked: what the gate knows may be half of something. Another one takes its place, which knows the keys
     /// from the store; those who wait are judged anew.
     pub(crate) fn begin_anew(&self, plugin: &Plugin) {
-        let waiting = self.with_gate(|gate| {
-            gate.release_all();
-            std::iter::from_fn(|| gate.next_effect()).collect::<Vec<_>>()
-        });
-        for effect in waiting.into_iter().flatten() {
-            if let Effect::Wake(stream, waited) = effect
-                && let Some(open) = self.open.borrow_mut().get_mut(&stream)
-            {
-                open.woken = Some(waited);
-                open.way.commit(WAKE);
-            }
+        // Nothing more is asked of the old one: it could panic again.
+        for open in self.open.borrow_mut().values_mut() {
+            open.woken = Some(Woken::Anew);
+            open.way.commit(WAKE);
         }
         let gate = plugin.gate();
         plugin.recount(self.id, gate.as_ref().map(Gate::metrics));
