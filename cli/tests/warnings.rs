@@ -577,6 +577,8 @@ spec:
     let found = findings(&[folder.write("native.yaml", text)]);
     let told: BTreeSet<_> = found.iter().map(|it| (it.rule.as_str(), it.path.as_str(), it.line)).collect();
     let expected = [
+        // The module does not read it either.
+        ("configuration", "stat_prefix", 8),
         ("no-audience", "providers.corp", 10),
         ("id-token-passes", "providers.corp", 10),
         ("jwks-over-http", "providers.plain.remote_jwks.http_uri.uri", 18),
@@ -585,5 +587,6 @@ spec:
         ("rule-never-matches", "rules[1]", 22),
     ];
     assert_eq!(told, expected.into(), "{found:#?}");
-    assert!(found.iter().all(|finding| finding.severity == "warning"), "{found:#?}");
+    let is_warning = |finding: &&Finding| finding.severity == "warning";
+    assert_eq!(found.iter().filter(is_warning).count(), found.len() - 1, "{found:#?}");
 }
