@@ -54,8 +54,11 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<MetadataOutputs> {
         }
         WritesMetadata::Yes => {}
     }
-    let mut key =
-        |name| fields.get(name).and_then(|item| item.text().map(str::to_owned)).filter(|key| !key.is_empty());
+    // A name that is empty turns nothing on, as in Envoy.
+    let mut key = |name| {
+        let item = fields.get(name).filter(|item| item.json.as_str() != Some(""))?;
+        item.text().map(str::to_owned)
+    };
     let outputs = MetadataOutputs {
         payload: key(PAYLOAD),
         header: key(HEADER),
