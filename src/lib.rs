@@ -76,6 +76,8 @@ pub use gate::{
     Accepted, Allow, Answer, CachedToken, Check, Effect, Environment, FilterState, Gate, Outcome, Rejection,
     RouteCheck, Served, Step, StepName, StepOutcome, StreamId, Waited,
 };
+#[cfg(feature = "native")]
+pub use json::decode_struct;
 pub use json::{Json, Number as JsonNumber, Object as JsonObject, Text as JsonText, parse as parse_json};
 pub use keys::{
     Format as KeyFormat, JwkRejection, KeySet, OtherForm, Reading as KeySetOptions, SetError as KeySetError,

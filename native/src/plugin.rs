@@ -532,6 +532,12 @@ impl Main {
             let excess = pending.len().saturating_sub(MAX_PENDING);
             pending.drain(..excess);
             plugin.has_pending.store(true, Ordering::Release);
+            drop(pending);
+            // A stream that is open is as good as the next request.
+            let workers = lock(&plugin.workers);
+            if let Some((_, way)) = workers.values().find_map(|share| share.streams.first_key_value()) {
+                way.commit(crate::stream::LOOK);
+            }
         }
     }
 }

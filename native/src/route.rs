@@ -1,6 +1,6 @@
 //! What a route says for this filter by per-route configuration: the members of route metadata.
 
-use portcullis::{Json, JsonObject, RouteMetadataValue, parse_json};
+use portcullis::{Json, JsonObject, RouteMetadataValue, decode_struct, parse_json};
 
 /// The configuration of a route, a virtual host or a table of routes.
 pub(crate) struct RouteConfig {
@@ -13,8 +13,13 @@ const MEMBERS: [&str; 4] = ["disabled", "requirement", "rule", "scopes"];
 impl RouteConfig {
     /// Reads one; none where it cannot be used, which the log says.
     pub(crate) fn new(text: &[u8]) -> Option<Self> {
-        let json = parse_json(text).ok();
-        let Some(members) = json.as_ref().and_then(|json| json.as_object()) else {
+        // Envoy 1.38 gives the message, and newer ones its JSON.
+        let members = match parse_json(text) {
+            Ok(Json::Object(members)) => Some(members),
+            Ok(_) => None,
+            Err(_) => decode_struct(text),
+        };
+        let Some(members) = members else {
             log::error!(
                 "the per-route configuration is refused: it is no JSON object; write one with some of {MEMBERS:?}"
             );
@@ -34,7 +39,7 @@ impl RouteConfig {
                 return None;
             }
         }
-        Some(Self { members: members.clone() })
+        Some(Self { members })
     }
 
     /// The value of a member.

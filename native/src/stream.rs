@@ -225,6 +225,7 @@ impl Stream {
 
     /// An event came that was sent here.
     pub(crate) fn scheduled(&self, envoy: &mut EnvoyFilter<'_>, event: u64) {
+        self.plugin.record_pending(envoy);
         let Some(now) = clock() else { return };
         match event {
             LOOK => self.worker.look(&self.plugin, now),
@@ -300,6 +301,7 @@ impl Stream {
     /// The route that served is known now. Where it asks for something else than was judged, another response takes
     /// the place of this one.
     pub(crate) fn response_headers(&self, envoy: &mut EnvoyFilter<'_>) -> HeadersStatus {
+        self.plugin.record_pending(envoy);
         self.panic_if_asked("response_headers");
         let Some((response, state, grpc)) = self.replacement(envoy) else { return HeadersStatus::Continue };
         write_state(envoy, &state);

@@ -19,10 +19,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 pub(crate) use outline::SHORT;
 pub use outline::{JsonSpan, Piece, look_over};
-#[cfg(feature = "native")]
-pub use structs::encode_struct;
 #[cfg(any(feature = "plugin", all(test, feature = "native")))]
 pub use structs::from_struct;
+#[cfg(feature = "native")]
+pub use structs::{decode_struct, encode_struct};
 pub use text::Text;
 
 /// A JSON value. SetRequirement keep the order in which they were written.

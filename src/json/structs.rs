@@ -3,23 +3,19 @@
 use prost_types::value::Kind;
 
 use super::{Json, Object};
-#[cfg(any(feature = "plugin", test))]
 use super::{MAX_DEPTH, Number};
 
-#[cfg(any(feature = "plugin", test))]
 /// The object that a struct is; none where it is nested deeper than [`MAX_DEPTH`].
 pub fn from_struct(decoded: prost_types::Struct) -> Option<Object> {
     object(decoded, MAX_DEPTH)
 }
 
-#[cfg(any(feature = "plugin", test))]
 fn object(decoded: prost_types::Struct, depth: usize) -> Option<Object> {
     let depth = depth.checked_sub(1)?;
     let members = decoded.fields.into_iter().map(|(name, member)| Some((name, value(member, depth)?)));
     Object::new(members.collect::<Option<Vec<_>>>()?).ok()
 }
 
-#[cfg(any(feature = "plugin", test))]
 fn value(decoded: prost_types::Value, depth: usize) -> Option<Json> {
     Some(match decoded.kind {
         None | Some(Kind::NullValue(_)) => Json::Null,
@@ -32,6 +28,17 @@ fn value(decoded: prost_types::Value, depth: usize) -> Option<Json> {
             Json::Array(list.values.into_iter().map(|item| value(item, depth)).collect::<Option<_>>()?)
         }
     })
+}
+
+/// The object in a serialized `google.protobuf.Struct`, or in the JSON of a serialized `google.protobuf.StringValue`.
+#[cfg(feature = "native")]
+pub fn decode_struct(bytes: &[u8]) -> Option<Object> {
+    use prost::Message as _;
+    let text = String::decode(bytes).ok().and_then(|text| super::parse(text.as_bytes()).ok());
+    if let Some(Json::Object(object)) = text {
+        return Some(object);
+    }
+    from_struct(prost_types::Struct::decode(bytes).ok()?)
 }
 
 #[cfg(feature = "native")]
