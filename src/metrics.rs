@@ -338,7 +338,12 @@ impl Metrics {
 
     /// What stands behind each name of a plugin's metrics that is told apart from others of the same proxy.
     pub fn instance_suffix(instance: &str) -> String {
-        format!(".instance.{}", label(instance))
+        format!(".instance.{}", Self::instance_label(instance))
+    }
+
+    /// What a plugin is called in its metrics.
+    pub fn instance_label(instance: &str) -> String {
+        label(instance)
     }
 
     /// The version of this filter, as a gauge that is 1.

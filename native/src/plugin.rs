@@ -176,8 +176,7 @@ impl Plugin {
         instance: Option<String>,
         refused: bool,
     ) -> Arc<Self> {
-        let instance = instance.map(|instance| Metrics::instance_suffix(&instance));
-        let instance = instance.map(|suffix| suffix.trim_start_matches(".instance.").to_owned());
+        let instance = instance.map(|instance| Metrics::instance_label(&instance));
         let plugin = Arc::new_cyclic(|own: &Weak<Self>| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             text,
@@ -420,7 +419,9 @@ impl Main {
         }
         let gate = self.gate.as_ref().and_then(|gate| gate.poll_timeout(now));
         let unsent = (!self.unsent.is_empty() || !self.unsent_own.is_empty()).then_some(BUSY);
-        if let Some(span) = gate.into_iter().chain(unsent).min() {
+        // It was woken for something else than what is counted.
+        let flush = plugin.ticker.has_counts().then(|| FLUSH.saturating_sub(now.since(self.flushed)));
+        if let Some(span) = gate.into_iter().chain(unsent).chain(flush).min() {
             plugin.ticker.wake_main_by(now.plus(span.max(BUSY)));
         }
     }
@@ -448,14 +449,7 @@ impl Main {
         now: Timestamp,
     ) {
         let endpoint = &request.endpoint;
-        let mut headers = vec![
-            (":method", request.method.as_str()),
-            (":scheme", endpoint.scheme.as_str()),
-            (":authority", endpoint.authority.as_str()),
-            (":path", endpoint.path.as_str()),
-            ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
-        ];
-        headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
+        let headers = request.fields();
         let timeout = u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX);
         match envoy.call(&endpoint.cluster, &headers, &request.body, timeout) {
             Some(call) => {

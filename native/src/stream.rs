@@ -174,9 +174,7 @@ impl Stream {
                 let resource =
                     is_chosen_anew.then(|| StreamProperties(envoy).route_name()).flatten().and_then(resource);
                 if !change(envoy, &allow) {
-                    log::error!("Envoy did not let the request be changed; it is refused");
-                    self.answer(envoy, &ErrorResponse { cors, ..overloaded() }, grpc);
-                    return HeadersStatus::Stop;
+                    return self.refuse_unchanged(envoy, cors, grpc);
                 }
                 *self.phase.borrow_mut() = Phase::Passed(Expected { check: allow.route, resource, cors });
                 if allow.is_followed {
@@ -199,9 +197,7 @@ impl Stream {
         grpc: bool,
     ) -> HeadersStatus {
         if !names.iter().all(|name| envoy.remove(Fields::RequestHeaders, name)) {
-            log::error!("Envoy did not let the request be changed; it is refused");
-            self.answer(envoy, &overloaded(), grpc);
-            return HeadersStatus::Stop;
+            return self.refuse_unchanged(envoy, None, grpc);
         }
         if taken.is_empty() {
             taken = removed;
@@ -209,6 +205,14 @@ impl Stream {
         *self.phase.borrow_mut() = Phase::Waiting(taken);
         self.open(envoy);
         HeadersStatus::StopAllAndWatermark
+    }
+
+    /// Refuses a request that Envoy did not let be changed, and lets the gate forget it.
+    fn refuse_unchanged(&self, envoy: &mut EnvoyFilter<'_>, cors: Option<Cors>, grpc: bool) -> HeadersStatus {
+        log::error!("Envoy did not let the request be changed; it is refused");
+        self.worker.forget(self.id);
+        self.answer(envoy, &ErrorResponse { cors, ..overloaded() }, grpc);
+        HeadersStatus::Stop
     }
 
     fn open(&self, envoy: &EnvoyFilter<'_>) {

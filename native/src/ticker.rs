@@ -69,6 +69,11 @@ impl Ticker {
         }
     }
 
+    /// Whether something was counted that the main thread has not taken.
+    pub(crate) fn has_counts(&self) -> bool {
+        self.counted.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The main thread takes the counts now.
     pub(crate) fn taken(&self) {
         self.counted.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -171,8 +171,13 @@ impl Worker {
     pub(crate) fn close(&self, plugin: &Plugin, stream: StreamId) {
         if self.open.borrow_mut().remove(&stream).is_some() {
             plugin.remove_stream(self.id, stream);
-            let _ = self.with_gate(|gate| gate.forget(stream));
+            self.forget(stream);
         }
+    }
+
+    /// A stream was answered that the gate thinks of and that was not opened.
+    pub(crate) fn forget(&self, stream: StreamId) {
+        let _ = self.with_gate(|gate| gate.forget(stream));
     }
 
     /// A hook panicked: what the gate knows may be half of something. Another one takes its place, which knows the keys

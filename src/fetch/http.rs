@@ -81,6 +81,20 @@ impl HttpRequest {
         Self { method: HttpMethod::Get, endpoint, headers, body: Vec::new(), max_bytes }
     }
 
+    /// All fields, as they are sent.
+    pub fn fields(&self) -> Vec<(&str, &str)> {
+        let Endpoint { scheme, authority, path, .. } = &self.endpoint;
+        let own = [
+            (":method", self.method.as_str()),
+            (":scheme", scheme.as_str()),
+            (":authority", authority.as_str()),
+            (":path", path.as_str()),
+            ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
+        ];
+        let given = self.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str()));
+        own.into_iter().chain(given).collect()
+    }
+
     /// Asks only for what differs from the answer that had these validators (RFC 9110 sections 13.1.2 and 13.1.3).
     #[must_use]
     pub fn unless_same(mut self, etag: Option<&str>, last_modified: Option<&str>) -> Self {
@@ -118,17 +132,60 @@ pub struct HttpResponse {
 const FROM_AN_ENDPOINT: [&[u8]; 3] = [b"x-envoy-upstream-service-time", b"date", b"server"];
 
 impl HttpResponse {
+    /// What matters of an answer with these fields (names in lower case) and a body of `size` bytes, of which `read` gives
+    /// the first ones; one of more than `limit` bytes is not read.
+    ///
+    /// # Errors
+    /// [`FetchError::TooLarge`], and [`FetchError::NoAnswer`] where the body of a 200 cannot be read.
+    pub fn read(
+        fields: &[(&[u8], &[u8])],
+        size: usize,
+        limit: usize,
+        read: impl Fn(usize) -> Option<Vec<u8>>,
+    ) -> Result<Self, FetchError> {
+        let text = |wanted: &str| {
+            let (_, value) = fields.iter().find(|(name, _)| *name == wanted.as_bytes())?;
+            std::str::from_utf8(value).ok().map(str::to_owned)
+        };
+        let all = |wanted: &str| {
+            let own = fields.iter().filter(|(name, _)| *name == wanted.as_bytes());
+            let values: Vec<_> = own.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+            (!values.is_empty()).then(|| values.join(", "))
+        };
+        let status = text(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+        let body = match status {
+            200 if size > limit => return Err(FetchError::TooLarge { size, limit }),
+            200 => read(size).ok_or(FetchError::NoAnswer)?,
+            status if size <= limit && Self::has_body_to_read(status) => read(size).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let local_reply = Self::is_local_reply(status, fields.iter().map(|(name, _)| *name)).then(|| {
+            let reason = read(size.min(Self::MAX_LOCAL_REPLY)).unwrap_or_default();
+            String::from_utf8_lossy(&reason).into_owned()
+        });
+        Ok(Self {
+            status,
+            cache_control: text("cache-control"),
+            etag: text("etag"),
+            last_modified: text("last-modified"),
+            retry_after: text("retry-after"),
+            content_encoding: all("content-encoding"),
+            local_reply,
+            body,
+        })
+    }
+
     /// Whether the body of an answer with this status is read.
     pub fn has_body_to_read(status: u16) -> bool {
         matches!(status, 200 | 400 | 401 | 413 | 414 | 422)
     }
 
     /// How many bytes of Envoy's own answer are worth reading.
-    pub const MAX_LOCAL_REPLY: usize = 1024;
+    const MAX_LOCAL_REPLY: usize = 1024;
 
     /// Whether Envoy itself gave an answer with this status and these field names (in lower case), for want of one from
     /// the endpoint: it could not connect, TLS failed, or nothing came in time. Its body says why.
-    pub fn is_local_reply<'n>(status: u16, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
+    fn is_local_reply<'n>(status: u16, mut names: impl Iterator<Item = &'n [u8]>) -> bool {
         (500..600).contains(&status) && !names.any(|name| FROM_AN_ENDPOINT.contains(&name))
     }
 }

@@ -256,14 +256,7 @@ impl Root {
         // A new request for it gives up the earlier one.
         self.unsent.retain(|(unsent, _)| *unsent != lookup);
         let endpoint = &request.endpoint;
-        let mut headers = vec![
-            (":method", request.method.as_str()),
-            (":scheme", endpoint.scheme.as_str()),
-            (":authority", endpoint.authority.as_str()),
-            (":path", endpoint.path.as_str()),
-            ("user-agent", concat!("portcullis/", env!("CARGO_PKG_VERSION"))),
-        ];
-        headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())));
+        let headers = request.fields();
         let timeout = u32::try_from(endpoint.timeout.as_millis()).unwrap_or(u32::MAX);
         match hostcalls::http_call(&endpoint.cluster, &headers, &request.body, timeout) {
             Ok(token) => {
