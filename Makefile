@@ -65,6 +65,7 @@ real: wasm ## real systems beside the gate, fetched where they are missing
 
 bench: wasm native ## Portcullis beside jwt_authn and ext_authz in one Envoy: tables, benches/results.json, and a chart
 	@$(PYTHON) -B scripts/build-wasm empty
+	@$(PYTHON) -B scripts/build-native --empty
 	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
 

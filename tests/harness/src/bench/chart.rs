@@ -32,8 +32,7 @@ pub(super) fn svg(report: &Report) -> String {
         y += 10.0;
         for (cell, median) in group.iter().zip(medians) {
             let length = (WIDTH - LEFT - RIGHT) * median.max(0.0) / most;
-            let other = [Variant::Native, Variant::NativeCached, Variant::ExtAuthz, Variant::Empty];
-            let own = !other.contains(&cell.variant);
+            let own = cell.variant.is_ours();
             let colour = if own { "#2563a8" } else { "#9aa5b1" };
             let text = y + BAR - 4.0;
             let _ = writeln!(

@@ -12,6 +12,10 @@ pub enum Variant {
     None,
     /// A wasm filter that does nothing: what entering the VM costs.
     Empty,
+    /// A dynamic module that does nothing: what it costs Envoy to call one.
+    EmptyModule,
+    /// A Lua filter that reads one header, and nothing more.
+    Lua,
     /// Envoy's `jwt_authn` as it comes: every token is verified every time.
     Native,
     /// `jwt_authn` with its token cache.
@@ -19,6 +23,9 @@ pub enum Variant {
     /// Envoy's `ext_authz` over HTTP, to a listener of the same Envoy that allows everything: what asking a service costs
     /// that takes no time of its own. The one worker serves both sides, and both count.
     ExtAuthz,
+    /// Envoy's `ext_authz` over gRPC, to a service outside of Envoy that allows everything. What the service takes does not
+    /// count.
+    ExtAuthzGrpc,
     /// Portcullis: one rule, one provider, all filter state.
     Portcullis,
     /// Portcullis with rules for paths and methods, a scope, and two claims in headers.
@@ -54,12 +61,15 @@ pub enum Variant {
 
 impl Variant {
     /// Every variant of the main table; the first is what the others are compared with.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::None,
         Self::Empty,
+        Self::EmptyModule,
+        Self::Lua,
         Self::Native,
         Self::NativeCached,
         Self::ExtAuthz,
+        Self::ExtAuthzGrpc,
         Self::Quiet,
         Self::Portcullis,
         Self::PortcullisFull,
@@ -78,14 +88,33 @@ impl Variant {
         }
     }
 
+    /// Whether it is Portcullis.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(
+            self,
+            Self::None
+                | Self::Empty
+                | Self::EmptyModule
+                | Self::Lua
+                | Self::Native
+                | Self::NativeCached
+                | Self::ExtAuthz
+                | Self::ExtAuthzGrpc
+                | Self::Baseline(_)
+        )
+    }
+
     /// The name of its listener, and in the results.
     pub fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Self::None => "none",
             Self::Empty => "empty",
+            Self::EmptyModule => "empty_module",
+            Self::Lua => "lua",
             Self::Native => "jwt_authn",
             Self::NativeCached => "jwt_authn_cached",
             Self::ExtAuthz => "ext_authz",
+            Self::ExtAuthzGrpc => "ext_authz_grpc",
             Self::Portcullis => "portcullis",
             Self::PortcullisFull => "portcullis_full",
             Self::Quiet => "portcullis_quiet",
@@ -107,9 +136,12 @@ impl Variant {
         Cow::Borrowed(match self {
             Self::None => "no filter",
             Self::Empty => "empty wasm filter",
+            Self::EmptyModule => "empty dynamic module",
+            Self::Lua => "Lua that reads one header",
             Self::Native => "jwt_authn as it comes",
             Self::NativeCached => "jwt_authn with its cache",
             Self::ExtAuthz => "ext_authz, its service in the same worker",
+            Self::ExtAuthzGrpc => "ext_authz over gRPC, without its service",
             Self::Portcullis => "Portcullis",
             Self::PortcullisFull => "Portcullis, rules + scope + 2 claim headers",
             Self::Quiet => "Portcullis, small: no filter state, no rules on routes",

@@ -16,12 +16,16 @@ use crate::envoy::{
 };
 use crate::idp::{Alg, Key, TokenBuilder, jwks, now};
 use crate::port::Port;
+use crate::upstream::{Answer, Upstream};
 use crate::vectors::workspace;
 
 const ISSUER: &str = "https://idp.example/";
 const AUDIENCE: &str = "orders";
 /// The cluster and the listener of the service that `ext_authz` asks.
 const SERVICE: &str = "ext_authz_service";
+
+/// The cluster of the service that `ext_authz` asks over gRPC.
+const GRPC_SERVICE: &str = "ext_authz_grpc_service";
 
 /// A running Envoy with a listener for each variant.
 pub(super) struct Stage {
@@ -31,6 +35,8 @@ pub(super) struct Stage {
     keys: Vec<Key>,
     /// Where the service listens that `ext_authz` asks.
     _port: Option<Port>,
+    /// The service that it asks over gRPC.
+    _service: Option<Upstream>,
 }
 
 impl Stage {
@@ -67,17 +73,21 @@ impl Stage {
             .concurrency(workers)
             .main(|_| spread(listener(&Variant::None, &keys)))
             .patch(|bootstrap| bootstrap["stats_flush_interval"] = json!("60s"));
-        let mut port = None;
+        let (mut port, mut service) = (None, None);
         for variant in distinct.into_iter().filter(|variant| **variant != Variant::None) {
             if *variant == Variant::ExtAuthz {
                 let addr = port.get_or_insert_with(Port::reserve).addr();
                 builder = builder.cluster(SERVICE, Cluster::new(addr)).listener(bare(SERVICE).listen(addr));
             }
+            if *variant == Variant::ExtAuthzGrpc {
+                let addr = service.get_or_insert_with(allowing).addr();
+                builder = builder.cluster(GRPC_SERVICE, Cluster::new(addr).http2());
+            }
             builder = builder.listener(spread(listener(variant, &keys)));
         }
         let envoy = builder.start().map_err(|error| error.to_string())?;
         let processor = Processor::of(envoy.pid())?;
-        Ok(Self { envoy, processor, keys, _port: port })
+        Ok(Self { envoy, processor, keys, _port: port, _service: service })
     }
 
     /// The requests of a round.
@@ -163,12 +173,25 @@ fn module(variant: &Variant) -> Option<PathBuf> {
         Variant::DynamicQuiet | Variant::Dynamic | Variant::DynamicFull => {
             Some(native_folder().join("libportcullis.so"))
         }
-        Variant::None | Variant::Native | Variant::NativeCached | Variant::ExtAuthz => None,
+        Variant::EmptyModule => Some(native_folder().join("libempty.so")),
+        Variant::None
+        | Variant::Lua
+        | Variant::Native
+        | Variant::NativeCached
+        | Variant::ExtAuthz
+        | Variant::ExtAuthzGrpc => None,
         Variant::Empty => built("empty.wasm"),
         Variant::Baseline(_) => built("baseline.wasm"),
         Variant::Module { path, .. } => Some(path.clone()),
         _ => Some(portcullis_module()),
     }
+}
+
+/// A service that allows everything: each answer is a `CheckResponse` with nothing in it.
+fn allowing() -> Upstream {
+    let service = Upstream::terse();
+    service.answer_with(Some(Answer { body: vec![0; 5], ..Answer::default() }));
+    service
 }
 
 /// A listener that answers by itself.
@@ -226,6 +249,31 @@ fn listener_on(host: Host, name: &str, variant: &Variant, keys: &[Key]) -> Liste
                 "http_service": {
                     "server_uri": { "uri": format!("http://{SERVICE}"), "cluster": SERVICE, "timeout": "5s" },
                 },
+            },
+        }))),
+        Variant::ExtAuthzGrpc => listener.filter(Filter::Raw(json!({
+            "name": "envoy.filters.http.ext_authz",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+                "transport_api_version": "V3",
+                "grpc_service": { "envoy_grpc": { "cluster_name": GRPC_SERVICE }, "timeout": "5s" },
+            },
+        }))),
+        Variant::Lua => listener.filter(Filter::Raw(json!({
+            "name": "envoy.filters.http.lua",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": {
+                    "inline_string": "function envoy_on_request(handle) handle:headers():get('authorization') end",
+                },
+            },
+        }))),
+        Variant::EmptyModule => listener.filter(Filter::Raw(json!({
+            "name": "envoy.filters.http.dynamic_modules",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+                "dynamic_module_config": { "name": "empty", "do_not_close": true },
+                "filter_name": "empty",
             },
         }))),
         Variant::Portcullis => {

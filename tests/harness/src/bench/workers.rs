@@ -16,7 +16,8 @@ use super::stage::Stage;
 use super::{Runner, interleave};
 
 /// What is compared; the first is what the others are measured over.
-const VARIANTS: [Variant; 3] = [Variant::None, Variant::NativeCached, Variant::PortcullisFull];
+const VARIANTS: [Variant; 4] =
+    [Variant::None, Variant::NativeCached, Variant::PortcullisFull, Variant::DynamicFull];
 /// How many workers are compared with one.
 const MANY: u32 = 2;
 
