@@ -103,7 +103,7 @@ native: ## dist/libportcullis.so, the gate as a dynamic module of Envoy 1.38 to 
 native-for-tests: # the module with a header that makes a hook panic: for tests of what follows, and nothing else
 	@$(PYTHON) -B scripts/build-native --panic
 
-image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway
+image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway, and how to push and pin it
 	@$(PYTHON) -B scripts/image
 
 reproducible: wasm ## build the filter once more, in another folder, and compare every byte

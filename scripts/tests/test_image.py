@@ -16,9 +16,9 @@ image = load("image")
 MODULE = b"\0asm\1\0\0\0" + bytes(range(256)) * 40
 
 
-def written(folder: str, name: str) -> tuple[Path, str]:
+def written(folder: str, name: str, layout: Path | None = None):
     path = Path(folder) / name
-    return path, image.plugin("portcullis:test", MODULE).write(path)
+    return path, image.plugin("portcullis:test", MODULE).write(path, folder=layout)
 
 
 def engine() -> bool:
@@ -31,14 +31,14 @@ def engine() -> bool:
 class Image(unittest.TestCase):
     def test_one_module_gives_one_archive(self):
         with tempfile.TemporaryDirectory() as folder:
-            first, digest = written(folder, "first.tar")
+            first, digests = written(folder, "first.tar")
             second, again = written(folder, "second.tar")
-            self.assertEqual(digest, again)
+            self.assertEqual(digests, again)
             self.assertEqual(first.read_bytes(), second.read_bytes())
 
     def test_holds_plugin_wasm_alone_in_its_last_layer(self):
         with tempfile.TemporaryDirectory() as folder:
-            path, digest = written(folder, "image.tar")
+            path, digests = written(folder, "image.tar")
             with tarfile.open(path) as archive:
                 def read(name):
                     return archive.extractfile(name).read()
@@ -50,7 +50,7 @@ class Image(unittest.TestCase):
                     return content
 
                 index = json.loads(read("index.json"))
-                self.assertEqual(index["manifests"][0]["digest"], f"sha256:{digest}")
+                self.assertEqual(index["manifests"][0]["digest"], f"sha256:{digests.image}")
                 manifest = json.loads(blob(index["manifests"][0]))
                 config = json.loads(blob(manifest["config"]))
                 packed = blob(manifest["layers"][-1])
@@ -63,6 +63,32 @@ class Image(unittest.TestCase):
             self.assertEqual(labels["org.opencontainers.image.title"], "portcullis")
             self.assertEqual(labels["org.opencontainers.image.licenses"], "Apache-2.0")
             self.assertRegex(labels["org.opencontainers.image.version"], r"^\d+\.\d+\.\d+")
+
+    def test_the_folder_is_the_archive_unpacked_and_nothing_else(self):
+        with tempfile.TemporaryDirectory() as folder:
+            layout = Path(folder) / "layout"
+            layout.mkdir()
+            (layout / "of-before").touch()
+            path, _ = written(folder, "image.tar", layout)
+            with tarfile.open(path) as archive:
+                packed = {member.name: archive.extractfile(member).read() for member in archive}
+            laid = {str(file.relative_to(layout)): file.read_bytes() for file in layout.rglob("*") if file.is_file()}
+            self.assertEqual(laid, packed)
+
+    def test_each_way_to_publish_has_the_line_to_paste(self):
+        digests = image.Digests("1" * 64, "2" * 64)
+        said = image.ways("portcullis:1.2.3", digests, MODULE)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        for command, digest in {
+            "crane push dist/portcullis-image REGISTRY/portcullis:1.2.3": digests.image,
+            "skopeo copy oci-archive:dist/portcullis-image.tar docker://REGISTRY/portcullis:1.2.3": digests.image,
+            "regctl image import REGISTRY/portcullis:1.2.3 dist/portcullis-image.tar": digests.image,
+            "crane push dist/portcullis-image.tar REGISTRY/portcullis:1.2.3": digests.crane,
+        }.items():
+            at = next(at for at, line in enumerate(lines) if line.startswith(command))
+            self.assertEqual(next(line for line in lines[at:] if line.startswith("sha256: ")), f"sha256: {digest}")
+        self.assertEqual(lines[-1], f"sha256: {image.sha256(MODULE)}")
+        self.assertIn("crane push dist/portcullis-image registry.example/gate:1\n", image.ways("registry.example/gate:1", digests, MODULE))
 
     def test_docker_takes_it(self):
         if not engine():

@@ -172,6 +172,26 @@ def module(path, version, digest):
     return Path(said["Dir"])
 
 
+def debian(name, *packages):
+    """The folder of packages of Debian's, unpacked and not installed. `one|other` is whichever there is: libraries change
+    their names."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Skip(f"{name} is taken from Debian's packages, and there is no apt-get")
+
+    def is_known(package):
+        return subprocess.run(["apt-cache", "show", package], capture_output=True, check=False).returncode == 0
+
+    def commands(fresh):
+        # It downloads as another user where it is started as root.
+        fresh.chmod(0o777)
+        yield ["apt-get", "download", *(next(filter(is_known, each.split("|")), each) for each in packages)]
+        for archive in sorted(fresh.glob("*.deb")):
+            yield ["dpkg-deb", "--extract", archive, "."]
+            archive.unlink()
+
+    return build(cache(name), commands, name)
+
+
 def run(*command, **more):
     """What a command prints, which must succeed."""
     done = subprocess.run(
