@@ -12,36 +12,57 @@ pub fn could_end_a_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether two texts are the same. The library that a wasm module compares bytes with looks at one byte at a time, and a
-/// token has hundreds. What a look-up finds is nearly always the same, so that all words are looked at, without a branch
-/// for each.
+/// Whether two texts are the same.
 #[inline]
 pub fn same_bytes(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let differs = |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
-    // The last word has bytes of the one before it, where the length is no multiple of a word's.
-    let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else { return one == other };
-    let pairs = one.as_chunks().0.iter().zip(other.as_chunks().0);
-    pairs.fold(differs(last, other_last), |all, (one, other)| all | differs(one, other)) == 0
+    #[cfg(target_family = "wasm")]
+    return words::same(one, other);
+    #[cfg(not(target_family = "wasm"))]
+    return one == other;
 }
 
-/// Whether a byte is in a text, found out by words, and without a branch for each: nearly always it is not, and the text
-/// is a token.
+/// Whether a byte is in a text. Nearly always it is not, and the text is a token.
 #[inline]
 pub fn has_byte(text: &[u8], byte: u8) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let sought = LOW.wrapping_mul(u64::from(byte));
-    // The lowest byte of a word that is zero sets its high bit here, and no byte does where none is zero.
-    let marks = |word: &[u8; 8]| {
-        let other = u64::from_ne_bytes(*word) ^ sought;
-        other.wrapping_sub(LOW) & !other
-    };
-    // The last word has bytes of the one before it, where the length is no multiple of a word's.
-    let Some(last) = text.last_chunk() else { return text.contains(&byte) };
-    text.as_chunks().0.iter().fold(marks(last), |all, word| all | marks(word)) & HIGH != 0
+    #[cfg(target_family = "wasm")]
+    return words::have(text, byte);
+    #[cfg(not(target_family = "wasm"))]
+    return memchr::memchr(byte, text).is_some();
+}
+
+/// Bytes looked at by words. The library that a wasm module compares and searches with looks at one byte at a time, and a
+/// token has hundreds. All words are looked at, without a branch for each: what is looked up is nearly always the same,
+/// and what is searched for is nearly always absent.
+#[cfg(any(target_family = "wasm", test))]
+mod words {
+    #[inline]
+    pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+        if one.len() != other.len() {
+            return false;
+        }
+        let differs = |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+        // The last word has bytes of the one before it, where the length is no multiple of a word's.
+        let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else {
+            return one == other;
+        };
+        let pairs = one.as_chunks().0.iter().zip(other.as_chunks().0);
+        pairs.fold(differs(last, other_last), |all, (one, other)| all | differs(one, other)) == 0
+    }
+
+    #[inline]
+    pub(super) fn have(text: &[u8], byte: u8) -> bool {
+        const LOW: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let sought = LOW.wrapping_mul(u64::from(byte));
+        // The lowest byte of a word that is zero sets its high bit here, and no byte does where none is zero.
+        let marks = |word: &[u8; 8]| {
+            let other = u64::from_ne_bytes(*word) ^ sought;
+            other.wrapping_sub(LOW) & !other
+        };
+        // The last word has bytes of the one before it, where the length is no multiple of a word's.
+        let Some(last) = text.last_chunk() else { return text.contains(&byte) };
+        text.as_chunks().0.iter().fold(marks(last), |all, word| all | marks(word)) & HIGH != 0
+    }
 }
 
 /// A condition on a text.
@@ -643,32 +664,40 @@ mod tests {
 
     #[test]
     fn texts_are_the_same_where_every_byte_is() {
+        let both = |one: &[u8], other: &[u8]| {
+            assert_eq!(same_bytes(one, other), words::same(one, other));
+            same_bytes(one, other)
+        };
         for length in 0..40 {
             let text: Vec<u8> = (0..length).collect();
-            assert!(same_bytes(&text, &text.clone()), "{length}");
-            assert!(!same_bytes(&text, &[text.as_slice(), b"x"].concat()), "{length}");
+            assert!(both(&text, &text.clone()), "{length}");
+            assert!(!both(&text, &[text.as_slice(), b"x"].concat()), "{length}");
             for at in 0..text.len() {
                 let mut other = text.clone();
                 other[at] ^= 0x80;
-                assert!(!same_bytes(&text, &other), "{length}, {at}");
+                assert!(!both(&text, &other), "{length}, {at}");
             }
         }
     }
 
     #[test]
     fn a_byte_is_found_wherever_it_stands() {
+        let both = |text: &[u8]| {
+            assert_eq!(has_byte(text, b','), words::have(text, b','));
+            has_byte(text, b',')
+        };
         for length in 0..40usize {
             for other in [b'a', b'-', b'+', 0, 0x80, 0xac, 0xff] {
                 let text = vec![other; length];
-                assert!(!has_byte(&text, b','), "{length} {other}");
+                assert!(!both(&text), "{length} {other}");
                 for at in 0..length {
                     let mut text = text.clone();
                     text[at] = b',';
-                    assert!(has_byte(&text, b','), "{length} {other} {at}");
+                    assert!(both(&text), "{length} {other} {at}");
                 }
             }
         }
         let all: Vec<u8> = (0..=255).filter(|byte| *byte != b',').collect();
-        assert!((0..all.len()).all(|from| !has_byte(&all[from..], b',')));
+        assert!((0..all.len()).all(|from| !both(&all[from..])));
     }
 }

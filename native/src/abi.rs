@@ -7,8 +7,10 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -344,6 +346,42 @@ unsafe extern "C" {
     ) -> u32;
 }
 
+thread_local! {
+    /// Room for a list of fields: that of the one before.
+    static SPARE: Cell<Vec<(&'static [u8], &'static [u8])>> = const { Cell::new(Vec::new()) };
+}
+
+/// Fields of a stream: names and values.
+pub(crate) struct FieldList<'a>(Vec<(&'a [u8], &'a [u8])>);
+
+impl<'a> Deref for FieldList<'a> {
+    type Target = Vec<(&'a [u8], &'a [u8])>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for FieldList<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Drop for FieldList<'_> {
+    /// Keeps the room for the next list.
+    fn drop(&mut self) {
+        /// What a request with very many fields took is given back.
+        const MOST: usize = 1024;
+        let mut list = std::mem::take(&mut self.0);
+        list.clear();
+        if list.capacity() <= MOST {
+            // There is nothing in it: the compiler makes of this the same room under another lifetime.
+            SPARE.set(list.into_iter().map(|_| (&b""[..], &b""[..])).collect());
+        }
+    }
+}
+
 /// A request in a hook of its own.
 pub(crate) struct EnvoyFilter<'h> {
     raw: Envoy,
@@ -352,16 +390,28 @@ pub(crate) struct EnvoyFilter<'h> {
 
 impl EnvoyFilter<'_> {
     /// The fields in their order. They are Envoy's own bytes, so nothing may be changed while they are looked at.
-    pub(crate) fn fields(&self, of: Fields) -> Vec<(&[u8], &[u8])> {
+    pub(crate) fn fields(&self, of: Fields) -> FieldList<'_> {
+        // What nearly every request fits into.
+        const FEW: usize = 32;
+        let mut few = [LentField { name: Lent::NONE, value: Lent::NONE }; FEW];
+        let mut many = Vec::new();
         // SAFETY: the filter lives as long as this hook.
         let count = unsafe { envoy_dynamic_module_callback_http_get_headers_size(self.raw, of) };
-        let mut lent = vec![LentField { name: Lent::NONE, value: Lent::NONE }; count];
+        let lent = match few.get_mut(..count) {
+            Some(lent) => lent,
+            None => {
+                many.resize(count, LentField { name: Lent::NONE, value: Lent::NONE });
+                many.as_mut_slice()
+            }
+        };
         // SAFETY: there is room for as many as Envoy has just counted.
         let whole =
             unsafe { envoy_dynamic_module_callback_http_get_headers(self.raw, of, lent.as_mut_ptr()) };
-        let lent = if whole { lent } else { Vec::new() };
+        let lent = if whole { &*lent } else { &[] };
+        let mut list = FieldList(SPARE.take());
         // SAFETY: Envoy keeps them until a field is changed, which needs this handle to itself.
-        lent.into_iter().map(|field| unsafe { (field.name.bytes(), field.value.bytes()) }).collect()
+        list.extend(lent.iter().map(|field| unsafe { (field.name.bytes(), field.value.bytes()) }));
+        list
     }
 
     /// Adds a field beside others of its name.

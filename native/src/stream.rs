@@ -431,10 +431,11 @@ fn write_refusal(envoy: &mut EnvoyFilter<'_>, response: &ErrorResponse, state: &
 fn write_state(envoy: &mut EnvoyFilter<'_>, state: &FilterState) -> bool {
     // Under the names that the wasm plugin's have.
     const PREFIX: &str = "wasm.";
-    let mut key = String::from(PREFIX);
+    let mut key = String::new();
     let mut all = true;
     for (entry, value) in state.entries() {
-        key.truncate(PREFIX.len());
+        key.clear();
+        key.push_str(PREFIX);
         key.push_str(entry.key());
         all &= envoy.set_filter_state(&key, value);
     }
