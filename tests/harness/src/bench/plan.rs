@@ -50,7 +50,8 @@ pub enum Variant {
     Portable(usize),
     /// A wasm filter that verifies signatures of this algorithm with `rsa` 0.9 or `p256` 0.13 as they come, in V8.
     Baseline(Alg),
-    /// Portcullis as in [`Self::Portcullis`], from another module: before and after a change.
+    /// Portcullis as in [`Self::Portcullis`], from another wasm module, or as in [`Self::DynamicQuiet`], from another dynamic
+    /// module in `dist/`: before and after a change.
     Module {
         /// What it is called.
         name: String,
@@ -358,7 +359,7 @@ impl Plan {
   --algs LIST          RS256,ES256 and any other with a public key
   --tokens LIST        {}
   --variants LIST      {}
-  --module NAME=FILE   another module beside the one under test; may be repeated
+  --module NAME=FILE   another module beside the one under test, a dynamic one small; may be repeated
   --rounds N           rounds that count (80)
   --requests N         requests to each listener in a round (500)
   --pool N             tokens that are each seen once (4000)

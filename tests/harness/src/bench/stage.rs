@@ -334,9 +334,15 @@ fn listener_on(host: Host, name: &str, variant: &Variant, keys: &[Key]) -> Liste
             let key = STANDARD.encode(key_of(keys, *alg).public_der());
             listener.filter(filter(PluginConfig::Text(format!("{alg} {key}"))).name("baseline"))
         }
-        Variant::Module { .. } => {
-            let config = PluginConfig::Json(ours(provider(json!({})), &one_rule));
-            listener.filter(filter(config))
+        Variant::Module { path, .. } => {
+            let mut config = ours(provider(json!({})), &one_rule);
+            let is_native = path.extension().is_some_and(|extension| extension == "so");
+            if is_native {
+                config["filter_state"] = json!([]);
+                config["route_rules"] = json!(false);
+            }
+            let filter = filter(PluginConfig::Json(config));
+            listener.filter(if is_native { filter.on(Host::Native) } else { filter })
         }
         Variant::PortcullisFull => {
             let headers = json!({ "claim_to_headers": [

@@ -1,5 +1,6 @@
 //! HTTP filters and how they are written in a bootstrap.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -206,13 +207,19 @@ impl Wasm {
     fn to_native(&self) -> Value {
         let mut filter = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": { "name": "portcullis", "do_not_close": true },
+            "dynamic_module_config": { "name": self.library(), "do_not_close": true },
             "filter_name": self.name,
         });
         if let Some(configuration) = self.configuration() {
             filter["filter_config"] = configuration;
         }
         json!({ "name": format!("envoy.filters.http.dynamic_modules.{}", self.name), "typed_config": filter })
+    }
+
+    /// The name of the dynamic module: that of the file, where the filter is one (`dist/libNAME.so`).
+    fn library(&self) -> &str {
+        let name = self.module.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.strip_prefix("lib").and_then(|name| name.strip_suffix(".so")).unwrap_or("portcullis")
     }
 
     fn configuration(&self) -> Option<Value> {
