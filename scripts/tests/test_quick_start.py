@@ -9,7 +9,7 @@ script = load("quick-start")
 README = """\
 # Something
 
-## Two commands
+## Quick start
 
 You need Rust through [rustup](https://rustup.rs), a C compiler, Python 3 with pip, make
 and curl. The rest comes by itself.

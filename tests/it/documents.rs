@@ -127,7 +127,7 @@ fn links_between_the_pages_lead_somewhere() {
     let root = workspace();
     let mut pages = files(&root.join("docs"), "md");
     pages.extend(files(&root.join("envoy"), "md"));
-    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
     let mut links = 0;
     for page in pages {
         let text = read(&page);

@@ -1,5 +1,5 @@
 //! What the pages tell can be configured is what the filter takes: every block of YAML or JSON in them is read, the
-//! reference of the README shows every field at work and leaves none out, and a real Envoy takes all of it.
+//! reference shows every field at work and leaves none out, and a real Envoy takes all of it.
 
 use crate::common;
 use crate::common::pages;
@@ -156,13 +156,6 @@ struct Part {
     example: Value,
 }
 
-/// The part of the README that tells the fields.
-fn reference() -> &'static str {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("## The configuration\n").expect("the reference");
-    rest.split_once("### What others get\n").expect("what comes behind it").0
-}
-
 /// `remote_jwks.max_bytes` is the field `max_bytes`, `safe_regex: { regex }` the field `safe_regex`.
 fn field(code: &str) -> String {
     let name = code.split([':', '[', ' ']).next().unwrap_or_default();
@@ -175,7 +168,7 @@ fn parts() -> Vec<Part> {
     let mut example: Option<String> = None;
     // The first line of a table is its head.
     let mut in_table = false;
-    for line in reference().lines() {
+    for line in pages::reference().lines() {
         match &mut example {
             Some(text) if line == "```" => {
                 let content = documents(text).expect("YAML").pop().expect("an example");
@@ -298,7 +291,7 @@ fn known_fields() -> BTreeSet<(String, String)> {
 #[test]
 fn the_reference_leaves_no_field_out() {
     let known = known_fields();
-    let text = reference();
+    let text = pages::reference();
     let is_told = |name: &str| {
         let mut words =
             text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '@');
