@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::{Envoy, Request, Upstream, Wasm, workspace};
+use portcullis::Reason;
 use serde_json::{Value, json};
 
 fn read(path: &Path) -> String {
@@ -119,6 +120,46 @@ fn each_attack_that_is_tried_is_in_the_table() {
             let name = format!("{program}::{attack}");
             assert!(table.contains(name.as_str()), "{name} is not in docs/security.md");
         }
+    }
+}
+
+/// How a challenge and a disclosure are called in the page of reasons.
+const WORDS: [(&str, &str); 11] = [
+    ("None", "no challenge"),
+    ("Realm", "a challenge without `error`"),
+    ("Scope", "a challenge with the scopes to ask for"),
+    ("InvalidRequest", "`invalid_request`"),
+    ("InvalidToken", "`invalid_token`"),
+    ("InsufficientScope", "`insufficient_scope`"),
+    ("StepUp", "`insufficient_user_authentication`"),
+    ("InvalidProof", "`invalid_dpop_proof`"),
+    ("UseNonce", "`use_dpop_nonce`"),
+    ("Always", "shown to the client"),
+    ("Verified", "shown to the client once the signature is verified, before that `token_rejected`"),
+];
+
+#[test]
+fn the_page_of_reasons_has_each_with_its_answer_and_no_other() {
+    let page = read(&workspace().join("docs/reasons.md"));
+    let sections: Vec<(&str, &str)> = page
+        .split("\n## ")
+        .skip(1)
+        .filter_map(|section| section.split_once('\n'))
+        .map(|(heading, text)| (heading.trim_matches('`'), text.trim()))
+        .collect();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>());
+    let word = |name: String| {
+        WORDS.iter().find(|(own, _)| *own == name).unwrap_or_else(|| panic!("no words for {name}")).1
+    };
+    for (reason, (name, text)) in Reason::ALL.iter().zip(sections) {
+        let row = reason.row();
+        let (challenge, shown) =
+            (word(format!("{:?}", row.challenge)), word(format!("{:?}", row.disclosure)));
+        let answer =
+            format!("{}, gRPC {}; {challenge}; {shown}.\n\n", row.status.http(), row.status.grpc());
+        assert!(text.starts_with(&answer), "{name}: expected {answer}{text}");
+        assert!(text.contains("*What to do:* "), "{name}: nothing to do");
     }
 }
 

@@ -16,6 +16,14 @@ use serde_json::{Value, json};
 /// What an environment variable holds that a page names: long enough for a secret, and fit for a header.
 const VARIABLE: &str = "0123456789abcdef0123456789abcdef";
 
+/// A key set that an environment variable holds.
+const SECRET_KEYS: &str = r#"{"keys":[{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
+
+/// What the environment variable of this name holds.
+fn variable(name: &str) -> &'static str {
+    if name.ends_with("_JWKS") { SECRET_KEYS } else { VARIABLE }
+}
+
 /// A provider whose key is that of RFC 7517, appendix A.1, and whose tokens may be bound.
 fn stand_in(name: &str) -> Value {
     let key = json!({
@@ -71,7 +79,7 @@ fn whole(fragment: &Value) -> Value {
 /// Everything that the filter says of a configuration, and whether it takes it.
 fn said(configuration: &Value) -> (bool, Vec<String>) {
     let text = configuration.to_string();
-    let problems = match Config::parse(text.as_bytes(), &|_| Some(VARIABLE.to_owned())) {
+    let problems = match Config::parse(text.as_bytes(), &|name| Some(variable(name).to_owned())) {
         Ok(config) => return (true, config.warnings.iter().map(ToString::to_string).collect()),
         Err(problems) => problems,
     };
@@ -156,10 +164,11 @@ struct Part {
     example: Value,
 }
 
-/// `remote_jwks.max_bytes` is the field `max_bytes`, `safe_regex: { regex }` the field `safe_regex`.
+/// `remote_jwks.max_bytes` is the field `max_bytes`, `lists[].name` the field `name`.
 fn field(code: &str) -> String {
-    let name = code.split([':', '[', ' ']).next().unwrap_or_default();
-    name.rsplit('.').next().unwrap_or_default().to_owned()
+    let name = code.split([':', ' ']).next().unwrap_or_default();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.trim_end_matches("[]").to_owned()
 }
 
 fn parts() -> Vec<Part> {
@@ -360,7 +369,7 @@ fn an_envoy_takes_every_configuration_of_the_pages_and_files() {
             wasm = wasm.vm_id(&format!("page-{index}"));
         }
         for name in named {
-            wasm = wasm.env(&name, VARIABLE);
+            wasm = wasm.env(&name, variable(&name));
         }
         let all = json!({ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } });
         let listener = Listener::new(&format!("page-{index}")).filter(wasm);
