@@ -129,7 +129,7 @@ playground-test: ## the page in a headless Chromium: typed, by keyboard, beside 
 docs: ## dist/book, the pages as a book, every link checked (mdBook, which cargo installs)
 	@$(PYTHON) -B scripts/docs
 
-picture: wasm ## docs/pictures: the request's way, and what make run prints, as the README shows them
+picture: wasm ## docs/pictures: the request flow, and what make run prints, as the README shows them
 	@$(PYTHON) -B scripts/harness --build walk
 	@$(PYTHON) -B scripts/picture
 

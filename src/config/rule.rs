@@ -37,7 +37,7 @@ pub(super) fn read_all(
         expressions = expressions.saturating_add(rule.matches.expressions());
         if expressions > matching::MAX_EXPRESSIONS && before <= matching::MAX_EXPRESSIONS {
             item.error(format!(
-                "is one too many with regular expressions, of which all rules together have at most {}; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
+                "all rules together have more than {} regular expressions; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
                 matching::MAX_EXPRESSIONS
             ));
         }

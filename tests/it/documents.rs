@@ -77,29 +77,48 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// The rows of the tables of a page, without their heads.
+fn table_rows(page: &str) -> Vec<&str> {
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
+    let heads: BTreeSet<&str> = page
+        .lines()
+        .zip(page.lines().skip(1))
+        .filter(|(_, next)| next.starts_with("| ---"))
+        .map(|it| it.0)
+        .collect();
+    page.lines().filter(is_row).filter(|line| !heads.contains(line)).collect()
+}
+
+/// The tests that the last column of a row names, each of which must be there.
+fn named_tests(row: &str) -> usize {
+    let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+    let tests: Vec<&str> = quoted(shown_by);
+    assert!(!tests.is_empty(), "no test: {row}");
+    for test in &tests {
+        let (program, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no file"));
+        let places = if program.ends_with(".rs") { vec![workspace().join(program)] } else { module(program) };
+        assert!(tests_in(&places).contains(name), "{test} is no test");
+    }
+    tests.len()
+}
+
 #[test]
 fn each_threat_names_tests_that_exist() {
-    let root = workspace();
-    let page = read(&root.join("docs/security.md"));
-    let table = page.split("## Threats").nth(1).expect("the threat table");
-    let mut named = 0;
-    let mut rows = 0;
-    for row in table
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| threat") && !line.starts_with("| ---"))
-    {
-        rows += 1;
-        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
-        let tests: Vec<&str> = quoted(held_by);
-        assert!(!tests.is_empty(), "no test: {row}");
-        for test in tests {
-            let (program, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no file"));
-            let places = if program.ends_with(".rs") { vec![root.join(program)] } else { module(program) };
-            assert!(tests_in(&places).contains(name), "{test} is no test");
-            named += 1;
-        }
+    let page = read(&workspace().join("docs/security.md"));
+    let rows = table_rows(page.split("## Threats").nth(1).expect("the threat table"));
+    let named: usize = rows.iter().map(|row| named_tests(row)).sum();
+    assert!(rows.len() >= 40 && named >= rows.len(), "{} rows, {named} tests", rows.len());
+}
+
+#[test]
+fn each_line_of_the_checklist_names_a_setting_and_a_test_that_exists() {
+    let page = read(&workspace().join("docs/checklist.md"));
+    let rows = table_rows(page.split("## Keys in an HSM").next().expect("the lists"));
+    for row in &rows {
+        assert!(row.contains("](") || row.contains('`'), "no setting: {row}");
+        named_tests(row);
     }
-    assert!(rows >= 40 && named >= rows, "{rows} rows, {named} tests");
+    assert!(rows.len() >= 40, "{} rows", rows.len());
 }
 
 #[test]
@@ -156,8 +175,7 @@ fn the_page_of_reasons_has_each_with_its_answer_and_no_other() {
         let row = reason.row();
         let (challenge, shown) =
             (word(format!("{:?}", row.challenge)), word(format!("{:?}", row.disclosure)));
-        let answer =
-            format!("{}, gRPC {}; {challenge}; {shown}.\n\n", row.status.http(), row.status.grpc());
+        let answer = format!("{}, gRPC {}; {challenge}; {shown}.\n\n", row.status.http(), row.status.grpc());
         assert!(text.starts_with(&answer), "{name}: expected {answer}{text}");
         assert!(text.contains("*What to do:* "), "{name}: nothing to do");
     }
