@@ -112,7 +112,7 @@ fn read(
     let is_unused = |item: &Item<'_>| written.is_some() && *item.json == Json::Null;
     let by_name = fields.get("requirement_name").filter(|item| !is_unused(item));
     if let (Some(_), Some(item)) = (&written, &by_name) {
-        item.error("stands beside \"requires\"; keep one of them");
+        item.error("cannot stand beside \"requires\"; keep one of them");
     }
     let has_requires = written.is_some() || by_name.is_some();
     let written = written.and_then(|item| requirement::read(&item, providers));
