@@ -175,8 +175,8 @@ fn parts() -> Vec<Part> {
     let mut parts = Vec::new();
     let mut fields = BTreeSet::new();
     let mut example: Option<String> = None;
-    // The first line of a table is its head.
-    let mut in_table = false;
+    // The first line of a table is its head, and says whether it is one of fields.
+    let (mut in_table, mut is_of_fields) = (false, false);
     for line in pages::reference().lines() {
         match &mut example {
             Some(text) if line == "```" => {
@@ -191,7 +191,10 @@ fn parts() -> Vec<Part> {
             None if line == "```yaml" => example = Some(String::new()),
             None => {
                 let is_row = line.starts_with("| ");
-                if is_row && in_table && !line.starts_with("| ---") {
+                if is_row && !in_table {
+                    is_of_fields = line.starts_with("| field |");
+                }
+                if is_row && in_table && is_of_fields && !line.starts_with("| ---") {
                     let first = line.split(" | ").next().unwrap_or_default();
                     fields.extend(first.split('`').skip(1).step_by(2).map(field));
                 }
