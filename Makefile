@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test docs picture clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -126,6 +126,13 @@ playground: ## dist/playground/index.html, a page on which the gate is tried: on
 
 playground-test: ## the page in a headless Chromium: typed, by keyboard, beside portcullis explain; nothing leaves it
 	@$(PYTHON) -B scripts/playground test
+
+docs: ## dist/book, the pages as a book, every link checked (mdBook, which cargo installs)
+	@$(PYTHON) -B scripts/docs
+
+picture: wasm ## docs/pictures: the request flow, and what make run prints, as the README shows them
+	@$(PYTHON) -B scripts/harness --build walk
+	@$(PYTHON) -B scripts/picture
 
 lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/toolchain wasm lint

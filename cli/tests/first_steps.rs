@@ -1,4 +1,4 @@
-//! The README's lines from a file of `jwt_authn` to a tested configuration, typed by somebody who has that file and the tool.
+//! The lines of docs/tool.md from a file of `jwt_authn` to a tested configuration, typed by somebody who has that file and the tool.
 
 mod common;
 
@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 use common::{Folder, project, skip};
 use serde_json::{Value, json};
 
-/// The lines of the README's section.
+/// The lines of its section.
 fn lines() -> Vec<String> {
-    let page = std::fs::read_to_string(project().join("README.md")).expect("the page");
-    let section = page.split("\n### Check it before you ship it\n").nth(1).expect("the section");
+    let page = std::fs::read_to_string(project().join("docs/tool.md")).expect("the page");
+    let section = page.split("\n## Check it before you ship it\n").nth(1).expect("the section");
     let block =
         section.split("```sh\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("its lines");
     block.lines().map(str::to_owned).collect()
@@ -69,7 +69,7 @@ fn envoy() -> Value {
 }
 
 #[test]
-fn the_lines_of_the_readme_lead_from_jwt_authn_to_a_tested_configuration() {
+fn the_lines_of_the_page_lead_from_jwt_authn_to_a_tested_configuration() {
     let lines = lines();
     let [make, rest @ ..] = &lines[..] else { panic!("no lines") };
     assert_eq!(

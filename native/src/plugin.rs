@@ -145,10 +145,8 @@ impl Plugin {
             (config, _) => {
                 let problems = config.err().unwrap_or_default();
                 let wrong = answered_for.as_ref().err();
-                log::error!(
-                    "the configuration is refused; {} to mend:",
-                    problems.len() + usize::from(wrong.is_some())
-                );
+                let count = problems.len() + usize::from(wrong.is_some());
+                log::error!("configuration rejected: {count} error{}", if count == 1 { "" } else { "s" });
                 wrong.iter().for_each(|problem| log::error!("  {problem}"));
                 problems.iter().for_each(|problem| log::error!("  {problem}"));
                 if !answered_for.is_ok_and(|yes| yes) {

@@ -68,7 +68,7 @@ async fn connection(stream: TcpStream, receiver: Rc<Receiver>, mut stop: watch::
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
     tokio::select! {
-        // A client that goes away is its own affair.
+        // The client went away.
         _ = served.as_mut() => return,
         _ = stop.wait_for(|stop| *stop) => {}
         () = tokio::time::sleep(LIFE) => {}

@@ -9,7 +9,7 @@ script = load("quick-start")
 README = """\
 # Something
 
-## Two commands
+## Quick start
 
 You need Rust through [rustup](https://rustup.rs), a C compiler, Python 3 with pip, make
 and curl. The rest comes by itself.
@@ -81,6 +81,15 @@ class QuickStart(unittest.TestCase):
         self.assertEqual(script.status_of('curl -i http://g/orders/7 -H "Authorization: Bearer $TOKEN"'), "200")
         self.assertEqual(script.status_of("curl -i http://g/orders/7"), "401")
         self.assertIsNone(script.status_of("curl -s http://g/"))
+
+    def test_the_page_gets_the_readers_own_values_and_nothing_else_is_changed(self):
+        page = (FOLDER.parent / "docs" / "getting-started.md").read_text(encoding="utf-8")
+        lines = script.commands(page)
+        own = {name: "own" for name in script.OWN_VALUES}
+        changed = [line for line in lines if script.filled_in(line, own) != line]
+        self.assertEqual([line.split("=")[0] for line in changed], [f"export {name}" for name in script.OWN_VALUES])
+        self.assertEqual([script.status_of(line) for line in lines if script.status_of(line)], ["401", "200", "401"])
+        self.assertFalse([line for line in lines if line.endswith("\\")])
 
     def test_the_readme_of_this_repository_can_be_followed(self):
         section = script.section((FOLDER.parent / "README.md").read_text(encoding="utf-8"))

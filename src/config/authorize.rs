@@ -20,7 +20,7 @@ fn clause(item: &Item<'_>, variables: Option<&[&str]>, depth: usize) -> Option<C
     let mut fields = item.fields()?;
     let Some(depth) = depth.checked_sub(1) else {
         item.error(format!(
-            "lies deeper than {MAX_DEPTH} levels of \"any\", \"all\" and \"not\"; write it with fewer levels"
+            "is nested deeper than {MAX_DEPTH} levels of \"any\", \"all\" and \"not\"; write it with fewer levels"
         ));
         return None;
     };
@@ -64,7 +64,7 @@ fn authentication(item: &Item<'_>) -> Option<Authentication> {
     let max_age = fields.get("max_age").and_then(|item| {
         let age = item.duration(SECOND, WEEK.saturating_mul(52))?;
         if age.subsec_nanos() > 0 {
-            item.error("must be whole seconds: a challenge has no others");
+            item.error("must be whole seconds, as in the challenge");
         }
         Some(age)
     });
@@ -219,7 +219,7 @@ mod tests {
                 ".scopes: forbids everything that \"any_of\" names",
             ),
             (r#"{"claims":[{"equals":1}]}"#.into(), ".claims[0].claim: is missing; name the claim"),
-            (r#"{"claims":[{"claim":"a"}]}"#.into(), ".claims[0]: says nothing of the claim; add one of"),
+            (r#"{"claims":[{"claim":"a"}]}"#.into(), ".claims[0]: has no condition; add one of"),
             (r#"{"claims":[{"claim":7,"present":true}]}"#.into(), ".claims[0].claim: expected a string"),
             (
                 r#"{"claims":[{"claim":{"a":1},"present":true}]}"#.into(),
@@ -236,12 +236,12 @@ mod tests {
             (one(r#""equals":null"#), ".claims[0].equals: is null; write \"present\": false"),
             (one(r#""equals":["a"]"#), ".claims[0].equals: is a list; compare lists with \"any_of\""),
             (one(r#""equals":{}"#), ".claims[0].equals: is an object"),
-            (one(r#""equals":9007199254740993"#), ".claims[0].equals: lies beyond 2^53 - 1"),
-            (one(r#""equals":9007199254740992"#), ".claims[0].equals: lies beyond 2^53 - 1"),
-            (one(r#""equals":9007199254740992.0"#), ".claims[0].equals: lies beyond 2^53 - 1"),
-            (one(r#""any_of":[-9007199254740992]"#), ".claims[0].any_of[0]: lies beyond 2^53 - 1"),
-            (one(r#""gte":1e16"#), ".claims[0].gte: lies beyond 2^53 - 1"),
-            (one(r#""none_of":[1,-1E16]"#), ".claims[0].none_of[1]: lies beyond 2^53 - 1"),
+            (one(r#""equals":9007199254740993"#), ".claims[0].equals: is larger than 2^53 - 1"),
+            (one(r#""equals":9007199254740992"#), ".claims[0].equals: is larger than 2^53 - 1"),
+            (one(r#""equals":9007199254740992.0"#), ".claims[0].equals: is larger than 2^53 - 1"),
+            (one(r#""any_of":[-9007199254740992]"#), ".claims[0].any_of[0]: is larger than 2^53 - 1"),
+            (one(r#""gte":1e16"#), ".claims[0].gte: is larger than 2^53 - 1"),
+            (one(r#""none_of":[1,-1E16]"#), ".claims[0].none_of[1]: is larger than 2^53 - 1"),
             (one(r#""any_of":"a""#), ".claims[0].any_of: expected a list"),
             (one(r#""any_of":[]"#), ".claims[0].any_of: must name at least one value"),
             (one(r#""none_of":[["a"]]"#), ".claims[0].none_of[0]: is a list"),
@@ -251,12 +251,12 @@ mod tests {
             (one(r#""gte":2,"lte":1"#), ".claims[0]: has a \"gte\" above its \"lte\""),
             (
                 one(r#""equals_path":"tenent""#),
-                ".claims[0].equals_path: the rule's path template does not bind \"tenent\"; use one of tenant, rest",
+                ".claims[0].equals_path: the rule's path template has no variable \"tenent\"; use one of tenant, rest",
             ),
             (one(r#""equals_header":"a b""#), ".claims[0].equals_header: is not a header name"),
             (one(r#""equals_host":false"#), ".claims[0].equals_host: can only be true"),
             (one(r#""equals_host":"a""#), ".claims[0].equals_host: expected true or false"),
-            (deep, ".not.not.not.not.not.not.not.not: lies deeper than 8 levels"),
+            (deep, ".not.not.not.not.not.not.not.not: is nested deeper than 8 levels"),
         ] {
             let errors = read("", TEMPLATE, &authorize).expect_err(&authorize);
             let expected = format!("rules[0].authorize{expected}");
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "rules[0].authorize.claims[0].equals_path: the rule's match binds no variable; write {tenant} in a \"path_template\""
+                "rules[0].authorize.claims[0].equals_path: the rule's match has no variable; write {tenant} in a \"path_template\""
             ]
         );
     }

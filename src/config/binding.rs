@@ -208,7 +208,7 @@ pub(super) fn check_places(fields: &Fields<'_>, constraint: &Constraint, locatio
     if constraint.dpop.is_some() && !locations.iter().any(takes) {
         fields.report.error(
             &join(&fields.path, "dpop"),
-            "is for tokens of the scheme DPoP, and no place takes them; add { \"name\": \"Authorization\", \"value_prefix\": \"DPoP \" } to \"from_headers\"",
+            "is for tokens of the scheme DPoP, and no entry of \"from_headers\" accepts it; add { \"name\": \"Authorization\", \"value_prefix\": \"DPoP \" } to \"from_headers\"",
         );
     }
 }
@@ -276,7 +276,7 @@ pub(super) fn check_required(rules: &[Rule], providers: &[Rc<Provider>], report:
             report.error(
                 &join(&format!("rules[{}]", rule.id.0), "requires_proof"),
                 format!(
-                    "asks for more than the provider {:?} can show: write \"sender_constrained\": \"enforce\"{way} there",
+                    "requires a proof that the provider {:?} does not accept: write \"sender_constrained\": \"enforce\"{way} there",
                     provider.name
                 ),
             );

@@ -41,7 +41,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
         Owner::Provider => {
             for name in fields.present(&OF_REQUEST) {
                 let path = join(&fields.path, name);
-                fields.report.error(&path, "compares the claim with the request, and a provider's tokens are judged once for many; write it into \"authorize.claims\" of the rules");
+                fields.report.error(&path, "compares the claim with the request, but required claims are checked once for each token; write it into \"authorize.claims\" of the rules");
             }
             None
         }
@@ -52,7 +52,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
     let given = fields.present(&OPERATORS);
     if given.len() != 1 && given != ["gte", "lte"] {
         fields.error(if given.is_empty() {
-            "says nothing of the claim; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\", \"equals_host\" and \"equals_peer\"".to_owned()
+            "has no condition; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\", \"equals_host\" and \"equals_peer\"".to_owned()
         } else {
             format!("has {}; keep one, and write a condition of its own for each other", given.join(" and "))
         });
@@ -139,7 +139,7 @@ fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
     };
     if !exact {
         item.error(
-            "lies beyond 2^53 - 1, where numbers in JSON are rounded; let the issuer write the claim as a text, and compare it with one",
+            "is larger than 2^53 - 1, and JSON numbers are rounded there; let the issuer write the claim as a text, and compare it with one",
         );
     }
     exact.then_some(number)
@@ -171,9 +171,9 @@ fn variable(item: &Item<'_>, variables: Option<&[&str]>) -> Option<RequestValue>
     let name = item.text()?;
     if let Some(variables) = variables.filter(|variables| !variables.contains(&name)) {
         item.error(match variables {
-            [] => format!("the rule's match binds no variable; write {{{name}}} in a \"path_template\""),
+            [] => format!("the rule's match has no variable; write {{{name}}} in a \"path_template\""),
             some => {
-                format!("the rule's path template does not bind {name:?}; use one of {}", some.join(", "))
+                format!("the rule's path template has no variable {name:?}; use one of {}", some.join(", "))
             }
         });
         return None;

@@ -36,7 +36,7 @@ pub(super) fn read(item: &Item<'_>, has_nonces: bool) -> Option<Cors> {
 /// An origin as browsers write it (RFC 6454 section 6.1): in lower case, without the usual port.
 fn origin(text: &str) -> Result<String, &'static str> {
     if text.contains('*') {
-        return Err("is no single origin; write each one, such as https://app.example");
+        return Err("is not one origin; write each one, such as https://app.example");
     }
     let text = text.to_ascii_lowercase();
     let Some((scheme, host)) = text.split_once("://") else {
@@ -117,7 +117,7 @@ mod tests {
             ("{}", "cors.allow_origins: is missing; name the origins"),
             (r#"{"allow_origins":[]}"#, "cors.allow_origins: must name at least one origin"),
             (r#"{"allow_origins":"https://a"}"#, "cors.allow_origins: expected a list"),
-            (r#"{"allow_origins":["*"]}"#, "cors.allow_origins[0]: is no single origin; write each one"),
+            (r#"{"allow_origins":["*"]}"#, "cors.allow_origins[0]: is not one origin; write each one"),
             (r#"{"allow_origins":["https://*.example"]}"#, "cors.allow_origins[0]: is no single origin"),
             (
                 r#"{"allow_origins":["app.example"]}"#,

@@ -43,7 +43,7 @@ fn hierarchy(item: &Item<'_>) -> Option<ScopeHierarchy> {
     let mut lines = Vec::new();
     for (left, item) in item.entries()? {
         if left.is_empty() {
-            item.error("stands for a scope without a name; name the scope that grants these");
+            item.error("has an empty scope name; name the scope that grants these");
         } else if let Err(error) = sound_scope(left) {
             item.error(error);
         }
@@ -51,7 +51,7 @@ fn hierarchy(item: &Item<'_>) -> Option<ScopeHierarchy> {
         let separated = prefix.len() == left.len() || prefix.ends_with([':', '.', '/']);
         if prefix.contains('*') || !separated {
             item.error(
-                "has a \"*\" where it means nothing; write it at the end alone, behind \":\", \".\" or \"/\", as in orders:*",
+                "has a \"*\" in the wrong place; write it at the end alone, behind \":\", \".\" or \"/\", as in orders:*",
             );
         }
         let mut right = Vec::new();

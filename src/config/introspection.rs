@@ -167,7 +167,7 @@ fn authentication(
 /// A secret of the environment, of any length: the provider made it.
 fn client_secret(item: &Item<'_>, environment: Variables<'_>, method: Method) -> Option<SecretValue> {
     if item.json.as_str().is_some() {
-        item.error("is not written here, where it could be read; put it into an environment variable of the vm_config and write { \"environment_variable\": \"NAME\" }");
+        item.error("must not be in the configuration, where others can read it; put it into an environment variable of the vm_config and write { \"environment_variable\": \"NAME\" }");
         return None;
     }
     let mut fields = item.fields()?;

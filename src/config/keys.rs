@@ -32,7 +32,7 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
     let given = fields.present(&["remote_jwks", "discovery", "local_jwks"]);
     if given.is_empty() && !fields.present(&["introspection"]).is_empty() {
         if symmetric {
-            let text = "names an HS algorithm, and there is no key for it; leave \"algorithms\" out: nothing is signed where the provider is asked";
+            let text = "names an HS algorithm, and there is no key for it; leave \"algorithms\" out: opaque tokens are not signed";
             fields.report.error(&join(&fields.path, "algorithms"), text);
         }
         // Known here too, for whoever misspells one of them.

@@ -75,7 +75,7 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
     let separated = fields.get("path_separated_prefix").and_then(|item| {
         let text = plain(item.clone())?;
         if text.ends_with('/') {
-            item.error("must not end with \"/\": it is compared segment by segment; write /orders, and for every path \"prefix\": \"/\"");
+            item.error("must not end with \"/\", which is implied; write /orders, and for every path \"prefix\": \"/\"");
         }
         Some(PathMatch::Separated(text))
     });
@@ -108,7 +108,7 @@ fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
         return None;
     }
     if text.contains('?') || (!raw && text.contains(';')) {
-        item.error("can only name a path; leave queries and \";parameters\" out, which are not compared (\"query_parameters\" asks for a parameter)");
+        item.error("must be a path alone; leave queries and \";parameters\" out (\"query_parameters\" matches a parameter)");
         return None;
     }
     warn_of_patterns(item, text);
@@ -150,7 +150,7 @@ fn uri_template(item: &Item<'_>, raw: bool) -> Option<PathMatch> {
     if let Some(kind) = kind
         && kind.text()? != TYPE
     {
-        kind.error(format!("is not a policy that is known here; use {TYPE:?}"));
+        kind.error(format!("is not a supported policy; use {TYPE:?}"));
         return None;
     }
     fields.finish();
@@ -299,7 +299,9 @@ fn range(item: &Item<'_>) -> Option<ValueMatch> {
     fields.finish();
     let (start, end) = (start?, end?);
     if start >= end {
-        item.error("holds no number; give an \"end\" above \"start\": the end itself does not belong to it");
+        item.error(
+            "is an empty range; give an \"end\" above \"start\": the end itself does not belong to it",
+        );
         return None;
     }
     Some(ValueMatch::Range(start, end))

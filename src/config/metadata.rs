@@ -49,7 +49,7 @@ fn path_of(item: &Item<'_>) -> Option<Vec<String>> {
 fn value_of(item: &Item<'_>, depth: usize) -> Option<MetadataValue> {
     let Some(depth) = depth.checked_sub(1) else {
         item.error(format!(
-            "lies deeper than {MAX_DEPTH} levels of \"list_match\" and \"or_match\"; write it with fewer"
+            "is nested deeper than {MAX_DEPTH} levels of \"list_match\" and \"or_match\"; write it with fewer"
         ));
         return None;
     };
@@ -112,7 +112,7 @@ fn number_of(item: &Item<'_>) -> Option<MetadataValue> {
         let (start, end) = (start?, end?);
         if start >= end {
             item.error(
-                "holds no number; give an \"end\" above \"start\": the end itself does not belong to it",
+                "is an empty range; give an \"end\" above \"start\": the end itself does not belong to it",
             );
             return None;
         }
@@ -193,7 +193,7 @@ mod tests {
             (value(r#"{"list_match":{}}"#), "list_match.one_of: is missing"),
             (value(r#"{"or_match":{"value_matchers":[]}}"#), "value_matchers: must name at least one value"),
             (value(r#"{"string":"x"}"#), "value.string: unknown field"),
-            (value(&deep), "lies deeper than 8 levels"),
+            (value(&deep), "is nested deeper than 8 levels"),
         ] {
             let said = read(&metadata).unwrap_err();
             assert!(said.contains(expected), "{metadata}: {said}");

@@ -333,7 +333,7 @@ fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
             let path = fields::join("providers", &provider.name);
             report.error(
                 &path,
-                format!("writes the header {name:?}, from which tokens are read, or which servers take for such a one; choose another"),
+                format!("writes the header {name:?}, from which tokens are read, or which servers read as one of those; choose another"),
             );
         }
     }

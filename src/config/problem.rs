@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-/// One thing to mend: its path in the configuration (`rules[3].authorize.scopes`) and what to do.
+/// One error: its path in the configuration (`rules[3].authorize.scopes`) and what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
     /// The path of the field; empty for the configuration as a whole.

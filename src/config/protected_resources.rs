@@ -173,8 +173,8 @@ fn matches(
         let hosts = join(&item.path, "hosts");
         let (authority, host) = (identifier.authority(), &identifier.host);
         match identifier.port {
-            Some(_) => item.report.error(&hosts, format!("does not take {authority}, which the resource names; write \"{authority}\", or \"{host}:*\" where Envoy takes ports away (strip_any_host_port)")),
-            None => item.report.warning(&hosts, format!("does not take {authority}, which the resource names: clients that ask there for its document do not find it")),
+            Some(_) => item.report.error(&hosts, format!("does not include {authority}, which the resource names; write \"{authority}\", or \"{host}:*\" where Envoy takes ports away (strip_any_host_port)")),
+            None => item.report.warning(&hosts, format!("does not include {authority}, which the resource names: clients that ask there for its document do not find it")),
         }
     }
     Some(matches)

@@ -38,7 +38,7 @@ impl<'c> Identifier<'c> {
         }
         let Some(parsed) = Authority::parse(authority.as_bytes()).filter(|own| own.port() != Some("0"))
         else {
-            return Err("has no host that can be relied on; write https://host/path, without a user, and letters beyond ASCII in their xn-- form".to_owned());
+            return Err("has no valid host; write https://host/path, without a user, and letters beyond ASCII in their xn-- form".to_owned());
         };
         let host = parsed.host().to_owned();
         let usual_scheme = scheme.to_ascii_lowercase();

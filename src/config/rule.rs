@@ -37,7 +37,7 @@ pub(super) fn read_all(
         expressions = expressions.saturating_add(rule.matches.expressions());
         if expressions > matching::MAX_EXPRESSIONS && before <= matching::MAX_EXPRESSIONS {
             item.error(format!(
-                "is one too many with regular expressions, of which all rules together have at most {}; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
+                "all rules together have more than {} regular expressions; use \"prefix\", \"path_separated_prefix\" or \"path_template\"",
                 matching::MAX_EXPRESSIONS
             ));
         }
@@ -112,7 +112,7 @@ fn read(
     let is_unused = |item: &Item<'_>| written.is_some() && *item.json == Json::Null;
     let by_name = fields.get("requirement_name").filter(|item| !is_unused(item));
     if let (Some(_), Some(item)) = (&written, &by_name) {
-        item.error("stands beside \"requires\"; keep one of them");
+        item.error("cannot stand beside \"requires\"; keep one of them");
     }
     let has_requires = written.is_some() || by_name.is_some();
     let written = written.and_then(|item| requirement::read(&item, providers));

@@ -20,7 +20,7 @@ pub(super) fn text_match(item: &Item<'_>) -> Option<TextMatch> {
     let any_case = fields.get("ignore_case").and_then(|item| {
         let any_case = item.bool()?;
         if any_case && given == ["safe_regex"] {
-            item.error("does not count for an expression; write \"(?i)\" at its start");
+            item.error("has no effect on an expression; write \"(?i)\" at its start");
         }
         Some(any_case)
     });

@@ -66,7 +66,7 @@ pub(super) fn header_name(item: &Item<'_>) -> Option<String> {
 pub(super) fn written_header(item: &Item<'_>) -> Option<String> {
     let name = header_name(item)?;
     if NOT_WRITTEN.iter().any(|own| same_header(own.as_bytes(), name.as_bytes())) {
-        item.error("belongs to the message itself; choose a header of your own, such as x-user");
+        item.error("is part of HTTP itself; choose a header of your own, such as x-user");
         return None;
     }
     Some(name)

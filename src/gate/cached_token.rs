@@ -221,7 +221,7 @@ impl CachedToken {
         self.has_unsafe_subject
     }
 
-    /// Its scopes, separated by blanks. One with a blank or a control character in it, which a list can have and no
+    /// Its scopes, separated by spaces. One with a space or a control character in it, which a list can have and no
     /// scope has (RFC 6749 section 3.3), is left out: it would read as two.
     pub fn scopes(&self) -> &str {
         self.scopes.get_or_init(|| {

@@ -40,7 +40,8 @@ const NO_RANDOM: &str = "the host gives no random numbers (random_get), without 
 
 /// Says what is wrong with a configuration.
 pub(super) fn tell(problems: Vec<Problem>) {
-    log::error!("the configuration is refused; {} to mend:", problems.len());
+    let count = problems.len();
+    log::error!("configuration rejected: {count} error{}", if count == 1 { "" } else { "s" });
     for problem in problems {
         log::error!("  {problem}");
     }

@@ -132,7 +132,7 @@ fn is_bundle(document: &Object, members: &[Json]) -> bool {
 }
 
 /// Whether a member of a bundle may be a key for tokens. Keys of other uses, and authorities for certificates that are
-/// published without a `use`, are another's affair.
+/// published without a `use`, are for others.
 pub(super) fn is_for_tokens(member: &Json) -> bool {
     let Some(jwk) = member.as_object() else { return true };
     match given(jwk, "use") {

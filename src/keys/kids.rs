@@ -136,8 +136,8 @@ impl Kids {
         self.is_ahead = true;
     }
 
-    /// Where the clock was set back, nothing is remembered for longer for it.
-    pub(super) fn bear_with_the_clock(&mut self, now: Timestamp) {
+    /// Drops what lies in the future: the clock was set back.
+    pub(super) fn forget_the_future(&mut self, now: Timestamp) {
         self.missing.retain(|missing| missing.asked <= now);
         self.exchanged = self.exchanged.min(now);
     }

@@ -141,7 +141,7 @@ impl Source {
             self.wanted = None;
         }
         let (document, slot) = self.refresher.document_mut();
-        document.kids.bear_with_the_clock(now);
+        document.kids.forget_the_future(now);
         if document.kids.is_ahead() {
             document.kids.exchange(slot, store, true, now);
         }

@@ -25,7 +25,7 @@ pub struct Clause {
     pub scopes: Option<SetRequirement>,
     /// The roles.
     pub roles: Option<SetRequirement>,
-    /// Conditions on claims, each of which is met.
+    /// Conditions on claims, all of which must hold.
     pub claims: Vec<Condition>,
     /// Clauses of which each is met.
     pub all: Vec<Clause>,

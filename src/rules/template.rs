@@ -54,7 +54,7 @@ impl fmt::Display for TemplateError {
             ),
             Self::PartialSegment(segment) => write!(
                 f,
-                "in {segment:?} an operator stands beside other text; write \"*\", \"**\", \"{{name}}\" and \"{{name=**}}\" as whole segments, such as /orders/{{id}}"
+                "in {segment:?} a wildcard stands beside other text; write \"*\", \"**\", \"{{name}}\" and \"{{name=**}}\" as whole segments, such as /orders/{{id}}"
             ),
             Self::BadName(name) => {
                 write!(f, "{name:?} is not a variable name; use letters, digits and \"_\"")

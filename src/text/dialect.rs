@@ -100,19 +100,18 @@ impl<'e> Reader<'e> {
             'x' => return self.hexadecimal(),
             'p' | 'P' | 'X' => {
                 return Err(format!(
-                    "\"\\{next}\" is not understood here: write the characters in brackets, [a-zà-ÿ]"
+                    "\"\\{next}\" is not supported: write the characters in brackets, [a-zà-ÿ]"
                 ));
             }
             'Q' | 'E' => {
                 return Err(
-                    "\"\\Q\" is not understood here: write a backslash before each special character"
-                        .to_owned(),
+                    "\"\\Q\" is not supported: write a backslash before each special character".to_owned()
                 );
             }
-            'C' => return Err("\"\\C\" is not understood here: write (?s:.) for any character".to_owned()),
+            'C' => return Err("\"\\C\" is not supported: write (?s:.) for any character".to_owned()),
             '0'..='9' => {
                 return Err(format!(
-                    "\"\\{next}\" is not understood here: write \"\\x{{…}}\" with the character's hexadecimal number; groups cannot be referred to"
+                    "\"\\{next}\" is not supported: write \"\\x{{…}}\" with the character's hexadecimal number; there are no back-references"
                 ));
             }
             // RE2 leaves the vertical tab out, the engine does not.

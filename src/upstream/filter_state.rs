@@ -36,7 +36,7 @@ pub enum FilterStateField {
     Provider,
     /// `sub`
     Subject,
-    /// The scopes, separated by blanks
+    /// The scopes, separated by spaces
     Scopes,
     /// A nonce for the next proof (RFC 9449 section 8.2), where the provider makes nonces and the request passes
     DpopNonce,

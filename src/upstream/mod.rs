@@ -26,7 +26,7 @@ use crate::token::{ClaimPath, Verified};
 pub struct IdentityHeaders {
     /// The header for the whole claims set, in base64url.
     pub payload_header: Option<String>,
-    /// Whether that is filled up with `=`.
+    /// Whether its base64url has padding.
     pub pad_payload: bool,
     /// The headers for single claims.
     pub claims: Vec<ClaimHeader>,

@@ -186,11 +186,11 @@ fn without_peer(value: &mut Value) {
     }
 }
 
-/// The example of the README, with the test's keys and issuer: every condition in it counts.
+/// The example of the reference, with the test's keys and issuer: every condition in it counts.
 #[test]
-fn the_example_in_the_readme_means_what_it_says() {
-    let readme = include_str!("../../README.md");
-    let mut blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+fn the_example_in_the_reference_means_what_it_says() {
+    let page = include_str!("../../docs/configuration/authorize.md");
+    let mut blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block = blocks.find(|block| block.contains("tenant-orders")).expect("the example");
     let mut example: Value = serde_norway::from_str(block).expect("YAML");
     // Nobody comes with a certificate here: what that condition does is shown in bound_tokens::certificates.

@@ -238,11 +238,9 @@ fn what_only_the_second_look_sees_is_refused_all_the_same() {
 
 /// The rows of the table of bounds: what is bounded, and the numbers of its second cell.
 fn bounds() -> Vec<(String, Vec<usize>)> {
-    let page = include_str!("../../README.md");
-    let table =
-        page.split("### Bounds").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("the table");
+    let page = include_str!("../../docs/configuration/bounds.md");
     let rows =
-        table.lines().filter_map(|line| line.strip_prefix("| ")).filter(|line| !line.starts_with("---"));
+        page.lines().filter_map(|line| line.strip_prefix("| ")).filter(|line| !line.starts_with("---"));
     let numbers = |cell: &str| -> Vec<usize> {
         let words = cell.split(|c: char| !c.is_ascii_digit() && c != ',').map(|word| word.replace(',', ""));
         words.filter_map(|word| word.parse().ok()).collect()

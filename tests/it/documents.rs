@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::{Envoy, Request, Upstream, Wasm, workspace};
+use portcullis::Reason;
 use serde_json::{Value, json};
 
 fn read(path: &Path) -> String {
@@ -76,29 +77,48 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// The rows of the tables of a page, without their heads.
+fn table_rows(page: &str) -> Vec<&str> {
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
+    let heads: BTreeSet<&str> = page
+        .lines()
+        .zip(page.lines().skip(1))
+        .filter(|(_, next)| next.starts_with("| ---"))
+        .map(|it| it.0)
+        .collect();
+    page.lines().filter(is_row).filter(|line| !heads.contains(line)).collect()
+}
+
+/// The tests that the last column of a row names, each of which must be there.
+fn named_tests(row: &str) -> usize {
+    let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+    let tests: Vec<&str> = quoted(shown_by);
+    assert!(!tests.is_empty(), "no test: {row}");
+    for test in &tests {
+        let (program, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no file"));
+        let places = if program.ends_with(".rs") { vec![workspace().join(program)] } else { module(program) };
+        assert!(tests_in(&places).contains(name), "{test} is no test");
+    }
+    tests.len()
+}
+
 #[test]
 fn each_threat_names_tests_that_exist() {
-    let root = workspace();
-    let page = read(&root.join("docs/security.md"));
-    let table = page.split("## Threats").nth(1).expect("the threat table");
-    let mut named = 0;
-    let mut rows = 0;
-    for row in table
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| threat") && !line.starts_with("| ---"))
-    {
-        rows += 1;
-        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
-        let tests: Vec<&str> = quoted(held_by);
-        assert!(!tests.is_empty(), "no test: {row}");
-        for test in tests {
-            let (program, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no file"));
-            let places = if program.ends_with(".rs") { vec![root.join(program)] } else { module(program) };
-            assert!(tests_in(&places).contains(name), "{test} is no test");
-            named += 1;
-        }
+    let page = read(&workspace().join("docs/security.md"));
+    let rows = table_rows(page.split("## Threats").nth(1).expect("the threat table"));
+    let named: usize = rows.iter().map(|row| named_tests(row)).sum();
+    assert!(rows.len() >= 40 && named >= rows.len(), "{} rows, {named} tests", rows.len());
+}
+
+#[test]
+fn each_line_of_the_checklist_names_a_setting_and_a_test_that_exists() {
+    let page = read(&workspace().join("docs/checklist.md"));
+    let rows = table_rows(page.split("## Keys in an HSM").next().expect("the lists"));
+    for row in &rows {
+        assert!(row.contains("](") || row.contains('`'), "no setting: {row}");
+        named_tests(row);
     }
-    assert!(rows >= 40 && named >= rows, "{rows} rows, {named} tests");
+    assert!(rows.len() >= 40, "{} rows", rows.len());
 }
 
 #[test]
@@ -122,12 +142,51 @@ fn each_attack_that_is_tried_is_in_the_table() {
     }
 }
 
+/// How a challenge and a disclosure are called in the page of reasons.
+const WORDS: [(&str, &str); 11] = [
+    ("None", "no challenge"),
+    ("Realm", "a challenge without `error`"),
+    ("Scope", "a challenge with the scopes to ask for"),
+    ("InvalidRequest", "`invalid_request`"),
+    ("InvalidToken", "`invalid_token`"),
+    ("InsufficientScope", "`insufficient_scope`"),
+    ("StepUp", "`insufficient_user_authentication`"),
+    ("InvalidProof", "`invalid_dpop_proof`"),
+    ("UseNonce", "`use_dpop_nonce`"),
+    ("Always", "shown to the client"),
+    ("Verified", "shown to the client once the signature is verified, before that `token_rejected`"),
+];
+
+#[test]
+fn the_page_of_reasons_has_each_with_its_answer_and_no_other() {
+    let page = read(&workspace().join("docs/reasons.md"));
+    let sections: Vec<(&str, &str)> = page
+        .split("\n## ")
+        .skip(1)
+        .filter_map(|section| section.split_once('\n'))
+        .map(|(heading, text)| (heading.trim_matches('`'), text.trim()))
+        .collect();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>());
+    let word = |name: String| {
+        WORDS.iter().find(|(own, _)| *own == name).unwrap_or_else(|| panic!("no words for {name}")).1
+    };
+    for (reason, (name, text)) in Reason::ALL.iter().zip(sections) {
+        let row = reason.row();
+        let (challenge, shown) =
+            (word(format!("{:?}", row.challenge)), word(format!("{:?}", row.disclosure)));
+        let answer = format!("{}, gRPC {}; {challenge}; {shown}.\n\n", row.status.http(), row.status.grpc());
+        assert!(text.starts_with(&answer), "{name}: expected {answer}{text}");
+        assert!(text.contains("*What to do:* "), "{name}: nothing to do");
+    }
+}
+
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     let root = workspace();
     let mut pages = files(&root.join("docs"), "md");
     pages.extend(files(&root.join("envoy"), "md"));
-    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
     let mut links = 0;
     for page in pages {
         let text = read(&page);

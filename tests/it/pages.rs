@@ -1,5 +1,5 @@
 //! What the pages tell can be configured is what the filter takes: every block of YAML or JSON in them is read, the
-//! reference of the README shows every field at work and leaves none out, and a real Envoy takes all of it.
+//! reference shows every field at work and leaves none out, and a real Envoy takes all of it.
 
 use crate::common;
 use crate::common::pages;
@@ -15,6 +15,14 @@ use serde_json::{Value, json};
 
 /// What an environment variable holds that a page names: long enough for a secret, and fit for a header.
 const VARIABLE: &str = "0123456789abcdef0123456789abcdef";
+
+/// A key set that an environment variable holds.
+const SECRET_KEYS: &str = r#"{"keys":[{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
+
+/// What the environment variable of this name holds.
+fn variable(name: &str) -> &'static str {
+    if name.ends_with("_JWKS") { SECRET_KEYS } else { VARIABLE }
+}
 
 /// A provider whose key is that of RFC 7517, appendix A.1, and whose tokens may be bound.
 fn stand_in(name: &str) -> Value {
@@ -71,7 +79,7 @@ fn whole(fragment: &Value) -> Value {
 /// Everything that the filter says of a configuration, and whether it takes it.
 fn said(configuration: &Value) -> (bool, Vec<String>) {
     let text = configuration.to_string();
-    let problems = match Config::parse(text.as_bytes(), &|_| Some(VARIABLE.to_owned())) {
+    let problems = match Config::parse(text.as_bytes(), &|name| Some(variable(name).to_owned())) {
         Ok(config) => return (true, config.warnings.iter().map(ToString::to_string).collect()),
         Err(problems) => problems,
     };
@@ -156,26 +164,20 @@ struct Part {
     example: Value,
 }
 
-/// The part of the README that tells the fields.
-fn reference() -> &'static str {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("## The configuration\n").expect("the reference");
-    rest.split_once("### What others get\n").expect("what comes behind it").0
-}
-
-/// `remote_jwks.max_bytes` is the field `max_bytes`, `safe_regex: { regex }` the field `safe_regex`.
+/// `remote_jwks.max_bytes` is the field `max_bytes`, `lists[].name` the field `name`.
 fn field(code: &str) -> String {
-    let name = code.split([':', '[', ' ']).next().unwrap_or_default();
-    name.rsplit('.').next().unwrap_or_default().to_owned()
+    let name = code.split([':', ' ']).next().unwrap_or_default();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.trim_end_matches("[]").to_owned()
 }
 
 fn parts() -> Vec<Part> {
     let mut parts = Vec::new();
     let mut fields = BTreeSet::new();
     let mut example: Option<String> = None;
-    // The first line of a table is its head.
-    let mut in_table = false;
-    for line in reference().lines() {
+    // The first line of a table is its head, and says whether it is one of fields.
+    let (mut in_table, mut is_of_fields) = (false, false);
+    for line in pages::reference().lines() {
         match &mut example {
             Some(text) if line == "```" => {
                 let content = documents(text).expect("YAML").pop().expect("an example");
@@ -189,7 +191,10 @@ fn parts() -> Vec<Part> {
             None if line == "```yaml" => example = Some(String::new()),
             None => {
                 let is_row = line.starts_with("| ");
-                if is_row && in_table && !line.starts_with("| ---") {
+                if is_row && !in_table {
+                    is_of_fields = line.starts_with("| field |");
+                }
+                if is_row && in_table && is_of_fields && !line.starts_with("| ---") {
                     let first = line.split(" | ").next().unwrap_or_default();
                     fields.extend(first.split('`').skip(1).step_by(2).map(field));
                 }
@@ -298,7 +303,7 @@ fn known_fields() -> BTreeSet<(String, String)> {
 #[test]
 fn the_reference_leaves_no_field_out() {
     let known = known_fields();
-    let text = reference();
+    let text = pages::reference();
     let is_told = |name: &str| {
         let mut words =
             text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '@');
@@ -367,7 +372,7 @@ fn an_envoy_takes_every_configuration_of_the_pages_and_files() {
             wasm = wasm.vm_id(&format!("page-{index}"));
         }
         for name in named {
-            wasm = wasm.env(&name, VARIABLE);
+            wasm = wasm.env(&name, variable(&name));
         }
         let all = json!({ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } });
         let listener = Listener::new(&format!("page-{index}")).filter(wasm);

@@ -35,9 +35,10 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The examples of the README's reference.
+/// The examples of the reference.
 fn examples() -> Vec<Value> {
-    let blocks = pages::blocks("yaml").into_iter().filter(|block| block.name.starts_with("README.md"));
+    let blocks =
+        pages::blocks("yaml").into_iter().filter(|block| block.name.starts_with("docs/configuration/"));
     let plugin = |content: &Value| content.get("providers").is_some();
     blocks.map(|block| block.content).filter(plugin).collect()
 }

@@ -321,7 +321,7 @@ fn a_configuration_that_cannot_be_used_opens_nothing_where_the_host_tells_too_li
             );
         }
         assert_eq!(upstream.count(), 0);
-        envoy.wait_for_log("the configuration is refused", SOON);
+        envoy.wait_for_log("configuration rejected", SOON);
     }
 }
 

@@ -127,7 +127,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
-    // What a client does wrong is its own affair.
+    // A client's errors end its own connection, and no other.
     let _ = watcher.watch(connection).await;
 }
 

@@ -48,7 +48,7 @@ fn whole(members: &mut Map<String, Value>, routes: &[Route], is_rest_open: bool,
             Kind::Lost,
             "metrics",
             "",
-            "stat_prefix: counters have other names here; see the README, and \"instance\"",
+            "stat_prefix: counters have other names here; see docs/operations.md, and \"instance\"",
         );
     }
     let is_rest = |rule: &Value| rule["match"] == json!({ "prefix": "/" });

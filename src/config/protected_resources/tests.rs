@@ -166,7 +166,7 @@ fn warnings_name_what_clients_or_operators_could_trip_over() {
         ),
         (
             json!({ "match": { "prefix": "/", "hosts": ["other.example"] } }),
-            "protected_resources[0].match.hosts: does not take mcp.example",
+            "protected_resources[0].match.hosts: does not include mcp.example",
         ),
         (
             json!({ "authorization_servers": ["http://idp.example"] }),

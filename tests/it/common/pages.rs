@@ -109,6 +109,15 @@ pub fn blocks(language: &str) -> Vec<Document> {
     found
 }
 
+/// The pages of the configuration reference, as the book lists them.
+pub fn reference() -> String {
+    let docs = workspace().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("the book's summary");
+    let links = summary.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let pages = links.filter(|link| link.starts_with("configuration/"));
+    pages.map(|page| fs::read_to_string(docs.join(page)).expect("a page")).collect()
+}
+
 /// Every plugin in a document, wherever it stands.
 pub fn plugins(content: &Value) -> Vec<Plugin<'_>> {
     let spec = &content["spec"];

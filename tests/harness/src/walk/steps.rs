@@ -18,24 +18,24 @@ const WRITE: (&str, &str) = ("scope", "orders:read orders:write");
 pub(super) fn all(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.title("Who gets in");
     entry(walk)?;
-    walk.title("Tokens that are none");
+    walk.title("Invalid tokens");
     forgeries(walk)?;
-    walk.title("Tokens for something else");
+    walk.title("Tokens for another purpose");
     claims(walk)?;
-    walk.title("What a token allows");
+    walk.title("Scopes");
     scopes(walk)?;
-    walk.title("What clients must not decide");
+    walk.title("Spoofed identity and ambiguous requests");
     tricks(walk)?;
-    walk.title("The provider changes its keys");
+    walk.title("Key rotation");
     rotation(walk)?;
-    walk.title("The provider withdraws a token");
+    walk.title("Revocation");
     revocation(walk)?;
-    walk.title("Tokens that say nothing by themselves");
+    walk.title("Opaque tokens");
     opaque(walk)?;
-    walk.title("Tokens that are worth nothing to a thief");
+    walk.title("Bound tokens");
     bound(walk)?;
     let Some(addr) = walk.target.mcp else { return Ok(()) };
-    walk.title("Clients that find their way (MCP)");
+    walk.title("Discovery by OAuth and MCP clients");
     mcp::all(walk, addr)
 }
 
@@ -229,10 +229,10 @@ fn rotation(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.take(
         get("/orders/7", "a token of the next new key")
             .bearer(&last)
-            .passes("the old keys are withdrawn now"),
+            .passes("the old keys are no longer published"),
     )?;
     walk.take(
-        get("/orders/7", "a token of a withdrawn key")
+        get("/orders/7", "a token of a removed key")
             .bearer(&before)
             .refused_as(401, REJECTED, "key_not_found", "the provider vouches for it no more")
             .challenge(&["error=\"invalid_token\""]),
@@ -245,7 +245,7 @@ fn revocation(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.take(
         get("/orders/7", "a token")
             .bearer(&token)
-            .passes("nobody has withdrawn it")
+            .passes("it is not revoked")
             .upstream_saw("x-user", &["alice"]),
     )?;
     walk.revoke(&token, "/me")?;
@@ -258,7 +258,7 @@ fn revocation(walk: &mut Walker<'_>) -> Result<(), String> {
     walk.take(
         get("/orders/7", "another token of the same person")
             .bearer(&other)
-            .passes("only the one was withdrawn")
+            .passes("only the other one was revoked")
             .upstream_saw("x-user", &["alice"]),
     )
 }
