@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages release quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -31,6 +31,7 @@ help: ## list the targets
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
 	@echo "  WASM_OPT=wasm-opt       make wasm, make reproducible: the filter goes through binaryen's optimizer, too"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
+	@echo "  ARGS=--twice            make release: build everything once more in another folder, and compare every byte"
 
 run: ## a real Envoy with the filter, and a walk through what it allows and refuses
 	@echo "==> 1/3 the filter"
@@ -105,6 +106,9 @@ native-for-tests: # the module with a header that makes a hook panic: for tests 
 image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway
 	@$(PYTHON) -B scripts/image
 
+release: ## dist/release/: modules, image, tool, playground, SBOM, licences, checksums, provenance, changes
+	@$(PYTHON) -B scripts/release $(ARGS)
+
 reproducible: wasm ## build the filter once more, in another folder, and compare every byte
 	@$(PYTHON) -B scripts/reproducible
 
@@ -126,7 +130,7 @@ playground: ## dist/playground/index.html, a page on which the gate is tried: on
 playground-test: ## the page in a headless Chromium: typed, by keyboard, beside portcullis explain; nothing leaves it
 	@$(PYTHON) -B scripts/playground test
 
-lint: ## formatting, clippy, documentation, imports of the module, dependencies
+lint: ## formatting, clippy, documentation, imports of the module, dependencies, workflows
 	@$(PYTHON) -B scripts/toolchain wasm lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
@@ -139,6 +143,13 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/build-wasm
 	$(PYTHON) -B scripts/check-imports $(WASM)
 	$(PYTHON) -B scripts/audit
+	$(PYTHON) -B scripts/actionlint
+
+actionlint: ## the workflows of .github
+	@$(PYTHON) -B scripts/actionlint
+
+packages: ## install the servers, the browser and the engine that tests use where they are there (Debian; root or sudo)
+	@scripts/packages
 
 quick-start: ## the README's commands, typed in a Debian that has only what the README asks for (root, Linux)
 	@$(PYTHON) -B scripts/quick-start $(ARGS)
