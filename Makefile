@@ -109,8 +109,8 @@ image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy G
 release: ## dist/release/: modules, image, tool, playground, SBOM, licences, checksums, provenance, changes
 	@$(PYTHON) -B scripts/release $(ARGS)
 
-reproducible: wasm ## build the filter once more, in another folder, and compare every byte
-	@$(PYTHON) -B scripts/reproducible
+reproducible: ## build both modules and what a release has of them twice, in two folders, and compare every byte
+	@$(PYTHON) -B scripts/release --without tool,playground --twice
 
 compose-up: ## two Envoys, the demo and Prometheus under Docker Compose; healthy when this returns
 	@$(PYTHON) -B scripts/compose up
