@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages test-data release quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages test-data dashboard release quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -131,6 +131,9 @@ playground: ## dist/playground/index.html, a page on which the gate is tried: on
 
 playground-test: ## the page in a headless Chromium: typed, by keyboard, beside portcullis explain; nothing leaves it
 	@$(PYTHON) -B scripts/playground test
+
+dashboard: wasm ## docs/dashboard-light.png and -dark.png: Grafana's dashboard, drawn with what a real Prometheus answers (Chromium)
+	@$(PYTHON) -B scripts/dashboard $(ARGS)
 
 lint: ## formatting, clippy, documentation, imports of the module, dependencies, workflows
 	@$(PYTHON) -B scripts/toolchain wasm lint

@@ -20,13 +20,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{configurations, project, tree};
+use common::{configurations, documents, project, tree};
 use portcullis::Config;
 use serde_json::{Map, Value, json};
 
 /// What is no longer accepted, and on purpose: the version that accepted it, words of today's error, and words of
 /// CHANGELOG.md that announce it.
-const BREAKS: &[(&str, &str, &str)] = &[];
+const BREAKS: &[(&str, &str, &str)] =
+    &[("0.1.0", "audiences: must name at least one audience", "An empty `audiences` is an error.")];
 
 fn variable(_: &str) -> Option<String> {
     Some("0123456789abcdef0123456789abcdef".to_owned())
@@ -79,7 +80,7 @@ fn what_a_released_version_accepted_is_accepted_but_for_the_breaks_that_the_chan
     for file in &files {
         let version = file.file_stem().and_then(|name| name.to_str()).expect("a version");
         let configurations = corpus(file);
-        assert!(configurations.len() > 300, "{version}: only {}", configurations.len());
+        assert!(configurations.len() > 400, "{version}: only {}", configurations.len());
         for (label, config) in configurations {
             for error in errors(&config) {
                 let excuse = BREAKS.iter().position(|(of, said, _)| *of == version && error.contains(said));
@@ -135,14 +136,18 @@ struct Change {
 }
 
 /// The schema, with which changes are made up.
-struct Schema(Value);
+struct Schema {
+    document: Value,
+    /// Whether values are tried, too, that the schema does not allow.
+    wide: bool,
+}
 
 impl Schema {
     /// What a schema stands for: those of its `anyOf`, and where each is in the document.
     fn options<'s>(&'s self, schema: &'s Value, pointer: String) -> Vec<(&'s Value, String)> {
         if let Some(name) = schema["$ref"].as_str() {
             let target = name.trim_start_matches('#');
-            return self.options(self.0.pointer(target).expect("a definition"), target.to_owned());
+            return self.options(self.document.pointer(target).expect("a definition"), target.to_owned());
         }
         match schema["anyOf"].as_array() {
             None => vec![(schema, pointer)],
@@ -246,7 +251,19 @@ impl Schema {
         let Some(properties) = schema["properties"].as_object() else { return };
         for (name, property) in properties {
             let field = format!("{pointer}/properties/{name}");
-            for (kind, value) in self.values(property) {
+            let values = self.values(property);
+            if let Some((_, value)) = values.iter().find(|_| name.contains('_')) {
+                let (label, at) = (format!("{field}: lowerCamelCase"), format!("{at}/{}", camel(name)));
+                into.push(Change { label, at, value: value.clone() });
+            }
+            // What the schema does not allow may be accepted all the same: the reader says.
+            let more = if !self.wide {
+                Vec::new()
+            } else {
+                vec![json!(null), json!([]), json!({}), json!(0), json!(""), json!("60"), json!(true)]
+            };
+            let more = more.into_iter().map(|value| (format!("also {value}"), value));
+            for (kind, value) in values.into_iter().chain(more) {
                 into.push(Change { label: format!("{field}: {kind}"), at: format!("{at}/{name}"), value });
             }
             if let Some(member) = members.get(name) {
@@ -258,27 +275,60 @@ impl Schema {
     }
 }
 
+/// The other spelling of a field.
+fn camel(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut spelled = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(1);
+        spelled += &first.to_uppercase();
+        spelled += rest;
+    }
+    spelled
+}
+
+/// The examples of a project: whole configurations, and parts of one with what they lack.
+fn examples(root: &Path, schema: &Value) -> Vec<Value> {
+    let mut found: Vec<Value> = configurations(root).into_values().collect();
+    let known = schema["properties"].as_object().expect("fields");
+    for (_, document) in documents(root) {
+        let Value::Object(mut part) = document else { continue };
+        if part.is_empty() || !part.keys().all(|name| known.contains_key(name)) {
+            continue;
+        }
+        let keys = json!({ "inline_string": r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"# });
+        let provider = |name: &str| json!({ "issuer": format!("https://{name}.example/"), "audiences": ["orders"], "local_jwks": keys });
+        part.entry("providers")
+            .or_insert_with(|| json!({ "corp": provider("corp"), "partner": provider("partner") }));
+        let first = part["providers"].as_object().and_then(|all| all.keys().next().cloned());
+        let rule = json!({ "match": { "prefix": "/" }, "requires": { "provider_name": first } });
+        part.entry("rules").or_insert_with(|| json!([rule]));
+        found.push(Value::Object(part));
+    }
+    found.sort_by_key(|example| (example.to_string().len(), example.to_string()));
+    found.dedup();
+    found
+}
+
 #[test]
 fn freeze() {
     let Some(version) = env::var_os("PORTCULLIS_FREEZE") else {
         // What it would write is tried all the same: a corpus of this version is whole.
-        let count = written(&project(), &mut Reader::This).lines().count();
+        let count = written(&project(), &mut Reader::This, false).lines().count();
         assert!(count > 600, "only {count} lines");
         return;
     };
     let examples = env::var_os("PORTCULLIS_FREEZE_EXAMPLES").map_or_else(project, PathBuf::from);
     let file = project().join("tests/versions").join(version).with_added_extension("jsonl");
     fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-    fs::write(&file, written(&examples, &mut Reader::chosen())).expect("the corpus");
+    fs::write(&file, written(&examples, &mut Reader::chosen(), true)).expect("the corpus");
 }
 
 /// A corpus: the examples that are accepted, the shortest first, and one accepted change for each field and kind.
-fn written(root: &Path, reader: &mut Reader) -> String {
-    let schema = fs::read_to_string(project().join("docs/portcullis.schema.json")).expect("the schema");
-    let schema = Schema(serde_json::from_str(&schema).expect("JSON"));
-    let mut examples: Vec<Value> = configurations(root).into_values().collect();
-    examples.sort_by_key(|example| (example.to_string().len(), example.to_string()));
-    examples.dedup();
+fn written(root: &Path, reader: &mut Reader, wide: bool) -> String {
+    let text = fs::read_to_string(project().join("docs/portcullis.schema.json")).expect("the schema");
+    let schema = Schema { document: serde_json::from_str(&text).expect("JSON"), wide };
+    let mut examples = examples(root, &schema.document);
     examples.retain(|example| reader.accepts(example));
     let (mut text, mut done) = (String::new(), BTreeSet::new());
     for example in &examples {
@@ -286,7 +336,7 @@ fn written(root: &Path, reader: &mut Reader) -> String {
     }
     for (of, example) in examples.iter().enumerate() {
         let mut changes = Vec::new();
-        schema.changes(&schema.0, String::new(), example, "", &mut changes);
+        schema.changes(&schema.document, String::new(), example, "", &mut changes);
         for Change { label, at, value } in changes {
             if !done.contains(&label) && reader.accepts(&changed(example, &at, &value)) {
                 let line = json!({ "of": of, "at": at, "value": value, "label": label });

@@ -173,11 +173,19 @@ fn blocks_and_files_of(root: &Path) -> Vec<(String, String)> {
 /// The configurations in the examples of a project, each with its place.
 pub fn configurations(root: &Path) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
+    for (name, document) in documents(root) {
+        collect(&document, &name, &mut found);
+    }
+    found
+}
+
+/// All documents of YAML and JSON in the examples of a project, each with its place.
+pub fn documents(root: &Path) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
     for (name, text) in blocks_and_files_of(root) {
         let documents = serde_norway::Deserializer::from_str(&text);
-        for document in documents.map_while(|own| Value::deserialize(own).ok()) {
-            collect(&document, &name, &mut found);
-        }
+        let each = documents.map_while(|own| Value::deserialize(own).ok());
+        found.extend(each.map(|document| (name.clone(), document)));
     }
     found
 }
