@@ -37,7 +37,8 @@ pub struct Stage {
 fn tags() -> Result<Value, String> {
     let file = workspace().join("envoy/stats_tags.yaml");
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let tags: Value = serde_norway::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let tags: Value =
+        serde_norway::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(tags["stats_config"].clone())
 }
 
