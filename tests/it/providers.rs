@@ -297,7 +297,7 @@ impl Recipe {
 
     fn vendor(&self, test: &str) -> Option<Vendor> {
         let Some(folder) = harness::shared(&format!("idp/{}", self.folder())) else {
-            harness::skip(test, "../shared/idp is missing");
+            harness::skip(test, &harness::missing("idp"));
             return None;
         };
         let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
@@ -488,7 +488,7 @@ fn every_provider_has_a_recipe_and_every_recipe_is_tested() {
         assert_eq!(warnings.len(), expected, "{}: {warnings:?}", recipe.file);
     }
     let test = "every_provider_has_a_recipe_and_every_recipe_is_tested";
-    let Some(root) = harness::shared("idp") else { return harness::skip(test, "../shared/idp is missing") };
+    let Some(root) = harness::shared("idp") else { return harness::skip(test, &harness::missing("idp")) };
     let folders: BTreeSet<String> = fs::read_dir(root)
         .expect("the folder of providers")
         .map(|entry| entry.expect("an entry").path())

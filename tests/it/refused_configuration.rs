@@ -450,7 +450,10 @@ fn elsewhere_envoy_refuses_unless_the_environment_says_otherwise() {
 #[test]
 fn envoy_gateway_names_its_vms_as_these_tests_do() {
     let Some(file) = harness::shared("envoy-gateway/envoy-gateway-xds-shop.json") else {
-        return harness::skip("envoy_gateway_names_its_vms_as_these_tests_do", "what it sends is not there");
+        return harness::skip(
+            "envoy_gateway_names_its_vms_as_these_tests_do",
+            &harness::missing("envoy-gateway"),
+        );
     };
     let text = fs::read_to_string(file).expect("text");
     assert!(text.contains(&format!("\"{}\"", vm_id("portcullis-orders"))));

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::OnceLock;
 
 use common::{Gateway, SOON, assert_problem, config, corp, local_provider, with};
-use harness::{Cluster, Idp, Request, Response, shared, skip};
+use harness::{Cluster, Idp, Request, Response, missing, shared, skip};
 use portcullis::Config;
 use serde_json::{Value, json};
 
@@ -547,7 +547,7 @@ fn p21_a_redirect_inside_is_judged_anew() {
 fn every_attack_of_the_tables_has_its_test() {
     const NAME: &str = "every_attack_of_the_tables_has_its_test";
     let Some(page) = shared("design/security.md") else {
-        return skip(NAME, "../shared/design/security.md is missing");
+        return skip(NAME, &missing("design"));
     };
     let page = std::fs::read_to_string(page).expect("a readable file");
     let (fields, routes) = (include_str!("attacks.rs"), include_str!("route_attacks.rs"));

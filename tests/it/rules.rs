@@ -4,7 +4,7 @@ use crate::common;
 use crate::request_vectors::{Vectors, configuration, read, settings};
 
 use common::{Gateway, Random, assert_problem, config, corp, local_provider, with};
-use harness::{Idp, Request, Response, shared, skip};
+use harness::{Idp, Request, Response, missing, shared, skip};
 use serde_json::{Value, json};
 
 /// `GET`s and what they get, as a table of path, with the token or not, and status.
@@ -703,7 +703,7 @@ fn status_of(row: &Value, h2: bool) -> u64 {
 fn the_published_request_cases_come_out_as_they_say() {
     const NAME: &str = "the_published_request_cases_come_out_as_they_say";
     let Some(folder) = shared("vectors") else {
-        return skip(NAME, "../shared/vectors is missing");
+        return skip(NAME, &missing("vectors"));
     };
     let (published, rows) = read(&folder);
     let settings = settings().into_iter().flat_map(|setting| [(setting.clone(), false), (setting, true)]);

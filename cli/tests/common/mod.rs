@@ -1,11 +1,13 @@
 //! The tool as an operator runs it.
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// A folder of its own, removed at the end.
@@ -151,16 +153,58 @@ impl Finding {
 
 /// The examples of the project: the YAML and JSON of its pages, and the files that operators copy.
 pub fn blocks_and_files() -> Vec<(String, String)> {
+    blocks_and_files_of(&project())
+}
+
+/// The same of a project in that folder.
+fn blocks_and_files_of(root: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for file in files(&project(), &["README.md"]).into_iter().chain(tree(&project().join("docs"), "md")) {
+    for file in files(root, &["README.md"]).into_iter().chain(tree(&root.join("docs"), "md")) {
         blocks(&file, &mut found);
     }
     for extension in ["yaml", "json"] {
-        for file in tree(&project().join("envoy"), extension) {
+        for file in tree(&root.join("envoy"), extension) {
             found.push((file.display().to_string(), fs::read_to_string(&file).expect("a file")));
         }
     }
     found
+}
+
+/// The configurations in the examples of a project, each with its place.
+pub fn configurations(root: &Path) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for (name, document) in documents(root) {
+        collect(&document, &name, &mut found);
+    }
+    found
+}
+
+/// All documents of YAML and JSON in the examples of a project, each with its place.
+pub fn documents(root: &Path) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (name, text) in blocks_and_files_of(root) {
+        let documents = serde_norway::Deserializer::from_str(&text);
+        let each = documents.map_while(|own| Value::deserialize(own).ok());
+        found.extend(each.map(|document| (name.clone(), document)));
+    }
+    found
+}
+
+/// Objects with providers and rules, and those within texts.
+fn collect(value: &Value, name: &str, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(members) if members.contains_key("providers") && members.contains_key("rules") => {
+            into.insert(format!("{name} #{}", into.len()), value.clone());
+        }
+        Value::Object(members) => members.values().for_each(|member| collect(member, name, into)),
+        Value::Array(elements) => elements.iter().for_each(|element| collect(element, name, into)),
+        Value::String(text) if text.trim_start().starts_with('{') => {
+            if let Ok(inner) = serde_json::from_str(text) {
+                collect(&inner, name, into);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn files(folder: &Path, names: &[&str]) -> Vec<PathBuf> {

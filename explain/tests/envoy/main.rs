@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use beside::{bench, differences, explain, sketch};
 use common::with;
-use harness::{Envoy, Listener, SOON, Upstream, Wasm, shared, skip};
+use harness::{Envoy, Listener, SOON, Upstream, Wasm, missing, shared, skip};
 use pasted_forms::{forms, requests};
 use request_vectors::{Vectors, configuration, read, settings};
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ fn what_is_explained_is_what_an_envoy_does() {
 fn the_published_request_cases_are_explained_as_an_envoy_judges_them() {
     const NAME: &str = "the_published_request_cases_are_explained_as_an_envoy_judges_them";
     let Some(folder) = shared("vectors") else {
-        return skip(NAME, "../shared/vectors is missing");
+        return skip(NAME, &missing("vectors"));
     };
     let (published, rows) = read(&folder);
     let (idp, upstream) = (common::idp(), Upstream::start());

@@ -58,5 +58,5 @@ pub use idp::{Alg, Behaviour, Endpoint, Idp, Introspection, Key, TokenBuilder};
 pub use port::Port;
 pub use prometheus::{Prometheus, Tools};
 pub use upstream::{Endless, Record, Upstream};
-pub use vectors::{shared, skip, workspace};
+pub use vectors::{missing, shared, skip, workspace};
 pub use wait::{SOON, eventually};

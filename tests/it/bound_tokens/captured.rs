@@ -69,7 +69,7 @@ const SERVERS: [Server; 4] = [
 fn folder(server: &str, test: &str) -> Option<PathBuf> {
     let found = harness::shared(&format!("captured/{server}"));
     if found.is_none() {
-        harness::skip(test, &format!("captured/{server} is missing among the shared data"));
+        harness::skip(test, &harness::missing(&format!("captured/{server}")));
     }
     found
 }

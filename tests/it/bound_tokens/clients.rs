@@ -47,7 +47,7 @@ fn judged(dpop: &Dpop, sent: &Sent<'_>, now: u64) -> Result<SingleUse, Rejected>
 
 fn lines(path: &str, test: &str) -> Option<Vec<Value>> {
     let Some(file) = harness::shared(path) else {
-        harness::skip(test, &format!("{path} is missing among the shared data"));
+        harness::skip(test, &harness::missing(path));
         return None;
     };
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

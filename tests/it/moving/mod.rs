@@ -23,7 +23,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use harness::{idp, shared, skip, workspace};
+use harness::{idp, missing, shared, skip, workspace};
 
 use crate::common::crd::Crds;
 use crate::common::pages::{documents, files};
@@ -149,7 +149,7 @@ fn what_migrate_makes_of_them_gives_the_same_verdicts() {
 #[test]
 fn the_policies_are_ones_that_a_cluster_takes() {
     let Some(folder) = shared("crds") else {
-        return skip("the_policies_are_ones_that_a_cluster_takes", "the published schemas are missing");
+        return skip("the_policies_are_ones_that_a_cluster_takes", &missing("crds"));
     };
     let crds = Crds::read(&folder);
     let mut problems = Vec::new();

@@ -137,7 +137,7 @@ pub(crate) fn by_both(what: &str, judge: impl Fn(&Backend) -> Result<(), Reason>
 pub(crate) fn shared(folder: &str, test: &str) -> Option<PathBuf> {
     let found = harness::shared(folder);
     if found.is_none() {
-        harness::skip(test, &format!("../shared/{folder} is missing"));
+        harness::skip(test, &harness::missing(folder));
     }
     found
 }

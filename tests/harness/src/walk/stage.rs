@@ -10,6 +10,7 @@ use crate::idp::{GATE, Idp, PREFIX};
 use crate::mcp::McpServer;
 use crate::port::Port;
 use crate::upstream::Upstream;
+use crate::vectors::workspace;
 
 /// The ports that a person finds again, each of them only if it is free.
 const GATEWAY: u16 = 10000;
@@ -30,6 +31,15 @@ pub struct Stage {
     _mcp_server: McpServer,
     /// What clients of MCP are told: the name of a listener and its port.
     resources: Vec<(String, Port)>,
+}
+
+/// What makes labels of the names of metrics, as operators are told to set it.
+fn tags() -> Result<Value, String> {
+    let file = workspace().join("envoy/stats_tags.yaml");
+    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let tags: Value =
+        serde_norway::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(tags["stats_config"].clone())
 }
 
 impl Stage {
@@ -54,8 +64,10 @@ impl Stage {
             .map_err(|error| format!("the upstream does not start: {error}"))?;
         let mcp_server = McpServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .map_err(|error| format!("the MCP server does not start: {error}"))?;
+        let tags = tags()?;
         let builder = Envoy::builder()
             .upstream(&upstream)
+            .patch(move |bootstrap| bootstrap["stats_config"] = tags)
             .idp("idp", &idp)
             .admin(free(ADMIN))
             .filter(Wasm::portcullis(plugin_configuration(&idp)).env("INTROSPECTION_SECRET", GATE.1))
