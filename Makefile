@@ -11,7 +11,7 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint quick-start playground playground-test clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image native-image reproducible lint quick-start playground playground-test clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -104,6 +104,9 @@ native-for-tests: # the module with a header that makes a hook panic: for tests 
 
 image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway
 	@$(PYTHON) -B scripts/image
+
+native-image: native ## dist/portcullis-native-image.tar, the image of the dynamic module, to copy or mount it from
+	@$(PYTHON) -B scripts/native-image
 
 reproducible: wasm ## build the filter once more, in another folder, and compare every byte
 	@$(PYTHON) -B scripts/reproducible
