@@ -27,14 +27,15 @@ fn bytes(fleet: &Fleet) -> usize {
 type Source = (&'static str, Value, fn(&mut Fleet), String, String);
 
 fn sources_of_each_kind() -> [Source; 3] {
-    let entries =
-        || (0..5000).map(|n| json!({ "issuer": ISSUER, "jti": format!("jti-{n}"), "until": START + 1000 }));
     let named = |name: &str| token(json!({ "jti": name }));
     [
         (
             "a JSON list",
             polled(json!({})),
-            |fleet| fleet.list(&json!({ "version": 1, "entries": entries().collect::<Vec<_>>() })),
+            |fleet| {
+                let entry = |n| json!({ "issuer": ISSUER, "jti": format!("jti-{n}"), "until": START + 1000 });
+                fleet.list(&json!({ "version": 1, "entries": (0..5000).map(entry).collect::<Vec<_>>() }));
+            },
             named("jti-7"),
             named("other"),
         ),
@@ -123,5 +124,5 @@ fn a_status_list_that_is_forgotten_takes_no_memory_any_more() {
     fleet.seconds(2);
     assert_eq!(uses(&fleet).len(), 1);
     fleet.seconds(800);
-    assert_eq!(uses(&fleet), [], "nothing is kept");
+    assert!(uses(&fleet).is_empty(), "nothing is kept");
 }
