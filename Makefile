@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
-	@echo "  HOST=native             make run, make test: on the dynamic module"
+	@echo "  HOST=native             make run, make test, make compose-up, make bench-revocation: on the dynamic module"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
