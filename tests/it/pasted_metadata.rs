@@ -129,7 +129,7 @@ fn requests(idp: &Idp) -> Vec<(&'static str, Request)> {
         ("good", orders().bearer(&good)),
         ("of the other issuer", orders().bearer(&others)),
         ("both", orders().bearer(&good).header("x-token", &others)),
-        ("in a parameter", Request::get(&format!("/orders/1?access_token={good}"))),
+        ("in a parameter", Request::get(&format!("/orders/1?t={good}"))),
         ("in a cookie", orders().header("cookie", &format!("session={good}"))),
         ("expired", orders().bearer(&idp.token(json!({ "exp": 1_000_000_000 })))),
         ("of another audience", orders().bearer(&idp.token(json!({ "aud": "nobody" })))),

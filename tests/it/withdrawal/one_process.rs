@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis::{Parsed, RevocationDraft as Draft, RevocationKey as Key, RevocationKind as Kind, Timestamp};
 use serde_json::{Value, json};
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, config, polled, token};
+use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
 use crate::withdrawal::status_lists::{list, referring, sources};
 
 const WORKERS: usize = 3;
@@ -34,7 +34,8 @@ fn sources_of_each_kind() -> [Source; 3] {
             polled(json!({})),
             |fleet| {
                 let entry = |n| json!({ "issuer": ISSUER, "jti": format!("jti-{n}"), "until": START + 1000 });
-                fleet.list(&json!({ "version": 1, "entries": (0..5000).map(entry).collect::<Vec<_>>() }));
+                let list = json!({ "version": 1, "entries": (0..5000).map(entry).collect::<Vec<_>>() });
+                fleet.serve("/r/list.json", Served::Plain(list.to_string().into_bytes()));
             },
             named("jti-7"),
             named("other"),
