@@ -11,14 +11,14 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image reproducible lint actionlint packages test-data dashboard release quick-start playground playground-test docs picture clean
+.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image native-image reproducible lint actionlint packages test-data dashboard release quick-start playground playground-test docs picture clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ONCE=1                  make run: check every step of the walk, then stop"
-	@echo "  HOST=native             make run, make test: on the dynamic module"
+	@echo "  HOST=native             make run, make test, make compose-up, make bench-revocation: on the dynamic module"
 	@echo "  ENVOY=path              make run, make test: use this Envoy"
 	@echo "  ARGS='--test it -- keys::'  make test: only these, as cargo test takes it"
 	@echo "  PORTCULLIS_RUNNER=nextest make test: each test in a process of its own; slower (.config/nextest.toml)"
@@ -72,7 +72,7 @@ bench: wasm native ## Portcullis beside jwt_authn and ext_authz in one Envoy: ta
 	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
 
-bench-revocation: wasm ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
+bench-revocation: wasm $(if $(filter native,$(HOST)),native) ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
 	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench revocation --bench revocation_envoy
 
 bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, and the dearest found by search
@@ -108,6 +108,9 @@ native-for-tests: # the module with a header that makes a hook panic: for tests 
 
 image: wasm ## dist/portcullis-image.tar, the plugin image for Istio and Envoy Gateway, and how to push and pin it
 	@$(PYTHON) -B scripts/image
+
+native-image: native ## dist/portcullis-native-image.tar, the image of the dynamic module, to copy or mount it from
+	@$(PYTHON) -B scripts/native-image
 
 release: ## dist/release/: modules, image, tool, playground, SBOM, licences, checksums, provenance, changes
 	@$(PYTHON) -B scripts/release $(ARGS)

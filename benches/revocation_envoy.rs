@@ -23,7 +23,7 @@ const PAGE: usize = 8192;
 const ISSUER: &str = "https://idp.example/";
 const ROUNDS: usize = 40;
 const REQUESTS: usize = 500;
-const MORE_WORKERS: u32 = 4;
+const MORE_WORKERS: u32 = 3;
 const LOADS: usize = 5;
 const SOON: Duration = Duration::from_secs(120);
 
@@ -103,12 +103,15 @@ fn memory(key: &Key, documents: &Documents, withdrawn: &str) {
         thread::sleep(Duration::from_secs(3));
         envoy.memory() as f64 / 1e6
     };
-    let each = |with| (resident(1 + MORE_WORKERS, with) - resident(1, with)) / f64::from(MORE_WORKERS);
-    let (with, without) = (each(true), each(false));
-    println!(
-        "memory of a worker: {with:.1} MB with the list, {without:.1} MB without: {:.1} MB more",
+    let [one, all] = [1, 1 + MORE_WORKERS].map(|workers| {
+        let (with, without) = (resident(workers, true), resident(workers, false));
+        println!(
+            "memory of Envoy, workers {workers}: {with:.1} MB with the list, {without:.1} MB without: {:.1} MB more",
+            with - without
+        );
         with - without
-    );
+    });
+    println!("of the list, in each further worker: {:.1} MB", (all - one) / f64::from(MORE_WORKERS));
 }
 
 fn processor(key: &Key, documents: &Documents, withdrawn: &str) {

@@ -70,7 +70,7 @@ pub use crypto::{
 };
 pub use fetch::{
     CasVersion, Conflict, Endpoint, FetchError, HttpMethod, HttpRequest, HttpResponse, InMemoryStore,
-    LookupId, SourceEvent, Store,
+    LookupId, Parsed, ParsedStore, SourceEvent, Store,
 };
 pub use gate::{
     Accepted, Allow, Answer, CachedToken, Check, Effect, Environment, FilterState, Gate, Outcome, Rejection,

@@ -1,6 +1,7 @@
 //! The filter's gate with everything at hand that it would fetch.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use portcullis::{
     Config, Effect, Environment, FetchError, Gate, HeaderField, HttpMethod, HttpResponse, KeySet,
@@ -97,7 +98,7 @@ impl Bench {
                 }
             };
             let set = set.map_err(|error| error.to_string())?;
-            Rc::make_mut(own).keys = Keys::Local(Rc::new(set));
+            Rc::make_mut(own).keys = Keys::Local(Arc::new(set));
             (*is_given, fits) = (true, true);
         }
         match (fits, provider) {

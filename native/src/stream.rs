@@ -413,12 +413,21 @@ fn change(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
 
 /// Writes what other filters are told of the tokens; false where Envoy does not take it.
 fn write_metadata(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
+    let done = write_failures(envoy, &allow.state);
     let told = allow.identity.iter().filter_map(|one| one.token.metadata());
-    told.fold(true, |all, told| all & envoy.set_metadata_struct(METADATA_NAMESPACE, told))
+    told.fold(done, |all, told| all & envoy.set_metadata_struct(METADATA_NAMESPACE, told))
+}
+
+/// Writes why tokens were not accepted; false where Envoy does not take it.
+fn write_failures(envoy: &mut EnvoyFilter<'_>, state: &FilterState) -> bool {
+    let failures = state.failures.iter();
+    let told = failures.filter_map(|(provider, reason)| provider.metadata.as_ref()?.of_failure(*reason));
+    told.fold(true, |all, told| all & envoy.set_metadata_struct(METADATA_NAMESPACE, &told))
 }
 
 /// Writes why a request is refused.
 fn write_refusal(envoy: &mut EnvoyFilter<'_>, response: &ErrorResponse, state: &FilterState) {
+    write_failures(envoy, state);
     let outputs = state.provider.as_ref().and_then(|provider| provider.metadata.as_ref());
     if let (Some(outputs), Some(reason)) = (outputs, state.reason)
         && let Some(told) = outputs.of_refusal(response.reply(false).status, reason)

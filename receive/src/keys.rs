@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::{
@@ -33,7 +34,7 @@ pub(crate) enum Unverified {
 /// The keys of an issuer.
 pub(crate) enum KeySource {
     /// They are in the configuration.
-    Local(Rc<KeySet>),
+    Local(Arc<KeySet>),
     /// They are fetched.
     Remote(Rc<Remote>),
 }
@@ -59,7 +60,7 @@ enum Judged {
 impl KeySource {
     pub(crate) fn new(issuer: &str, keys: &Keys, clock: Clock) -> Option<Self> {
         match keys {
-            Keys::Local(set) => Some(Self::Local(Rc::clone(set))),
+            Keys::Local(set) => Some(Self::Local(Arc::clone(set))),
             Keys::Remote(remote) => {
                 let random = RandomState::new().hash_one(issuer);
                 let source = RefCell::new(RemoteKeySet::new((**remote).clone(), random, None));

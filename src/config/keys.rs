@@ -1,6 +1,6 @@
 //! `remote_jwks`, `discovery` and `local_jwks`: where the keys of a provider come from.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,7 +20,7 @@ use crate::token::{Issuer, Policy};
 #[derive(Clone, Debug)]
 pub enum Keys {
     /// They are in the configuration.
-    Local(Rc<KeySet>),
+    Local(Arc<KeySet>),
     /// They are fetched.
     Remote(Box<Remote>),
     /// There are none: its tokens are opaque, and the provider is asked about each.
@@ -60,7 +60,7 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
     remote
         .or(discovery)
         .map(|remote| Keys::Remote(Box::new(remote)))
-        .or(local.map(|set| Keys::Local(Rc::new(set))))
+        .or(local.map(|set| Keys::Local(Arc::new(set))))
 }
 
 const FORMATS: &[(&str, Format)] = &[

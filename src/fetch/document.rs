@@ -1,11 +1,13 @@
 //! What the life of a fetched document does not know of itself: what is asked, how an answer is read, what it means.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::{FetchError, HttpRequest, HttpResponse};
 use super::lease::FetchLease;
 use super::shared::{Copy, SharedSlot, State};
-use super::store::Store;
+use super::store::{Parsed, Store};
 use crate::time::Timestamp;
 
 /// A kind of document. Everything else of its life is the same for all, and in [`Refresher`](super::Refresher).
@@ -136,14 +138,36 @@ impl Parts<'_> {
         self.lease.holds(self.store)
     }
 
-    /// Writes one. Where the store cannot be written, an instance that misses it fetches it.
-    pub(crate) fn put(&self, at: usize, bytes: &[u8]) {
-        let _ = self.store.put(&self.lease.slot().part_key(at), bytes);
+    /// Puts one where the others find it: as it is, where they have memory in common, else its bytes. Where the store
+    /// cannot be written, an instance that misses it fetches it.
+    pub(crate) fn put<T: Any + Send + Sync>(&self, at: usize, part: &Arc<T>, bytes: &[u8]) {
+        let key = self.lease.slot().part_key(at);
+        match self.store.parsed() {
+            Some(parsed) => parsed.put(&key, Arc::clone(part) as Parsed),
+            None => drop(self.store.put(&key, bytes)),
+        }
     }
 
-    /// Reads one.
+    /// The bytes of one.
     pub(crate) fn get(&self, at: usize) -> Option<Vec<u8>> {
         self.store.get(&self.lease.slot().part_key(at)).map(|(bytes, _)| bytes)
+    }
+
+    /// One as another instance read it, where they have memory in common.
+    pub(crate) fn kept<T: Any + Send + Sync>(&self, at: usize) -> Option<Arc<T>> {
+        self.store.parsed()?.get(&self.lease.slot().part_key(at))?.downcast().ok()
+    }
+
+    /// Keeps what was read of the whole document for the other instances, where they have memory in common.
+    pub(crate) fn keep_whole<T: Any + Send + Sync>(&self, whole: impl FnOnce() -> Arc<T>) {
+        if let Some(parsed) = self.store.parsed() {
+            parsed.put(&self.lease.slot().parsed_key(), whole());
+        }
+    }
+
+    /// What another instance read of the whole document.
+    pub(crate) fn kept_whole<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.store.parsed()?.get(&self.lease.slot().parsed_key())?.downcast().ok()
     }
 }
 

@@ -20,4 +20,4 @@ pub(crate) use refresher::Refresher;
 pub use refresher::SourceEvent;
 pub(crate) use shared::{Copy, NOTES_SCHEMA, SharedSlot, State};
 pub(crate) use slots::Slots;
-pub use store::{CasVersion, Conflict, InMemoryStore, Store};
+pub use store::{CasVersion, Conflict, InMemoryStore, Parsed, ParsedStore, Store};

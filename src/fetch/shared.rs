@@ -164,6 +164,9 @@ impl SharedSlot {
                 let _ = store.put(name, b"");
             }
         }
+        if let Some(parsed) = store.parsed() {
+            parsed.release(&self.parsed_key());
+        }
     }
 
     /// The name of the state, for tests that spoil it.
@@ -175,6 +178,11 @@ impl SharedSlot {
     /// The key of one more value, which the copy must vouch for: it has no seal of its own.
     pub(crate) fn part_key(&self, at: usize) -> String {
         format!("{}.{at}", self.copy)
+    }
+
+    /// The key of what was read from the copy.
+    pub(crate) fn parsed_key(&self) -> String {
+        format!("{}.parsed", self.copy)
     }
 
     fn seal(&self, what: &str, mut bytes: Vec<u8>) -> Vec<u8> {

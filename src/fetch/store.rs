@@ -1,7 +1,9 @@
 //! Where the instances of one proxy keep what they share.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Values that every worker and the main thread of a proxy see, each with a stamp that changes
 /// whenever the value does. Others may write there too: nothing in it is to be believed unchecked.
@@ -25,6 +27,26 @@ pub trait Store {
     /// # Errors
     /// The store cannot be written.
     fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
+
+    /// What instances keep for each other in the memory that they have in common; none where each has its own.
+    fn parsed(&self) -> Option<&dyn ParsedStore> {
+        None
+    }
+}
+
+/// Something that was read once and never changes, for all instances of a process.
+pub type Parsed = Arc<dyn Any + Send + Sync>;
+
+/// What was read once for all instances of a process. Whoever takes something compares it with what it needs.
+pub trait ParsedStore {
+    /// What was kept last under a key.
+    fn get(&self, key: &str) -> Option<Parsed>;
+
+    /// Keeps something under a key, in the place of what was there.
+    fn put(&self, key: &str, parsed: Parsed);
+
+    /// Keeps nothing under a key any more.
+    fn release(&self, key: &str);
 }
 
 /// Tells one value of a key from the next.

@@ -1,6 +1,7 @@
 //! The step that verifies a token: by the cache, or by its signature and claims.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Effect;
 use super::background::KeySource;
@@ -106,16 +107,16 @@ impl RequestFlow<'_, '_> {
     }
 
     /// The keys of a provider, or why there are none yet.
-    pub(super) fn keys_at_hand(&mut self, provider: &Provider) -> Result<Rc<KeySet>, Obstacle> {
+    pub(super) fn keys_at_hand(&mut self, provider: &Provider) -> Result<Arc<KeySet>, Obstacle> {
         if let Keys::Local(set) = &provider.keys {
-            return Ok(Rc::clone(set));
+            return Ok(Arc::clone(set));
         }
         let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
         let Some(KeySource { lookup, source }) = self.key_source(provider) else {
             return Err(Reason::KeysUnavailable.into());
         };
         if let Some(keys) = source.keys(now) {
-            return Ok(Rc::clone(keys));
+            return Ok(Arc::clone(keys));
         }
         // A request that waited for these keys was woken because their fetch ended, without keys.
         let is_first = waited.is_none_or(|waited| waited.lookup != *lookup);
@@ -134,7 +135,7 @@ impl RequestFlow<'_, '_> {
         &mut self,
         provider: &Provider,
         token: &Unverified<'_>,
-    ) -> Result<(Rc<KeySet>, bool), Obstacle> {
+    ) -> Result<(Arc<KeySet>, bool), Obstacle> {
         let keys = self.keys_at_hand(provider)?;
         let (now, waited, may_wait) = (self.now, self.waited, self.may_wait());
         let store = Rc::clone(&self.gate.store);

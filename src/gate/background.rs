@@ -2,7 +2,7 @@
 //! handed out.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::revocations::Revocations;
@@ -44,7 +44,7 @@ pub(super) fn keys_of<'k>(
     provider: &'k Provider,
     sources: &'k [Option<KeySource>],
     now: Timestamp,
-) -> Option<&'k Rc<KeySet>> {
+) -> Option<&'k Arc<KeySet>> {
     match &provider.keys {
         Keys::Local(set) => Some(set),
         Keys::None => None,

@@ -257,11 +257,32 @@ impl<'r> RequestFlow<'_, 'r> {
         audiences: Option<&[String]>,
     ) -> Result<Rc<CachedToken>, Unmet> {
         let result = self.token_steps(id, audiences);
+        let rejected = result.as_ref().err().and_then(Obstacle::rejected);
+        self.tell_failure(id, rejected.map(|rejected| rejected.reason));
         if let Err(obstacle) = &result {
             self.note_obstacle(obstacle);
         }
         result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
     }
+
+    /// Other filters are told why a provider's token is not accepted, whatever becomes of the request.
+    #[cfg(feature = "native")]
+    fn tell_failure(&mut self, id: ProviderId, reason: Option<Reason>) {
+        let failures = &mut self.allow.state.failures;
+        if reason.is_none() && failures.is_empty() {
+            return;
+        }
+        failures.retain(|(known, _)| known.id != id);
+        let tells =
+            |own: &&Rc<Provider>| own.metadata.as_ref().is_some_and(|own| own.failed_status.is_some());
+        if let (Some(reason), Some(provider)) = (reason, self.config.provider(id).filter(tells)) {
+            failures.push((Rc::clone(provider), reason));
+        }
+    }
+
+    /// In the virtual machine nobody can be told.
+    #[cfg(not(feature = "native"))]
+    fn tell_failure(&self, _: ProviderId, _: Option<Reason>) {}
 
     /// Takes note of what keeps a provider's token from being accepted.
     fn note_obstacle(&mut self, obstacle: &Obstacle) {

@@ -148,6 +148,9 @@ pub struct FilterState {
     pub principal: Option<Rc<CachedToken>>,
     /// A nonce for the client's next proof.
     pub nonce: Option<Rc<String>>,
+    /// Whose tokens were not accepted, and why, where the provider has other filters told; no entry of the filter state.
+    #[cfg(feature = "native")]
+    pub failures: Vec<(Rc<Provider>, Reason)>,
 }
 
 /// Shows the entries.

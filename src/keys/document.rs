@@ -1,7 +1,7 @@
 //! A provider's key set as a fetched document: what is asked, how an answer is read, how long keys serve.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budgets;
@@ -39,6 +39,14 @@ pub(super) struct KeyDocument {
     refresh_at: f64,
 }
 
+/// What one instance read, for the others.
+#[derive(Debug)]
+struct KeysAsRead {
+    body: Vec<u8>,
+    reading: (Reading, usize),
+    set: Arc<KeySet>,
+}
+
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Step {
@@ -61,16 +69,32 @@ impl KeyDocument {
         }
     }
 
-    fn life(&self, held: &Held<Rc<KeySet>>) -> Duration {
+    fn life(&self, held: &Held<Arc<KeySet>>) -> Duration {
         let asked = [held.copy.max_age, held.value.refresh_hint()].into_iter().flatten().min();
         lifetime(self.remote.cache_duration, asked)
     }
 
     fn parse(&self, body: &[u8]) -> Result<KeySet, SetError> {
+        let (reading, tried) = self.reading();
+        KeySet::parse(body, reading).map(|set| set.trying_without_kid(tried))
+    }
+
+    /// How the keys are read, and how many are tried for a token that names none.
+    fn reading(&self) -> (Reading, usize) {
         // All that reach the endpoint can read it: no secret comes from there.
         let Remote { format, max_keys, tried_without_kid, .. } = self.remote;
-        let set = KeySet::parse(body, Reading { format, max_keys, symmetric: false });
-        set.map(|set| set.trying_without_kid(tried_without_kid))
+        (Reading { format, max_keys, symmetric: false }, tried_without_kid)
+    }
+
+    /// The keys as another instance of this process read them from the same text in the same way.
+    fn kept(&self, body: &[u8], around: &Around<'_, '_, Self>) -> Option<Arc<KeySet>> {
+        let kept = around.parts.kept_whole::<KeysAsRead>()?;
+        (kept.reading == self.reading() && kept.body == body).then(|| Arc::clone(&kept.set))
+    }
+
+    fn keep(&self, body: &[u8], set: &Arc<KeySet>, around: &Around<'_, '_, Self>) {
+        let as_read = || KeysAsRead { body: body.to_vec(), reading: self.reading(), set: Arc::clone(set) };
+        around.parts.keep_whole(|| Arc::new(as_read()));
     }
 
     /// Reads an answer. How large it may be depends on what it is.
@@ -97,7 +121,7 @@ impl KeyDocument {
 }
 
 impl Document for KeyDocument {
-    type Value = Rc<KeySet>;
+    type Value = Arc<KeySet>;
     type Step = Step;
     type Restoring = ();
     type Trust<'t> = ();
@@ -167,19 +191,26 @@ impl Document for KeyDocument {
         if let Step::Metadata(_) = step {
             return self.jwks_endpoint(&response.body).map(|endpoint| Next::Ask(Step::Keys(endpoint)));
         }
-        let set = self.fetched(&response.body)?;
+        let set = Arc::new(self.fetched(&response.body)?);
+        self.keep(&response.body, &set, around);
         let max_age = max_age(&response);
         let HttpResponse { etag, last_modified, body, .. } = response;
-        Ok(Next::Done(Fetched { value: Rc::new(set), body, at: around.now, max_age, etag, last_modified }))
+        Ok(Next::Done(Fetched { value: set, body, at: around.now, max_age, etag, last_modified }))
     }
 
     fn begin(&self, _: &Copy, _: Option<()>) -> Option<()> {
         Some(())
     }
 
-    fn restore(&self, copy: &Copy, (): &mut (), _: &Around<'_, '_, Self>) -> Restored<Self::Value> {
-        match self.parse(&copy.body) {
-            Ok(set) => Restored::Whole(Rc::new(set)),
+    fn restore(&self, copy: &Copy, (): &mut (), around: &Around<'_, '_, Self>) -> Restored<Self::Value> {
+        if let Some(set) = self.kept(&copy.body, around) {
+            return Restored::Whole(set);
+        }
+        match self.parse(&copy.body).map(Arc::new) {
+            Ok(set) => {
+                self.keep(&copy.body, &set, around);
+                Restored::Whole(set)
+            }
             Err(error) => Restored::Unusable(format!("shared keys are not used: {error}")),
         }
     }

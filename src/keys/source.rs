@@ -1,6 +1,6 @@
 //! A provider's remote keys: the life of a fetched document, and what unknown key ids may cause.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Budget;
@@ -71,12 +71,12 @@ impl Source {
     }
 
     /// The keys, if there are any that may still be trusted.
-    pub fn keys(&self, now: Timestamp) -> Option<&Rc<KeySet>> {
+    pub fn keys(&self, now: Timestamp) -> Option<&Arc<KeySet>> {
         self.refresher.usable(now).map(|(held, _)| &held.value)
     }
 
     /// The keys, however old they are.
-    pub fn held(&self) -> Option<&Rc<KeySet>> {
+    pub fn held(&self) -> Option<&Arc<KeySet>> {
         self.refresher.held().map(|held| &held.value)
     }
 

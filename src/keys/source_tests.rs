@@ -2,7 +2,10 @@ use super::super::document::lifetime;
 use super::super::form::Format;
 use super::super::remote::Origin;
 use super::*;
-use crate::fetch::{Endpoint, HttpRequest, InMemoryStore, SecretValue, SharedSlot, max_age};
+use crate::fetch::{
+    CasVersion, Conflict, Endpoint, HttpRequest, InMemoryStore, Parsed, ParsedStore, SecretValue, SharedSlot,
+    max_age,
+};
 
 const SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -876,4 +879,71 @@ fn while_the_provider_fails_a_doubtful_signature_is_looked_after_by_the_tries_of
     let asked =
         seconds_of_fetches(&store, std::slice::from_mut(&mut one), 400..600, &set_of(&["a"]), |_, _| {});
     assert!((1..=2).contains(&asked.len()) && asked[0] <= 472, "{asked:?}");
+}
+
+/// The store of instances that have their memory in common.
+#[derive(Default)]
+struct OneProcess(InMemoryStore, std::cell::RefCell<std::collections::HashMap<String, Parsed>>);
+
+impl Store for OneProcess {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
+        self.0.get(key)
+    }
+
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
+        self.0.replace(key, value, stamp)
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        self.0.put(key, value)
+    }
+
+    fn parsed(&self) -> Option<&dyn ParsedStore> {
+        Some(self)
+    }
+}
+
+impl ParsedStore for OneProcess {
+    fn get(&self, key: &str) -> Option<Parsed> {
+        self.1.borrow().get(key).cloned()
+    }
+
+    fn put(&self, key: &str, parsed: Parsed) {
+        self.1.borrow_mut().insert(key.to_owned(), parsed);
+    }
+
+    fn release(&self, key: &str) {
+        self.1.borrow_mut().remove(key);
+    }
+}
+
+#[test]
+fn instances_of_one_process_use_the_same_keys_unless_they_read_them_in_another_way() {
+    let store = OneProcess::default();
+    let mut first = source(7);
+    assert!(asks(&first.tick(&store, at(0))).is_some());
+    first.answered(&store, answer(200, SET), at(0));
+    let keys = Arc::clone(first.keys(at(0)).unwrap());
+    let mut second = source(8);
+    second.look(&store, at(1));
+    assert!(Arc::ptr_eq(&keys, second.keys(at(1)).unwrap()), "read once");
+
+    // Of another configuration, with the same keys.
+    let remote = Remote { tried_without_kid: 1, ..remote(Origin::Jwks(endpoint("/jwks"))) };
+    let mut other = Source::new(remote, 9, None);
+    other.look(&store, at(1));
+    let its = other.keys(at(1)).unwrap();
+    assert!(!Arc::ptr_eq(&keys, its), "read in its own way");
+    assert_eq!(its.keys().len(), 1);
+
+    // What is kept is not of this answer.
+    first.tick(&store, at(560));
+    let two = SET.replace(r#""keys":["#, r#""keys":[{},"#);
+    first.answered(&store, answer(200, &two), at(560));
+    let kept = store.1.borrow().clone();
+    first.tick(&store, at(1120));
+    first.answered(&store, answer(200, SET), at(1120));
+    *store.1.borrow_mut() = kept;
+    second.tick(&store, at(1121));
+    assert!(second.keys(at(1121)).unwrap().skipped().is_empty(), "the keys of the answer itself");
 }

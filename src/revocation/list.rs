@@ -1,7 +1,7 @@
 //! A whole list, and what it says of a token.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::identity::{Identity, Key};
 use super::index::Index;
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// The tokens that were revoked.
 #[derive(Clone, Debug, Default)]
 pub struct List {
-    pages: Vec<Rc<Page>>,
+    pages: Vec<Arc<Page>>,
 }
 
 /// Whether a token is revoked.
@@ -54,12 +54,12 @@ impl RevocationStatus {
 
 impl List {
     /// A list of these pages, whose number is a power of two.
-    pub fn new(pages: Vec<Rc<Page>>) -> Self {
+    pub fn new(pages: Vec<Arc<Page>>) -> Self {
         Self { pages }
     }
 
     /// Its pages.
-    pub fn pages(&self) -> &[Rc<Page>] {
+    pub fn pages(&self) -> &[Arc<Page>] {
         &self.pages
     }
 
@@ -70,7 +70,7 @@ impl List {
 
     /// How many entries and cut-offs there are.
     pub fn len(&self) -> usize {
-        let each = |page: &Rc<Page>| page.entries().saturating_add(page.cutoffs());
+        let each = |page: &Arc<Page>| page.entries().saturating_add(page.cutoffs());
         self.pages.iter().map(each).fold(0, usize::saturating_add)
     }
 
@@ -171,7 +171,9 @@ impl Draft {
                 part.cutoffs.push((key, before, end));
             }
         }
-        List::new(parts.iter().map(|part| Rc::new(Page::build(&part.entries, &part.cutoffs))).collect())
+        let pages = parts.iter().enumerate();
+        let page = |(at, part): (usize, &Part)| Page::build(&part.entries, &part.cutoffs, at, count);
+        List::new(pages.map(page).map(Arc::new).collect())
     }
 }
 

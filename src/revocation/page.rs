@@ -30,6 +30,8 @@ pub struct Page {
     bytes: Vec<u8>,
     entries: usize,
     digest: Digest,
+    /// Its number, and that of all pages of the list.
+    place: (usize, usize),
 }
 
 /// Why bytes are no page.
@@ -70,11 +72,16 @@ impl Page {
             return Err(PageError::OutOfOrder);
         }
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self { bytes, entries, digest })
+        Ok(Self { bytes, entries, digest, place: (at, count) })
     }
 
-    /// A page of these entries and cut-offs, which are sorted.
-    pub(super) fn build(entries: &[(Key, u32)], cutoffs: &[(Key, u32, u32)]) -> Self {
+    /// The page with the number `at` of `count`, of these entries and cut-offs, which are sorted and belong there.
+    pub(super) fn build(
+        entries: &[(Key, u32)],
+        cutoffs: &[(Key, u32, u32)],
+        at: usize,
+        count: usize,
+    ) -> Self {
         let size = entries.len().saturating_mul(ENTRY).saturating_add(cutoffs.len().saturating_mul(CUTOFF));
         let mut bytes = Vec::with_capacity(size.saturating_add(HEADER));
         bytes.extend(MAGIC);
@@ -91,7 +98,7 @@ impl Page {
             bytes.extend(end.to_le_bytes());
         }
         let digest = Sha256::digest(&bytes).into();
-        Self { bytes, entries: entries.len(), digest }
+        Self { bytes, entries: entries.len(), digest, place: (at, count) }
     }
 
     /// The page as it is sent.
@@ -102,6 +109,11 @@ impl Page {
     /// Its name and its seal.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// Whether it is this one: its keys belong to a page of this number among as many, and it has this digest.
+    pub(super) fn is(&self, at: usize, count: usize, digest: &Digest) -> bool {
+        self.place == (at, count) && self.digest == *digest
     }
 
     /// How many entries there are.

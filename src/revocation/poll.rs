@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::OnUnavailable;
@@ -164,7 +165,7 @@ struct Gathering {
 #[derive(Debug)]
 struct SomePages {
     index: Index,
-    pages: Vec<Rc<Page>>,
+    pages: Vec<Arc<Page>>,
 }
 
 impl SomePages {
@@ -180,7 +181,7 @@ impl SomePages {
         }
     }
 
-    fn at_hand(&self, held: Option<&Held<ListAtHand>>, digest: &Digest) -> Option<Rc<Page>> {
+    fn at_hand(&self, held: Option<&Held<ListAtHand>>, digest: &Digest) -> Option<Arc<Page>> {
         page_at_hand(held, self.pages.len(), self.index.digests().len(), digest)
     }
 }
@@ -191,9 +192,9 @@ fn page_at_hand(
     at: usize,
     count: usize,
     digest: &Digest,
-) -> Option<Rc<Page>> {
+) -> Option<Arc<Page>> {
     let pages = held?.value.list.pages();
-    pages.get(at).filter(|page| pages.len() == count && page.digest() == digest).cloned()
+    pages.get(at).filter(|page| page.is(at, count, digest)).cloned()
 }
 
 impl Document for PolledDocument {
@@ -272,11 +273,17 @@ impl Document for PolledDocument {
             if room == 0 {
                 return Restored::Partly;
             }
+            // Another instance of this process read it: nothing is to be done with it.
+            let kept = around.parts.kept::<Page>(at).filter(|page| page.is(at, count, digest));
+            if let Some(page) = kept {
+                so_far.pages.push(page);
+                continue;
+            }
             let Some(bytes) = around.parts.get(at) else { return Restored::Damaged };
             room = room.saturating_sub(bytes.len());
             // Checked here as in the instance that fetched it: what is shared is not believed.
             match Page::parse(bytes, at, count) {
-                Ok(page) if page.digest() == digest => so_far.pages.push(Rc::new(page)),
+                Ok(page) if page.digest() == digest => so_far.pages.push(Arc::new(page)),
                 _ => return Restored::Damaged,
             }
         }
@@ -374,8 +381,9 @@ fn read_page(
         return Err(wrong("is not the one that the index names"));
     }
     // Each at once, for all of them together would hold up this worker.
-    around.parts.put(at, page.bytes());
-    pages.push(Rc::new(page));
+    let page = Arc::new(page);
+    around.parts.put(at, &page, page.bytes());
+    pages.push(page);
     Ok(go_on(gathering, around))
 }
 
@@ -389,7 +397,7 @@ fn put_pages(list: &List, around: &Around<'_, '_, PolledDocument>) {
         // What this instance had before is there since then. Where it is not, because another fetch broke off, an
         // instance that misses it fetches it.
         if page_at_hand(around.held, at, count, page.digest()).is_none() {
-            around.parts.put(at, page.bytes());
+            around.parts.put(at, page, page.bytes());
         }
     }
 }

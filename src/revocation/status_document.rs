@@ -1,6 +1,7 @@
 //! A status list as a fetched document.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::{StatusError, StatusList};
@@ -30,19 +31,19 @@ pub(super) struct StatusDocument {
 }
 
 impl StatusDocument {
-    fn verify(&self, body: &[u8], verify: Verify<'_>) -> Result<Rc<StatusList>, StatusError> {
-        verify(self.provider, &self.uri, body, self.source.max_list_bytes).map(Rc::new)
+    fn verify(&self, body: &[u8], verify: Verify<'_>) -> Result<Arc<StatusList>, StatusError> {
+        verify(self.provider, &self.uri, body, self.source.max_list_bytes).map(Arc::new)
     }
 }
 
 /// Whether a list was issued before the one at hand: it would undo what was revoked since. Of two of the same `iat` the
 /// one that comes later counts, for a list may be signed anew within a second.
-fn is_older(list: &StatusList, held: Option<&Held<Rc<StatusList>>>) -> bool {
+fn is_older(list: &StatusList, held: Option<&Held<Arc<StatusList>>>) -> bool {
     held.is_some_and(|held| list.issued < held.value.issued)
 }
 
 impl Document for StatusDocument {
-    type Value = Rc<StatusList>;
+    type Value = Arc<StatusList>;
     type Step = ();
     type Restoring = ();
     type Trust<'t> = Verify<'t>;
@@ -91,6 +92,7 @@ impl Document for StatusDocument {
         if is_older(&value, around.held) {
             return Err(FetchError::Unusable(OLDER.to_owned()));
         }
+        around.parts.keep_whole(|| Arc::clone(&value));
         Ok(Next::Done(Fetched { value, body, at: around.now, max_age: None, etag, last_modified: None }))
     }
 
@@ -102,7 +104,10 @@ impl Document for StatusDocument {
         let unusable = |why: &str| Restored::Unusable(format!("a shared status list is not used: {why}"));
         match self.verify(&copy.body, around.trust) {
             Ok(list) if is_older(&list, around.held) => unusable(OLDER),
-            Ok(list) => Restored::Whole(list),
+            // Each verifies it, by its own keys; memory it takes once for the process.
+            Ok(list) => {
+                Restored::Whole(around.parts.kept_whole().filter(|kept| *kept == list).unwrap_or(list))
+            }
             // The keys are on their way here too.
             Err(StatusError::NoKeys) => Restored::NotYet,
             Err(error) => unusable(&error.to_string()),

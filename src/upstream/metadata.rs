@@ -13,7 +13,7 @@ pub struct MetadataOutputs {
     pub payload: Option<String>,
     /// The key for the JOSE header.
     pub header: Option<String>,
-    /// The key for why a request was refused.
+    /// The key for why a token was not accepted, or a request was refused.
     pub failed_status: Option<String>,
     /// The claims that become lists, split at blanks.
     pub space_delimited: Vec<String>,
@@ -59,6 +59,11 @@ impl MetadataOutputs {
             }
             _ => value.clone(),
         }
+    }
+
+    /// What is written for a token that is not accepted, as of a request that is refused for it.
+    pub fn of_failure(&self, reason: Reason) -> Option<Vec<u8>> {
+        self.of_refusal(reason.row().status.http(), reason)
     }
 
     /// What is written for a request that is refused: `code` is the HTTP status, `message` the reason.
@@ -121,5 +126,6 @@ mod tests {
         let refusal = outputs("p", "", &[]).of_refusal(401, Reason::Expired).unwrap();
         assert_eq!(read(&refusal), r#"{"why":{"code":401.0,"message":"expired"}}"#);
         assert_eq!(MetadataOutputs::default().of_refusal(401, Reason::Expired), None);
+        assert_eq!(outputs("p", "", &[]).of_failure(Reason::Expired).unwrap(), refusal);
     }
 }

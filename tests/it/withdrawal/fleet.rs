@@ -1,13 +1,14 @@
 //! The workers of one proxy, a clock, and a network.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use harness::idp::{Alg, Key, jwks};
 use portcullis::{
-    Backend, Config, Effect, Environment, FetchError, Gate, HttpResponse, InMemoryStore, Outcome, Request,
-    Store, StreamId, Timestamp, Waited,
+    Backend, CasVersion, Config, Conflict, Effect, Environment, FetchError, Gate, HttpResponse,
+    InMemoryStore, Outcome, Parsed, ParsedStore, Request, Store, StreamId, Timestamp, Waited,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +46,47 @@ pub(crate) struct Fleet {
     pub(crate) stream: u32,
     text: String,
     pub(crate) store: Rc<InMemoryStore>,
+    /// What workers keep for each other, where they are threads of one process.
+    pub(crate) process: Option<Rc<Process>>,
+}
+
+/// The store of workers that have their memory in common.
+#[derive(Default)]
+pub(crate) struct Process {
+    store: Rc<InMemoryStore>,
+    pub(crate) parsed: RefCell<BTreeMap<String, Parsed>>,
+}
+
+impl Store for Process {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, CasVersion)> {
+        self.store.get(key)
+    }
+
+    fn replace(&self, key: &str, value: &[u8], stamp: Option<CasVersion>) -> Result<(), Conflict> {
+        self.store.replace(key, value, stamp)
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        self.store.put(key, value)
+    }
+
+    fn parsed(&self) -> Option<&dyn ParsedStore> {
+        Some(self)
+    }
+}
+
+impl ParsedStore for Process {
+    fn get(&self, key: &str) -> Option<Parsed> {
+        self.parsed.borrow().get(key).cloned()
+    }
+
+    fn put(&self, key: &str, parsed: Parsed) {
+        self.parsed.borrow_mut().insert(key.to_owned(), parsed);
+    }
+
+    fn release(&self, key: &str) {
+        self.parsed.borrow_mut().remove(key);
+    }
 }
 
 pub(crate) fn key() -> Key {
@@ -102,7 +144,22 @@ pub(crate) fn signed(typ: &str, key: &Key, claims: Value) -> String {
 impl Fleet {
     /// So many workers of one proxy.
     pub(crate) fn start(count: usize, config: &Value) -> Self {
-        let mut fleet = Self {
+        let mut fleet = Self::of(config);
+        (0..count).for_each(|_| fleet.join());
+        fleet
+    }
+
+    /// So many workers that have their memory in common, as on the dynamic module.
+    pub(crate) fn in_one_process(count: usize, config: &Value) -> Self {
+        let mut fleet = Self::of(config);
+        let store = Rc::clone(&fleet.store);
+        fleet.process = Some(Rc::new(Process { store, ..Process::default() }));
+        (0..count).for_each(|_| fleet.join());
+        fleet
+    }
+
+    fn of(config: &Value) -> Self {
+        Self {
             gates: Vec::new(),
             now: Timestamp::from_secs(START),
             served: BTreeMap::new(),
@@ -114,9 +171,8 @@ impl Fleet {
             stream: 0,
             text: config.to_string(),
             store: Rc::default(),
-        };
-        (0..count).for_each(|_| fleet.join());
-        fleet
+            process: None,
+        }
     }
 
     /// One more worker.
@@ -124,7 +180,10 @@ impl Fleet {
         let config = Config::parse(self.text.as_bytes(), &|_| None);
         let config = config.unwrap_or_else(|problems| panic!("{problems:?}"));
         let random = 0x1234_5678_9abc_def1u64.wrapping_mul(self.gates.len() as u64 + 1);
-        let store: Rc<dyn Store> = Rc::clone(&self.store) as Rc<dyn Store>;
+        let store: Rc<dyn Store> = match &self.process {
+            Some(process) => Rc::clone(process) as Rc<dyn Store>,
+            None => Rc::clone(&self.store) as Rc<dyn Store>,
+        };
         let world = Environment { backend: Backend::portable(), store, ..Environment::alone(random) };
         self.gates.push(Gate::new(config, world, self.now));
     }

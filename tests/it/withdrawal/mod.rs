@@ -4,6 +4,7 @@
 mod documents;
 mod fleet;
 mod lasting;
+mod one_process;
 mod pages;
 mod polled;
 mod status_lists;

@@ -1,6 +1,6 @@
 //! A large list in pages.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::{
@@ -24,7 +24,7 @@ fn names(count: usize) -> impl Iterator<Item = String> {
 }
 
 impl Fleet {
-    fn paged(&mut self, list: &List) {
+    pub(crate) fn paged(&mut self, list: &List) {
         self.serve("/r/list.json", Served::Well(list.index().to_json().into_bytes()));
         for page in list.pages() {
             let path = Index::page_path("/r/list.json", page.digest());
@@ -144,12 +144,12 @@ fn every_number_of_entries_is_found_again_on_its_pages() {
         let list = list(names(count), most);
         assert_eq!(list.len(), count);
         assert!(list.pages().len().is_power_of_two() && list.pages().len() <= MAX_PAGES);
-        let read: Vec<Rc<Page>> = list
+        let read: Vec<Arc<Page>> = list
             .pages()
             .iter()
             .enumerate()
             .map(|(at, page)| {
-                Rc::new(Page::parse(page.bytes().to_vec(), at, list.pages().len()).expect("a page"))
+                Arc::new(Page::parse(page.bytes().to_vec(), at, list.pages().len()).expect("a page"))
             })
             .collect();
         assert_eq!(List::new(read).index(), list.index());
