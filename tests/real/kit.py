@@ -210,10 +210,11 @@ def portcullis():
     return Path(os.environ.get("PORTCULLIS") or built("portcullis"))
 
 
-def envoy():
-    """An Envoy: that of the environment, or else the one that the tests use."""
+def envoy(version=None):
+    """An Envoy: that of the environment, or else the one that the tests use, or one of this version."""
+    environment = {**os.environ, **({"ENVOY_VERSION": version} if version else {})}
     named = os.environ.get("ENVOY") or subprocess.run(
-        [built("envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True,
+        [built("envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True, env=environment,
     ).stdout.strip()
     return Path(named)
 
