@@ -231,7 +231,8 @@ class Program:
     does: a program waits whose output nobody takes."""
 
     def __init__(self, command, log, is_heard=True, **more):
-        self.log = open(log, "wb")
+        # A program that opens its own output once more, as Envoy does, would write over what is there.
+        self.log = open(log, "wb", opener=lambda path, flags: os.open(path, flags | os.O_APPEND, 0o644))
         self.child = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE if is_heard else self.log, stderr=self.log,

@@ -41,7 +41,7 @@ class Room:
         self.pods = room.Pods(folder, self.authority)
         self.provider = shop.Provider(folder)
         room.Front(PROVIDER, self.provider.port, self.authority)
-        shop.services()
+        self.checked = shop.services()
         self.registry()
         self.cluster = Cluster(Path(given["kubernetes"]), folder)
         self.cluster.start(["rsa.1"])
@@ -72,6 +72,12 @@ class Room:
         plain = IMAGE.replace("registry.example", self.address)
         run(self.crane, "push", self.layout(), plain)
         self.digest = run(self.crane, "digest", plain).strip()
+        library = REPOSITORY / "dist" / "libportcullis.so"
+        if library.exists():
+            with tarfile.open(self.folder / "module.tar", "w") as archive:
+                archive.add(library, library.name)
+            plain = MODULE.replace("registry.example", self.address)
+            run(self.crane, "append", "--new_layer", self.folder / "module.tar", "--new_tag", plain)
 
     def layout(self):
         """The image's archive, unpacked."""

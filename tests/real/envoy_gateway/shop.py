@@ -57,6 +57,8 @@ class _Service(_Handler):
 
     def do_GET(self):
         headers = {name.lower(): value for name, value in self.headers.items()}
+        if self.path.startswith("/check"):
+            self.server.checked.append(headers)
         self.answer(200, {"at": self.request.getsockname()[0], "headers": headers})
 
     do_POST = do_DELETE = do_HEAD = do_GET
@@ -84,15 +86,15 @@ class Provider:
 
 
 def services():
-    """Starts what is behind the gateway, at every address of this network."""
-    _serve(("0.0.0.0", 9080), _Service)
+    """Starts what is behind the gateway, at every address of this network; what it was asked to check, as an ext_authz."""
+    return _serve(("0.0.0.0", 9080), _Service, checked=[]).checked
 
 
 class Seen:
     """What came of a request: its status and headers, and what the service saw of it, if it saw any."""
 
     def __init__(self, answer, body):
-        self.status, self.headers, self.seen = answer.status, answer.headers, None
+        self.status, self.headers, self.body, self.seen = answer.status, answer.headers, body, None
         if self.status == 200 and body.startswith(b'{"at"'):
             self.seen = json.loads(body)
 
