@@ -118,8 +118,8 @@ fn every_plugin_configuration_is_accepted_fails_closed_and_calls_clusters_that_e
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", document.name)));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    // Istio 4 and 3 for the shop, Envoy Gateway 1 and 3, plain Envoy 1, 1 and 3, the compose file's, two to paste.
-    assert!(count >= 19, "only {count} plugins were found");
+    // Istio 4 and 3 for the shop, Envoy Gateway 2 and 3, plain Envoy 1, 1 and 3, the compose file's, two to paste.
+    assert!(count >= 20, "only {count} plugins were found");
 }
 
 #[test]
@@ -142,7 +142,10 @@ fn every_manifest_satisfies_the_schema_of_its_kind() {
         "EnvoyExtensionPolicy",
         "EnvoyFilter",
         "EnvoyPatchPolicy",
+        "Gateway",
+        "GatewayClass",
         "HTTPRoute",
+        "SecurityPolicy",
         "ServiceEntry",
         "TrafficExtension",
         "WasmPlugin",

@@ -230,10 +230,11 @@ def portcullis():
     return Path(os.environ.get("PORTCULLIS") or built("portcullis"))
 
 
-def envoy():
-    """An Envoy: that of the environment, or else the one that the tests use."""
+def envoy(version=None):
+    """An Envoy: that of the environment, or else the one that the tests use, or one of this version."""
+    environment = {**os.environ, **({"ENVOY_VERSION": version} if version else {})}
     named = os.environ.get("ENVOY") or subprocess.run(
-        [built("envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True,
+        [built("envoy-path")], cwd=REPOSITORY, check=True, capture_output=True, text=True, env=environment,
     ).stdout.strip()
     return Path(named)
 
@@ -250,7 +251,8 @@ class Program:
     does: a program waits whose output nobody takes."""
 
     def __init__(self, command, log, is_heard=True, **more):
-        self.log = open(log, "wb")
+        # A program that opens its own output once more, as Envoy does, would write over what is there.
+        self.log = open(log, "wb", opener=lambda path, flags: os.open(path, flags | os.O_APPEND, 0o644))
         self.child = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE if is_heard else self.log, stderr=self.log,

@@ -18,11 +18,12 @@ pub struct Document {
 }
 
 impl Document {
-    /// Whether it is of an extension of Kubernetes, and not of Kubernetes itself, whose schemas come with no file.
+    /// Whether it is of an extension of Kubernetes, and not of Kubernetes itself, whose schemas come with no file. That of an
+    /// EnvoyProxy is not among the files either: a real API server takes it (`make real WITH=envoy-gateway`).
     pub fn is_kubernetes(&self) -> bool {
         const OWN: &[&str] = &["v1", "apps/v1", "admissionregistration.k8s.io/v1"];
-        let version = self.content.get("apiVersion").and_then(Value::as_str);
-        version.is_some_and(|version| !OWN.contains(&version))
+        let text = |name: &str| self.content.get(name).and_then(Value::as_str);
+        text("apiVersion").is_some_and(|version| !OWN.contains(&version)) && text("kind") != Some("EnvoyProxy")
     }
 }
 
@@ -145,7 +146,16 @@ pub fn plugins(content: &Value) -> Vec<Plugin<'_>> {
                 closed: "false",
                 variables: Vec::new(),
             });
-            each.collect()
+            let modules = spec["dynamicModule"].as_array().into_iter().flatten().enumerate();
+            let modules = modules.map(|(index, module)| Plugin {
+                path: format!("spec.dynamicModule[{index}].config"),
+                configuration: module.get("config").cloned(),
+                // There is no such word for a module: it refuses.
+                on_failure: Some(&Value::Null),
+                closed: "null",
+                variables: Vec::new(),
+            });
+            each.chain(modules).collect()
         }
         _ => {
             let mut found = Vec::new();
