@@ -509,13 +509,16 @@ fn the_same_alerts_fire_where_labels_stand_in_names() {
     let Some(tools) = Tools::find() else {
         return skip("the_same_alerts_fire_where_labels_stand_in_names", Tools::MISSING);
     };
-    let mut tests = yaml("envoy/prometheus/portcullis.rules.test.yaml");
+    // As text: "0x30" is a series of values, and a number to other readers of YAML.
     let mut renamed = 0;
-    for test in tests["tests"].as_array_mut().expect("tests") {
-        for series in test["input_series"].as_array_mut().expect("series") {
-            let tagged = series["series"].as_str().expect("a series").to_owned();
-            series["series"] = json!(untagged(&tagged));
-            renamed += usize::from(series["series"] != json!(tagged));
+    let mut tests = String::from("group_eval_order: [portcullis-untagged, portcullis]\n");
+    for line in read("envoy/prometheus/portcullis.rules.test.yaml").lines() {
+        if let Some((before, series)) = line.split_once("- series: ") {
+            let own = untagged(series);
+            renamed += usize::from(own != series);
+            tests.push_str(&format!("{before}- series: {own}\n"));
+        } else if !line.starts_with("rule_files:") {
+            tests.push_str(&format!("{line}\n"));
         }
     }
     assert!(renamed > 30, "{renamed}");
@@ -524,10 +527,7 @@ fn the_same_alerts_fire_where_labels_stand_in_names() {
     promtool(&tools, &["check", "rules", &names]);
     let path = std::env::temp_dir().join(format!("portcullis-untagged-{}.yaml", std::process::id()));
     let run = |rules: &[&str]| {
-        let mut tests = tests.clone();
-        tests["rule_files"] = json!(rules);
-        tests["group_eval_order"] = json!(["portcullis-untagged", "portcullis"]);
-        fs::write(&path, tests.to_string()).expect("the tests are written");
+        fs::write(&path, format!("rule_files: {}\n{tests}", json!(rules))).expect("the tests are written");
         let done = tools.promtool(&["test", "rules", &path.display().to_string()]);
         fs::remove_file(&path).expect("the tests are removed");
         done

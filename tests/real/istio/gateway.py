@@ -6,7 +6,7 @@ import re
 import time
 
 from gate import Trickle
-from kit import REPOSITORY, expect
+from kit import REPOSITORY, Wrong, expect
 from web import ask
 
 from .mesh import MANIFESTS, soon
@@ -91,6 +91,7 @@ class Gateway:
         yield "the filter disabled on a route by FilterConfig", self.disabled
         yield "metrics", self.measured
         yield "metrics, with [envoy/stats_tags.yaml](../envoy/stats_tags.yaml) in the bootstrap", self.labelled
+        yield "the dynamic module, by [envoy/istio/dynamic-module.yaml](../envoy/istio/dynamic-module.yaml)", self.native
 
     def applied(self):
         self.fresh("gateway-1", levels="")
@@ -133,17 +134,27 @@ class Gateway:
 
     def older(self):
         good = self.mesh.issuer.token()
-        self.mesh.apply(self.mesh.placed("gateway-wasmplugin.yaml"))
-        # One of the two, never none.
-        self.mesh.delete("TrafficExtension", "portcullis")
-        soon("the filter of the plugin", lambda: FILTER not in self.filters())
-        self.mesh.always("no token", "GATEWAY", 401)
-        self.mesh.always("a token", "GATEWAY", 200, token=good)
-        self.put()
-        self.mesh.delete("WasmPlugin", "portcullis")
-        soon("the filter of the extension", lambda: self.filters().count(FILTER) == 1)
-        self.settles("a token", 200, token=good)
-        return "the same; nobody passed without a token while one took the place of the other"
+        with self.mesh.closed("GATEWAY"):
+            # One of the two, never none.
+            self.mesh.apply(self.mesh.placed("gateway-wasmplugin.yaml"))
+            soon("both", lambda: len(self.gates()) == 2)
+            self.settles("a token, with both", 401, token=good)
+            self.mesh.delete("TrafficExtension", "portcullis")
+            soon("the plugin alone", lambda: self.gates() and FILTER not in self.gates())
+            self.settles("a token", 200, token=good)
+            expect("another scope", self.ask(token=good, method="POST").status, 403)
+            self.put()
+            soon("both", lambda: len(self.gates()) == 2)
+            self.mesh.delete("WasmPlugin", "portcullis")
+            soon("the extension alone", lambda: self.gates() == [FILTER])
+            self.settles("a token", 200, token=good)
+        return (
+            "the same. While both are there, tokens get 401: the first takes them away. Nobody passes without one while one "
+            "takes the place of the other"
+        )
+
+    def gates(self):
+        return [name for name in self.filters() if name.startswith("extensions.istio.io")]
 
     def filters(self):
         """The names of the HTTP filters of the gateway's listener, in their order."""
@@ -203,12 +214,15 @@ class Gateway:
         time.sleep(A_WHILE)
         self.mesh.always("a token, when the image is there", "GATEWAY", 403, token=good)
         self.put(changed, ("  name: portcullis\n", '  name: portcullis\n  annotations: { touched: "1" }\n'))
-        self.settles("a token, when the manifest was touched", 200, token=good)
+        time.sleep(A_WHILE)
+        self.mesh.always("a token, with another annotation", "GATEWAY", 403, token=good)
+        self.put(changed, ("phase: AUTHN", "phase: AUTHN\n  priority: 1"))
+        self.settles("a token, when the spec was changed", 200, token=good)
         self.put()
         self.settles("a token", 200, token=good)
         return (
-            "everything is refused (403), and the proxy is ready. It stays so when the image is there, until the manifest is "
-            "touched (an annotation is enough)"
+            "everything is refused (403), and the proxy is ready. It stays so when the image is there, until something in the "
+            "plugin's `spec` is changed (`priority: 1`); an annotation is not enough"
         )
 
     # A configuration that the filter refuses, and Istio does not.
@@ -284,17 +298,17 @@ class Gateway:
     def several(self):
         good = self.mesh.issuer.token(scope="orders:read orders:audit")
         second = self.manifest(
-            ("  name: portcullis\n", "  name: second\n"), ("phase: AUTHN", "phase: AUTHN\n  priority: -1"),
+            ("  name: portcullis\n", "  name: second\n"),
             ('all_of: ["orders:read"]', 'all_of: ["orders:audit"]'),
             ("      public_rules: explicit", "      instance: second\n      public_rules: explicit"),
         )
         self.mesh.apply(second)
         self.settles("a token that the first has taken away", 401, token=good)
-        self.put(("        audiences: [orders]", "        audiences: [orders]\n          forward: true"))
+        first = ("phase: AUTHN", "phase: AUTHN\n  priority: 1")
+        self.put(first, ("        audiences: [orders]", "        audiences: [orders]\n          forward: true"))
         self.settles("a token of both scopes", 200, token=good)
         self.settles("a token of one scope", 403, token=self.mesh.issuer.token())
-        order = [name.rsplit(".", 1)[1] for name in self.filters() if name.startswith("extensions.istio.io")]
-        expect("their order", order, ["portcullis", "second"])
+        expect("their order", [name.rsplit(".", 1)[1] for name in self.gates()], ["portcullis", "second"])
         name = "portcullis_requests_decision_allow_provider_corp_reason_none"
         counted = soon("both in the metrics", lambda: {
             each for each in self.proxy.stats() if each.startswith(name)} if f"{name}_instance_second{{}}" in self.proxy.stats() else None)
@@ -304,7 +318,7 @@ class Gateway:
         self.put()
         self.settles("a token", 200, token=good)
         return (
-            "the higher `priority` comes first. Each must let a request pass; without `forward: true` in the first the second "
+            "the higher `priority` comes first, and none is the lowest. Each must let a request pass; without `forward: true` in the first the second "
             "finds no token (401). With an `instance` each has metrics of its own"
         )
 
@@ -352,13 +366,37 @@ class Gateway:
         self.ask()
         soon("the count", lambda: wanted in self.proxy.stats())
         names = sorted(self.proxy.stats())
-        unknown = [name for name in names if "{}" not in name and "_bucket" not in name]
+        # Istio's own tags find one of theirs in the names of caches.
+        unknown = [name for name in names if not re.search(r'{}|_bucket|{cache="provider"}', name)]
         expect("names with labels", unknown, [])
         expect("names of which no rule makes labels", without_labels(names), [])
         return (
-            f"labels stand in the names (`{wanted[:-2]}`); "
-            "[envoy/prometheus/portcullis.untagged.rules.yaml](../envoy/prometheus/portcullis.untagged.rules.yaml) makes labels "
+            f"labels stand in the names (`{wanted[:-2]}`), and the names of caches have a label of Istio's own "
+            "(`portcullis_token_corp_result_hit{cache=\"provider\"}`); [envoy/prometheus/portcullis.untagged.rules.yaml](../envoy/prometheus/portcullis.untagged.rules.yaml) makes labels "
             "of all of them"
+        )
+
+    def native(self):
+        if not (REPOSITORY / "dist" / "libportcullis.so").exists():
+            raise Wrong("the module is not built (make native)")
+        self.mesh.delete("TrafficExtension", "portcullis")
+        folder = {"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(REPOSITORY / "dist"), "PORTCULLIS_REFUSED_CONFIGURATION": "deny"}
+        self.fresh("gateway-5", levels="dynamic_modules:info", **folder)
+        text = (MANIFESTS / "dynamic-module.yaml").read_text()
+        self.mesh.apply(text)
+        self.settles("no token", 401)
+        self.settles("a token", 200, token=self.mesh.issuer.token())
+        expect("another scope", self.ask(token=self.mesh.issuer.token(), method="POST").status, 403)
+        expect("x-user", self.ask(token=self.mesh.issuer.token(), x_user="mallory").json().get("x-user"), "alice")
+        self.mesh.apply(text.replace(*self.WRONG))
+        soon("the refusal", lambda: self.proxy.said("unknown field; did you mean"))
+        self.settles("no token, under a refused configuration", 401)
+        self.fresh("gateway-6", levels="dynamic_modules:info", **folder)
+        self.settles("the same in a fresh proxy", 503)
+        self.unfiltered("portcullis")
+        return (
+            "401 without a token, 200 with one, 403 without its scope. A refused configuration: the one before serves on; in a "
+            "fresh proxy 503"
         )
 
     def labelled(self):
@@ -367,6 +405,8 @@ class Gateway:
         self.settles("no token", 401)
         wanted = 'portcullis_requests{decision="deny",provider="corp",reason="token_missing"}'
         soon("the count", lambda: wanted in self.proxy.stats())
+        left = [name for name in self.proxy.stats() if "_provider_" in name or "_rule_" in name or "cache=" in name]
+        expect("labels in names", left, [])
         return f"`{wanted}`"
 
 
@@ -391,15 +431,14 @@ spec:
             {FILTER}:
               "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig
               disabled: true
-              config: {{}}
 """
 
 
 def without_labels(names):
     """Those that no rule for names without labels is about, and that have no label to be without."""
     text = (REPOSITORY / "envoy" / "prometheus" / "portcullis.untagged.rules.yaml").read_text()
-    rules = [re.compile(rule) for rule in re.findall(r'{__name__=~"([^"]+)"}', text)]
-    bare = re.compile(r"portcullis_(verification_microseconds_(bucket|sum|count)|route_changes|client\w*|configuration_refused)")
+    rules = [re.compile(rule) for rule in re.findall(r'{__name__=~"([^"]+)"[,}]', text)]
+    bare = re.compile(r"portcullis_(verification_microseconds(_instance_.+)?_(bucket|sum|count)|route_changes|client\w*|configuration_refused)")
     every = {name.split("{")[0] for name in names}
     return sorted(name for name in every if not any(rule.fullmatch(name) for rule in [*rules, bare]))
 

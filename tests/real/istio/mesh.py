@@ -1,6 +1,8 @@
 """A mesh of two proxies: a gateway and a sidecar, the project's own manifests in them, and everything around."""
 
+import contextlib
 import re
+import threading
 
 from image.registry import Registry
 from image.registry import installed as image_tools
@@ -81,9 +83,19 @@ spec:
       bind: 127.0.0.1
       defaultEndpoint: 127.0.0.1:SERVICE_PORT
   egress:
-    - port: { number: 443, name: https, protocol: HTTPS }
+    # A listener of its own would want port 443 of this machine.
+    - port: { number: 0, name: https, protocol: HTTPS }
       bind: unix://FOLDER/egress.sock
+      captureMode: NONE
       hosts: ["istio-system/idp.example"]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata:
+  name: nobody-signs-certificates-here
+  namespace: shop
+spec:
+  mtls: { mode: DISABLE }
 """
 
 
@@ -195,6 +207,24 @@ class Mesh:
             soon(what, is_so)
         except Wrong:
             raise Wrong(f"{what}: {self.status(where, *arguments, **more)}, not {expected}") from None
+
+    @contextlib.contextmanager
+    def closed(self, where):
+        """Asks all the while without a token: nobody may pass."""
+        is_over, seen = threading.Event(), []
+
+        def ask_on():
+            while not is_over.wait(0.01):
+                seen.append(self.status(where))
+
+        thread = threading.Thread(target=ask_on, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+        expect("answers without a token", set(seen), {401})
 
     def always(self, what, where, expected, *arguments, **more):
         for _ in range(EVERY_WORKER):

@@ -56,6 +56,15 @@ def filters_of(proxy, port):
     return []
 
 
+def written(kept):
+    """What is kept of a set, a line for each policy and each filter."""
+    parts = []
+    for name, every in kept.items():
+        lines = ",\n  ".join(json.dumps(each, sort_keys=True) for each in every)
+        parts.append(f' "{name}": [\n  {lines}\n ]')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 class Rendered:
     """A proxy whose policies are one set after the other."""
 
@@ -64,34 +73,39 @@ class Rendered:
 
     def of(self, found):
         """The policies as they are stored, and their filters."""
-        cluster, stored = self.mesh.cluster, []
+        cluster, stored, keys = self.mesh.cluster, [], json.dumps(self.mesh.issuer.server.keys)
         expect("filters before", filters_of(self.proxy, self.port), [])
         for part in found:
-            # The keys are the test's.
-            part = re.sub(r'jwksUri: "?https://[^", }]+"?', "jwks: '{\"keys\":[]}'", part)
+            part = re.sub(r'jwksUri: "?https://[^", }\n]+"?', lambda _: f"jwks: '{keys}'", part)
             answer = cluster.apply(part, head=head(part))
             expect(f"{head(part)}", answer.status // 100, 2)
             document = answer.json()
             stored.append({"kind": document["kind"], "name": document["metadata"]["name"], "spec": document["spec"]})
-        # A filter for tokens, and one for each kind of action.
-        actions = {each["spec"].get("action", "ALLOW") for each in stored if each["kind"] == "AuthorizationPolicy"}
+        # A filter for tokens, one for each kind of action, and each policy in one of them.
+        rules = [each for each in stored if each["kind"] == "AuthorizationPolicy"]
+        actions = {each["spec"].get("action", "ALLOW") for each in rules}
+        named = [f"policy[{each['name']}]" for each in rules if each["spec"].get("rules")]
 
         def settled():
             made = filters_of(self.proxy, self.port)
-            rules = sum(len(each["typed_config"].get("rules", {}).get("policies", {})) for each in made)
-            wanted = sum(len(each["spec"].get("rules", [])) for each in stored)
-            return made if len(made) == 1 + len(actions) and rules == wanted else []
+            text = json.dumps(made)
+            return made if len(made) == 1 + len(actions) and all(name in text for name in named) else []
 
         made = soon("the filters", settled)
         for part in found:
             cluster.must("DELETE", cluster.place(head(part)))
         soon("no filters", lambda: not filters_of(self.proxy, self.port))
+        # The keys are another test's.
+        for rule in (rule for each in stored for rule in each["spec"].get("jwtRules", [])):
+            rule.pop("jwks")
+        for provider in (provider for each in made for provider in each["typed_config"].get("providers", {}).values()):
+            provider["local_jwks"] = {}
         return {"policies": stored, "http_filters": made}
 
     def all(self):
         count, different = 0, []
         for name, found in sets():
-            file, text = KEPT / f"{name}.json", json.dumps(self.of(found), indent=1, sort_keys=True) + "\n"
+            file, text = KEPT / f"{name}.json", written(self.of(found))
             if os.environ.get("RENDER"):
                 KEPT.mkdir(exist_ok=True)
                 file.write_text(text)

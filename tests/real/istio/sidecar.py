@@ -1,5 +1,7 @@
 """The gate in the sidecar of a workload, by envoy/istio/sidecar.yaml, and what istiod makes of policies there."""
 
+import json
+
 from kit import expect
 
 from .mesh import soon
@@ -41,11 +43,12 @@ class Sidecar:
         return "401 without a token, 200 with one, 403 without its scope; the service gets `x-user` of the token"
 
     def older(self):
-        self.mesh.apply(self.mesh.placed("sidecar-wasmplugin.yaml"))
-        self.mesh.delete("TrafficExtension", "portcullis-orders", "shop")
-        self.mesh.always("no token", "SIDECAR", 401)
-        self.settles("a token", 200, token=self.mesh.issuer.token())
-        return "the same; nobody passed without a token while one took the place of the other"
+        with self.mesh.closed("SIDECAR"):
+            self.mesh.apply(self.mesh.placed("sidecar-wasmplugin.yaml"))
+            self.mesh.delete("TrafficExtension", "portcullis-orders", "shop")
+            soon("the plugin alone", lambda: "translated-wasmplugin" in json.dumps(self.proxy.dump("ListenersConfigDump")))
+            self.settles("a token", 200, token=self.mesh.issuer.token())
+        return "the same; nobody passes without a token while one takes the place of the other"
 
     def nowhere(self):
         text = self.mesh.placed("sidecar-wasmplugin.yaml")
