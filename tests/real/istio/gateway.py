@@ -100,6 +100,8 @@ class Gateway:
         self.settles("no token", 401)
         good, other = self.mesh.issuer.token(), self.mesh.issuer.token(audience="billing")
         self.settles("a token", 200, token=good)
+        shown = json.dumps(self.proxy.dump("ClustersConfigDump"))
+        expect("the provider's cluster", "outbound|443||idp.example" in shown, True)
         expect("another audience", self.ask(token=other).status, 401)
         expect("another scope", self.ask(token=good, method="POST").status, 403)
         expect("the public path", self.ask("/healthz").status, 200)
@@ -209,6 +211,7 @@ class Gateway:
         self.put(changed)
         self.settles("a token", 403, token=good)
         expect("what Envoy was sent", "wasm-default-deny" in self.sent(), True)
+        expect("the agent's log", self.proxy.said("error in converting the wasm config to local"), True)
         expect("ready", self.proxy.is_ready(), True)
         self.mesh.push(tag)
         time.sleep(A_WHILE)
@@ -218,11 +221,17 @@ class Gateway:
         self.mesh.always("a token, with another annotation", "GATEWAY", 403, token=good)
         self.put(changed, ("phase: AUTHN", "phase: AUTHN\n  priority: 1"))
         self.settles("a token, when the spec was changed", 200, token=good)
+        other = ("portcullis:0.1.0", "portcullis:of-next-week")
+        self.put(other)
+        self.settles("a token", 403, token=good)
+        self.mesh.push("of-next-week")
+        self.fresh("gateway-3")
+        self.settles("a token, in a fresh proxy", 200, token=good)
         self.put()
         self.settles("a token", 200, token=good)
         return (
             "everything is refused (403), and the proxy is ready. It stays so when the image is there, until something in the "
-            "plugin's `spec` is changed (`priority: 1`); an annotation is not enough"
+            "plugin's `spec` is changed (`priority: 1`) or the proxy starts anew; an annotation is not enough"
         )
 
     # A configuration that the filter refuses, and Istio does not.
@@ -243,7 +252,7 @@ class Gateway:
     def refused_afresh(self):
         good = self.mesh.issuer.token()
         self.put(self.WRONG)
-        self.fresh("gateway-3")
+        self.fresh("gateway-4")
         soon("the refusal", lambda: self.proxy.said("unknown field; did you mean"))
         self.mesh.always("a token", "GATEWAY", 500, token=good)
         self.mesh.always("no token", "GATEWAY", 500)
@@ -350,7 +359,19 @@ class Gateway:
         expect("another route", self.ask(token=other).status, 200)
         self.unfiltered("portcullis-route-refunds")
         self.settles("a token without the scope", 200, "/orders/refunds/1", token=other)
-        return "the route asks for its scope besides (403 without), others do not"
+        rules = "      public_rules: explicit"
+        self.put((rules, f"      route_rules: {{ allow_disable: true }}\n{rules}"))
+        self.mesh.apply((MANIFESTS / "route-metadata.yaml").read_text().replace('scopes: ["orders:refund"]', "disabled: true"))
+        self.settles("no token", 200, "/orders/refunds/1")
+        seen = self.ask("/orders/refunds/1", x_user="mallory").json()
+        expect("what a client says", seen.get("x-user"), None)
+        self.unfiltered("portcullis-route-refunds")
+        self.put()
+        self.settles("no token", 401, "/orders/refunds/1")
+        return (
+            "the route asks for its scope besides (403 without), others do not. With `disabled: true` there (and "
+            "`route_rules.allow_disable`) it asks for nothing, and the client's `x-user` is taken away all the same"
+        )
 
     def disabled(self):
         self.mesh.apply(DISABLED)
@@ -381,7 +402,7 @@ class Gateway:
             raise Wrong("the module is not built (make native)")
         self.mesh.delete("TrafficExtension", "portcullis")
         folder = {"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(REPOSITORY / "dist"), "PORTCULLIS_REFUSED_CONFIGURATION": "deny"}
-        self.fresh("gateway-5", levels="dynamic_modules:info", **folder)
+        self.fresh("gateway-6", levels="dynamic_modules:info", **folder)
         text = (MANIFESTS / "dynamic-module.yaml").read_text()
         self.mesh.apply(text)
         self.settles("no token", 401)
@@ -391,7 +412,7 @@ class Gateway:
         self.mesh.apply(text.replace(*self.WRONG))
         soon("the refusal", lambda: self.proxy.said("unknown field; did you mean"))
         self.settles("no token, under a refused configuration", 401)
-        self.fresh("gateway-6", levels="dynamic_modules:info", **folder)
+        self.fresh("gateway-7", levels="dynamic_modules:info", **folder)
         self.settles("the same in a fresh proxy", 503)
         self.unfiltered("portcullis")
         return (
@@ -401,7 +422,7 @@ class Gateway:
 
     def labelled(self):
         tags = (REPOSITORY / "envoy" / "stats_tags.yaml").read_text()
-        self.fresh("gateway-4", override=tags)
+        self.fresh("gateway-5", override=tags)
         self.settles("no token", 401)
         wanted = 'portcullis_requests{decision="deny",provider="corp",reason="token_missing"}'
         soon("the count", lambda: wanted in self.proxy.stats())

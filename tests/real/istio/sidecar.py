@@ -55,7 +55,8 @@ class Sidecar:
         self.mesh.apply(text.replace("outbound|443||idp.example", NOWHERE))
         self.settles("a token", 503, token=self.mesh.issuer.token())
         soon("the log", lambda: self.proxy.said(NOWHERE))
-        return "503, and the log names the cluster"
+        soon("the reason", lambda: self.proxy.said("keys_unavailable"))
+        return "503 (`keys_unavailable`), and the log names the cluster"
 
     def shop(self):
         self.mesh.apply(self.mesh.placed("shop.yaml"))
