@@ -456,15 +456,86 @@ fn promtool_accepts_the_rules_and_their_tests_hold() {
         return skip("promtool_accepts_the_rules_and_their_tests_hold", Tools::MISSING);
     };
     let path = |name: &str| file(name).display().to_string();
-    for arguments in [
-        vec!["check".to_owned(), "rules".to_owned(), path("envoy/prometheus/portcullis.rules.yaml")],
-        vec!["test".to_owned(), "rules".to_owned(), path("envoy/prometheus/portcullis.rules.test.yaml")],
-    ] {
-        let done = tools.promtool(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let said =
-            [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-        assert!(done.status.success(), "{arguments:?}: {said}");
+    for name in ["portcullis", "portcullis.untagged"] {
+        promtool(&tools, &["check", "rules", &path(&format!("envoy/prometheus/{name}.rules.yaml"))]);
+        promtool(&tools, &["test", "rules", &path(&format!("envoy/prometheus/{name}.rules.test.yaml"))]);
     }
+}
+
+/// Runs promtool, which must say that all is well.
+fn promtool(tools: &Tools, arguments: &[&str]) {
+    let done = tools.promtool(arguments);
+    let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(done.status.success(), "{arguments:?}: {said}");
+}
+
+/// A series as Prometheus sees it where Envoy's bootstrap has no tags: the labels stand in the name, in this order.
+fn untagged(series: &str) -> String {
+    const ORDER: [&str; 9] = [
+        "rule",
+        "decision",
+        "provider",
+        "list",
+        "reason",
+        "result",
+        "outcome",
+        "version",
+        "exported_instance",
+    ];
+    let (name, rest) = series.split_once('{').expect("labels");
+    let labels: BTreeMap<&str, &str> = rest
+        .trim_end_matches('}')
+        .split(',')
+        .filter_map(|label| label.split_once('='))
+        .map(|(label, value)| (label, value.trim_matches('"')))
+        .collect();
+    let mut name = name.to_owned();
+    for label in ORDER {
+        if let Some(value) = labels.get(label) {
+            name.push_str(&format!("_{}_{value}", label.trim_start_matches("exported_")));
+        }
+    }
+    // Envoy's own.
+    if let Some(plugin) = labels.get("plugin") {
+        name = name.replace("_vm_", &format!("_{plugin}_vm_"));
+    }
+    let others = labels.iter().filter(|(label, _)| !ORDER.contains(label) && **label != "plugin");
+    let others: Vec<String> = others.map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+    format!("{}{{{}}}", name.replace('-', "_"), others.join(","))
+}
+
+#[test]
+fn the_same_alerts_fire_where_labels_stand_in_names() {
+    let Some(tools) = Tools::find() else {
+        return skip("the_same_alerts_fire_where_labels_stand_in_names", Tools::MISSING);
+    };
+    // As text: "0x30" is a series of values, and a number to other readers of YAML.
+    let mut renamed = 0;
+    let mut tests = String::from("group_eval_order: [portcullis-untagged, portcullis]\n");
+    for line in read("envoy/prometheus/portcullis.rules.test.yaml").lines() {
+        if let Some((before, series)) = line.split_once("- series: ") {
+            let own = untagged(series);
+            renamed += usize::from(own != series);
+            tests.push_str(&format!("{before}- series: {own}\n"));
+        } else if !line.starts_with("rule_files:") {
+            tests.push_str(&format!("{line}\n"));
+        }
+    }
+    assert!(renamed > 30, "{renamed}");
+    let [names, alerts] = ["portcullis.untagged", "portcullis"]
+        .map(|name| file(&format!("envoy/prometheus/{name}.rules.yaml")).display().to_string());
+    promtool(&tools, &["check", "rules", &names]);
+    let path = std::env::temp_dir().join(format!("portcullis-untagged-{}.yaml", std::process::id()));
+    let run = |rules: &[&str]| {
+        fs::write(&path, format!("rule_files: {}\n{tests}", json!(rules))).expect("the tests are written");
+        let done = tools.promtool(&["test", "rules", &path.display().to_string()]);
+        fs::remove_file(&path).expect("the tests are removed");
+        done
+    };
+    let done = run(&[&names, &alerts]);
+    let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(done.status.success(), "{said}");
+    assert!(!run(&[&alerts]).status.success(), "the alerts fire without the rules that make the labels");
 }
 
 /// The alerts of the rule file, by name.
@@ -531,11 +602,26 @@ fn queries() -> Vec<(String, String)> {
 fn each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_in_a_real_prometheus() {
     const NAME: &str =
         "each_query_of_the_dashboard_gives_data_and_failing_sources_fire_their_alerts_in_a_real_prometheus";
-    let Some(tools) = Tools::find() else { return skip(NAME, Tools::MISSING) };
-    let walk = Walk::start(with_tags);
+    watched(NAME, true);
+}
+
+#[test]
+fn the_same_in_a_real_prometheus_where_labels_stand_in_names() {
+    if common::is_native() {
+        // The module's have labels without the tags.
+        return;
+    }
+    watched("the_same_in_a_real_prometheus_where_labels_stand_in_names", false);
+}
+
+/// A real Prometheus beside an Envoy with the tags in its bootstrap, or without.
+fn watched(test: &str, is_tagged: bool) {
+    let Some(tools) = Tools::find() else { return skip(test, Tools::MISSING) };
+    let walk = Walk::start(|builder| if is_tagged { with_tags(builder) } else { builder });
     let rules = walk.envoy.folder().join("hasty.rules.yaml");
     fs::write(&rules, hasty_rules()).expect("the rules are written");
-    let prometheus = Prometheus::start(&tools, walk.envoy.admin_addr(), &[&rules]);
+    let names = file("envoy/prometheus/portcullis.untagged.rules.yaml");
+    let prometheus = Prometheus::start(&tools, walk.envoy.admin_addr(), &[&names, &rules]);
     let queries = queries();
     assert!(queries.len() >= 17, "{queries:?}");
     for (title, query) in &queries {

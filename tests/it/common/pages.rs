@@ -189,6 +189,18 @@ fn in_envoy<'d>(value: &'d Value, path: &str, found: &mut Vec<Plugin<'d>>) {
             variables: key_values.chain(passed).collect(),
         });
     }
+    if kind.ends_with("filters.http.dynamic_modules.v3.DynamicModuleFilter") {
+        let given = &value["filter_config"];
+        let is_struct = given["@type"] == "type.googleapis.com/google.protobuf.Struct";
+        found.push(Plugin {
+            path: format!("{path}.filter_config"),
+            configuration: is_struct.then(|| given.get("value").cloned()).flatten(),
+            // It catches its own panics. Loaded once more it would begin without keys.
+            on_failure: value["dynamic_module_config"].get("do_not_close"),
+            closed: "true",
+            variables: Vec::new(),
+        });
+    }
     match value {
         Value::Object(members) => {
             for (name, member) in members {

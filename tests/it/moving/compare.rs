@@ -193,6 +193,11 @@ impl Sides {
         let then = refused.is_none() && self.stays.passes(ask, tokens);
         (self.today.passes(ask, tokens), then, refused)
     }
+
+    /// The row that a difference shows, if the page has one.
+    pub fn row(&self, ask: &Ask, refused: Option<&str>) -> Option<&'static str> {
+        row(&self.beside, ask, refused)
+    }
 }
 
 /// What came of asking both.
@@ -217,7 +222,7 @@ pub fn compare(pair: &Pair, tokens: &Tokens, more: usize) -> Compared {
         if today == then {
             continue;
         }
-        match row(&sides.beside, &ask, refused.as_deref()) {
+        match sides.row(&ask, refused.as_deref()) {
             Some(row) => drop(compared.shown.insert(row)),
             None => {
                 let does = |passes: bool| if passes { "passes" } else { "is refused" };

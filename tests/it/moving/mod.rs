@@ -2,14 +2,15 @@
 //! says.
 //!
 //! Istio's and Envoy Gateway's rules are models of their documentation, in [`istio`], [`gateway`] and [`jwt`]: own code,
-//! none of the filter's. Portcullis is asked through its own interface, and one set on a real Envoy.
+//! none of the filter's. Portcullis is asked through its own interface, and on a real Envoy beside the filters that istiod
+//! itself has made of the policies ([`istiod`]).
 
 mod ask;
 mod compare;
 mod gateway;
 mod gateway_filters;
 mod istio;
-mod istio_filters;
+mod istiod;
 mod jwt;
 mod on_envoy;
 mod page;

@@ -48,7 +48,8 @@ pub fn pairs() -> Vec<Pair> {
                 ours[name] = first.ours[name].clone();
             }
         }
-        let name = today[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+        let name = today[0]["metadata"]["name"].as_str().expect("a name");
+        let name = format!("page-{:02}-{name}", pairs.len() + 1);
         pairs.push(Pair { name, today, ours, stays });
     }
     pairs
