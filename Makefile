@@ -11,7 +11,10 @@ HARNESS := $(CARGO) run $(LOCKED) --package harness
 BASELINE := $(if $(filter --main --growth --workers --footprint,$(ARGS)),$(filter --portable,$(ARGS)),yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test tool test-busy test-matrix real bench bench-micro bench-instructions bench-flood bench-revocation bench-routes fuzz wasm wasm-for-tests native native-for-tests image native-image reproducible lint actionlint packages test-data dashboard release quick-start playground playground-test docs picture clean
+.PHONY: help run check test tool test-busy test-matrix real fuzz sanitize hostile lint actionlint packages test-data
+.PHONY: bench bench-micro bench-instructions bench-flood bench-revocation bench-routes
+.PHONY: wasm wasm-for-tests native native-for-tests image native-image reproducible release
+.PHONY: quick-start playground playground-test docs picture dashboard clean
 .PHONY: compose-up compose-test compose-down compose-stand-ins
 
 help: ## list the targets
@@ -28,6 +31,7 @@ help: ## list the targets
 	@echo "  ARGS=--help             make bench: how much, of what, and how often"
 	@echo "  ARGS='--only run'       make quick-start: only the commands with this word"
 	@echo "  FUZZ_SECONDS=60         make fuzz: how long each fuzzer runs; ARGS='path gate': only these"
+	@echo "  ARGS='--requests 100000'  make hostile: so many; ARGS=faults:: make sanitize: only these"
 	@echo "  WASM_TOOLCHAIN=debian   make wasm: build with Debian's rustc-web (see scripts/build-wasm)"
 	@echo "  WASM_OPT=wasm-opt       make wasm, make reproducible: the filter goes through binaryen's optimizer, too"
 	@echo "  DENY_ADVISORIES=require make lint: fail where known vulnerabilities cannot be checked"
@@ -90,6 +94,12 @@ bench-flood: wasm ## what good requests cost Envoy while somebody makes up key i
 
 fuzz: ## the fuzzers of fuzz/, each for a bounded time
 	@$(PYTHON) -B scripts/fuzz $(ARGS)
+
+sanitize: ## the tests of the dynamic module's hooks under AddressSanitizer, or valgrind
+	@$(PYTHON) -B scripts/sanitize $(ARGS)
+
+hostile: $(if $(filter wasm,$(HOST)),wasm,native) ## ten million hostile requests on one Envoy: none passes, and its memory stays as it was; HOST=wasm: on the plugin
+	@HOST=$(or $(HOST),native) $(PYTHON) -B scripts/harness hostile $(ARGS)
 
 tool: ## dist/portcullis, the command-line tool, with its man pages and completions; static where musl is there
 	@$(PYTHON) -B scripts/build-tool

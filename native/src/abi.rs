@@ -414,6 +414,12 @@ impl EnvoyFilter<'_> {
         list
     }
 
+    /// How many fields there are. A list that could not be had is empty.
+    pub(crate) fn count(&self, of: Fields) -> usize {
+        // SAFETY: the filter lives as long as this hook.
+        unsafe { envoy_dynamic_module_callback_http_get_headers_size(self.raw, of) }
+    }
+
     /// Adds a field beside others of its name.
     pub(crate) fn add(&mut self, of: Fields, name: &[u8], value: &[u8]) -> bool {
         // SAFETY: both are read during the call.

@@ -279,12 +279,14 @@ impl Stream {
         if matches!(&*self.phase.borrow(), Phase::Answered) {
             return TrailersStatus::Stop;
         }
-        let names: Vec<Box<[u8]>> = {
+        let (is_whole, names) = {
             let fields = envoy.fields(Fields::RequestTrailers);
             let names = self.worker.with_gate(|gate| gate.reserved_in_trailers().among(&fields));
-            names.unwrap_or_default().iter().map(|name| Box::from(&**name)).collect()
+            let names: Vec<Box<[u8]>> =
+                names.unwrap_or_default().iter().map(|name| Box::from(&**name)).collect();
+            (fields.len() == envoy.count(Fields::RequestTrailers), names)
         };
-        if !names.iter().all(|name| envoy.remove(Fields::RequestTrailers, name)) {
+        if !is_whole || !names.iter().all(|name| envoy.remove(Fields::RequestTrailers, name)) {
             log::error!("Envoy did not let the trailers be cleaned; the request is refused");
             self.answer(envoy, &overloaded(), false);
             return TrailersStatus::Stop;

@@ -20,6 +20,7 @@ mod cors;
 mod documents;
 mod dynamic_module;
 mod filter_state;
+mod hostile;
 mod hostile_claims;
 mod identity;
 mod introspection;

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Gateway, Random, SOON, config, corp, parts, provider, with};
-use harness::idp::{b64, now};
+use common::{Gateway, Random, SOON, config, corp, provider, with};
+use harness::hostile::{Stock, bent};
 use harness::wait::poll;
-use harness::{Alg, Connection, Key, Record, Request};
-use serde_json::{Value, json};
+use harness::{Connection, Record, Request};
+use serde_json::json;
 
 /// How many threads send.
 const SENDERS: usize = 4;
@@ -78,8 +78,8 @@ fn no_mutated_request_traps_the_filter_or_gets_in() {
         },
     );
     let addr = gateway.addr();
-    let stock = Stock::new(&gateway);
-    assert_eq!(Request::get("/").bearer(&stock.good[0]).send(addr).status, 200, "the good token is good");
+    let stock = Stock::new(&gateway.idp);
+    assert_eq!(Request::get("/").bearer(&stock.good()[0]).send(addr).status, 200, "the good token is good");
 
     let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut strays = Vec::new();
@@ -97,7 +97,7 @@ fn no_mutated_request_traps_the_filter_or_gets_in() {
                 let last = done.load(Ordering::Acquire);
                 let records = gateway.upstream.take();
                 seen += records.len();
-                strays.extend(records.iter().filter_map(|record| stock.stray(record)));
+                strays.extend(records.iter().filter_map(|record| stray(&stock, record)));
                 if last {
                     return (strays, seen);
                 }
@@ -120,7 +120,7 @@ fn no_mutated_request_traps_the_filter_or_gets_in() {
     // Envoy is there and both workers decide as before.
     let answers = harness::burst(addr, 40, |number| {
         let request = Request::get("/after");
-        if number % 2 == 0 { request.bearer(&stock.good[number % stock.good.len()]) } else { request }
+        if number % 2 == 0 { request.bearer(&stock.good()[number % stock.good().len()]) } else { request }
     });
     for (number, answer) in answers.iter().enumerate() {
         assert_eq!(answer.status, if number % 2 == 0 { 200 } else { 401 }, "seed {seed}: {}", answer.text());
@@ -224,275 +224,41 @@ fn raw(addr: SocketAddr, bytes: &[u8]) {
     }
 }
 
-/// Bytes changed, taken out, put in, repeated, cut off.
-fn bent(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
-    const ODD: [&[u8]; 12] = [
-        b"\0",
-        b"\r\n",
-        b"\r",
-        b"\n",
-        b"\xff\xfe",
-        b": ",
-        b"\t",
-        b"%00",
-        b"\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n",
-        b"Content-Length: 5\r\n",
-        b"GET /admin HTTP/1.1\r\nhost: a\r\n\r\n",
-    ];
-    for _ in 0..1 + random.below(4) {
-        if bytes.is_empty() {
-            return bytes;
-        }
-        let at = random.below(bytes.len());
-        let length = 1 + random.below(40.min(bytes.len() - at));
-        match random.below(6) {
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.byte(),
-            2 => drop(bytes.drain(at..at + length)),
-            3 => drop(bytes.splice(at..at, random.pick(&ODD).iter().copied())),
-            4 => {
-                let again = bytes[at..at + length].to_vec();
-                drop(bytes.splice(at..at, again));
-            }
-            _ => bytes.truncate(at),
-        }
+/// What is wrong with a request that has reached the upstream.
+fn stray(stock: &Stock, record: &Record) -> Option<String> {
+    let wrong = |what: &str| {
+        let fields: Vec<_> = record
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)))
+            .collect();
+        Some(format!("{what}: {} {:?} {fields:?}", record.method, record.path()))
+    };
+    if record.malformed {
+        return wrong("no HTTP");
     }
-    bytes
-}
-
-/// What mutants are made of.
-struct Stock {
-    good: Vec<String>,
-    own_key: Key,
-    known: Vec<Key>,
-}
-
-impl Stock {
-    fn new(gateway: &Gateway) -> Self {
-        let idp = &gateway.idp;
-        let good = [Alg::RS256, Alg::RS256, Alg::ES256].map(|alg| {
-            let minted =
-                idp.mint().alg(alg).claim("scope", "a").claim("realm", json!({ "groups": ["x", "y"] }));
-            minted.expires_in(3600).sign()
-        });
-        let own_key = Key::cached(Alg::ES256, "another");
-        Self { good: good.to_vec(), own_key, known: idp.keys() }
+    let named = |name: &str| {
+        let fields = record.headers.iter().chain(&record.trailers);
+        let same = fields.filter(|(known, _)| known.to_lowercase().replace('_', "-") == name);
+        same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+    };
+    let users = named("x-user");
+    let credentials = record.headers_named("authorization");
+    let token = match credentials.as_slice() {
+        [one] => one.split_once(' ').map(|(_, token)| token.trim_start_matches(' ')),
+        _ => None,
+    };
+    let is_good = token.is_some_and(|token| stock.good().iter().any(|good| good == token));
+    if is_public(&record.path()) {
+        return if users.is_empty() { None } else { wrong("an identity on a public path") };
     }
-
-    /// One request, mutated in one to three ways; a few stay as they are.
-    fn request(&self, random: &mut Random) -> Request {
-        let good = &self.good[random.below(self.good.len())];
-        let mut method = "GET".to_owned();
-        let mut path =
-            if random.below(4) == 0 { "/tenants/acme/orders".to_owned() } else { "/orders/7".to_owned() };
-        let mut credentials = Some(format!("Bearer {good}"));
-        let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut body = None;
-        if random.below(20) != 0 {
-            for _ in 0..1 + random.below(3) {
-                match random.below(10) {
-                    0..=4 => credentials = Some(format!("Bearer {}", self.token(good, random))),
-                    5 => credentials = self.credentials(good, random),
-                    6 | 7 => path = self::path(random),
-                    8 => fields.extend(self.fields(good, random)),
-                    _ => {
-                        let methods = [
-                            "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get",
-                            "X-Y",
-                        ];
-                        random.pick(&methods).clone_into(&mut method);
-                        body = Some(vec![b'x'; random.below(2000)]);
-                    }
-                }
-            }
-        }
-        let mut request = Request::new(method, path);
-        if let Some(credentials) = credentials {
-            request = request.header("authorization", credentials);
-        }
-        for (name, value) in fields {
-            request = request.header(name, value);
-        }
-        match body {
-            Some(body) if random.below(3) == 0 => request.body(body).trailer("x-user", "mallory"),
-            Some(body) => request.body(body),
-            None => request,
-        }
+    if !is_good {
+        return wrong("without the good token");
     }
-
-    /// A token that is not the good one.
-    fn token(&self, good: &str, random: &mut Random) -> String {
-        let bent = match random.below(8) {
-            0..=2 => self::letters(good, random),
-            3 => self.parts(good, random),
-            4 => self.structure(good, random),
-            5 | 6 => self.forged(good, random),
-            _ => {
-                let [header, mut payload, signature] = parts(good);
-                let at = random.below(payload.len());
-                payload[at] ^= 1 << random.below(8);
-                common::joined(header, payload, signature)
-            }
-        };
-        // A mutation of nothing leaves a good token, which is no mutant.
-        if self.good.contains(&bent) { "x".to_owned() } else { bent }
+    if users != ["alice"] || named("x-groups") != ["x", "y"] {
+        return wrong("with another identity");
     }
-
-    /// The three parts in another order, more of them, fewer, mixed with another token's.
-    fn parts(&self, good: &str, random: &mut Random) -> String {
-        let other = &self.good[random.below(self.good.len())];
-        let pool: Vec<&str> =
-            good.split('.').chain(other.split('.')).chain(["", "e30", "=", "eyJhbGciOiJub25lIn0"]).collect();
-        let count = random.below(7);
-        (0..count).map(|_| pool[random.below(pool.len())]).collect::<Vec<_>>().join(".")
-    }
-
-    /// JSON that is put together from bad parts, under the good signature or none.
-    fn structure(&self, good: &str, random: &mut Random) -> String {
-        let [header, payload, signature] = parts(good);
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("JSON");
-        let (header, payload) = (odd_json(&text(header), random), odd_json(&text(payload), random));
-        let signature = if random.below(3) == 0 { Vec::new() } else { signature };
-        common::joined(header, payload, signature)
-    }
-
-    /// Signed by someone else, with claims and header parameters to their liking.
-    fn forged(&self, good: &str, random: &mut Random) -> String {
-        let [_, payload, _] = parts(good);
-        let claims: Value = serde_json::from_slice(&payload).expect("claims");
-        let known = &self.known[random.below(self.known.len())];
-        let kid = match random.below(4) {
-            0 => json!(known.kid()),
-            1 => json!(format!("made-up-{}", random.below(1000))),
-            2 => odd_value(random),
-            _ => Value::Null,
-        };
-        let mut header = json!({ "alg": "ES256", "typ": "JWT" });
-        if !kid.is_null() {
-            header["kid"] = kid;
-        }
-        if random.below(2) == 0 {
-            let names = ["alg", "typ", "kid", "crit", "jwk", "jku", "x5c", "b64", "zip", "enc", "cty"];
-            header[random.pick(&names)] = odd_value(random);
-        }
-        let mut claims = claims;
-        if random.below(2) == 0 {
-            let names = ["exp", "nbf", "iat", "aud", "iss", "sub", "scope", "scp", "jti", "cnf", "realm"];
-            claims[random.pick(&names)] = odd_value(random);
-        }
-        self.own_key.sign_jws(&header, claims.to_string().as_bytes())
-    }
-
-    /// Something else in Authorization than a Bearer token.
-    fn credentials(&self, good: &str, random: &mut Random) -> Option<String> {
-        let bad = self.token(good, random);
-        Some(match random.below(12) {
-            0 => return None,
-            1 => String::new(),
-            2 => "Bearer".to_owned(),
-            3 => format!("Basic {good}"),
-            4 => format!("Bearer{good}"),
-            5 => format!("Bearer\t{good}"),
-            6 => format!("Bearer {good},Bearer {bad}"),
-            7 => format!("Bearer {good} {bad}"),
-            8 => format!("Bearer \"{good}\""),
-            9 => format!("Bearer token={good}"),
-            10 => format!("BEARER   {bad}"),
-            _ => format!("DPoP {good}"),
-        })
-    }
-
-    /// Header fields that should do nothing, or be refused.
-    fn fields(&self, good: &str, random: &mut Random) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let names = [
-            "x-user",
-            "X-User",
-            "x_user",
-            "X_USER",
-            "x-groups",
-            "x_groups",
-            "x-jwt-payload",
-            "authorization",
-            "proxy-authorization",
-            "cookie",
-            "x-http-method-override",
-            "x-original-url",
-            "x-envoy-original-path",
-            "x-forwarded-for",
-            "x-forwarded-proto",
-            "content-type",
-            "te",
-            "accept",
-            "x-y",
-            "connection",
-            "x-wasm",
-        ];
-        let values: [&[u8]; 12] = [
-            b"mallory",
-            b"",
-            b"\xff\xfe\x80",
-            b"\xc3\xa9",
-            b"a,b,c",
-            b"application/grpc",
-            b"application/grpc+proto;x",
-            b"GET",
-            b"/public",
-            b"x-user",
-            b"Bearer x",
-            b"{\"a\":[]}",
-        ];
-        let count = if random.below(20) == 0 { 90 } else { 1 + random.below(4) };
-        (0..count)
-            .map(|_| {
-                let value = match random.below(8) {
-                    0 => format!("Bearer {}", self.token(good, random)).into_bytes(),
-                    1 => vec![b'v'; random.below(3000)],
-                    // Bytes that HTTP allows in a value, text or not.
-                    2 => (0..random.below(40)).map(|_| random.byte() | 0x80).collect(),
-                    _ => random.pick(&values).to_vec(),
-                };
-                (random.pick(&names).as_bytes().to_vec(), value)
-            })
-            .collect()
-    }
-
-    /// What is wrong with a request that has reached the upstream.
-    fn stray(&self, record: &Record) -> Option<String> {
-        let wrong = |what: &str| {
-            let fields: Vec<_> = record
-                .headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)))
-                .collect();
-            Some(format!("{what}: {} {:?} {fields:?}", record.method, record.path()))
-        };
-        if record.malformed {
-            return wrong("no HTTP");
-        }
-        let named = |name: &str| {
-            let fields = record.headers.iter().chain(&record.trailers);
-            let same = fields.filter(|(known, _)| known.to_lowercase().replace('_', "-") == name);
-            same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
-        };
-        let users = named("x-user");
-        let credentials = record.headers_named("authorization");
-        let token = match credentials.as_slice() {
-            [one] => one.split_once(' ').map(|(_, token)| token.trim_start_matches(' ')),
-            _ => None,
-        };
-        let is_good = token.is_some_and(|token| self.good.iter().any(|good| good == token));
-        if is_public(&record.path()) {
-            return if users.is_empty() { None } else { wrong("an identity on a public path") };
-        }
-        if !is_good {
-            return wrong("without the good token");
-        }
-        if users != ["alice"] || named("x-groups") != ["x", "y"] {
-            return wrong("with another identity");
-        }
-        None
-    }
+    None
 }
 
 /// Whether a path is the public one, in one of the spellings that mean the same.
@@ -515,160 +281,4 @@ fn is_public(path: &str) -> bool {
         }
     }
     plain.split_once(';').map_or(plain.as_str(), |(head, _)| head) == PUBLIC && !plain[1..].contains('/')
-}
-
-/// Letters of the token changed, taken out, put in.
-fn letters(good: &str, random: &mut Random) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/%~\"";
-    let mut bytes = good.as_bytes().to_vec();
-    for _ in 0..1 + random.below(3) {
-        if bytes.is_empty() {
-            break;
-        }
-        let at = random.below(bytes.len());
-        let letter = LETTERS[random.below(LETTERS.len())];
-        match random.below(5) {
-            0 | 1 => bytes[at] = letter,
-            2 => bytes.insert(at, letter),
-            3 => drop(bytes.remove(at)),
-            _ => bytes.truncate(at),
-        }
-    }
-    String::from_utf8(bytes).expect("ASCII")
-}
-
-/// JSON text changed so that it may be JSON no more.
-fn odd_json(text: &str, random: &mut Random) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
-    let deep = 1 + random.below(3000);
-    match random.below(12) {
-        0 => bytes = format!("{}{}", "[".repeat(deep), "]".repeat(deep)).into_bytes(),
-        1 => bytes = format!("{{\"a\":{}{}}}", "{\"a\":".repeat(deep), "}".repeat(deep)).into_bytes(),
-        2 => bytes = "[".repeat(deep).into_bytes(),
-        3 => bytes = Vec::new(),
-        4 => bytes = b"null".to_vec(),
-        5 => bytes = (0..random.below(200)).map(|_| random.byte()).collect(),
-        6 => {
-            bytes = text
-                .replacen(
-                    ':',
-                    random.pick(&[
-                        "::",
-                        ":1e99999,\"x\":",
-                        ":\"\\ud800\",\"x\":",
-                        ":NaN,\"x\":",
-                        ":0x1,\"x\":",
-                    ]),
-                    1,
-                )
-                .into_bytes()
-        }
-        7 => {
-            bytes =
-                text.replacen('{', &format!("{{\"exp\":{},", "9".repeat(random.below(400))), 1).into_bytes()
-        }
-        8 => {
-            bytes = text
-                .replacen('"', random.pick(&["\"\\u0000", "\"\\u", "\"\\x", "'", "\"\u{202e}"]), 1)
-                .into_bytes()
-        }
-        9 => bytes.truncate(random.below(bytes.len().max(1))),
-        10 => bytes.extend_from_slice(text.as_bytes()),
-        _ => {
-            let at = random.below(bytes.len());
-            bytes[at] = random.byte();
-        }
-    }
-    // Room for the other part below the largest token that is read.
-    bytes.truncate(5000);
-    bytes
-}
-
-/// A value of any type.
-fn odd_value(random: &mut Random) -> Value {
-    let numbers = [0.0, -0.0, -1.0, 1e308, 5e-324, 9_007_199_254_740_993.0, 1.5];
-    match random.below(14) {
-        0 => Value::Null,
-        1 => json!(true),
-        2 => json!(numbers[random.below(numbers.len())]),
-        3 => json!(u64::MAX),
-        4 => json!(i64::MIN),
-        5 => json!(now() + 60),
-        6 => json!(""),
-        7 => json!("x".repeat(random.below(3000))),
-        8 => json!("../../../dev/null\0\r\n%s'\"--<script>${jndi:ldap://x}"),
-        9 => json!([]),
-        10 => json!({}),
-        11 => json!(["a", 1, null, ["b"], { "c": [] }]),
-        12 => json!("none"),
-        _ => json!(b64(random.next().to_le_bytes())),
-    }
-}
-
-/// A segment that is long.
-const LONG: &str = const {
-    const LETTERS: [u8; 2000] = [b'x'; 2000];
-    match std::str::from_utf8(&LETTERS) {
-        Ok(text) => text,
-        Err(_) => "x",
-    }
-};
-
-/// A path that is put together from bad parts, often from the public one.
-fn path(random: &mut Random) -> String {
-    let pieces = [
-        "/",
-        "/",
-        "/",
-        "..",
-        ".",
-        "%2e",
-        "%2E%2e",
-        "%2f",
-        "%5C",
-        "\\",
-        ";",
-        "..;",
-        ";a=b",
-        "a",
-        "orders",
-        "public",
-        "admin",
-        "%70ublic",
-        "tenants",
-        "?",
-        "%3f",
-        "%23",
-        "%25",
-        "%252e",
-        "%00",
-        "%",
-        "%zz",
-        "%c0%af",
-        "%c3%a9",
-        "é",
-        "~",
-        "=",
-        "&",
-        "*",
-        "{x}",
-        "//",
-        "%e2%80%ae",
-        "\u{ff0f}",
-        LONG,
-    ];
-    let start = random.pick(&[
-        "/",
-        "/public",
-        "/public/",
-        "/public?",
-        "/tenants/acme/",
-        "",
-        "http://gateway.test/",
-        "*",
-        "/orders",
-    ]);
-    let count = random.below(6);
-    let tail: String = (0..count).map(|_| random.pick(&pieces)).collect();
-    format!("{start}{tail}")
 }

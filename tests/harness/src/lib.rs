@@ -12,6 +12,7 @@
 //! | [`vectors`] | where shared test data lies, and how a test says that it was skipped |
 //! | [`walk`] | the numbered demonstration behind `make run` |
 //! | [`compose`] | the test of the stack under Docker Compose, behind `make compose-test` |
+//! | [`hostile`] | requests that no client should send, and the run of ten million of them behind `make hostile` |
 //! | [`mod@bench`] | the benchmark behind `make bench` |
 //!
 //! Everything is blocking, so that a test reads from top to bottom; the servers run on one hidden runtime.
@@ -40,6 +41,7 @@ pub mod compose;
 pub mod documents;
 mod door;
 pub mod envoy;
+pub mod hostile;
 pub mod idp;
 pub mod mcp;
 mod port;

@@ -46,7 +46,7 @@ fn flood(addr: SocketAddr, prefix: &str, tally: &Tally) {
                 for _ in 0..TOKENS / CLIENTS / AT_ONCE {
                     let began = Instant::now();
                     for connection in &mut connections {
-                        let bytes = [random.next(), random.next(), random.next()].map(u64::to_be_bytes);
+                        let bytes = [random.word(), random.word(), random.word()].map(u64::to_be_bytes);
                         let token = format!("{prefix}{}", b64(bytes.concat()));
                         let request = Request::get("/opaque/bad").bearer(&token);
                         connection.write(&request).expect("a request is sent");
