@@ -182,6 +182,15 @@ fn the_page_of_reasons_has_each_with_its_answer_and_no_other() {
 }
 
 #[test]
+fn the_refusal_that_the_page_of_outputs_shows_is_the_one_that_is_written() {
+    let page = read(&workspace().join("docs/outputs.md"));
+    let body = page.lines().find(|line| line.starts_with("{\"type\"")).expect("a problem document");
+    // Every refusal in every form, as its own test holds it.
+    let written = read(&workspace().join("src/response/replies.txt"));
+    assert!(written.contains(&format!("{body:?} portcullis_token_missing")), "{body}");
+}
+
+#[test]
 fn links_between_the_pages_lead_somewhere() {
     let root = workspace();
     let mut pages = files(&root.join("docs"), "md");
