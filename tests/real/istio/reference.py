@@ -71,7 +71,7 @@ class Reference:
         mesh.becomes("before", "API", 200)
         mesh.apply(mesh.placed("gateway.yaml", is_selected=False))
         self.holds()
-        return "401 without a token, 200 with one, 403 without its scope; the service gets `x-user` of the token, never the client's"
+        return "401 without a token, 200 with one, 403 without its scope; the service gets `x-user` of the token"
 
     def older(self):
         with self.mesh.closed("API"):
