@@ -19,7 +19,6 @@ MANIFESTS = REPOSITORY / "envoy" / "istio"
 SPACES = ("istio-system", "istio-ingress", "shop")
 # So many verdicts in a row are those of both workers.
 EVERY_WORKER = 12
-GATEWAY = {"istio": "ingressgateway"}
 # What a gateway of Istio's own and a sidecar need besides the project's manifests: a listener, a route, a service.
 AROUND = """
 apiVersion: networking.istio.io/v1
@@ -102,7 +101,7 @@ spec:
 def soon(what, probe):
     """What `probe` answers, which has to come soon."""
     try:
-        return eventually(what, probe, 30)
+        return eventually(what, probe)
     except RuntimeError as error:
         raise Wrong(str(error)) from None
 
@@ -116,7 +115,7 @@ class Mesh:
         self.programs, self.tools = installed(), image_tools()
         self.cluster = Cluster(kubernetes(), folder)
         self.folder, self.running = folder, [self.cluster]
-        self.ports = {f"{name}_PORT": free_port() for name in ("GATEWAY", "SIDECAR")}
+        self.ports = {f"{name}_PORT": free_port() for name in ("GATEWAY", "SIDECAR", "API")}
 
     def stop(self):
         for part in reversed(self.running):
@@ -149,9 +148,8 @@ class Mesh:
         run(self.tools / "crane", "push", REPOSITORY / "dist" / "portcullis-image", at)
         return self.registry.digest("portcullis", tag).removeprefix("sha256:")
 
-    def proxy(self, name, is_gateway=True, **more):
+    def proxy(self, name, space, labels, is_gateway=True, **more):
         """Another proxy, ready."""
-        labels, space = (GATEWAY, "istio-ingress") if is_gateway else ({"app": "orders"}, "shop")
         proxy = self.begun(Proxy(self.programs, self.istiod, self.folder, name, space, labels, is_gateway, **more))
         eventually(f"{name} to be ready", proxy.is_ready)
         return proxy
@@ -167,12 +165,13 @@ class Mesh:
             text = text.replace(word, str(value))
         return text
 
-    def placed(self, name):
-        """One of the project's manifests; addresses, the authority and the selector are ours."""
+    def placed(self, name, is_selected=True):
+        """One of the project's manifests; addresses and the authority are ours, and the selector where one is wanted."""
         text = (MANIFESTS / name).read_text()
         text = text.replace("oci://registry.example/", f"oci://{self.registry.at}/")
-        # What the file itself says for Istio's own gateway.
-        text = re.sub(r"  targetRefs:\n.*\n", "  selector: { matchLabels: { istio: ingressgateway } }\n", text)
+        if is_selected:
+            # What the file itself says for Istio's own gateway.
+            text = re.sub(r"  targetRefs:\n.*\n", "  selector: { matchLabels: { istio: ingressgateway } }\n", text)
         if name == "identity-provider.yaml":
             text = text.replace("resolution: DNS", "resolution: STATIC\n  endpoints: [{ address: 127.0.0.1 }]")
             text = text.replace("protocol: HTTPS }", f"protocol: HTTPS, targetPort: {self.issuer.port} }}")

@@ -26,7 +26,7 @@ class Sidecar:
         self.mesh.becomes(what, "SIDECAR", expected, *arguments, **more)
 
     def rendered(self):
-        self.proxy = self.mesh.proxy("sidecar-1", is_gateway=False, levels="wasm:info")
+        self.proxy = self.mesh.proxy("sidecar", "shop", {"app": "orders"}, is_gateway=False, levels="wasm:info")
         self.settles("before", 200)
         return Rendered(self.mesh, self.proxy, self.mesh.ports["SIDECAR_PORT"]).all()
 

@@ -4,6 +4,7 @@ from kit import attempts
 
 from .gateway import Gateway
 from .mesh import Mesh
+from .reference import Reference
 from .server import VERSION
 from .sidecar import Sidecar
 
@@ -13,7 +14,7 @@ def rows(folder):
     mesh = Mesh(folder)
     try:
         mesh.start()
-        for part in (Gateway(mesh), Sidecar(mesh)):
+        for part in (Gateway(mesh), Reference(mesh), Sidecar(mesh)):
             yield from attempts(f"Istio {VERSION}", part.rows())
     finally:
         mesh.stop()
