@@ -4,10 +4,9 @@ import base64
 import json
 import os
 import re
-import time
 
 from kit import REPOSITORY, SOON, Wrong, eventually
-from kubernetes.server import Head, documents
+from kubernetes.server import Head
 from web import ask
 
 SPACE = "envoy-gateway-system"
@@ -26,7 +25,6 @@ admin: { address: { host: 127.0.0.1, port: 19500 } }
 extensionApis: { enableBackend: true, enableEnvoyPatchPolicy: true }
 telemetry: { metrics: { prometheus: { disable: true } } }
 """
-CERTIFICATES = ("tls.crt", "tls.key", "ca.crt")
 
 
 class EnvoyGateway:
@@ -49,7 +47,7 @@ class EnvoyGateway:
         cluster = self.cluster
         cluster.make("v1", "Namespace", None, SPACE)
         self._run("certgen", ["certgen", "--disable-topology-injector"], {}).child.wait(SOON)
-        secret(cluster, SPACE, "envoy-gateway", self.folder / "certs")
+        files(cluster, "Secret", "envoy-gateway", self.folder / "certs")
         mounts = {"/certs": self.folder / "certs"}
         self.running = self._run("envoy-gateway", ["server", "--config-path", "/config.yaml"], mounts)
 
@@ -107,11 +105,10 @@ class EnvoyGateway:
             raise Wrong(f"{error}; it says {self.conditions(version, kind, space, name)}") from None
 
 
-def secret(cluster, space, name, folder):
-    """Writes a secret's, or a ConfigMap's, files as a volume."""
+def files(cluster, kind, name, folder):
+    """Writes what a Secret or ConfigMap has into a folder."""
     folder.mkdir(exist_ok=True)
-    kind = "ConfigMap" if name.startswith("envoy-shop") else "Secret"
-    stored = cluster.must("GET", cluster.place(Head("v1", kind, space, name)))
+    stored = cluster.must("GET", cluster.place(Head("v1", kind, SPACE, name)))
     for key, value in stored["data"].items():
         (folder / key).write_bytes(base64.b64decode(value) if kind == "Secret" else value.encode())
     return folder
@@ -172,9 +169,9 @@ class Proxy:
         folder = self.folder / f"{volume['name']}-{self.count}"
         folder.mkdir()
         if "secret" in volume:
-            secret(self.cluster, SPACE, volume["secret"]["secretName"], folder)
+            files(self.cluster, "Secret", volume["secret"]["secretName"], folder)
         elif "configMap" in volume:
-            secret(self.cluster, SPACE, volume["configMap"]["name"], folder)
+            files(self.cluster, "ConfigMap", volume["configMap"]["name"], folder)
         elif "image" in volume:
             self.images(volume["image"]["reference"], folder)
         return folder

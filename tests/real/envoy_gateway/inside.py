@@ -9,13 +9,15 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kit import REPOSITORY, Program, attempts, certificate, eventually, free_port, run  # noqa: E402
+from kit import REPOSITORY, Program, Row, attempts, certificate, eventually, free_port, run  # noqa: E402
 from kubernetes.server import Cluster, Head, documents  # noqa: E402
 from web import ask  # noqa: E402
 
 from envoy_gateway import room, shop  # noqa: E402
+from envoy_gateway.doors import Doors  # noqa: E402
 from envoy_gateway.gateway import EnvoyGateway, Proxy  # noqa: E402
 from envoy_gateway.policies import Policies  # noqa: E402
+from envoy_gateway.proxies import Proxies  # noqa: E402
 
 # Who is at which address, and what the names of this network lead to.
 SERVICES = {"orders": "192.0.2.11", "catalog": "192.0.2.12", "payments": "192.0.2.13"}
@@ -24,6 +26,7 @@ NAMES = {
     "envoy-gateway": "127.0.0.1", "envoy-gateway.envoy-gateway-system.svc.cluster.local": "127.0.0.1",
     "idp.example": PROVIDER, "registry.example": REGISTRY,
 }
+LIBRARY = REPOSITORY / "dist" / "libportcullis.so"
 IMAGE = "registry.example/portcullis:0.1.0"
 MODULE = "registry.example/portcullis-module:0.1.0"
 
@@ -33,7 +36,8 @@ class Room:
 
     def __init__(self, given):
         folder, programs = Path(given["folder"]), Path(given["programs"])
-        self.given, self.folder, self.crane = given, folder, programs / "crane"
+        self.given, self.folder, self.crane, self.services = given, folder, programs / "crane", SERVICES
+        self.system = given["system"]
         room.addresses("192.0.2.1", *SERVICES.values(), PROVIDER, REGISTRY)
         self.names = room.Names(NAMES)
         # Whom the registry's clients and the test itself trust.
@@ -72,10 +76,9 @@ class Room:
         plain = IMAGE.replace("registry.example", self.address)
         run(self.crane, "push", self.layout(), plain)
         self.digest = run(self.crane, "digest", plain).strip()
-        library = REPOSITORY / "dist" / "libportcullis.so"
-        if library.exists():
+        if LIBRARY.exists():
             with tarfile.open(self.folder / "module.tar", "w") as archive:
-                archive.add(library, library.name)
+                archive.add(LIBRARY, LIBRARY.name)
             plain = MODULE.replace("registry.example", self.address)
             run(self.crane, "append", "--new_layer", self.folder / "module.tar", "--new_tag", plain)
 
@@ -95,10 +98,22 @@ class Room:
             files.extractall(folder, filter="data")
 
 
+def rows(here):
+    """All of them, one after the other."""
+    here.policies, proxies = Policies(here), Proxies(here)
+    yield from attempts(here.system, here.policies.rows())
+    yield from attempts(here.system, proxies.rows())
+    if LIBRARY.exists():
+        yield from attempts(here.system, proxies.module_rows())
+    else:
+        for tried, _ in proxies.module_rows():
+            yield Row(here.system, tried, "left out: `make native` builds what this needs", None)
+    yield from attempts(here.system, Doors(here).rows())
+
+
 def main():
-    given = json.loads(Path(sys.argv[1]).read_text())
-    here = Room(given)
-    for row in attempts(given["system"], Policies(here, SERVICES).rows()):
+    here = Room(json.loads(Path(sys.argv[1]).read_text()))
+    for row in rows(here):
         print(json.dumps(row), flush=True)
 
 

@@ -1,6 +1,8 @@
 """What is around the programs: names, certificates, and containers. All of it is in a network of its own, where nobody
 else is, and where any address and port may be taken."""
 
+import http.client
+import http.server
 import socket
 import socketserver
 import ssl
@@ -42,44 +44,40 @@ class Names:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-class _Unwrapped(socketserver.BaseRequestHandler):
-    """One connection, handed on without its TLS."""
+class _Forward(http.server.BaseHTTPRequestHandler):
+    """One request, asked of the server behind."""
 
-    def handle(self):
-        try:
-            inner = self.server.context.wrap_socket(self.request, server_side=True)
-            outer = socket.create_connection(("127.0.0.1", self.server.leads_to), 5)
-        except OSError:
-            return
-        back = threading.Thread(target=self._copy, args=(outer, inner), daemon=True)
-        back.start()
-        self._copy(inner, outer)
-        back.join()
-        outer.close()
+    protocol_version = "HTTP/1.1"
 
-    @staticmethod
-    def _copy(one, other):
-        try:
-            while data := one.recv(65536):
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+    def do_GET(self):
+        behind = http.client.HTTPConnection("127.0.0.1", self.server.leads_to, timeout=30)
+        behind.request(self.command, self.path, headers={"Accept": self.headers.get("Accept", "*/*")})
+        answer = behind.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", answer.headers.get("Content-Length") or str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        behind.close()
 
+    do_HEAD = do_GET
 
-class _Threads(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
+    def log_message(self, *_):
+        pass
 
 
 class Front:
     """HTTPS at an address, in front of a server that speaks none."""
 
     def __init__(self, address, port, certificate):
-        self.server = _Threads((address, 443), _Unwrapped)
-        self.server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-        self.server.leads_to = port
+        self.server = http.server.ThreadingHTTPServer((address, 443), _Forward)
+        self.server.daemon_threads, self.server.leads_to = True, port
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 

@@ -1,12 +1,13 @@
 """Envoy Gateway with its proxy, at a real API server: what it makes of envoy/envoy-gateway, and what a person sees."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from kit import REPOSITORY, Program, Row, Skip, envoy, go, module, portcullis, run
+from kit import REPOSITORY, Program, Row, Skip, envoy, go, module, run
 from kubernetes import server as kubernetes
 from kubernetes.admission import ENVOY_GATEWAY
 
@@ -35,9 +36,9 @@ def rows(folder):
         raise Skip(f"there can be no network of its own: {tried.stderr.strip()[-200:]}")
     gateway = module(*ENVOY_GATEWAY) / "charts" / "gateway-crds-helm" / "templates"
     proxy = envoy(ENVOY_VERSION)
-    said = run(proxy, "--version").split("/")[1]
+    said = re.search(r"version: [0-9a-f]+/([^/]+)/", run(proxy, "--version"))[1]
     given = {
-        "folder": folder, "programs": installed(), "kubernetes": kubernetes.installed(), "envoy": proxy, "tool": portcullis(),
+        "folder": folder, "programs": installed(), "kubernetes": kubernetes.installed(), "envoy": proxy,
         "definitions": [gateway / "standard-gatewayapi-crds.yaml", *sorted((gateway / "generated").glob("*.yaml"))],
         "system": f"Envoy Gateway {VERSION}, Envoy {said}",
     }

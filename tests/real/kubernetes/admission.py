@@ -169,7 +169,7 @@ class Webhook:
         for document in definitions():
             self.cluster.applied(document)
         names = {Head.of(part).space for part in self.manifests()}
-        for name in sorted(names):
+        for name in sorted(name for name in names if name):
             self.cluster.make("v1", "Namespace", None, name)
         stored = {}
         for part in documents(MANIFEST.read_text()):
