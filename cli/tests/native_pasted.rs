@@ -17,6 +17,7 @@ const BASE64_KEYS: &str = "eyJrZXlzIjpbeyJrdHkiOiJFQyIsImNydiI6IlAtMjU2Iiwia2lkI
 fn filled(form: &Value) -> String {
     let quoted = json!(KEYS).to_string();
     let words = [
+        ("AUDIENCE", json!("orders").to_string()),
         ("ISSUER", json!("https://issuer.example").to_string()),
         ("OTHER", json!("https://other.example").to_string()),
         ("KEYS", quoted.clone()),

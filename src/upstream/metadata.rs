@@ -52,13 +52,12 @@ impl MetadataOutputs {
     }
 
     fn normal(&self, name: &str, value: &Json) -> Json {
-        match value.as_str() {
-            Some(text) if self.space_delimited.iter().any(|claim| claim == name) => {
-                let words = text.split(' ').filter(|word| !word.is_empty());
-                Json::Array(words.map(|word| Json::String(word.into())).collect())
-            }
-            _ => value.clone(),
-        }
+        let is_split = self.space_delimited.iter().any(|claim| claim == name);
+        let words = value.as_str().filter(|_| is_split).unwrap_or_default().split(' ');
+        let words: Vec<Json> =
+            words.filter(|word| !word.is_empty()).map(|word| Json::String(word.into())).collect();
+        // A text without a word stays what it is, as in `jwt_authn`.
+        if words.is_empty() { value.clone() } else { Json::Array(words) }
     }
 
     /// What is written for a token that is not accepted, as of a request that is refused for it.
@@ -120,6 +119,9 @@ mod tests {
             of(outputs("p", "h", &["scope", "n"])).unwrap(),
             r#"{"h":{"alg":"ES256"},"p":{"list":[1.0,null,{"x":true}],"n":3.0,"scope":["a","b"],"sub":"u"}}"#
         );
+        let blank = object(r#"{"scope":" ","scp":""}"#);
+        let split = outputs("p", "", &["scope", "scp"]).of_token(&blank, token).unwrap();
+        assert_eq!(read(&split), r#"{"p":{"scope":" ","scp":""}}"#);
         assert_eq!(of(outputs("", "h", &[])).unwrap(), r#"{"h":{"alg":"ES256"}}"#);
         assert_eq!(of(outputs("same", "same", &[])).unwrap(), r#"{"same":{"alg":"ES256"}}"#);
         assert_eq!(of(outputs("", "", &[])), None);

@@ -3,7 +3,7 @@
 use crate::common;
 
 use common::{Gateway, SOON, config, corp, local_provider, with};
-use harness::{Alg, Idp, Request};
+use harness::{Alg, Idp, Request, eventually};
 use serde_json::{Value, json};
 
 fn rules() -> Value {
@@ -194,12 +194,15 @@ fn a_token_is_remembered_however_long_it_may_be() {
         for _ in 0..3 {
             assert_eq!(Request::get("/").bearer(&token).send(gateway.addr()).status, 200);
         }
-        let (hits, misses) = if remembered { (2, 1) } else { (0, 3) };
-        let stat = |name: &str| format!("wasmcustom.portcullis.token_cache.provider.corp.{name}");
-        gateway.envoy.wait_for_stat(&stat("result.miss"), SOON, |count| count == misses);
-        if hits > 0 {
-            gateway.envoy.wait_for_stat(&stat("result.hit"), SOON, |count| count == hits);
-        }
+        let counts = if remembered { [2, 1] } else { [0, 3] };
+        let stat = |name: &str| {
+            gateway.envoy.stat(&format!("wasmcustom.portcullis.token_cache.provider.corp.result.{name}"))
+        };
+        eventually("the hits and misses", SOON, || {
+            // Envoy 1.38 takes the module's counts with the next request; this one has no token to look up.
+            assert_eq!(Request::get("/").send(gateway.addr()).status, 401);
+            (["hit", "miss"].map(stat) == counts).then_some(())
+        });
         gateway.assert_sound();
     }
 }

@@ -34,6 +34,7 @@ fn forms(idp: &Idp, keys_file: &str) -> Vec<Form> {
     let all: Vec<Value> = serde_norway::from_str(&text).expect("YAML");
     let keys = idp.jwks().to_string();
     let filled = |word: &str| match word {
+        "AUDIENCE" => Some(AUDIENCE.to_owned()),
         "ISSUER" => Some(idp.issuer().to_owned()),
         "KEYS" => Some(keys.clone()),
         "KEYS_BASE64" => Some(BASE64_STANDARD.encode(&keys)),
