@@ -99,11 +99,11 @@ fn what_is_kept_is_used_only_where_it_is_what_was_asked_for() {
     let process = |fleet: &Fleet| fleet.process.clone().expect("workers of one process");
     let [json_list, ..] = sources_of_each_kind();
     let (_, revocation, serve, withdrawn, _) = json_list;
+    type Spoil = fn(&mut Vec<Parsed>);
     // Every page is in another's place, or is no page at all.
-    let swapped = |parsed: &mut Vec<Parsed>| parsed.reverse();
-    let other = |parsed: &mut Vec<Parsed>| parsed.iter_mut().for_each(|kept| *kept = Arc::new("no page"));
-    let spoils: [&dyn Fn(&mut Vec<Parsed>); 2] = [&swapped, &other];
-    for (at, spoil) in spoils.iter().enumerate() {
+    let swapped: Spoil = |parsed| parsed.reverse();
+    let other: Spoil = |parsed| parsed.iter_mut().for_each(|kept| *kept = Arc::new("no page"));
+    for (at, spoil) in [swapped, other].iter().enumerate() {
         let mut fleet = Fleet::in_one_process(1, &config(revocation.clone()));
         serve(&mut fleet);
         fleet.seconds(2);
