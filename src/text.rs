@@ -421,7 +421,7 @@ mod tests {
             (r"\P{Greek}", "brackets"),
             (r"\Qa.b\E", "backslash before each"),
             (r"\C", "(?s:.)"),
-            (r"(a)\1", "cannot be referred to"),
+            (r"(a)\1", "no back-references"),
             (r"\012", "hexadecimal"),
             ("(?i)café", "write both"),
             (r"(?i)caf\x{e9}", "write both"),

@@ -118,7 +118,7 @@ mod tests {
             (r#"{"allow_origins":[]}"#, "cors.allow_origins: must name at least one origin"),
             (r#"{"allow_origins":"https://a"}"#, "cors.allow_origins: expected a list"),
             (r#"{"allow_origins":["*"]}"#, "cors.allow_origins[0]: is not one origin; write each one"),
-            (r#"{"allow_origins":["https://*.example"]}"#, "cors.allow_origins[0]: is no single origin"),
+            (r#"{"allow_origins":["https://*.example"]}"#, "cors.allow_origins[0]: is not one origin"),
             (
                 r#"{"allow_origins":["app.example"]}"#,
                 "cors.allow_origins[0]: has no scheme; write scheme, host",

@@ -189,7 +189,7 @@ mod tests {
             (value(r#"{"present_match":false}"#), "present_match: is false, which nothing meets; write true"),
             (value(r#"{"double_match":{}}"#), "double_match: needs \"exact\" or \"range\""),
             (value(r#"{"double_match":{"exact":"1"}}"#), "exact: expected a number, not a string"),
-            (value(r#"{"double_match":{"range":{"start":2,"end":2}}}"#), "range: holds no number"),
+            (value(r#"{"double_match":{"range":{"start":2,"end":2}}}"#), "range: is an empty range"),
             (value(r#"{"list_match":{}}"#), "list_match.one_of: is missing"),
             (value(r#"{"or_match":{"value_matchers":[]}}"#), "value_matchers: must name at least one value"),
             (value(r#"{"string":"x"}"#), "value.string: unknown field"),

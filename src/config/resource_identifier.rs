@@ -109,7 +109,7 @@ fn usual_path(path: &str) -> Result<String, String> {
         _ => match canonical(path) {
             Ok(path) => Ok(path.into_owned()),
             Err(ambiguous) => {
-                Err(format!("cannot be what a request is for: {ambiguous}; write a plain path, such as /mcp"))
+                Err(format!("is not the path of a request: {ambiguous}; write a plain path, such as /mcp"))
             }
         },
     }
@@ -202,13 +202,13 @@ mod tests {
             ("urn:a:b", "is no URL"),
             ("http://mcp.example.com/mcp", "must begin with https://"),
             ("ftp://a/b", "must begin with https://"),
-            ("https://", "has no host"),
-            ("https:///mcp", "has no host"),
-            ("https://user@a/b", "has no host"),
-            ("https://a:0/b", "has no host"),
-            ("https://a:b/b", "has no host"),
-            ("https://é.example/", "has no host"),
-            ("https://*.example/", "has no host"),
+            ("https://", "has no valid host"),
+            ("https:///mcp", "has no valid host"),
+            ("https://user@a/b", "has no valid host"),
+            ("https://a:0/b", "has no valid host"),
+            ("https://a:b/b", "has no valid host"),
+            ("https://é.example/", "has no valid host"),
+            ("https://*.example/", "has no valid host"),
             ("https://a/b#c", "has a fragment"),
             ("https://a#c", "has a fragment"),
             ("https://a/b?c", "has a query"),
