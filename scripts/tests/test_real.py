@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "real"))
 
+from istio import gateway, rendered  # noqa: E402
 from mcp import system  # noqa: E402
 
 USE, READ, WRITE = "mcp:use", "mcp:use files:read", "mcp:use files:read files:write"
@@ -36,6 +37,22 @@ class Mcp(unittest.TestCase):
             for came in ("FAILED", ""):
                 self.assertFalse(held({**CAME, step: came}, granted(USE, READ, WRITE)), step)
         self.assertFalse(held({**CAME, "connect": "2025-11-25"}, granted(USE, READ, WRITE)))
+
+
+class Istio(unittest.TestCase):
+    def test_a_name_of_which_no_rule_makes_labels_is_found(self):
+        known = ["portcullis_requests_decision_deny_provider_corp_reason_expired_instance_second{}",
+                 'portcullis_token_corp_result_hit{cache="provider"}', "portcullis_client_failures{}"]
+        self.assertEqual(gateway.without_labels([*known, "portcullis_new_provider_corp{}"]), ["portcullis_new_provider_corp"])
+
+    def test_policies_are_found_in_the_sets_and_in_the_page(self):
+        found = dict(rendered.sets())
+        self.assertGreaterEqual(sum(name[0].isdigit() for name in found), 10)
+        self.assertGreaterEqual(sum(name.startswith("page-") for name in found), 10)
+        for name, policies in found.items():
+            kinds = {rendered.head(policy).kind for policy in policies}
+            self.assertIn("RequestAuthentication", kinds, name)
+            self.assertTrue((rendered.KEPT / f"{name}.json").is_file(), name)
 
 
 if __name__ == "__main__":
