@@ -124,14 +124,15 @@ class Proxies(Steps):
     def ordered(self):
         checked = self.here.checked
         self.gateway.apply(EXT_AUTH)
-        self.gateway.has("Accepted=True", POLICY, "SecurityPolicy", "shop", "asked")
-
         def seen(token):
             checked.clear()
             send("/orders/1", token, x_user="mallory")
             return [headers.get("x-user") for headers in checked]
 
-        eventually("the service to be asked", lambda: seen(self.reader), 30)
+        try:
+            eventually("the service to be asked", lambda: seen(self.reader), 60)
+        except RuntimeError as error:
+            raise Wrong(f"{error}: {self.gateway.conditions(POLICY, 'SecurityPolicy', 'shop', 'asked')}") from None
         expect("asked before the gate", (seen(None), seen(self.reader)), (["mallory"], ["mallory"]))
         self.gateway.apply(self.proxy_of(more=ORDER))
         eventually("the service to be asked later", lambda: seen(None) == [], 30)
