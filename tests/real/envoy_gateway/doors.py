@@ -36,7 +36,10 @@ class Doors(Steps):
             times.append(door.statuses().get(200, 0))
             self.gateway.delete(POLICY, "EnvoyExtensionPolicy", "shop", "portcullis-orders")
             self.gated("portcullis")
-        return f"five times, on a proxy that has the module: {', '.join(map(str, times))} requests without a token came through before its own gate was in the way"
+        return (
+            f"five times, on a proxy that has the module: {', '.join(map(str, times))} requests without a token came through before "
+            "its own gate was in the way"
+        )
 
     def gated(self, policy, token=None):
         """Waits until the gate of this policy judges, by what it counts. The token, if any, must be refused."""
@@ -70,7 +73,10 @@ class Doors(Steps):
             times.append(door.open_for())
         if None in times:
             raise Wrong(f"it was not open: {times}")
-        return f"**open** for {times[0]:.1f} s, until the proxy has fetched and compiled the module; policies before routes: {times[1]:.1f} s, since a policy without a route is in no proxy"
+        return (
+            f"**open** for {times[0]:.1f} s, until the proxy has fetched and compiled the module; policies before routes: "
+            f"{times[1]:.1f} s, since a policy without a route is in no proxy"
+        )
 
     def guarded(self):
         self.bare()

@@ -99,7 +99,7 @@ class Moves(Doors):
         expect("Portcullis alone", alone, {**before, "for another audience": 401})
         self.here.cluster.ask("DELETE", self.here.cluster.place(Head(POLICY, "EnvoyExtensionPolicy", "shop", "moved")))
         return (
-            "its configuration beside `jwt`: six kinds of tokens get what they got; then without `jwt` and its rules, in one step: the "
-            f"same, but 401 for 403 where the audience is another, as the tool says. {tried} requests without a token, none of which "
-            "came through"
+            "its configuration beside `jwt`: six kinds of tokens get what they got; then without `jwt` and its rules, in one step: "
+            f"the same, but 401 for 403 where the audience is another, as the tool says. {tried} requests without a token, none of "
+            "which came through"
         )

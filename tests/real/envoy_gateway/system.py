@@ -53,4 +53,6 @@ def rows(folder):
         if program.child.wait(60):
             raise RuntimeError((folder / "inside.log").read_text(errors="replace")[-4000:])
     finally:
+        # With it goes everything that runs in there; it would not heed a gentler word.
+        program.child.kill()
         program.stop()
