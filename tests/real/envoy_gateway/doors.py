@@ -36,16 +36,19 @@ class Doors(Steps):
             times.append(door.statuses().get(200, 0))
             self.gateway.delete(POLICY, "EnvoyExtensionPolicy", "shop", "portcullis-orders")
             self.gated("portcullis")
-        return f"five times, on a proxy that has the module: {', '.join(map(str, times))} requests without a token came through before its own gate was in the way"
+        return (
+            f"five times, on a proxy that has the module: {', '.join(map(str, times))} requests without a token came through before "
+            "its own gate was in the way"
+        )
 
-    def gated(self, policy):
-        """Waits until the gate of this policy judges, by what it counts."""
+    def gated(self, policy, token=None):
+        """Waits until the gate of this policy judges, by what it counts. The token, if any, must be refused."""
         def counted():
-            lines = [line for line in self.proxy.metrics() if line.startswith("portcullis_requests") and f'instance="{policy}"' in line]
-            return sum(float(line.rpartition(" ")[2]) for line in lines)
+            lines = [line for line in self.proxy.metrics() if line.startswith("portcullis_requests")]
+            return sum(float(line.rpartition(" ")[2]) for line in lines if f'instance="{policy}"' in line)
 
         before = counted()
-        eventually(f"the gate of {policy}", lambda: status("/orders/1") == 401 and counted() > before, 40)
+        eventually(f"the gate of {policy}", lambda: status("/orders/1", token) >= 400 and counted() > before, 60)
 
     def bare(self):
         """A fresh proxy, and no policy and route but identity-provider.yaml's."""
@@ -70,7 +73,10 @@ class Doors(Steps):
             times.append(door.open_for())
         if None in times:
             raise Wrong(f"it was not open: {times}")
-        return f"**open** for {times[0]:.1f} s, until the proxy has fetched and compiled the module; policies before routes: {times[1]:.1f} s, since a policy without a route is in no proxy"
+        return (
+            f"**open** for {times[0]:.1f} s, until the proxy has fetched and compiled the module; policies before routes: "
+            f"{times[1]:.1f} s, since a policy without a route is in no proxy"
+        )
 
     def guarded(self):
         self.bare()

@@ -16,6 +16,7 @@ from web import ask  # noqa: E402
 from envoy_gateway import room, shop  # noqa: E402
 from envoy_gateway.doors import Doors  # noqa: E402
 from envoy_gateway.gateway import EnvoyGateway, Proxy  # noqa: E402
+from envoy_gateway.moves import Moves  # noqa: E402
 from envoy_gateway.policies import Policies  # noqa: E402
 from envoy_gateway.proxies import Proxies  # noqa: E402
 
@@ -109,6 +110,7 @@ def rows(here):
         for tried, _ in proxies.module_rows():
             yield Row(here.system, tried, "left out: `make native` builds what this needs", None)
     yield from attempts(here.system, Doors(here).rows())
+    yield from attempts(here.system, Moves(here).rows())
 
 
 def main():

@@ -96,7 +96,8 @@ class Policies(Steps):
         )
         return (
             "with a token: 200, `x-user` is its `sub` whatever the client writes, and the token does not reach the service. 401 "
-            "without one, for another audience or issuer, run out, and for an ID token; 403 without the scope. `%2f` is redirected to `/`, as Envoy Gateway comes"
+            "without one, for another audience or issuer, run out, and for an ID token; 403 without the scope. `%2f` is redirected "
+            "to `/`, as Envoy Gateway comes"
         )
 
     def managed(self):
@@ -108,7 +109,9 @@ class Policies(Steps):
             self.becomes(host, "/orders/1", 200, self.reader, host=host)
             expect(f"{host} without a token", status("/orders/1", host=host), 401)
         expect("an escaped slash", status("/orders%2f1", self.reader), 400)
-        return "`Programmed`; `shop.example.`, which got 404, and `shop.example:8080` are judged as `shop.example`; `%2f` gets 400"
+        return (
+            "`Programmed`; `shop.example.`, which got 404, and `shop.example:8080` are judged as `shop.example`; `%2f` gets 400"
+        )
 
     def pinned(self):
         text = read("gateway.yaml")

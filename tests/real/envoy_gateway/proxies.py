@@ -25,10 +25,6 @@ spec:
       backendRefs:
         - { name: payments, port: 8080 }
 """
-# As the page has it.
-ORDER = """  filterOrder:
-    - { name: envoy.filters.http.wasm, before: envoy.filters.http.ext_authz }
-"""
 
 
 class Proxies(Steps):
@@ -96,7 +92,7 @@ class Proxies(Steps):
         )
 
     def own_cluster(self):
-        patch = re.search(r"```text\n(      - op: add\n        path: /static_resources/clusters/-\n.*?)```", read("README.md"), re.DOTALL)[1]
+        patch = self.block("      - op: add\n        path: /static_resources/clusters/-\n")
         self.gateway.apply(self.proxy_of().rstrip("\n") + "\n" + patch)
         self.proxy.renew()
         self.gateway.apply(changed(read("gateway.yaml"), "cluster: httproute/shop/idp-keys/rule/0", "cluster: idp"))
@@ -107,6 +103,11 @@ class Proxies(Steps):
         self.applied("identity-provider.yaml")
         self.original()
         return "with the patch of the page, and `cluster: idp` in the policy, tokens pass without identity-provider.yaml"
+
+    @staticmethod
+    def block(beginning):
+        """The block of the page that begins so."""
+        return re.search(rf"```text\n({re.escape(beginning)}.*?)```", read("README.md"), re.DOTALL)[1]
 
     def merged(self):
         self.gateway.apply(self.proxy_of(more="  mergeBackends: {}\n"))
@@ -124,16 +125,17 @@ class Proxies(Steps):
     def ordered(self):
         checked = self.here.checked
         self.gateway.apply(EXT_AUTH)
-        self.gateway.has("Accepted=True", POLICY, "SecurityPolicy", "shop", "asked")
-
         def seen(token):
             checked.clear()
             send("/orders/1", token, x_user="mallory")
             return [headers.get("x-user") for headers in checked]
 
-        eventually("the service to be asked", lambda: seen(self.reader), 30)
+        try:
+            eventually("the service to be asked", lambda: seen(self.reader), 60)
+        except RuntimeError as error:
+            raise Wrong(f"{error}: {self.gateway.conditions(POLICY, 'SecurityPolicy', 'shop', 'asked')}") from None
         expect("asked before the gate", (seen(None), seen(self.reader)), (["mallory"], ["mallory"]))
-        self.gateway.apply(self.proxy_of(more=ORDER))
+        self.gateway.apply(self.proxy_of(more=self.block("  filterOrder:\n")))
         eventually("the service to be asked later", lambda: seen(None) == [], 30)
         expect("asked behind the gate", seen(self.reader), ["alice"])
         self.gateway.delete(POLICY, "SecurityPolicy", "shop", "asked")
@@ -181,7 +183,8 @@ class Proxies(Steps):
 
     def both(self):
         """The policy with the plugin, which lets the token go on, and the module behind it."""
-        plugin = changed(read("gateway.yaml"), "            audiences: [orders]\n", "            audiences: [orders]\n            forward: true\n")
+        place = "            audiences: [orders]\n"
+        plugin = changed(read("gateway.yaml"), place, f"{place}            forward: true\n")
         alone = parts(read("module.yaml"), "EnvoyExtensionPolicy")[0]
         return plugin.rstrip("\n") + "\n" + alone[alone.index("  dynamicModule:"):]
 

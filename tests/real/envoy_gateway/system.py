@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kit import REPOSITORY, Program, Row, Skip, envoy, go, module, run
+from kit import REPOSITORY, Program, Row, Skip, envoy, go, module, portcullis, run
 from kubernetes import server as kubernetes
 from kubernetes.admission import ENVOY_GATEWAY
 
@@ -38,7 +38,7 @@ def rows(folder):
     proxy = envoy(ENVOY_VERSION)
     said = re.search(r"version: [0-9a-f]+/([^/]+)/", run(proxy, "--version"))[1]
     given = {
-        "folder": folder, "programs": installed(), "kubernetes": kubernetes.installed(), "envoy": proxy,
+        "folder": folder, "programs": installed(), "kubernetes": kubernetes.installed(), "envoy": proxy, "tool": portcullis(),
         "definitions": [gateway / "standard-gatewayapi-crds.yaml", *sorted((gateway / "generated").glob("*.yaml"))],
         "system": f"Envoy Gateway {VERSION}, Envoy {said}",
     }
@@ -53,4 +53,6 @@ def rows(folder):
         if program.child.wait(60):
             raise RuntimeError((folder / "inside.log").read_text(errors="replace")[-4000:])
     finally:
+        # With it goes everything that runs in there; it would not heed a gentler word.
+        program.child.kill()
         program.stop()
