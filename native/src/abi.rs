@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -346,48 +346,6 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// Defines a metric.
-type Define = unsafe extern "C" fn(Envoy, Given, *mut Given, usize, *mut usize) -> u32;
-/// Counts, or sets a gauge, or records a value.
-type Record = unsafe extern "C" fn(Envoy, usize, *mut Given, usize, u64) -> u32;
-
-/// What Envoy does for a kind of metric.
-struct OfKind {
-    define: Define,
-    /// In the name of a request.
-    record: Record,
-    /// The name of the function that does so in that of a configuration, which not every supported Envoy has.
-    record_later: &'static CStr,
-}
-
-/// The kinds in the order of [`portcullis::MetricKind`]: see [`place`].
-static KINDS: [OfKind; 3] = [
-    OfKind {
-        define: envoy_dynamic_module_callback_http_filter_config_define_counter,
-        record: envoy_dynamic_module_callback_http_filter_increment_counter,
-        record_later: c"envoy_dynamic_module_callback_http_filter_config_increment_counter",
-    },
-    OfKind {
-        define: envoy_dynamic_module_callback_http_filter_config_define_gauge,
-        record: envoy_dynamic_module_callback_http_filter_set_gauge,
-        record_later: c"envoy_dynamic_module_callback_http_filter_config_set_gauge",
-    },
-    OfKind {
-        define: envoy_dynamic_module_callback_http_filter_config_define_histogram,
-        record: envoy_dynamic_module_callback_http_filter_record_histogram_value,
-        record_later: c"envoy_dynamic_module_callback_http_filter_config_record_histogram_value",
-    },
-];
-
-/// Where a kind is in [`KINDS`].
-fn place(kind: MetricKind) -> usize {
-    match kind {
-        MetricKind::Counter => 0,
-        MetricKind::Gauge => 1,
-        MetricKind::Histogram => 2,
-    }
-}
-
 /// A request in a hook of its own.
 pub(crate) struct EnvoyFilter<'h> {
     raw: Envoy,
@@ -674,6 +632,48 @@ pub(crate) enum MetadataValue {
     List(Vec<Option<MetadataValue>>),
 }
 
+/// Defines a metric.
+type Define = unsafe extern "C" fn(Envoy, Given, *mut Given, usize, *mut usize) -> u32;
+/// Counts, or sets a gauge, or records a value.
+type Record = unsafe extern "C" fn(Envoy, usize, *mut Given, usize, u64) -> u32;
+
+/// What Envoy does for a kind of metric.
+struct OfKind {
+    define: Define,
+    /// In the name of a request.
+    record: Record,
+    /// The name of the function that does so in that of a configuration, which not every supported Envoy has.
+    record_later: &'static std::ffi::CStr,
+}
+
+/// The kinds in the order of [`portcullis::MetricKind`]: see [`place`].
+static KINDS: [OfKind; 3] = [
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_counter,
+        record: envoy_dynamic_module_callback_http_filter_increment_counter,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_increment_counter",
+    },
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_gauge,
+        record: envoy_dynamic_module_callback_http_filter_set_gauge,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_set_gauge",
+    },
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_histogram,
+        record: envoy_dynamic_module_callback_http_filter_record_histogram_value,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_record_histogram_value",
+    },
+];
+
+/// Where a kind is in [`KINDS`].
+fn place(kind: MetricKind) -> usize {
+    match kind {
+        MetricKind::Counter => 0,
+        MetricKind::Gauge => 1,
+        MetricKind::Histogram => 2,
+    }
+}
+
 /// A metric, by the number that Envoy gave to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Metric {
@@ -819,7 +819,7 @@ impl Later {
     fn get() -> &'static Self {
         static LATER: OnceLock<Later> = OnceLock::new();
         LATER.get_or_init(|| {
-            let find = |name: &CStr| {
+            let find = |name: &std::ffi::CStr| {
                 // SAFETY: the name ends in a zero byte; the handle means the whole process.
                 let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
                 (!found.is_null()).then_some(found)
@@ -906,7 +906,7 @@ mod hooks {
     use super::*;
 
     /// The version of Envoy 1.38 and 1.39, and that of 1.40: what is used here is the same in both.
-    const ABI_VERSIONS: [&CStr; 2] = [c"v0.1.0", c"v0.2.0"];
+    const ABI_VERSIONS: [&std::ffi::CStr; 2] = [c"v0.1.0", c"v0.2.0"];
 
     #[unsafe(no_mangle)]
     pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
