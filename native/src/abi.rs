@@ -15,10 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use crate::panics;
+use portcullis::MetricKind;
+
 use crate::plugin::{Answer, Plugin};
 use crate::route::RouteConfig;
 use crate::stream::Stream;
+use crate::{main_thread, panics};
 
 /// A pointer to an object of Envoy's.
 type Envoy = *mut c_void;
@@ -656,23 +658,8 @@ impl EnvoyFilter<'_> {
 
     /// Counts, or sets a gauge, or records a value, in the name of a request.
     pub(crate) fn record(&self, metric: Metric, labels: &[&str], value: u64) -> bool {
-        let mut labels: Vec<Given> = labels.iter().map(|label| (*label).into()).collect();
-        let (of, count) = (labels.as_mut_ptr(), labels.len());
-        // SAFETY: the labels are read during the call.
-        let result = unsafe {
-            match metric {
-                Metric::Counter(id) => envoy_dynamic_module_callback_http_filter_increment_counter(
-                    self.raw, id, of, count, value,
-                ),
-                Metric::Gauge(id) => {
-                    envoy_dynamic_module_callback_http_filter_set_gauge(self.raw, id, of, count, value)
-                }
-                Metric::Histogram(id) => envoy_dynamic_module_callback_http_filter_record_histogram_value(
-                    self.raw, id, of, count, value,
-                ),
-            }
-        };
-        result == SUCCESS
+        // SAFETY: the filter lives as long as this hook.
+        unsafe { metric.write(KINDS[place(metric.kind)].record, self.raw, labels, value) }
     }
 }
 
@@ -695,15 +682,63 @@ pub(crate) enum MetadataValue {
     List(Vec<Option<MetadataValue>>),
 }
 
+/// Defines a metric.
+type Define = unsafe extern "C" fn(Envoy, Given, *mut Given, usize, *mut usize) -> u32;
+/// Counts, or sets a gauge, or records a value.
+type Record = unsafe extern "C" fn(Envoy, usize, *mut Given, usize, u64) -> u32;
+
+/// What Envoy does for a kind of metric.
+struct OfKind {
+    define: Define,
+    /// In the name of a request.
+    record: Record,
+    /// The name of the function that does so in that of a configuration, which not every supported Envoy has.
+    record_later: &'static std::ffi::CStr,
+}
+
+/// The kinds in the order of [`portcullis::MetricKind`]: see [`place`].
+static KINDS: [OfKind; 3] = [
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_counter,
+        record: envoy_dynamic_module_callback_http_filter_increment_counter,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_increment_counter",
+    },
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_gauge,
+        record: envoy_dynamic_module_callback_http_filter_set_gauge,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_set_gauge",
+    },
+    OfKind {
+        define: envoy_dynamic_module_callback_http_filter_config_define_histogram,
+        record: envoy_dynamic_module_callback_http_filter_record_histogram_value,
+        record_later: c"envoy_dynamic_module_callback_http_filter_config_record_histogram_value",
+    },
+];
+
+/// Where a kind is in [`KINDS`].
+fn place(kind: MetricKind) -> usize {
+    match kind {
+        MetricKind::Counter => 0,
+        MetricKind::Gauge => 1,
+        MetricKind::Histogram => 2,
+    }
+}
+
 /// A metric, by the number that Envoy gave to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Metric {
-    /// It grows.
-    Counter(usize),
-    /// It is what it is now.
-    Gauge(usize),
-    /// Single values.
-    Histogram(usize),
+pub(crate) struct Metric {
+    kind: MetricKind,
+    id: usize,
+}
+
+impl Metric {
+    /// # Safety
+    /// `of` is what `record` is for.
+    unsafe fn write(self, record: Record, of: Envoy, labels: &[&str], value: u64) -> bool {
+        let mut labels: Vec<Given> = labels.iter().map(|label| (*label).into()).collect();
+        // SAFETY: the labels are read during the call; the rest is the caller's.
+        unsafe { record(of, self.id, labels.as_mut_ptr(), labels.len(), value) == SUCCESS }
+    }
 }
 
 /// A configuration of the filter in a hook of its own, on the main thread.
@@ -714,58 +749,19 @@ pub(crate) struct EnvoyConfig<'h> {
 
 impl EnvoyConfig<'_> {
     /// Defines a metric; none where Envoy does not take it. Only while the configuration is made.
-    pub(crate) fn define(&self, kind: portcullis::MetricKind, name: &str, labels: &[&str]) -> Option<Metric> {
+    pub(crate) fn define(&self, kind: MetricKind, name: &str, labels: &[&str]) -> Option<Metric> {
         let mut labels: Vec<Given> = labels.iter().map(|label| (*label).into()).collect();
-        let (of, count, mut id) = (labels.as_mut_ptr(), labels.len(), 0);
+        let (define, mut id) = (KINDS[place(kind)].define, 0);
         // SAFETY: everything is read during the call.
-        let (result, metric): (u32, fn(usize) -> Metric) = unsafe {
-            match kind {
-                portcullis::MetricKind::Counter => (
-                    envoy_dynamic_module_callback_http_filter_config_define_counter(
-                        self.raw,
-                        name.into(),
-                        of,
-                        count,
-                        &raw mut id,
-                    ),
-                    Metric::Counter,
-                ),
-                portcullis::MetricKind::Gauge => (
-                    envoy_dynamic_module_callback_http_filter_config_define_gauge(
-                        self.raw,
-                        name.into(),
-                        of,
-                        count,
-                        &raw mut id,
-                    ),
-                    Metric::Gauge,
-                ),
-                portcullis::MetricKind::Histogram => (
-                    envoy_dynamic_module_callback_http_filter_config_define_histogram(
-                        self.raw,
-                        name.into(),
-                        of,
-                        count,
-                        &raw mut id,
-                    ),
-                    Metric::Histogram,
-                ),
-            }
-        };
-        (result == SUCCESS).then(|| metric(id))
+        let result = unsafe { define(self.raw, name.into(), labels.as_mut_ptr(), labels.len(), &raw mut id) };
+        (result == SUCCESS).then_some(Metric { kind, id })
     }
 
     /// Counts, or sets a gauge, or records a value; none where this Envoy can only do so in the name of a request.
     pub(crate) fn record(&self, metric: Metric, labels: &[&str], value: u64) -> Option<bool> {
-        let later = Later::get();
-        let (record, id) = match metric {
-            Metric::Counter(id) => (later.increment_counter?, id),
-            Metric::Gauge(id) => (later.set_gauge?, id),
-            Metric::Histogram(id) => (later.record_value?, id),
-        };
-        let mut labels: Vec<Given> = labels.iter().map(|label| (*label).into()).collect();
-        // SAFETY: the labels are read during the call.
-        Some(unsafe { record(self.raw, id, labels.as_mut_ptr(), labels.len(), value) } == SUCCESS)
+        let record = Later::get().record[place(metric.kind)]?;
+        // SAFETY: the configuration lives as long as this hook.
+        Some(unsafe { metric.write(record, self.raw, labels, value) })
     }
 
     /// Sends a request; its number, under which the answer comes, or none where it cannot be sent.
@@ -860,14 +856,13 @@ pub(crate) fn log(level: u32, message: &str) {
     }
 }
 
-type Record = unsafe extern "C" fn(Envoy, usize, *mut Given, usize, u64) -> u32;
+type SetStruct = unsafe extern "C" fn(Envoy, Given, Given);
 
 /// What not every supported Envoy has.
 struct Later {
-    increment_counter: Option<Record>,
-    set_gauge: Option<Record>,
-    record_value: Option<Record>,
-    set_metadata_struct: Option<unsafe extern "C" fn(Envoy, Given, Given)>,
+    /// For each kind of metric.
+    record: [Option<Record>; KINDS.len()],
+    set_metadata_struct: Option<SetStruct>,
 }
 
 impl Later {
@@ -876,25 +871,20 @@ impl Later {
         LATER.get_or_init(|| {
             let find = |name: &std::ffi::CStr| {
                 // SAFETY: the name ends in a zero byte; the handle means the whole process.
-                let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast::<c_char>()) };
+                let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
                 (!found.is_null()).then_some(found)
             };
             // SAFETY: a function of this name has this type in every Envoy that has it.
-            let record =
-                |name| find(name).map(|found| unsafe { std::mem::transmute::<*mut c_void, Record>(found) });
-            Self {
-                increment_counter: record(
-                    c"envoy_dynamic_module_callback_http_filter_config_increment_counter",
-                ),
-                set_gauge: record(c"envoy_dynamic_module_callback_http_filter_config_set_gauge"),
-                record_value: record(
-                    c"envoy_dynamic_module_callback_http_filter_config_record_histogram_value",
-                ),
-                set_metadata_struct: find(c"envoy_dynamic_module_callback_http_set_dynamic_metadata_struct")
-                    // SAFETY: the same.
-                    .map(|found| unsafe {
-                        std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Envoy, Given, Given)>(found)
+            unsafe {
+                Self {
+                    record: KINDS.each_ref().map(|kind| {
+                        find(kind.record_later).map(|found| std::mem::transmute::<*mut c_void, Record>(found))
                     }),
+                    set_metadata_struct: find(
+                        c"envoy_dynamic_module_callback_http_set_dynamic_metadata_struct",
+                    )
+                    .map(|found| std::mem::transmute::<*mut c_void, SetStruct>(found)),
+                }
             }
         })
     }
@@ -1007,7 +997,7 @@ mod hooks {
         // SAFETY: both are Envoy's for this hook.
         let plugin = unsafe { plugin_of(plugin) };
         let config = EnvoyConfig { raw: config, hook: PhantomData };
-        guarded("http_filter_config_scheduled", || (), || plugin.on_main(&config));
+        guarded("http_filter_config_scheduled", || (), || main_thread::work(&plugin, &config));
     }
 
     #[unsafe(no_mangle)]
@@ -1031,7 +1021,11 @@ mod hooks {
             (plugin_of(plugin), (result == SUCCESS).then_some(Answer { headers, body }))
         };
         let config = EnvoyConfig { raw: config, hook: PhantomData };
-        guarded("http_filter_config_http_callout_done", || (), || plugin.answered(&config, call, answer));
+        guarded(
+            "http_filter_config_http_callout_done",
+            || (),
+            || main_thread::answered(&plugin, &config, call, answer),
+        );
     }
 
     /// # Safety

@@ -9,7 +9,8 @@
 //! | question | module |
 //! | --- | --- |
 //! | Which functions does Envoy call, and which does it offer? | `abi` |
-//! | What does a filter configuration consist of, and what happens on the main thread? | `plugin` |
+//! | What does a filter configuration consist of? | `plugin` |
+//! | What happens on the main thread? | `main_thread` |
 //! | What does a worker keep? | `worker` |
 //! | What happens to one request? | `stream` |
 //! | What does Envoy know of a request? | `properties` |
@@ -26,6 +27,7 @@ mod abi;
 mod call;
 mod crypto;
 mod logger;
+mod main_thread;
 mod metadata;
 mod metrics;
 mod panics;

@@ -1,9 +1,5 @@
-//! One filter configuration: what all threads share of it, and what the main thread does for it.
-//!
-//! On the main thread a gate of its own never judges a request: it fetches keys and lists by the clock, so that the
-//! workers find them in the store. What workers' gates want fetched is sent from there too.
+//! One filter configuration: what all threads share of it.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis::{
-    Config, Effect, Environment, FetchError, Gate, HostFeatures, HttpRequest, HttpResponse, LookupId,
-    Metrics, Problem, Sample, StreamId, Timestamp, WritesMetadata,
+    Config, Environment, FetchError, Gate, HostFeatures, HttpRequest, HttpResponse, LookupId, Metrics,
+    Problem, Sample, StreamId, Timestamp, WritesMetadata,
 };
 
 use crate::abi::{self, EnvoyConfig, MainScheduler, StreamScheduler};
 use crate::metrics::HostMetrics;
 use crate::store::ProcessStore;
 use crate::ticker::Ticker;
-use crate::{call, crypto, panics, refused};
+use crate::{crypto, main_thread, refused};
 
 /// The number of a worker's gate among those of a plugin.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,13 +30,13 @@ pub(crate) struct Answer<'h> {
 }
 
 /// What came of a fetch.
-type Fetched = (LookupId, Result<HttpResponse, FetchError>);
+pub(crate) type Fetched = (LookupId, Result<HttpResponse, FetchError>);
 
 /// What a worker wants sent.
-struct Wanted {
-    by: WorkerId,
-    lookup: LookupId,
-    request: HttpRequest,
+pub(crate) struct Wanted {
+    pub(crate) by: WorkerId,
+    pub(crate) lookup: LookupId,
+    pub(crate) request: HttpRequest,
 }
 
 /// What a worker has open at this plugin.
@@ -54,6 +50,15 @@ struct WorkerShare {
     streams: BTreeMap<StreamId, Arc<StreamScheduler>>,
     /// When its gate is to be woken, where there is a stream to wake it by.
     due: Option<Timestamp>,
+}
+
+impl WorkerShare {
+    /// Lets its gate look at what is new, where there is a stream to wake it by.
+    fn wake(&self) {
+        if let Some((_, way)) = self.streams.first_key_value() {
+            way.commit(crate::stream::LOOK);
+        }
+    }
 }
 
 /// A filter configuration.
@@ -78,8 +83,6 @@ pub(crate) struct Plugin {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// How long what was counted may wait to be handed to Envoy.
-const FLUSH: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at the clock.
 pub(crate) const BUSY: Duration = Duration::from_millis(10);
 
@@ -189,11 +192,8 @@ impl Plugin {
             pending: Mutex::default(),
             ticker: Ticker::new(Weak::clone(own)),
         });
-        MAIN.with_borrow_mut(|mains| {
-            mains.retain(|main| main.borrow().plugin.strong_count() > 0);
-            mains.push(Rc::new(RefCell::new(Main::new(&plugin))));
-        });
-        plugin.on_main(envoy);
+        main_thread::begin(&plugin);
+        main_thread::work(&plugin, envoy);
         plugin
     }
 
@@ -220,10 +220,7 @@ impl Plugin {
     /// The configuration is over.
     pub(crate) fn end(&self) {
         self.ticker.end();
-        // On a worker's thread there is nothing of it; then it goes with the next configuration.
-        let _ = MAIN.try_with(|mains| {
-            mains.borrow_mut().retain(|main| main.borrow().id != self.id);
-        });
+        main_thread::end(self);
     }
 }
 
@@ -313,6 +310,63 @@ impl Plugin {
     }
 }
 
+/// What the main thread does here.
+impl Plugin {
+    /// What workers want sent.
+    pub(crate) fn take_wanted(&self) -> Vec<Wanted> {
+        std::mem::take(&mut *lock(&self.wanted))
+    }
+
+    /// A worker is told what came of what it wanted.
+    pub(crate) fn tell(&self, worker: WorkerId, fetched: Fetched) {
+        if let Some(share) = lock(&self.workers).get_mut(&worker) {
+            share.fetched.push(fetched);
+            self.news.fetch_add(1, Ordering::Release);
+            share.wake();
+        }
+    }
+
+    /// There is something new in the store: those who wait look there.
+    pub(crate) fn tell_all(&self) {
+        self.news.fetch_add(1, Ordering::Release);
+        lock(&self.workers).values().for_each(WorkerShare::wake);
+    }
+
+    /// The clock of this plugin.
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    /// Hands what was counted to Envoy, beside what the main thread counted.
+    pub(crate) fn flush(&self, envoy: &EnvoyConfig<'_>, mut samples: Vec<Sample>) {
+        let counts: Vec<_> = lock(&self.workers).values().filter_map(|share| share.counts.clone()).collect();
+        samples.extend(counts.iter().flat_map(|counts| counts.take()));
+        samples.extend(lock(&self.workers).values_mut().flat_map(|share| std::mem::take(&mut share.gauges)));
+        samples.push(Metrics::version());
+        if self.refused {
+            samples.push(Metrics::configuration_refused(true));
+        }
+        let left = self.metrics.record(envoy, samples);
+        if !left.is_empty() {
+            let mut pending = lock(&self.pending);
+            pending.extend(left);
+            // Where no request comes, old values of gauges are as good as lost.
+            let excess = pending.len().saturating_sub(MAX_PENDING);
+            pending.drain(..excess);
+            self.has_pending.store(true, Ordering::Release);
+            drop(pending);
+            // A stream that is open is as good as the next request.
+            let workers = lock(&self.workers);
+            if let Some(share) = workers.values().find(|share| !share.streams.is_empty()) {
+                share.wake();
+            }
+        }
+    }
+}
+
+/// How many values wait for a request at most.
+const MAX_PENDING: usize = 10_000;
+
 /// What the ticker does here, on its own thread.
 impl Plugin {
     pub(crate) fn wake_main(&self) {
@@ -337,231 +391,5 @@ impl Plugin {
             next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
         }
         next
-    }
-}
-
-thread_local! {
-    /// What the main thread has of each plugin. Gates stay on their threads.
-    static MAIN: RefCell<Vec<Rc<RefCell<Main>>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Who asked for a call.
-#[derive(Clone, Copy)]
-enum Asker {
-    Main,
-    Worker(WorkerId),
-}
-
-/// The main thread's part of a plugin.
-struct Main {
-    id: u64,
-    plugin: Weak<Plugin>,
-    gate: Option<Gate>,
-    /// What each call under way is for, and the largest body that it may bring.
-    calls: BTreeMap<u64, (Asker, LookupId, usize)>,
-    /// Calls of the start that could not be sent yet.
-    unsent: Vec<Wanted>,
-    unsent_own: Vec<(LookupId, HttpRequest)>,
-    /// Until when the start lasts, in which Envoy does not know the members of its clusters.
-    starting: Timestamp,
-    flushed: Timestamp,
-    panics: u64,
-}
-
-/// How long calls that cannot be sent are tried again at the start.
-const STARTING: Duration = Duration::from_secs(1);
-
-impl Main {
-    fn new(plugin: &Arc<Plugin>) -> Self {
-        let now = clock().unwrap_or_default();
-        let gate = plugin.gate();
-        if let Some(gate) = &gate {
-            log::info!(
-                "version {}: {} providers, {} rules",
-                env!("CARGO_PKG_VERSION"),
-                gate.config().providers.len(),
-                gate.config().rules.iter().count()
-            );
-            log::info!("AWS-LC verifies RSA PKCS #1 v1.5 and ECDSA");
-        }
-        Self {
-            id: plugin.id,
-            plugin: Arc::downgrade(plugin),
-            gate,
-            calls: BTreeMap::new(),
-            unsent: Vec::new(),
-            unsent_own: Vec::new(),
-            starting: now.plus(STARTING),
-            flushed: Timestamp::default(),
-            panics: panics::all(),
-        }
-    }
-
-    /// Does what is due.
-    fn work(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>) {
-        let Some(now) = clock() else { return };
-        for (lookup, request) in std::mem::take(&mut self.unsent_own) {
-            self.send(plugin, envoy, Asker::Main, lookup, request, now);
-        }
-        let wanted = std::mem::take(&mut *lock(&plugin.wanted));
-        for Wanted { by, lookup, request } in std::mem::take(&mut self.unsent).into_iter().chain(wanted) {
-            self.send(plugin, envoy, Asker::Worker(by), lookup, request, now);
-        }
-        if let Some(gate) = &mut self.gate {
-            gate.tick(now);
-        }
-        self.carry_out(plugin, envoy, now);
-        if now.since(self.flushed) >= FLUSH {
-            self.flushed = now;
-            self.flush(plugin, envoy, now);
-        }
-        let gate = self.gate.as_ref().and_then(|gate| gate.poll_timeout(now));
-        let unsent = (!self.unsent.is_empty() || !self.unsent_own.is_empty()).then_some(BUSY);
-        // It was woken for something else than what is counted.
-        let flush = plugin.ticker.has_counts().then(|| FLUSH.saturating_sub(now.since(self.flushed)));
-        if let Some(span) = gate.into_iter().chain(unsent).chain(flush).min() {
-            plugin.ticker.wake_main_by(now.plus(span.max(BUSY)));
-        }
-    }
-
-    fn carry_out(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>, now: Timestamp) {
-        while let Some(effect) = self.gate.as_mut().and_then(Gate::next_effect) {
-            match effect {
-                Effect::Log(level, text) => log::log!(level, "{text}"),
-                Effect::Fetch { lookup, request } => {
-                    self.send(plugin, envoy, Asker::Main, lookup, request, now);
-                }
-                // This gate has no requests.
-                Effect::Wake(..) | Effect::Close(_) => {}
-            }
-        }
-    }
-
-    fn send(
-        &mut self,
-        plugin: &Plugin,
-        envoy: &EnvoyConfig<'_>,
-        asker: Asker,
-        lookup: LookupId,
-        request: HttpRequest,
-        now: Timestamp,
-    ) {
-        let endpoint = &request.endpoint;
-        let headers = request.fields();
-        let timeout = u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX);
-        match envoy.call(&endpoint.cluster, &headers, &request.body, timeout) {
-            Some(call) => {
-                self.calls.insert(call, (asker, lookup, request.max_bytes));
-            }
-            None if now < self.starting => match asker {
-                Asker::Main => self.unsent_own.push((lookup, request)),
-                Asker::Worker(by) => self.unsent.push(Wanted { by, lookup, request }),
-            },
-            None => {
-                let error = FetchError::NotSent { cluster: request.endpoint.cluster };
-                self.ended(plugin, asker, lookup, Err(error), now);
-            }
-        }
-    }
-
-    /// A fetch ended: whoever asked is told.
-    fn ended(
-        &mut self,
-        plugin: &Plugin,
-        asker: Asker,
-        lookup: LookupId,
-        response: Result<HttpResponse, FetchError>,
-        now: Timestamp,
-    ) {
-        match asker {
-            Asker::Main => {
-                if let Some(gate) = &mut self.gate {
-                    gate.fetched(lookup, response, now);
-                }
-                plugin.news.fetch_add(1, Ordering::Release);
-                // What it brought is in the store: those who wait look there.
-                for share in lock(&plugin.workers).values() {
-                    if let Some((_, way)) = share.streams.first_key_value() {
-                        way.commit(crate::stream::LOOK);
-                    }
-                }
-            }
-            Asker::Worker(worker) => {
-                if let Some(share) = lock(&plugin.workers).get_mut(&worker) {
-                    share.fetched.push((lookup, response));
-                    plugin.news.fetch_add(1, Ordering::Release);
-                    if let Some((_, way)) = share.streams.first_key_value() {
-                        way.commit(crate::stream::LOOK);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Hands what was counted to Envoy.
-    fn flush(&mut self, plugin: &Plugin, envoy: &EnvoyConfig<'_>, now: Timestamp) {
-        plugin.ticker.taken();
-        let mut samples = self.gate.as_mut().map(|gate| gate.samples(now)).unwrap_or_default();
-        let counts: Vec<_> =
-            lock(&plugin.workers).values().filter_map(|share| share.counts.clone()).collect();
-        samples.extend(counts.iter().flat_map(|counts| counts.take()));
-        samples
-            .extend(lock(&plugin.workers).values_mut().flat_map(|share| std::mem::take(&mut share.gauges)));
-        let panics = panics::all();
-        if panics > self.panics {
-            samples.push(HostMetrics::panics(panics - self.panics));
-            self.panics = panics;
-        }
-        samples.push(Metrics::version());
-        if plugin.refused {
-            samples.push(Metrics::configuration_refused(true));
-        }
-        let left = plugin.metrics.record(envoy, samples);
-        if !left.is_empty() {
-            let mut pending = lock(&plugin.pending);
-            pending.extend(left);
-            // Where no request comes, old values of gauges are as good as lost.
-            let excess = pending.len().saturating_sub(MAX_PENDING);
-            pending.drain(..excess);
-            plugin.has_pending.store(true, Ordering::Release);
-            drop(pending);
-            // A stream that is open is as good as the next request.
-            let workers = lock(&plugin.workers);
-            if let Some((_, way)) = workers.values().find_map(|share| share.streams.first_key_value()) {
-                way.commit(crate::stream::LOOK);
-            }
-        }
-    }
-}
-
-/// How many values wait for a request at most.
-const MAX_PENDING: usize = 10_000;
-
-/// What happens on the main thread.
-impl Plugin {
-    fn with_main(&self, act: impl FnOnce(&mut Main)) {
-        let main = MAIN.with_borrow(|mains| mains.iter().find(|main| main.borrow().id == self.id).cloned());
-        // A call that fails at once is reported within the call that sent it: it is seen to with the next tick.
-        if let Some(main) = main
-            && let Ok(mut main) = main.try_borrow_mut()
-        {
-            act(&mut main);
-        }
-    }
-
-    /// The ticker, or a worker, asked for the main thread.
-    pub(crate) fn on_main(&self, envoy: &EnvoyConfig<'_>) {
-        self.with_main(|main| main.work(self, envoy));
-    }
-
-    /// A call ended.
-    pub(crate) fn answered(&self, envoy: &EnvoyConfig<'_>, call: u64, answer: Option<Answer<'_>>) {
-        self.with_main(|main| {
-            let Some((asker, lookup, limit)) = main.calls.remove(&call) else { return };
-            let Some(now) = clock() else { return };
-            let response = call::response(answer, limit);
-            main.ended(self, asker, lookup, response, now);
-            main.work(self, envoy);
-        });
     }
 }

@@ -286,13 +286,14 @@ impl<'c> Fields<'c> {
         self.report.host
     }
 
-    /// Fields of Envoy's `jwt_authn` that a wasm filter cannot serve, each with the way here. A name that is empty
+    /// Fields of Envoy's `jwt_authn` that this host cannot serve, each with the way here. A name that is empty
     /// turns nothing on, as in Envoy.
     pub(super) fn refuse(&mut self, names: &[(&'static str, &str)]) {
+        let host = self.host().name();
         for (name, hint) in names {
             self.refused.push(name);
             if let Some(item) = self.get(name).filter(|item| item.json.as_str() != Some("")) {
-                item.error(format!("cannot be done in a wasm filter; {hint}"));
+                item.error(format!("cannot be done in {host}; {hint}"));
             }
         }
     }

@@ -24,7 +24,7 @@ const KINDS: &[&str] = &[
     "connect_matcher",
 ];
 
-/// What Envoy's routes can ask for and a wasm filter does not see, with the way here.
+/// What Envoy's routes can ask for and neither host sees, with the way here.
 const REFUSED: &[(&str, &str)] = &[
     ("runtime_fraction", "try a rule out with \"mode: report\", or choose by a header"),
     ("tls_context", "ask for TLS with \"require_tls\", or choose by \"hosts\" or \"headers\""),

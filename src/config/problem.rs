@@ -33,6 +33,16 @@ pub struct HostFeatures {
     pub writes_metadata: WritesMetadata,
 }
 
+impl HostFeatures {
+    /// What the operator calls it: only the plugin never writes metadata.
+    pub(super) fn name(self) -> &'static str {
+        match self.writes_metadata {
+            WritesMetadata::Never => "a wasm filter",
+            WritesMetadata::NotInThisProxy | WritesMetadata::Yes => "the dynamic module",
+        }
+    }
+}
+
 /// Whether a host writes dynamic metadata.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WritesMetadata {

@@ -31,8 +31,8 @@ pub(super) const KEYS: &str =
 /// How the filter's errors begin where a variable is not set.
 const NOT_SET: &str = "this environment variable is not set";
 
-/// What a wasm filter cannot do, and a native one can.
-pub(super) const NOT_IN_WASM: &str = "cannot be done in a wasm filter";
+/// How it begins that a host cannot do what Envoy's own filter can.
+pub(super) const NOT_ON_THIS_HOST: &str = "cannot be done in ";
 
 /// Reads it, and adds every error and warning of the filter's own.
 pub(super) fn judge(entry: &Entry, raw: Option<&str>, findings: &mut Findings<'_>) -> Judged {

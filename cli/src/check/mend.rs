@@ -4,7 +4,7 @@ use portcullis::{Config, Problem, member_path};
 use serde_json::{Map, Value, json};
 
 use super::finding::Finding;
-use super::judge::{KEYS, NOT_IN_WASM};
+use super::judge::{KEYS, NOT_ON_THIS_HOST};
 
 /// How often the filter is asked: what is taken out may be missed elsewhere.
 const ROUNDS: usize = 5;
@@ -52,7 +52,7 @@ pub(super) fn mend(
     let mut errors = errors.to_vec();
     for _ in 0..ROUNDS {
         for Problem { path, message } in &errors {
-            take_out(&mut whole, path, message.starts_with(NOT_IN_WASM), &mut out)?;
+            take_out(&mut whole, path, message.starts_with(NOT_ON_THIS_HOST), &mut out)?;
         }
         match read(&whole.to_string()) {
             Ok(config) => return Some((config, out)),
@@ -70,7 +70,7 @@ enum Step {
 }
 
 /// Takes out what a path is in: a rule or a provider keeps its place, and one of which there is nothing to say stands in
-/// for it. A field that only wasm filters lack (`is_lacking`) goes alone.
+/// for it. A field that this host lacks (`is_lacking`) goes alone.
 fn take_out(whole: &mut Value, path: &str, is_lacking: bool, out: &mut LeftOut) -> Option<()> {
     let steps = steps(whole, path);
     let is_match = matches!(steps.get(2), Some(Step::Member(name)) if name == "match");

@@ -17,3 +17,17 @@ mod faults;
 mod metadata;
 mod requests;
 mod threads;
+
+#[test]
+fn unsafe_code_stays_in_one_file() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files =
+        std::fs::read_dir(&folder).expect("the module's sources").map(|entry| entry.expect("a file").path());
+    let allowing = files.filter(|file| {
+        let text = std::fs::read_to_string(file).expect("a text");
+        text.contains("allow(unsafe_code") || text.contains("expect(unsafe_code")
+    });
+    let names: Vec<_> =
+        allowing.filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
+    assert_eq!(names, ["abi.rs"], "lib.rs denies it, and one file allows it");
+}
