@@ -165,8 +165,14 @@ impl Walk {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
+    /// A request that is counted where nobody looks.
+    fn nudge(&self) {
+        common::nudge(&self.envoy, &Request::get("/nobody%252Flooks"));
+    }
+
     /// The filter's own counters and gauges, without what Envoy puts before them.
     fn stats(&self) -> BTreeMap<String, u64> {
+        self.nudge();
         let stats = self.envoy.stats_matching(r"^wasmcustom\.");
         stats
             .into_iter()
@@ -304,12 +310,13 @@ fn a_provider_whose_fetches_fail_later_is_counted_and_its_keys_are_shown_as_stal
     assert_eq!(Request::get("/").bearer(&token).send(envoy.addr()).status, 200);
     idp.behave(Behaviour::Status(500));
     let stat = |name: &str, holds: fn(u64) -> bool| {
-        envoy.wait_for_stat(&format!("wasmcustom.portcullis.{name}.provider.corp"), LATER, holds)
+        let name = format!("wasmcustom.portcullis.{name}.provider.corp");
+        common::wait_for_count(&envoy, &name, LATER, &Request::get("/"), holds)
     };
     stat("keys_stale", |stale| stale == 1);
     stat("keys", |keys| keys == 2);
-    envoy
-        .wait_for_stat("wasmcustom.portcullis.jwks_fetches.provider.corp.outcome.failure", LATER, |n| n >= 2);
+    let failures = "wasmcustom.portcullis.jwks_fetches.provider.corp.outcome.failure";
+    common::wait_for_count(&envoy, failures, LATER, &Request::get("/"), |n| n >= 2);
     assert_eq!(Request::get("/").bearer(&token).send(envoy.addr()).status, 200, "its keys serve on");
     idp.behave(Behaviour::Well);
     stat("keys_stale", |stale| stale == 0);
@@ -320,6 +327,7 @@ fn a_provider_whose_fetches_fail_later_is_counted_and_its_keys_are_shown_as_stal
 fn prometheus_gets_the_labels_as_labels() {
     let walk = Walk::start(with_tags);
     let text = eventually("the counters of the walk", SOON, || {
+        walk.nudge();
         let text = walk.envoy.prometheus();
         text.contains("rule=\"public\"").then_some(text)
     });

@@ -277,9 +277,8 @@ fn on_unavailable_allow_lets_tokens_in_and_the_log_and_the_metrics_say_so() {
     stage.passes(&token);
     let count = stage.connections.len() as u64;
     stage.envoy.wait_for_log("passed unchecked", SOON);
-    stage
-        .envoy
-        .wait_for_stat("wasmcustom.portcullis.revocation_unchecked.provider.corp", SOON, |all| all == count);
+    let name = "wasmcustom.portcullis.revocation_unchecked.provider.corp";
+    common::wait_for_count(&stage.envoy, name, SOON, &Request::get("/orders"), |all| all == count);
     assert_sound(&stage.envoy);
 }
 

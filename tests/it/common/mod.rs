@@ -16,10 +16,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use harness::envoy::{EnvoyBuilder, Host};
 use harness::idp::b64;
-use harness::{Envoy, Idp, Response, Upstream, Wasm};
+use harness::{Envoy, Idp, Request, Response, Upstream, Wasm, eventually};
 use serde_json::{Value, json};
 
 pub use configurations::{AUDIENCE, corp, idp, local_provider, parts, provider, with};
@@ -82,6 +83,30 @@ impl Gateway {
 /// Whether the gate of these tests is the dynamic module.
 pub fn is_native() -> bool {
     Host::under_test() == Host::Native
+}
+
+/// Sends a request where Envoy takes what the gate counts with a request alone: what the dynamic module counts on Envoy
+/// 1.38. `request` is one that the count is not about.
+pub fn nudge(envoy: &Envoy, request: &Request) {
+    if is_native() && envoy.version().minor < 39 {
+        request.send(envoy.addr());
+    }
+}
+
+/// Waits for something that the gate counts, with requests where it needs them.
+#[track_caller]
+pub fn wait_for_count(
+    envoy: &Envoy,
+    name: &str,
+    patience: Duration,
+    request: &Request,
+    holds: impl Fn(u64) -> bool,
+) -> u64 {
+    eventually(name, patience, || {
+        nudge(envoy, request);
+        let count = envoy.stat(name);
+        holds(count).then_some(count)
+    })
 }
 
 /// What stands in a line of Envoy's log behind the words that say it is the gate's; none in another line.
