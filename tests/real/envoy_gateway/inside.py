@@ -29,7 +29,7 @@ NAMES = {
 }
 LIBRARY = REPOSITORY / "dist" / "libportcullis.so"
 IMAGE = "registry.example/portcullis:0.1.0"
-MODULE = "registry.example/portcullis-module:0.1.0"
+MODULE = "registry.example/portcullis-native:0.1.0"
 
 
 class Room:

@@ -207,8 +207,17 @@ class Proxies(Steps):
             self.mended()
             self.becomes("the gate", "/orders/1", 401)
         expect("whether it was open", door.open_for() is not None, True)
+        self.applied("closed.yaml")
+        self.becomes("closed.yaml", "/orders/1", 403, self.reader)
+        since = len(self.proxy.log())
+        with Door("/orders/1") as door:
+            self.gateway.apply(parts(read("module.yaml"), "EnvoyExtensionPolicy")[0])
+            self.proxy.told("other.so", since)
+            self.becomes("closed.yaml alone", "/orders/1", 403)
+        door.kept_shut("a file that is not there, behind closed.yaml")
+        self.gateway.delete(POLICY, "SecurityPolicy", "shop", "closed")
         self.original()
         return (
             "beside the plugin: nothing is open, and Envoy's log names the file. In place of the plugin: `Accepted`, Envoy keeps "
-            "the listener of before, and **every route of the policy is open** until it is mended"
+            "the listener of before, and **every route of the policy is open** until it is mended. Behind closed.yaml: 403"
         )

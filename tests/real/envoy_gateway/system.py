@@ -43,7 +43,7 @@ def rows(folder):
         "system": f"Envoy Gateway {VERSION}, Envoy {said}",
     }
     image = REPOSITORY / "scripts" / "image"
-    given["image"] = run(sys.executable, "-B", image).split("image digest ")[1].strip()
+    given["image"] = re.findall(r"(?:sha256: |sha256:)([0-9a-f]{64})", run(sys.executable, "-B", image))
     (folder / "given.json").write_text(json.dumps(given, default=str))
     command = [*ALONE, sys.executable, "-B", HERE / "inside.py", folder / "given.json"]
     program = Program(command, folder / "inside.log")
