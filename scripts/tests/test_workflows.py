@@ -28,7 +28,7 @@ def targets():
 
 class Workflows(unittest.TestCase):
     def test_there_is_one_for_each_purpose(self):
-        wanted = {"checks", "tests", "matrix", "fuzz", "nightly", "release"}
+        wanted = {"checks", "tests", "matrix", "fuzz", "nightly", "docs", "release"}
         self.assertEqual({path.stem for path in WORKFLOWS}, wanted)
 
     def test_each_step_is_a_make_target(self):

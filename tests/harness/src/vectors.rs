@@ -27,15 +27,18 @@ pub fn shared(path: &str) -> Option<PathBuf> {
         Some(folder) => PathBuf::from(folder),
         None => workspace().parent()?.join("shared"),
     };
-    let fetched = workspace().join(".cache/test-data");
-    [root, fetched].map(|folder| folder.join(path)).into_iter().find(|found| found.exists())
+    let fetched = is_published(path).then(|| workspace().join(".cache/test-data"));
+    [Some(root), fetched].into_iter().flatten().map(|folder| folder.join(path)).find(|found| found.exists())
+}
+
+/// Whether `scripts/test-data` fetches it.
+fn is_published(path: &str) -> bool {
+    ["crds", "vectors/wycheproof"].iter().any(|part| path.starts_with(part))
 }
 
 /// Why a test that reads `path` of the shared data is skipped, and how to get the data.
 pub fn missing(path: &str) -> String {
-    // What scripts/test-data fetches.
-    let published = ["crds", "vectors/wycheproof"].iter().any(|part| path.starts_with(part));
-    let remedy = match published {
+    let remedy = match is_published(path) {
         true => "`make test-data` fetches it (with cargo and Go)",
         false => "it is not published; PORTCULLIS_SHARED names the folder that holds it",
     };
