@@ -267,9 +267,16 @@ class Gateway:
         self.mesh.always("a token", "GATEWAY", 500, token=good)
         self.mesh.always("no token", "GATEWAY", 500)
         expect("ready", self.proxy.is_ready(), True)
+        variable = "vmConfig: { env: [{ name: PORTCULLIS_REFUSED_CONFIGURATION, value: deny }] }"
+        self.put(self.WRONG, ("    pluginConfig:\n", f"    {variable}\n    pluginConfig:\n"))
+        self.settles("a token, with the variable", 503, token=good)
+        soon("the gauge", lambda: self.proxy.stats().get("portcullis_configuration_refused{}") == 1)
         self.put()
         self.settles("a token", 200, token=good)
-        return "the proxy is ready, and answers 500 to everything, until the manifest is mended"
+        return (
+            "the proxy is ready, and answers 500 to everything, until the manifest is mended. With "
+            f"`{variable}` it answers 503, and `portcullis_configuration_refused` is 1"
+        )
 
     def custom(self):
         good = self.mesh.issuer.token()
