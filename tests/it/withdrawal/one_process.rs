@@ -102,7 +102,7 @@ fn what_is_kept_is_used_only_where_it_is_what_was_asked_for() {
     // Every page is in another's place, or is no page at all.
     let swapped = |parsed: &mut Vec<Parsed>| parsed.reverse();
     let other = |parsed: &mut Vec<Parsed>| parsed.iter_mut().for_each(|kept| *kept = Arc::new("no page"));
-    let spoils: [&dyn Fn(&mut Vec<Parsed>); 2] = [&swapped, &other];
+    let spoils: [fn(&mut Vec<Parsed>); 2] = [swapped, other];
     for (at, spoil) in spoils.iter().enumerate() {
         let mut fleet = Fleet::in_one_process(1, &config(revocation.clone()));
         serve(&mut fleet);
