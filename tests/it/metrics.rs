@@ -408,6 +408,12 @@ fn every_metric_of_a_plugin_with_a_name_has_it_as_label() {
             assert_eq!(answer.status, 200, "{listener}");
         }
     }
+    // Without a token: none of these is allowed.
+    let nudge = || {
+        for listener in ["main", "second", "third"] {
+            common::nudge_at(&envoy, envoy.addr_of(listener), &Request::get("/"));
+        }
+    };
     let of = |labels: &str| format!("{{decision=\"allow\"{labels},rule=\"all\"}}");
     for wanted in [
         format!("portcullis_rules{} 1", of(",instance=\"instance\"")),
@@ -416,11 +422,13 @@ fn every_metric_of_a_plugin_with_a_name_has_it_as_label() {
         "portcullis_keys{instance=\"orders_eu_1\",provider=\"corp\"} 2".to_owned(),
     ] {
         eventually(&wanted, LATER, || {
+            nudge();
             envoy.prometheus().lines().any(|line| sorted(line) == wanted).then_some(())
         });
     }
     // Each metric is there under each name, once its gauges were set; only who fetched the keys differs.
     let ours = eventually("all metrics under each name", LATER, || {
+        nudge();
         let text = envoy.prometheus();
         let ours = text.lines().filter(|line| line.starts_with("portcullis_"));
         // What has no label is there before it was counted.

@@ -264,6 +264,7 @@ fn requests_that_are_over_leave_nothing_to_end() {
     let slow = get("/slow", &token).try_send_h2(gateway.addr());
     assert!(slow.is_err(), "{slow:?}");
     eventually("one stream was ended", SOON, || {
+        common::nudge(&gateway.envoy, &Request::get("/"));
         let counts = gateway.envoy.stats_matching(r"portcullis\.streams_");
         let counts: Vec<u64> = counts.into_values().collect();
         assert!(counts.iter().sum::<u64>() <= 1, "{counts:?}");

@@ -88,8 +88,13 @@ pub fn is_native() -> bool {
 /// Sends a request where Envoy takes what the gate counts with a request alone: what the dynamic module counts on Envoy
 /// 1.38. `request` is one that the count is not about.
 pub fn nudge(envoy: &Envoy, request: &Request) {
+    nudge_at(envoy, envoy.addr(), request);
+}
+
+/// The same for the gate of another listener.
+pub fn nudge_at(envoy: &Envoy, addr: SocketAddr, request: &Request) {
     if is_native() && envoy.version().minor < 39 {
-        request.send(envoy.addr());
+        request.send(addr);
     }
 }
 
