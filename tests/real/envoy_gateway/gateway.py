@@ -63,7 +63,8 @@ class EnvoyGateway:
 
     def _run(self, name, arguments, mounts):
         mounts = {"/kubeconfig": self.folder / "kubeconfig", "/config.yaml": self.folder / "config.yaml", **mounts}
-        environment = {"KUBECONFIG": "/kubeconfig", "ENVOY_GATEWAY_NAMESPACE": SPACE}
+        # A connection for each of its watches: on one for all of them it was once deaf for minutes, on a busy machine.
+        environment = {"KUBECONFIG": "/kubeconfig", "ENVOY_GATEWAY_NAMESPACE": SPACE, "DISABLE_HTTP2": "true"}
         return self.pods.start(name, [self.program, *arguments], mounts, environment)
 
     def log(self):

@@ -56,9 +56,18 @@ class Room:
             for document in documents(text):
                 if Head.of(document).kind == "CustomResourceDefinition":
                     self.cluster.applied(document)
+        # A watch that begins before its kind is established may stay without news.
+        eventually("the kinds", self.are_established)
         self.gateway = EnvoyGateway(self.cluster, self.pods, folder, programs / "envoy-gateway")
         self.gateway.begin()
         self.proxy = Proxy(self.cluster, self.pods, folder, Path(given["envoy"]), self.fetch)
+
+    def are_established(self):
+        """Whether the API server serves all kinds as their definitions say."""
+        found = self.cluster.must("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+        conditions = [each.get("status", {}).get("conditions") or [] for each in found]
+        told = [{part["type"]: part["status"] for part in each} for each in conditions]
+        return found and all(each.get("Established") == "True" for each in told)
 
     def registry(self):
         """A registry with both images: the plugin's as `make image` writes it, and the module as a single file."""
