@@ -23,7 +23,8 @@ impl Document {
     pub fn is_kubernetes(&self) -> bool {
         const OWN: &[&str] = &["v1", "apps/v1", "admissionregistration.k8s.io/v1"];
         let text = |name: &str| self.content.get(name).and_then(Value::as_str);
-        text("apiVersion").is_some_and(|version| !OWN.contains(&version)) && text("kind") != Some("EnvoyProxy")
+        text("apiVersion").is_some_and(|version| !OWN.contains(&version))
+            && text("kind") != Some("EnvoyProxy")
     }
 }
 
