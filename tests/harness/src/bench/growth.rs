@@ -135,6 +135,7 @@ pub(super) fn groups(pool: usize) -> Vec<Group> {
             vec![
                 line("jwt_authn as it comes", Variant::Native, Traffic::Forged(pool)),
                 own("Portcullis", Traffic::Forged(pool)),
+                line("Portcullis as a dynamic module", Variant::Dynamic, Traffic::Forged(pool)),
             ],
         ),
     ]
