@@ -243,7 +243,7 @@ fn refused(idp: &Idp) -> Vec<(&'static str, Option<String>, &'static str)> {
             changed("/rules/0/requires", json!({ "provider_name": "corpp" })),
             "no provider",
         ),
-        ("too-large", changed("/rules", json!(expressions)), "one too many"),
+        ("too-large", changed("/rules", json!(expressions)), "all rules together have more than"),
         ("too-deep", Some(nested), "nest"),
         ("empty-requires", changed("/rules/0/requires", json!({})), "is empty"),
         ("null-requires", changed("/rules/0/requires", Value::Null), "instead of null"),

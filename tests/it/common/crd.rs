@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::pages::documents;
 
-/// The schemas by apiVersion and kind.
-pub struct Crds(BTreeMap<(String, String), Value>);
+/// The schemas by apiVersion and kind, and whether their objects are in a namespace.
+pub struct Crds(BTreeMap<(String, String), (Value, bool)>);
 
 /// What says nothing about a value.
 const SILENT: &[&str] = &[
@@ -52,9 +52,11 @@ impl Crds {
                 else {
                     continue;
                 };
+                let is_namespaced = spec["scope"] != "Cluster";
                 for version in spec["versions"].as_array().into_iter().flatten() {
                     let name = format!("{group}/{}", version["name"].as_str().expect("the version's name"));
-                    found.insert((name, kind.to_owned()), version["schema"]["openAPIV3Schema"].clone());
+                    let schema = version["schema"]["openAPIV3Schema"].clone();
+                    found.insert((name, kind.to_owned()), (schema, is_namespaced));
                 }
             }
         }
@@ -65,7 +67,7 @@ impl Crds {
     /// Everything that is wrong with a manifest.
     pub fn problems(&self, manifest: &Value) -> Vec<String> {
         let text = |name: &str| manifest[name].as_str().unwrap_or_default().to_owned();
-        let Some(schema) = self.0.get(&(text("apiVersion"), text("kind"))) else {
+        let Some((schema, is_namespaced)) = self.0.get(&(text("apiVersion"), text("kind"))) else {
             return vec![format!("there is no schema of {} {}", text("apiVersion"), text("kind"))];
         };
         let mut problems = Vec::new();
@@ -74,7 +76,7 @@ impl Crds {
             for known in ["apiVersion", "kind"] {
                 members.remove(known);
             }
-            metadata(&members.remove("metadata").unwrap_or_default(), &mut problems);
+            metadata(&members.remove("metadata").unwrap_or_default(), *is_namespaced, &mut problems);
         }
         // The schemas say of `metadata` no more than that it is an object.
         let mut schema = schema.clone();
@@ -89,7 +91,7 @@ impl Crds {
 }
 
 /// What every object says of itself.
-fn metadata(metadata: &Value, problems: &mut Vec<String>) {
+fn metadata(metadata: &Value, is_namespaced: bool, problems: &mut Vec<String>) {
     let Some(members) = metadata.as_object() else {
         return problems.push("metadata: is missing".to_owned());
     };
@@ -101,10 +103,14 @@ fn metadata(metadata: &Value, problems: &mut Vec<String>) {
             _ => problems.push(format!("metadata.{name}: is not known, or not of its type")),
         }
     }
-    for needed in ["name", "namespace"] {
-        if !members.contains_key(needed) {
-            problems.push(format!("metadata.{needed}: is missing"));
-        }
+    let has = |name| members.contains_key(name);
+    if !has("name") {
+        problems.push("metadata.name: is missing".to_owned());
+    }
+    match (is_namespaced, has("namespace")) {
+        (true, false) => problems.push("metadata.namespace: is missing".to_owned()),
+        (false, true) => problems.push("metadata.namespace: is none of this kind".to_owned()),
+        _ => {}
     }
 }
 
