@@ -37,7 +37,8 @@ pub fn filters(name: &str, policies: &[Value]) -> Vec<Filter> {
     assert_eq!(stored, own.collect::<Vec<_>>(), "{name}: istiod has to make the filters anew");
     let filters = kept["http_filters"].as_array_mut().expect("filters");
     for filter in &mut *filters {
-        for (_, provider) in filter["typed_config"]["providers"].as_object_mut().into_iter().flatten() {
+        let providers = filter.pointer_mut("/typed_config/providers").and_then(Value::as_object_mut);
+        for (_, provider) in providers.into_iter().flatten() {
             let issuer = provider["issuer"].as_str().expect("an issuer").to_owned();
             provider["local_jwks"] = json!({ "inline_string": jwks([&key(&issuer)]).to_string() });
         }
