@@ -14,6 +14,7 @@ class Docs(unittest.TestCase):
         self.assertEqual(script.dead(script.LISTED + [script.ROOT / "README.md"]) + script.left_out(), [])
 
     def test_a_dead_link_is_found_and_none_in_a_block_of_code_is_looked_at(self):
+        (script.ROOT / "target").mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=script.ROOT / "target") as folder:
             page = Path(folder) / "page.md"
             page.write_text("# One\n\n[a](#one) [b](#two) [c](gone.md) <img src=\"gone.svg\">\n\n```text\n[d](never.md)\n```\n", encoding="utf-8")
