@@ -397,8 +397,7 @@ impl EnvoyFilter<'_> {
         const FEW: usize = 32;
         let mut few = [LentField { name: Lent::NONE, value: Lent::NONE }; FEW];
         let mut many = Vec::new();
-        // SAFETY: the filter lives as long as this hook.
-        let count = unsafe { envoy_dynamic_module_callback_http_get_headers_size(self.raw, of) };
+        let count = self.count(of);
         let lent = match few.get_mut(..count) {
             Some(lent) => lent,
             None => {
