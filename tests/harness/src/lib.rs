@@ -35,6 +35,7 @@
 //! assert_eq!(response.status, 200);
 //! ```
 
+pub mod arguments;
 pub mod bench;
 pub mod client;
 pub mod compose;

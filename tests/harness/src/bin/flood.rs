@@ -7,10 +7,10 @@
 //!
 //! `--rounds N` rounds (default 60) of `--requests N` good requests (default 400) and as many bad ones.
 
-use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use harness::arguments::number;
 use harness::bench::{Estimate, Load, Pinned, Processor};
 use harness::idp::{b64, now};
 use harness::{Alg, Envoy, Idp, Listener, Request, Wasm};
@@ -31,15 +31,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn option(name: &str, default: usize) -> Result<usize, String> {
-    let arguments: Vec<String> = env::args().collect();
-    let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(default) };
-    let value = arguments.get(at + 1).ok_or(format!("{name} needs a number"))?;
-    value.parse().map_err(|error| format!("{name} {value}: {error}"))
-}
-
 fn measure() -> Result<(), String> {
-    let (rounds, count) = (option("--rounds", 60)?, option("--requests", 400)?);
+    let (rounds, count): (usize, usize) = (number("--rounds", 60)?, number("--requests", 400)?);
     let idp =
         Idp::builder().algs([Alg::ES256]).cache_control(None).start().map_err(|error| error.to_string())?;
     let listener = |name: &str| {

@@ -3,10 +3,10 @@
 //!
 //! `--requests N` requests (default 10,000,000), `--seed N` repeats a run. The host is the one that `$HOST` names.
 
-use std::env;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use harness::arguments::number;
 use harness::hostile::{Memory, Plan, Report, run};
 
 fn main() -> ExitCode {
@@ -19,17 +19,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn option(name: &str, default: u64) -> Result<u64, String> {
-    let arguments: Vec<String> = env::args().collect();
-    let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(default) };
-    let value = arguments.get(at + 1).ok_or(format!("{name} needs a number"))?;
-    value.parse().map_err(|error| format!("{name} {value}: {error}"))
-}
-
 fn measure() -> Result<(), String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
-    let seed = option("--seed", now.as_secs())?;
-    let requests = usize::try_from(option("--requests", 10_000_000)?).map_err(|error| error.to_string())?;
+    let seed = number("--seed", now.as_secs())?;
+    let requests = number("--requests", 10_000_000)?;
     let plan = Plan::of(requests, seed);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let shown = |memory: Memory| {
