@@ -1,7 +1,7 @@
 //! What the main thread does for a filter configuration.
 //!
 //! A gate of its own never judges a request there: it fetches keys and lists by the clock, so that the workers find them
-//! in the store. What workers' gates want fetched is sent from there too.
+//! in the store, and what workers' gates leave to it. What only a worker's gate can make use of is sent from there too.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -88,6 +88,7 @@ impl Main {
             self.send(plugin, envoy, Asker::Worker(by), lookup, request, now);
         }
         if let Some(gate) = &mut self.gate {
+            plugin.take_handed_over().into_iter().for_each(|lookup| gate.take_on(lookup, now));
             gate.tick(now);
         }
         self.carry_out(plugin, envoy, now);

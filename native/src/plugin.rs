@@ -71,6 +71,8 @@ pub(crate) struct Plugin {
     main: MainScheduler,
     metrics: HostMetrics,
     wanted: Mutex<Vec<Wanted>>,
+    /// Fetches that workers' gates have left to the main thread's.
+    handed_over: Mutex<Vec<LookupId>>,
     workers: Mutex<BTreeMap<WorkerId, WorkerShare>>,
     next_worker: AtomicU64,
     /// How often something was fetched.
@@ -185,6 +187,7 @@ impl Plugin {
             main: envoy.scheduler(),
             metrics: HostMetrics::define(envoy, instance),
             wanted: Mutex::default(),
+            handed_over: Mutex::default(),
             workers: Mutex::default(),
             next_worker: AtomicU64::new(0),
             news: AtomicU64::new(0),
@@ -244,6 +247,12 @@ impl Plugin {
     /// A worker wants something fetched.
     pub(crate) fn want(&self, by: WorkerId, lookup: LookupId, request: HttpRequest) {
         lock(&self.wanted).push(Wanted { by, lookup, request });
+        self.wake_main();
+    }
+
+    /// A worker's gate leaves a fetch to the main thread's.
+    pub(crate) fn hand_over(&self, lookup: LookupId) {
+        lock(&self.handed_over).push(lookup);
         self.wake_main();
     }
 
@@ -315,6 +324,11 @@ impl Plugin {
     /// What workers want sent.
     pub(crate) fn take_wanted(&self) -> Vec<Wanted> {
         std::mem::take(&mut *lock(&self.wanted))
+    }
+
+    /// The fetches that workers' gates have left to the main thread's.
+    pub(crate) fn take_handed_over(&self) -> Vec<LookupId> {
+        std::mem::take(&mut *lock(&self.handed_over))
     }
 
     /// A worker is told what came of what it wanted.

@@ -126,6 +126,12 @@ impl Worker {
             any = true;
             match effect {
                 Effect::Log(level, text) => log::log!(level, "{text}"),
+                // The main thread's gate fetches what it knows too: this worker cannot be reached without a request.
+                Effect::Fetch { lookup, .. }
+                    if self.with_gate(|gate| gate.hand_over(lookup)) == Some(true) =>
+                {
+                    plugin.hand_over(lookup);
+                }
                 Effect::Fetch { lookup, request } => plugin.want(self.id, lookup, request),
                 Effect::Wake(stream, waited) => {
                     if let Some(open) = self.open.borrow_mut().get_mut(&stream) {

@@ -12,6 +12,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The least and the most that a source's `Retry-After` counts for.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// The number that no instance has.
+const NOBODY: u64 = 0;
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct FetchLease {
     newest: u64,
     /// The end of this instance's lease, which identifies it too.
     lease: Option<Timestamp>,
+    /// The end of the last lease that was found to be lost.
+    lost: Timestamp,
     /// Spreads refreshes and retries; nothing depends on its being hard to guess.
     random: fastrand::Rng,
 }
@@ -45,11 +49,11 @@ impl FetchLease {
     fn with(slot: SharedSlot, random: u64) -> Self {
         Self {
             slot,
-            // 0 stands for none.
-            id: random.max(1),
+            id: random.max(NOBODY.saturating_add(1)),
             seen: State::default(),
             newest: 0,
             lease: None,
+            lost: Timestamp::default(),
             random: fastrand::Rng::with_seed(random),
         }
     }
@@ -156,6 +160,50 @@ impl FetchLease {
         renewed
     }
 
+    /// Leaves the asking, which this instance was to do, to another one of the process: until one takes it on, the lease is
+    /// nobody's. False where this instance has no lease any more.
+    pub(crate) fn hand_over(&mut self, store: &dyn Store) -> bool {
+        let (state, stamp) = self.slot.state(store);
+        let next = State { owner: NOBODY, ..state };
+        let given = self.is_ours(&state) && self.slot.replace_state(store, &next, stamp).is_ok();
+        if given {
+            (self.seen, self.lease) = (next, None);
+        }
+        given
+    }
+
+    /// Becomes the one that asks in the place of an instance that left it to another, by a shared state that was read
+    /// before. False where there is no such lease.
+    pub(crate) fn take_on(
+        &mut self,
+        store: &dyn Store,
+        state: State,
+        stamp: Option<CasVersion>,
+        now: Timestamp,
+    ) -> bool {
+        let next = State { owner: self.id, ..state };
+        let taken = self.lease.is_none()
+            && state.owner == NOBODY
+            && now < state.lease_until
+            && self.slot.replace_state(store, &next, stamp).is_ok();
+        if taken {
+            (self.seen, self.lease) = (next, Some(state.lease_until));
+        }
+        taken
+    }
+
+    /// Whether the instance that had this lease has not ended its fetch in time: it is gone, or stuck. Said once of each.
+    pub(crate) fn note_lost(&mut self, state: &State, now: Timestamp) -> bool {
+        let is_lost = state.lease_until > Timestamp::default()
+            && now >= state.lease_until
+            && state.lease_until != self.lost
+            && self.lease.is_none();
+        if is_lost {
+            self.lost = state.lease_until;
+        }
+        is_lost
+    }
+
     fn is_ours(&self, state: &State) -> bool {
         state.owner == self.id && Some(state.lease_until) == self.lease
     }
@@ -172,7 +220,7 @@ impl FetchLease {
         let published = self.end(store, published, |state| State {
             generation,
             attempts: state.attempts.saturating_add(1),
-            owner: 0,
+            owner: NOBODY,
             lease_until: Timestamp::default(),
             looked: state.started,
             not_before: Timestamp::default(),
@@ -201,7 +249,7 @@ impl FetchLease {
         let hold_until = hold.map(|_| now.plus(pause)).unwrap_or_default();
         let _ = self.end(store, true, |state| State {
             attempts: state.attempts.saturating_add(1),
-            owner: 0,
+            owner: NOBODY,
             lease_until: Timestamp::default(),
             not_before,
             hold_until,

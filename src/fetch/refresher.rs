@@ -241,6 +241,36 @@ impl<D: Document> Refresher<D> {
         started
     }
 
+    /// Leaves the fetch that this instance has begun to another one of the process: its [`SourceEvent::Ask`] is void. False
+    /// where this instance has no lease.
+    pub(crate) fn hand_over(&mut self, store: &dyn Store) -> bool {
+        let given = self.lease.hand_over(store);
+        if given {
+            self.step = None;
+        }
+        given
+    }
+
+    /// Takes on a fetch that another instance of the process has left to this one, where there is one.
+    pub(crate) fn take_on(
+        &mut self,
+        store: &dyn Store,
+        trust: D::Trust<'_>,
+        now: Timestamp,
+    ) -> Vec<SourceEvent> {
+        let mut events = Vec::new();
+        let Look { state, version } = self.observe(store, trust, now, &mut events);
+        if self.lease.take_on(store, state, version, now) {
+            self.ask(self.document.first(), &mut events);
+        }
+        events
+    }
+
+    /// Whether another instance was to fetch and has not ended in time. Said once of each fetch.
+    pub(crate) fn note_lost(&mut self, look: &Look, now: Timestamp) -> bool {
+        self.lease.note_lost(&look.state, now)
+    }
+
     fn ask(&mut self, step: D::Step, events: &mut Vec<SourceEvent>) {
         let request = self.document.request(&step);
         let known = self.held.as_ref().filter(|_| self.document.is_conditional(&step));

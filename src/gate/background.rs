@@ -2,6 +2,7 @@
 //! handed out.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,15 +80,42 @@ impl Gate {
         if let Some(id) = self.introspected_by(lookup) {
             return self.introspected(id, lookup, response, now);
         }
-        let is_own = |own: &Option<KeySource>| own.as_ref().is_some_and(|own| own.lookup == lookup);
-        match self.sources.iter().position(is_own) {
-            Some(at) => {
-                self.with_source(ProviderId(at), |source, store| source.answered(store, response, now));
-            }
+        match self.key_source_of(lookup) {
+            Some(id) => self.with_source(id, |source, store| source.answered(store, response, now)),
             None => self.with_revocations(now, |revocations, store, verify| {
                 revocations.fetched(lookup, store, response, verify, now)
             }),
         }
+    }
+
+    /// Leaves an [`Effect::Fetch`] of keys or of a polled list, which this gate was to carry out, to another gate of the
+    /// same configuration in this process, which shares the store and is to be told with [`Gate::take_on`]. For hosts on
+    /// which a worker cannot be reached once it has no request. False for everything else, which only this gate can
+    /// carry out.
+    pub fn hand_over(&mut self, lookup: LookupId) -> bool {
+        let store = Rc::clone(&self.store);
+        let own = self.sources.iter_mut().flatten().find(|own| own.lookup == lookup);
+        match own {
+            Some(own) => own.source.hand_over(&*store),
+            None => self.revocations.hand_over(lookup, &*store),
+        }
+    }
+
+    /// Takes on a fetch that another gate of the process has left to this one: an [`Effect::Fetch`] follows, unless it
+    /// was taken on before or its time has passed.
+    pub fn take_on(&mut self, lookup: LookupId, now: Timestamp) {
+        match self.key_source_of(lookup) {
+            Some(id) => self.with_source(id, |source, store| source.take_on(store, now)),
+            None => {
+                self.with_revocations(now, |revocations, store, _| revocations.take_on(lookup, store, now))
+            }
+        }
+    }
+
+    /// The provider whose keys have this number.
+    fn key_source_of(&self, lookup: LookupId) -> Option<ProviderId> {
+        let is_own = |own: &Option<KeySource>| own.as_ref().is_some_and(|own| own.lookup == lookup);
+        self.sources.iter().position(is_own).map(ProviderId)
     }
 
     /// What requests wait for that need the keys of this provider; none where they are in the configuration.

@@ -150,6 +150,23 @@ impl Revocations {
         )
     }
 
+    /// Leaves the fetch of a polled list to another gate of the process; false for any other source.
+    pub(super) fn hand_over(&mut self, lookup: LookupId, store: &dyn Store) -> bool {
+        let polled = self.polled(lookup).and_then(|at| self.lists.get_mut(at));
+        polled.is_some_and(|list| list.hand_over(store))
+    }
+
+    /// Takes on the fetch of a polled list that another gate of the process has left to this one.
+    pub(super) fn take_on(
+        &mut self,
+        lookup: LookupId,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Vec<(LookupId, SourceEvent)> {
+        let polled = self.polled(lookup).and_then(|at| self.lists.get_mut(at));
+        named(lookup, polled.map(|list| list.take_on(store, now)).unwrap_or_default())
+    }
+
     /// The place of a polled list in the configuration.
     fn polled(&self, lookup: LookupId) -> Option<usize> {
         self.lookups.iter().position(|own| *own == lookup)

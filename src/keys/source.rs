@@ -151,7 +151,13 @@ impl Source {
         // What is due costs the budget nothing.
         if now < self.refresher.due_at(now) {
             self.wanted = self.wanted.or_else(|| self.doubt(&look.state, now));
-            let Some(budget) = self.wanted else { return events };
+            let Some(budget) = self.wanted else {
+                if self.refresher.note_lost(&look, now) {
+                    // Requests that wait for another instance's fetch ask for one of their own.
+                    events.push(SourceEvent::Ended);
+                }
+                return events;
+            };
             match self.refresher.document_mut().0.budgets.draw(budget, &look.state, now) {
                 Some(drawn) => look.state = drawn,
                 None => {
@@ -177,6 +183,16 @@ impl Source {
         now: Timestamp,
     ) -> Vec<SourceEvent> {
         self.refresher.fetched(store, (), answer, now)
+    }
+
+    /// Leaves the fetch that this instance has begun to another one of the process; false where there is none.
+    pub fn hand_over(&mut self, store: &dyn Store) -> bool {
+        self.refresher.hand_over(store)
+    }
+
+    /// Takes on a fetch that another instance of the process has left to this one.
+    pub fn take_on(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
+        self.refresher.take_on(store, (), now)
     }
 
     /// Whether another instance has fetched keys that this one takes over with its next tick: a kid that is

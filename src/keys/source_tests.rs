@@ -201,6 +201,56 @@ fn a_lease_whose_holder_is_gone_ends() {
 }
 
 #[test]
+fn who_waits_for_the_new_key_of_a_lost_fetch_asks_for_it_anew() {
+    let store = InMemoryStore::default();
+    let (mut one, mut two) = (warm(&store, 1), source(2));
+    two.tick(&store, at(0));
+    assert_eq!(one.unknown_kid(&store, "b", true, at(1)), UnknownKid::Wait);
+    assert!(asks(&one.tick(&store, at(1))).is_some());
+    drop(one);
+    two.tick(&store, at(2));
+    assert_eq!(two.unknown_kid(&store, "b", true, at(2)), UnknownKid::Wait);
+    assert!(!two.tick(&store, at(6)).contains(&SourceEvent::Ended));
+    assert!(two.tick(&store, at(7)).contains(&SourceEvent::Ended), "it has not ended in time");
+    assert!(!two.tick(&store, at(8)).contains(&SourceEvent::Ended), "said once");
+    assert_eq!(two.unknown_kid(&store, "b", false, at(8)), UnknownKid::Wait);
+    assert!(asks(&two.tick(&store, at(8))).is_some());
+}
+
+#[test]
+fn a_fetch_that_is_handed_over_is_carried_out_by_the_other_one() {
+    let store = InMemoryStore::default();
+    let (mut worker, mut main) = (source(1), source(2));
+    assert!(main.take_on(&store, at(0)).is_empty(), "there is none");
+    assert!(!worker.hand_over(&store), "there is none");
+    assert!(asks(&worker.tick(&store, at(0))).is_some());
+    assert!(worker.hand_over(&store));
+    assert!(!worker.hand_over(&store), "it was handed over before");
+    assert!(worker.expects_answer(at(1)));
+    assert!(worker.answered(&store, answer(200, SET), at(1)).is_empty(), "it is none of its own");
+    assert!(worker.keys(at(1)).is_none());
+    assert!(asks(&main.take_on(&store, at(1))).is_some());
+    assert!(asks(&main.take_on(&store, at(1))).is_none(), "it was taken on before");
+    main.answered(&store, answer(200, SET), at(2));
+    assert!(worker.tick(&store, at(2)).contains(&SourceEvent::Ended));
+    assert!(worker.keys(at(2)).is_some());
+    assert_eq!(worker.last_looked(), at(0), "as the fetch began");
+}
+
+#[test]
+fn a_fetch_that_is_handed_over_to_nobody_is_lost_after_its_time() {
+    let store = InMemoryStore::default();
+    let (mut worker, mut main) = (source(1), source(2));
+    assert!(asks(&worker.tick(&store, at(0))).is_some());
+    assert!(worker.hand_over(&store));
+    assert!(asks(&worker.tick(&store, at(5))).is_none());
+    assert!(asks(&worker.tick(&store, at(6))).is_some());
+    assert!(worker.hand_over(&store));
+    assert!(asks(&main.take_on(&store, at(12))).is_none(), "it is told too late");
+    assert!(asks(&main.tick(&store, at(12))).is_some(), "one of its own, for it has no keys");
+}
+
+#[test]
 fn an_answer_that_is_lost_is_given_up() {
     let store = InMemoryStore::default();
     let mut source = source(1);

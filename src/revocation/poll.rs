@@ -126,6 +126,16 @@ impl Poll {
     ) -> Vec<SourceEvent> {
         self.refresher.fetched(store, (), answer, now)
     }
+
+    /// Leaves the fetch that this instance has begun to another one of the process; false where there is none.
+    pub fn hand_over(&mut self, store: &dyn Store) -> bool {
+        self.refresher.hand_over(store)
+    }
+
+    /// Takes on a fetch that another instance of the process has left to this one.
+    pub fn take_on(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
+        self.refresher.take_on(store, (), now)
+    }
 }
 
 /// What is asked, and what it means.

@@ -13,30 +13,38 @@ use serde_json::{Value, json};
 use crate::envoy::{Answer, Call, Envoy, Request};
 
 /// A key for ES256.
-pub struct Key(EcdsaKeyPair);
+pub struct Key {
+    pair: EcdsaKeyPair,
+    kid: &'static str,
+}
 
 impl Key {
-    fn new() -> Self {
-        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"))
+    fn new(kid: &'static str) -> Self {
+        Self { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"), kid }
     }
 
     /// That of the provider.
     pub fn own() -> &'static Self {
         static OWN: OnceLock<Key> = OnceLock::new();
-        OWN.get_or_init(Self::new)
+        OWN.get_or_init(|| Self::new("one"))
     }
 
-    /// One that the provider does not publish.
+    /// The one that comes after it, under a key id of its own.
+    pub fn next() -> &'static Self {
+        static NEXT: OnceLock<Key> = OnceLock::new();
+        NEXT.get_or_init(|| Self::new("two"))
+    }
+
+    /// One that the provider does not publish, under the key id of its own.
     pub fn foreign() -> &'static Self {
         static FOREIGN: OnceLock<Key> = OnceLock::new();
-        FOREIGN.get_or_init(Self::new)
+        FOREIGN.get_or_init(|| Self::new("one"))
     }
 
-    fn jwks(&self) -> String {
-        let point = self.0.public_key().as_ref();
+    fn jwk(&self) -> Value {
+        let point = self.pair.public_key().as_ref();
         let [x, y] = [1..33, 33..65].map(|part| BASE64_URL_SAFE_NO_PAD.encode(&point[part]));
-        json!({ "keys": [{ "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "one", "x": x, "y": y }] })
-            .to_string()
+        json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": self.kid, "x": x, "y": y })
     }
 
     /// A token of alice with these claims besides.
@@ -48,10 +56,10 @@ impl Key {
         });
         let claims = claims.as_object().cloned().unwrap_or_default();
         all.as_object_mut().expect("an object").extend(claims);
-        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": "one" });
+        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.kid });
         let [header, payload] = [header, all].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
         let input = format!("{header}.{payload}");
-        let signature = self.0.sign(&SystemRandom::new(), input.as_bytes()).expect("a signature");
+        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).expect("a signature");
         format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
     }
 }
@@ -61,9 +69,18 @@ fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+fn jwks(keys: &[&Key]) -> String {
+    json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
+}
+
 /// The key endpoint's good answer.
 pub fn keys() -> Answer {
-    Answer::ok(&Key::own().jwks())
+    Answer::ok(&jwks(&[Key::own()]))
+}
+
+/// Its answer once there is a new key beside the old one.
+pub fn rotated_keys() -> Answer {
+    Answer::ok(&jwks(&[Key::own(), Key::next()]))
 }
 
 /// A provider whose keys come from an endpoint that is this configuration's own, and two rules: nothing for `/public`, a
@@ -95,7 +112,7 @@ pub fn local_config() -> Value {
     let mut config = config();
     let provider = config["providers"]["corp"].as_object_mut().expect("an object");
     provider.remove("remote_jwks");
-    provider.insert("local_jwks".to_owned(), json!({ "inline_string": Key::own().jwks() }));
+    provider.insert("local_jwks".to_owned(), json!({ "inline_string": jwks(&[Key::own()]) }));
     config
 }
 

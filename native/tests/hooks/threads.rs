@@ -1,13 +1,13 @@
 //! Workers in threads of their own.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::json;
 
-use crate::envoy::{Answer, Envoy, eventually, logged};
-use crate::identity::{Key, cold, config, keys, orders, token};
+use crate::envoy::{Answer, Envoy, Request, eventually, logged};
+use crate::identity::{Key, cold, config, keys, orders, rotated_keys, token};
 
 const WORKERS: usize = 4;
 
@@ -55,6 +55,59 @@ fn what_the_main_thread_fetches_wakes_every_worker() {
         envoy.pump();
         let expected = u64::try_from(WORKERS * (20 + 600)).expect("64 bits");
         (envoy.metric("portcullis.requests") == expected).then_some(())
+    });
+}
+
+#[test]
+fn a_worker_that_has_no_request_any_more_keeps_nobody_waiting() {
+    let mut config = config();
+    config["providers"]["corp"]["remote_jwks"]["unknown_kid_cooldown"] = json!("1s");
+    let envoy = Envoy::start(&config.to_string());
+    envoy.answer(envoy.next_call().id, &keys());
+    let [refused_all, has_asked, is_idle, done] = [const { AtomicBool::new(false) }; 4];
+    let is_set = |flag: &AtomicBool| flag.load(Ordering::Acquire).then_some(());
+    let set = |flag: &AtomicBool| flag.store(true, Ordering::Release);
+    thread::scope(|scope| {
+        let worker = envoy.other_worker();
+        scope.spawn(|| {
+            let worker = worker();
+            // The first has the keys asked for, the second one has them asked for once more after the cooldown.
+            for _ in 0..2 {
+                let refused = worker.send(orders(&Key::foreign().sign(json!({}))));
+                eventually("a refusal", || {
+                    worker.pump();
+                    (!refused.is_held()).then_some(())
+                });
+                assert_eq!(refused.status(), 401);
+                refused.end();
+            }
+            set(&refused_all);
+            // A request that needs no keys makes it look at the clock, and is gone.
+            eventually("the keys are asked for", || {
+                worker.send(Request::get("/public")).end();
+                is_set(&has_asked)
+            });
+            set(&is_idle);
+            eventually("the end", || is_set(&done));
+        });
+        eventually("both are refused", || {
+            envoy.pump();
+            envoy.calls().iter().for_each(|call| envoy.answer(call.id, &keys()));
+            is_set(&refused_all)
+        });
+        let call = envoy.next_call();
+        set(&has_asked);
+        eventually("it is idle", || is_set(&is_idle));
+        let waiting = envoy.worker.send(orders(&Key::next().sign(json!({}))));
+        // This fetch began before the token came: the keys are asked for anew.
+        envoy.answer(call.id, &keys());
+        eventually("an answer", || {
+            envoy.pump();
+            envoy.calls().iter().for_each(|call| envoy.answer(call.id, &rotated_keys()));
+            (!waiting.is_held()).then_some(())
+        });
+        set(&done);
+        assert!(waiting.is_forwarded(), "{:?}", waiting.state());
     });
 }
 

@@ -10,7 +10,7 @@ mod judge;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -142,13 +142,16 @@ fn revocation(stack: &Stack) -> Result<String, String> {
 
 /// The provider tells the receiver, whose list both poll: the session's tokens pass nowhere any more, those of another do.
 fn logout(stack: &Stack) -> Result<String, String> {
-    let session = |sid| stack.token(&[("scope", "orders:read"), ("sid", sid)]);
-    let (ended, other) = (session("ended")?, session("other")?);
+    let session = |sid: &str| stack.token(&[("scope", "orders:read"), ("sid", sid)]);
+    // A session of this run alone: the receiver keeps those that an earlier one ended.
+    let sid =
+        format!("ended-{}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+    let (ended, other) = (session(&sid)?, session("other")?);
     for gateway in &stack.gateways {
         gateway.expect("a token before its session ends", &ended, 200, &[])?;
     }
-    let request =
-        Request::post("/logout", "sid=ended").header("content-type", "application/x-www-form-urlencoded");
+    let request = Request::post("/logout", format!("sid={sid}"))
+        .header("content-type", "application/x-www-form-urlencoded");
     let answer = stack.ask_idp(&request)?;
     let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if parsed["status"] != 200 {
