@@ -2,13 +2,14 @@
 //!
 //! Envoy's own way is to refuse the listener or the update that brings it. Where routes arrive by another way and name
 //! a filter that is then not there, they are served without it: there the filter accepts, and serves by the last good
-//! configuration of the same plugin in this VM, or refuses every request.
+//! configuration of the same plugin in this proxy, or refuses every request.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::capabilities::{ENVIRONMENT, Missing, PROPERTY};
+use super::hostcalls;
 use super::properties;
 use super::wasi;
 use crate::config::Problem;
@@ -83,6 +84,12 @@ impl PluginName {
         let [name, root_id] = [properties::text(b"plugin_name")?, properties::text(b"plugin_root_id")?];
         Some(Self { name, root_id })
     }
+
+    /// The key of its last good configuration in the shared data.
+    fn shared_key(&self) -> String {
+        let Self { name, root_id } = self;
+        format!("portcullis.configuration.{}.{name}.{root_id}", name.len())
+    }
 }
 
 thread_local! {
@@ -124,14 +131,23 @@ pub(super) fn is_newest(plugin: &PluginName, root: u32) -> bool {
     NEWEST.with_borrow(|newest| newest.get(plugin) == Some(&root))
 }
 
-/// Keeps a configuration that serves.
+/// Keeps a configuration that serves. Under Envoy Gateway also for other VMs of the same policy, which Envoy makes where
+/// anything else of the plugin changes: nobody but that policy's VMs can write there, and it goes with the last of them.
+/// Elsewhere VMs of other plugins may share the name, so that what is there could be anybody's.
 pub(super) fn keep(plugin: PluginName, text: &[u8]) {
+    if is_of_envoy_gateway()
+        && let Err(status) = hostcalls::set_shared_data(&plugin.shared_key(), text, 0)
+    {
+        log::debug!("another virtual machine will not find this configuration: {status:?}");
+    }
     GOOD.with_borrow_mut(|good| good.insert(plugin, Rc::from(text)));
 }
 
 /// The last good configuration of a plugin.
 pub(super) fn last_good(plugin: &PluginName) -> Option<Rc<[u8]>> {
-    GOOD.with_borrow(|good| good.get(plugin).map(Rc::clone))
+    let own = GOOD.with_borrow(|good| good.get(plugin).map(Rc::clone));
+    let of_another_vm = || hostcalls::shared_data(&plugin.shared_key()).ok().map(|(text, _)| Rc::from(text));
+    own.or_else(|| is_of_envoy_gateway().then(of_another_vm).flatten())
 }
 
 #[cfg(test)]

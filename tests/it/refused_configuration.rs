@@ -84,9 +84,10 @@ fn files(folder: &Path, name: &str) -> Value {
     })
 }
 
-fn listener(folder: &Path, policies: &Policies) -> Value {
+fn listener(folder: &Path, policies: &Policies, patch: impl Fn(&mut Value)) -> Value {
     let mut filters: Vec<Value> =
         policies.iter().map(|(name, configuration)| filter(name, configuration.as_deref())).collect();
+    filters.iter_mut().for_each(|filter| patch(&mut filter["typed_config"]["config"]));
     filters.push(json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
@@ -133,7 +134,7 @@ struct Gateway {
 impl Gateway {
     fn start(policies: &Policies, all: &[(String, &str)]) -> Self {
         let (folder, upstream) = (Folder::new(), Upstream::start());
-        folder.put("listener.json", "listener.v3.Listener", listener(&folder.0, policies));
+        folder.put("listener.json", "listener.v3.Listener", listener(&folder.0, policies, |_| ()));
         folder.put("routes.json", "route.v3.RouteConfiguration", routes(all));
         let path = folder.0.clone();
         let envoy = Envoy::builder()
@@ -150,11 +151,16 @@ impl Gateway {
 
     /// The listener first, so that routes never name a filter before it could be there; waits until Envoy has taken it.
     fn update(&self, policies: &Policies, all: &[(String, &str)]) {
+        self.update_with(policies, all, |_| ());
+    }
+
+    /// The same with every plugin changed.
+    fn update_with(&self, policies: &Policies, all: &[(String, &str)], patch: impl Fn(&mut Value)) {
         let updates = || self.envoy.stat("listener_manager.lds.update_success");
         let on_workers = || self.envoy.stat("listener_manager.listener_create_success");
         let (before, warm, had) =
             (updates(), self.envoy.stat("listener_manager.listener_modified"), on_workers());
-        self.folder.put("listener.json", "listener.v3.Listener", listener(&self.folder.0, policies));
+        self.folder.put("listener.json", "listener.v3.Listener", listener(&self.folder.0, policies, patch));
         eventually("the listener", SOON, || {
             let rejected = self.envoy.stat("listener_manager.lds.update_rejected");
             assert_eq!(rejected, 0, "{}", self.envoy.log());
@@ -394,6 +400,32 @@ fn a_fresh_proxy_refuses_every_request_of_a_refused_policy_alone() {
     for name in &names {
         gateway.envoy.wait_for_stat(&gauge(name), SOON, |value| value == 0);
     }
+    common::assert_sound(&gateway.envoy);
+}
+
+#[test]
+fn another_virtual_machine_of_the_policy_knows_the_last_good_configuration() {
+    let idp = common::idp();
+    let good = sound(&idp, "orders").to_string();
+    let all = [("/orders".to_owned(), "orders"), ("/other".to_owned(), "other")];
+    let gateway = Gateway::start(&policies([("orders", Some(good.clone())), ("other", Some(good))]), &all);
+    let token = idp.token(json!({ "scope": "orders" }));
+    assert_eq!(gateway.ask("/orders", Some(&token)).status, 200);
+
+    // Its environment is another, and its configuration wrong: Envoy makes another virtual machine.
+    let bad = || Some("{\"rules\":1}".to_owned());
+    let vms = gateway.envoy.stat("wasm.envoy.wasm.runtime.v8.created");
+    with_somebody_at_the_doors(&gateway, &["/orders".to_owned()], || {
+        gateway.update_with(&policies([("orders", bad()), ("other", bad())]), &all, |plugin| {
+            plugin["vm_config"]["environment_variables"] = json!({ "key_values": { "ANOTHER": "one" } });
+        });
+        for path in ["/orders", "/other"] {
+            assert_eq!(gateway.ask(path, Some(&token)).status, 200, "{path}: nothing is lost");
+            assert_problem(path, &gateway.ask(path, None), 401, "token_missing");
+        }
+    });
+    assert!(gateway.envoy.stat("wasm.envoy.wasm.runtime.v8.created") > vms, "{}", gateway.envoy.log());
+    gateway.envoy.wait_for_stat(&gauge("orders"), SOON, |value| value == 1);
     common::assert_sound(&gateway.envoy);
 }
 
