@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// The number that no instance has.
-const NOBODY: u64 = 0;
+const NO_OWNER: u64 = 0;
 
 /// This instance's part in asking one source.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl FetchLease {
     fn with(slot: SharedSlot, random: u64) -> Self {
         Self {
             slot,
-            id: random.max(NOBODY.saturating_add(1)),
+            id: random.max(NO_OWNER.saturating_add(1)),
             seen: State::default(),
             newest: 0,
             lease: None,
@@ -164,7 +164,7 @@ impl FetchLease {
     /// nobody's. False where this instance has no lease any more.
     pub(crate) fn hand_over(&mut self, store: &dyn Store) -> bool {
         let (state, stamp) = self.slot.state(store);
-        let next = State { owner: NOBODY, ..state };
+        let next = State { owner: NO_OWNER, ..state };
         let given = self.is_ours(&state) && self.slot.replace_state(store, &next, stamp).is_ok();
         if given {
             (self.seen, self.lease) = (next, None);
@@ -183,7 +183,7 @@ impl FetchLease {
     ) -> bool {
         let next = State { owner: self.id, ..state };
         let taken = self.lease.is_none()
-            && state.owner == NOBODY
+            && state.owner == NO_OWNER
             && now < state.lease_until
             && self.slot.replace_state(store, &next, stamp).is_ok();
         if taken {
@@ -220,7 +220,7 @@ impl FetchLease {
         let published = self.end(store, published, |state| State {
             generation,
             attempts: state.attempts.saturating_add(1),
-            owner: NOBODY,
+            owner: NO_OWNER,
             lease_until: Timestamp::default(),
             looked: state.started,
             not_before: Timestamp::default(),
@@ -249,7 +249,7 @@ impl FetchLease {
         let hold_until = hold.map(|_| now.plus(pause)).unwrap_or_default();
         let _ = self.end(store, true, |state| State {
             attempts: state.attempts.saturating_add(1),
-            owner: NOBODY,
+            owner: NO_OWNER,
             lease_until: Timestamp::default(),
             not_before,
             hold_until,

@@ -351,6 +351,7 @@ fn prometheus_gets_the_labels_as_labels() {
     ] {
         // Gauges, and those of a worker that was not asked, come with the next turn.
         eventually(wanted, LATER, || {
+            walk.nudge();
             let text = walk.envoy.prometheus();
             text.lines().any(|line| sorted(line) == wanted).then_some(())
         });
