@@ -3,8 +3,8 @@
 //!
 //! Envoy makes one `plugin` of each filter configuration, on its main thread. There a gate of its own fetches keys and
 //! lists, by the clock, and puts them into the `store` of the process. Each worker has a `worker` for each plugin,
-//! with a gate that judges requests; what those want fetched is sent to the main thread, and what came of it comes
-//! back. Each request is a `stream`.
+//! with a gate that judges requests. The main thread's gate carries out the fetches of keys and polled lists that those
+//! begin; what only they can use is sent by the main thread, and the answer comes back. Each request is a `stream`.
 //!
 //! | question | module |
 //! | --- | --- |

@@ -49,7 +49,8 @@ impl FetchLease {
     fn with(slot: SharedSlot, random: u64) -> Self {
         Self {
             slot,
-            id: random.max(NO_OWNER.saturating_add(1)),
+            // Never NO_OWNER.
+            id: random.max(1),
             seen: State::default(),
             newest: 0,
             lease: None,

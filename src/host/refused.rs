@@ -143,11 +143,12 @@ pub(super) fn keep(plugin: PluginName, text: &[u8]) {
     GOOD.with_borrow_mut(|good| good.insert(plugin, Rc::from(text)));
 }
 
-/// The last good configuration of a plugin.
+/// The last good configuration of a plugin, of whichever VM where they share it: a VM that is used again after another one
+/// would only know an older one.
 pub(super) fn last_good(plugin: &PluginName) -> Option<Rc<[u8]>> {
-    let own = GOOD.with_borrow(|good| good.get(plugin).map(Rc::clone));
-    let of_another_vm = || hostcalls::shared_data(&plugin.shared_key()).ok().map(|(text, _)| Rc::from(text));
-    own.or_else(|| is_of_envoy_gateway().then(of_another_vm).flatten())
+    let shared = || hostcalls::shared_data(&plugin.shared_key()).ok().map(|(text, _)| Rc::from(text));
+    let own = || GOOD.with_borrow(|good| good.get(plugin).map(Rc::clone));
+    is_of_envoy_gateway().then(shared).flatten().or_else(own)
 }
 
 #[cfg(test)]

@@ -185,6 +185,15 @@ impl Gateway {
     }
 }
 
+/// Set at the end, of a test that fails too: else who waits for it would wait for ever.
+struct SetAtTheEnd<'s>(&'s AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Whoever asks without a token, all the time, on every path, finds no door open.
 fn with_somebody_at_the_doors<R>(gateway: &Gateway, paths: &[String], act: impl FnOnce() -> R) -> R {
     let stop = AtomicBool::new(false);
@@ -202,8 +211,10 @@ fn with_somebody_at_the_doors<R>(gateway: &Gateway, paths: &[String], act: impl 
             }
             open
         });
-        let result = act();
-        stop.store(true, Ordering::Release);
+        let result = {
+            let _stop = SetAtTheEnd(&stop);
+            act()
+        };
         let open = attacker.join().expect("the attacker");
         assert!(open.is_empty(), "open: {open:?}");
         result
@@ -426,6 +437,32 @@ fn another_virtual_machine_of_the_policy_knows_the_last_good_configuration() {
     });
     assert!(gateway.envoy.stat("wasm.envoy.wasm.runtime.v8.created") > vms, "{}", gateway.envoy.log());
     gateway.envoy.wait_for_stat(&gauge("orders"), SOON, |value| value == 1);
+    common::assert_sound(&gateway.envoy);
+}
+
+#[test]
+fn a_virtual_machine_that_is_used_again_serves_by_the_newest_good_configuration() {
+    let idp = common::idp();
+    let of = |text: String| policies([("orders", Some(text))]);
+    let good = |scope: &str| sound(&idp, scope).to_string();
+    let all = [("/orders".to_owned(), "orders")];
+    let gateway = Gateway::start(&of(good("orders")), &all);
+    let (orders, admin) = (idp.token(json!({ "scope": "orders" })), idp.token(json!({ "scope": "admin" })));
+    assert_eq!(gateway.ask("/orders", Some(&orders)).status, 200);
+
+    // Stricter, in another virtual machine; then a mistake, in the first one again, which has not gone yet.
+    with_somebody_at_the_doors(&gateway, &["/orders".to_owned()], || {
+        gateway.update_with(&of(good("admin")), &all, |plugin| {
+            plugin["vm_config"]["environment_variables"] = json!({ "key_values": { "ANOTHER": "one" } });
+        });
+        eventually("the stricter one", SOON, || {
+            (gateway.ask("/orders", Some(&orders)).status == 403).then_some(())
+        });
+        gateway.update(&of("{\"rules\":1}".to_owned()), &all);
+        gateway.envoy.wait_for_stat(&gauge("orders"), SOON, |value| value == 1);
+        assert_problem("newest", &gateway.ask("/orders", Some(&orders)), 403, "scope_insufficient");
+        assert_eq!(gateway.ask("/orders", Some(&admin)).status, 200);
+    });
     common::assert_sound(&gateway.envoy);
 }
 
