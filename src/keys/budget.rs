@@ -12,8 +12,9 @@ pub(super) enum Budget {
     Bucket,
     /// [`RESERVE_BURST`] fetches, one more in [`RESERVE_PAUSE`], for kids that come again.
     Reserve,
-    /// The pauses between tries that fail.
-    Failing,
+    /// None: something else holds these fetches apart. After a failure that is the pause before the next try; for
+    /// doubtful signatures it is a cooldown since the last fetch.
+    Free,
 }
 
 /// Fetches for unknown kids that may follow one another at once.
@@ -52,12 +53,18 @@ impl Budgets {
     /// What a fetch for an unknown kid can be taken from; `again` where the kid came before.
     pub(super) fn find(&self, state: &State, again: bool, now: Timestamp) -> Option<Budget> {
         let choices: &[Budget] = match (state.failures > 0, again) {
-            (true, _) => &[Budget::Failing],
+            (true, _) => &[Budget::Free],
             // The bucket is left to those that come for the first time.
             (false, true) => &[Budget::Reserve, Budget::Bucket],
             (false, false) => &[Budget::Bucket],
         };
         choices.iter().copied().find(|budget| self.drawn(*budget, state, now).is_some())
+    }
+
+    /// What a fetch for a doubtful signature can be taken from, once its cooldown has passed. It leaves the bucket to
+    /// unknown kids: forged tokens of a known kid must not keep a new key waiting.
+    pub(super) fn find_for_signature(&self, state: &State, now: Timestamp) -> Option<Budget> {
+        self.drawn(Budget::Free, state, now).map(|_| Budget::Free)
     }
 
     /// The state after a fetch was taken from a budget; none where it is empty.
@@ -80,7 +87,7 @@ impl Budgets {
     fn level(&self, budget: Budget, state: &State) -> (Timestamp, Duration, u32) {
         match budget {
             Budget::Reserve => (state.reserve_full_at, self.cooldown.min(RESERVE_PAUSE), RESERVE_BURST),
-            Budget::Bucket | Budget::Failing => (state.kids_full_at, self.cooldown, KID_BURST),
+            Budget::Bucket | Budget::Free => (state.kids_full_at, self.cooldown, KID_BURST),
         }
     }
 
@@ -93,7 +100,7 @@ impl Budgets {
         let full_at = full_at.max(now).plus(each);
         let has_room = full_at.since(now) <= each.saturating_mul(burst);
         match budget {
-            Budget::Failing => Some(*state),
+            Budget::Free => Some(*state),
             Budget::Bucket => has_room.then_some(State { kids_full_at: full_at, ..*state }),
             Budget::Reserve => has_room.then_some(State { reserve_full_at: full_at, ..*state }),
         }

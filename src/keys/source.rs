@@ -232,7 +232,7 @@ impl Source {
         self.wanted = document.budgets.find(&state, known.is_some() && fresh, now);
         match self.wanted {
             // It is not looked for because of this one alone.
-            Some(Budget::Failing) => {}
+            Some(Budget::Free) => {}
             Some(_) => document.kids.asked(name, now),
             None => document.kids.seen(name, now),
         }
@@ -261,7 +261,7 @@ impl Source {
         let document = self.refresher.document();
         let is_open = self.doubted.is_some_and(|since| since > state.looked && since <= now);
         let is_due = now >= state.looked.plus(document.remote.unknown_kid_cooldown);
-        document.budgets.find(state, false, now).filter(|_| is_open && is_due)
+        document.budgets.find_for_signature(state, now).filter(|_| is_open && is_due)
     }
 
     /// When the last fetch of the proxy that brought keys began, as far as this instance knows.

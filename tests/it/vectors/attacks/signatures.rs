@@ -161,9 +161,13 @@ pub(crate) fn s8_s9_s10_a_key_is_bounded() {
 #[test]
 pub(crate) fn s12_a_point_is_on_its_curve_and_of_full_length() {
     let set = |jwk: Value| judge::remote(&json!({ "keys": [jwk] }));
-    let good = key().public_jwk();
+    let x_of = |jwk: &Value| BASE64_URL_SAFE_NO_PAD.decode(jwk["x"].as_str().expect("x")).expect("base64url");
+    // Not one whose first byte is a zero, which may be left out.
+    let good = std::iter::repeat_with(|| Key::generate(Alg::ES256, "k-1").public_jwk())
+        .find(|jwk| x_of(jwk)[0] != 0)
+        .expect("a key");
     assert!(set(good.clone()).is_ok());
-    let x = BASE64_URL_SAFE_NO_PAD.decode(good["x"].as_str().expect("x")).expect("base64url");
+    let x = x_of(&good);
     let prime =
         BASE64_URL_SAFE_NO_PAD.decode("_____wAAAAEAAAAAAAAAAAAAAAD_______________8").expect("base64url");
     for (what, member, value) in [
