@@ -1,7 +1,10 @@
 //! The one way in: a token is read, its signature checked, and what it says kept, before anybody is answered.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::client::Client;
 use crate::clock::Clock;
@@ -21,6 +24,8 @@ pub(crate) struct Receiver {
     pub(crate) lists: Lists,
     pub(crate) client: Rc<Client>,
     pub(crate) metrics: Rc<Metrics>,
+    /// How many events may go on without their requests.
+    pub(crate) apart: Arc<Semaphore>,
 }
 
 /// What became of a token that is believed.
@@ -49,6 +54,23 @@ const FULL: Duration = Duration::from_secs(60);
 const EVENTS: &str = "portcullis_receive_events_total";
 
 impl Receiver {
+    /// Takes a token that a request brought, and goes on where its sender no longer waits for the answer: most providers send
+    /// an event once.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: nothing of it was kept.
+    pub(crate) async fn take_apart(self: &Rc<Self>, token: Vec<u8>, way: Way) -> Result<Taken, NotTaken> {
+        let Ok(permit) = Arc::clone(&self.apart).try_acquire_owned() else {
+            return self.take(&token, way, None).await;
+        };
+        let own = Rc::clone(self);
+        let task = tokio::task::spawn_local(async move {
+            let _permit = permit;
+            own.take(&token, way, None).await
+        });
+        task.await.unwrap_or(Err(NotTaken::Unavailable(BROKEN)))
+    }
+
     /// Takes a token.
     ///
     /// # Errors

@@ -19,6 +19,11 @@ use crate::metrics::Metrics;
 
 /// How long a request waits for keys.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How soon it looks again at the soonest.
+const AGAIN: Duration = Duration::from_millis(50);
+/// The longest pause after a fetch that failed. It is shorter than a gate's: providers send an event once and do not wait
+/// long for the answer (Keycloak: 5 s), so that one which comes after an outage must not find the keys out of reach.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause between two looks at a source.
 const TICK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(30));
 
@@ -54,6 +59,8 @@ pub(crate) struct Remote {
 enum Judged {
     Good,
     Wait,
+    /// The source fails; the next try is after this time.
+    Failing(Duration),
     Not(Unverified),
 }
 
@@ -63,7 +70,9 @@ impl KeySource {
             Keys::Local(set) => Some(Self::Local(Arc::clone(set))),
             Keys::Remote(remote) => {
                 let random = RandomState::new().hash_one(issuer);
-                let source = RefCell::new(RemoteKeySet::new((**remote).clone(), random, None));
+                let mut remote = (**remote).clone();
+                remote.max_pause = MAX_PAUSE;
+                let source = RefCell::new(RemoteKeySet::new(remote, random, None));
                 let (store, wake, changed) = (InMemoryStore::default(), Notify::new(), Notify::new());
                 let issuer = issuer.to_owned();
                 Some(Self::Remote(Rc::new(Remote { issuer, source, store, wake, changed, clock })))
@@ -104,14 +113,22 @@ impl Remote {
             tokio::pin!(changed);
             // From here on no change is missed.
             changed.as_mut().enable();
-            match self.judge(jws, since, has_waited) {
+            let until = match self.judge(jws, since, has_waited) {
                 Judged::Good => return Ok(()),
+                Judged::Wait => deadline,
+                Judged::Failing(after) => {
+                    let next = tokio::time::Instant::now() + after.max(AGAIN);
+                    // It may be over while this one can still wait.
+                    if next >= deadline {
+                        return Err(Unverified::Unavailable(after));
+                    }
+                    next
+                }
                 Judged::Not(why) => return Err(why),
-                Judged::Wait => {}
-            }
+            };
             self.wake.notify_one();
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(Unverified::Unavailable(Duration::from_secs(5)));
+            if tokio::time::timeout_at(until, changed).await.is_err() && until == deadline {
+                return Err(Unverified::Unavailable(MAX_PAUSE));
             }
             has_waited = true;
         }
@@ -125,7 +142,7 @@ impl Remote {
             if source.expects_answer(now) {
                 return Judged::Wait;
             }
-            return Judged::Not(Unverified::Unavailable(source.retry_in(now)));
+            return Judged::Failing(source.retry_in(now));
         };
         match verify(jws, &keys) {
             Ok(()) => return Judged::Good,
@@ -149,6 +166,7 @@ impl Remote {
         match unknown {
             UnknownKid::Wait => Judged::Wait,
             UnknownKid::Missing => Judged::Not(Unverified::Refused(not_signed())),
+            UnknownKid::Unavailable if source.is_failing() => Judged::Failing(source.retry_in(now)),
             UnknownKid::Unavailable => Judged::Not(Unverified::Unavailable(source.retry_in(now))),
         }
     }

@@ -28,13 +28,14 @@ mod store;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use config::{Config, Variables};
 use portcullis::{Problem, Timestamp};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use clock::Clock;
@@ -125,6 +126,7 @@ async fn serve(config: Config, clock: Clock) -> Result<JoinHandle<()>, Failure> 
         lists,
         client: Rc::default(),
         metrics: Rc::default(),
+        apart: Arc::new(Semaphore::new(server::MAX_CONNECTIONS)),
     });
     for source in &receiver.keys {
         if let KeySource::Remote(remote) = source {

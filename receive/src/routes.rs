@@ -1,5 +1,6 @@
 //! What each path answers.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ const BODY: Duration = Duration::from_secs(10);
 type Answer = Response<Full<Bytes>>;
 
 /// Answers a request.
-pub(crate) async fn answer(receiver: &Receiver, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(receiver: &Rc<Receiver>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     let allowed = match path.as_str() {
         "/backchannel-logout" | "/events" => "POST",
@@ -75,7 +76,7 @@ impl Size for Full<Bytes> {
 }
 
 /// OpenID Connect Back-Channel Logout 1.0 sections 2.5 and 2.8.
-async fn logout(receiver: &Receiver, request: Request<Incoming>) -> Answer {
+async fn logout(receiver: &Rc<Receiver>, request: Request<Incoming>) -> Answer {
     let no_store = |mut answer: Answer| {
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
@@ -88,7 +89,7 @@ async fn logout(receiver: &Receiver, request: Request<Incoming>) -> Answer {
     let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
         return no_store(oauth_error(StatusCode::BAD_REQUEST, "send one \"logout_token\""));
     };
-    no_store(match receiver.take(token.as_bytes(), Way::Logout, None).await {
+    no_store(match receiver.take_apart(token.into_owned().into_bytes(), Way::Logout).await {
         Ok(Taken::New) => empty(StatusCode::OK),
         Ok(Taken::Before) => oauth_error(StatusCode::BAD_REQUEST, BEFORE),
         Err(NotTaken::Refused(refusal)) => oauth_error(StatusCode::BAD_REQUEST, &refusal.text),
@@ -99,12 +100,12 @@ async fn logout(receiver: &Receiver, request: Request<Incoming>) -> Answer {
 const BEFORE: &str = "was received before";
 
 /// RFC 8935 section 2.
-async fn push(receiver: &Receiver, request: Request<Incoming>) -> Answer {
+async fn push(receiver: &Rc<Receiver>, request: Request<Incoming>) -> Answer {
     let body = match body(request, "application/secevent+jwt").await {
         Ok(body) => body,
         Err((status, why)) => return set_error(status, &Refusal::request(why)),
     };
-    match receiver.take(body.trim_ascii(), Way::Push, None).await {
+    match receiver.take_apart(body.trim_ascii().to_vec(), Way::Push).await {
         Ok(Taken::New) => empty(StatusCode::ACCEPTED),
         Ok(Taken::Before) => set_error(StatusCode::BAD_REQUEST, &Refusal::request(BEFORE)),
         Err(NotTaken::Refused(refusal)) => set_error(StatusCode::BAD_REQUEST, &refusal),

@@ -157,6 +157,7 @@ fn source(
         headers: headers.unwrap_or_default(),
         cache_duration,
         stale_if_error,
+        max_pause: Remote::MAX_PAUSE,
         unknown_kid_cooldown,
         max_bytes: max_bytes.unwrap_or(KeySet::MAX_BYTES),
         max_bundle_bytes: max_bytes.unwrap_or(KeySet::MAX_BUNDLE_BYTES),

@@ -20,8 +20,6 @@ use crate::time::Timestamp;
 const ACCEPT: &str = "application/jwk-set+json, application/json";
 /// The shortest lifetime that an answer can ask for.
 const MIN_LIFE: Duration = Duration::from_secs(60);
-/// The longest pause between two tries that fail.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How often a source without keys is asked while requests need them and it fails.
 const NEEDED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -134,7 +132,7 @@ impl Document for KeyDocument {
     }
 
     fn max_pause(&self) -> Duration {
-        MAX_PAUSE
+        self.remote.max_pause
     }
 
     fn not_before(&self, state: &State, is_usable: bool) -> Timestamp {

@@ -18,6 +18,8 @@ pub struct Remote {
     pub cache_duration: Duration,
     /// How long keys serve on past that while the source fails.
     pub stale_if_error: Duration,
+    /// The longest pause between two tries that fail, where the source asks for no longer one.
+    pub max_pause: Duration,
     /// One more fetch for an unknown kid each time this has passed.
     pub unknown_kid_cooldown: Duration,
     /// The largest answer that is read, in bytes, unless it is a SPIFFE bundle.
@@ -98,6 +100,9 @@ impl fmt::Display for DocumentError {
 }
 
 impl Remote {
+    /// The longest pause of a gate between two tries that fail.
+    pub const MAX_PAUSE: Duration = Duration::from_secs(60);
+
     /// Everything that makes the answers of this source what they are, as one text.
     pub fn identity(&self) -> Vec<u8> {
         let endpoint = |e: &Endpoint| format!("{}\n{}\n{}\n{}", e.scheme, e.authority, e.path, e.cluster);

@@ -108,6 +108,11 @@ impl Source {
         if self.wanted.is_some() { now } else { self.refresher.wake_at(is_waited_for, now) }
     }
 
+    /// Whether the last fetch failed.
+    pub fn is_failing(&self) -> bool {
+        self.refresher.state().failures > 0
+    }
+
     /// When a request may be tried again that lacked keys, or one of them.
     pub fn retry_in(&self, now: Timestamp) -> Duration {
         let state = self.refresher.state();

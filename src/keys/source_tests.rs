@@ -35,6 +35,7 @@ fn remote(origin: Origin) -> Remote {
         headers: Vec::new(),
         cache_duration: secs(600),
         stale_if_error: secs(3600),
+        max_pause: secs(60),
         unknown_kid_cooldown: secs(30),
         max_bytes: 10_000,
         max_bundle_bytes: 20_000,

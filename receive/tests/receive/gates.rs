@@ -145,6 +145,55 @@ fn while_keys_cannot_be_had_events_are_neither_taken_nor_refused() {
 }
 
 #[test]
+fn the_first_event_after_an_outage_of_the_keys_is_taken() {
+    // It came up during the outage; or it has keys, and the event is signed with one that was made since.
+    for has_keys in [false, true] {
+        let idp = idp();
+        let behave = |behaviour| idp.behave_on(Endpoint::Jwks, behaviour);
+        let issuer = json!({ "issuer": idp.issuer(), "remote_jwks": { "uri": idp.jwks_uri() } });
+        if !has_keys {
+            behave(Behaviour::Status(500));
+        }
+        let receiver = Receiver::start(json!({ "issuers": [issuer] }));
+        if has_keys {
+            assert_eq!(receiver.logout(&logout_token(&idp, "s0").sign()).status, 200);
+            behave(Behaviour::Status(500));
+        }
+        // With pauses that double, the next try would be at least 12 seconds away then.
+        let made_up = logout_token(&idp, "s").key(&Key::generate(Alg::ES256, "made-up")).sign();
+        eventually("seven fetches", SOON, || {
+            let status = receiver.logout(&made_up).status;
+            assert_eq!(status, 503, "{has_keys}");
+            (idp.fetches() >= 7).then_some(())
+        });
+        idp.set_keys([Key::generate(Alg::ES256, "new")]);
+        behave(Behaviour::Well);
+        let began = Instant::now();
+        let response = receiver.logout(&logout_token(&idp, "s").sign());
+        assert_eq!(response.status, 200, "{has_keys}: {}", response.text());
+        eprintln!("taken after {:?}; Keycloak waits for 5 s", began.elapsed());
+    }
+}
+
+#[test]
+fn an_event_whose_sender_does_not_wait_for_the_answer_is_taken() {
+    let idp = idp();
+    idp.behave_on(Endpoint::Jwks, Behaviour::Delay(Duration::from_secs(1)));
+    let issuer = json!({ "issuer": idp.issuer(), "remote_jwks": { "uri": idp.jwks_uri(), "timeout": "5s" } });
+    let receiver = Receiver::start(json!({ "issuers": [issuer] }));
+    let form = format!("logout_token={}", logout_token(&idp, "s").sign());
+    let mut sender = std::net::TcpStream::connect(receiver.addr()).expect("a connection");
+    let head =
+        "POST /backchannel-logout HTTP/1.1\r\nhost: r\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    write!(sender, "{head}content-length: {}\r\n\r\n{form}", form.len()).expect("a request");
+    // It has been read: the keys are asked for by now, or will be.
+    eventually("a fetch", SOON, || (idp.fetches() > 0).then_some(()));
+    thread::sleep(Duration::from_millis(100));
+    drop(sender);
+    eventually("its entry", SOON, || (receiver.entries().len() == 1).then_some(()));
+}
+
+#[test]
 fn a_logout_at_the_demo_provider_reaches_the_receiver() {
     // The provider has to know the receiver, and the receiver the provider's keys.
     let port = harness::Port::reserve();
