@@ -76,7 +76,7 @@ bench: wasm native ## Portcullis beside jwt_authn and ext_authz in one Envoy: ta
 	@$(if $(BASELINE),$(PYTHON) -B scripts/build-wasm baseline)
 	@$(HARNESS) --release --quiet --bin bench -- $(ARGS)
 
-bench-revocation: wasm $(if $(filter native,$(HOST)),native) ## what a list of a million withdrawn tokens costs: memory, a look-up, the longest stall, a request
+bench-revocation: wasm $(if $(filter native,$(HOST)),native) ## what a list of a million revoked tokens costs: memory, a look-up, the longest stall, a request
 	@$(CARGO) bench $(LOCKED) --quiet --package portcullis --bench revocation --bench revocation_envoy
 
 bench-micro: ## what judging one token costs, natively: refused tokens beside valid ones, and the dearest found by search

@@ -1,4 +1,4 @@
-//! What a list of a million withdrawn tokens costs: memory, a look-up, and the longest that anything holds up a
+//! What a list of a million revoked tokens costs: memory, a look-up, and the longest that anything holds up a
 //! worker while the list comes. Natively; `make bench-revocation` shows the same on Envoy.
 //!
 //! `cargo bench --bench revocation`
@@ -166,7 +166,7 @@ fn main() {
         let Ok(Json::Object(all)) = portcullis::parse_json(text.as_bytes()) else { panic!("an object") };
         Identity::new(&Claims::new(all, &Grants::default()).expect("claims"))
     };
-    for (what, first) in [("withdrawn", 0), ("not withdrawn", COUNT)] {
+    for (what, first) in [("revoked", 0), ("not revoked", COUNT)] {
         let identities: Vec<Identity> = (0..10_000).map(|n| identity(first + n * 97)).collect();
         let expected = first == 0;
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What a list of a million withdrawn tokens costs a real Envoy: memory of a worker, processor time of a request whose
+//! What a list of a million revoked tokens costs a real Envoy: memory of a worker, processor time of a request whose
 //! verdict is cached, and how long requests wait at the most while such a list comes in.
 //!
 //! `make bench-revocation`; needs the filter and an Envoy.
@@ -94,11 +94,11 @@ fn until(envoy: &Envoy, token: &str, status: u16) {
     });
 }
 
-fn memory(key: &Key, documents: &Documents, withdrawn: &str) {
+fn memory(key: &Key, documents: &Documents, revoked: &str) {
     let resident = |workers, with: bool| {
         let config = config(key, with.then_some(documents));
         let envoy = start(workers, documents, [listener("revoking", Some(config))]);
-        until(&envoy, withdrawn, if with { 401 } else { 200 });
+        until(&envoy, revoked, if with { 401 } else { 200 });
         // Whoever has not taken the list over yet does so now.
         thread::sleep(Duration::from_secs(3));
         envoy.memory() as f64 / 1e6
@@ -114,13 +114,13 @@ fn memory(key: &Key, documents: &Documents, withdrawn: &str) {
     println!("of the list, in each further worker: {:.1} MB", (all - one) / f64::from(MORE_WORKERS));
 }
 
-fn processor(key: &Key, documents: &Documents, withdrawn: &str) {
+fn processor(key: &Key, documents: &Documents, revoked: &str) {
     let listeners = [
         listener("plain", Some(config(key, None))),
         listener("revoking", Some(config(key, Some(documents)))),
     ];
     let envoy = start(1, documents, listeners);
-    until(&envoy, withdrawn, 401);
+    until(&envoy, revoked, 401);
     let processor = Processor::of(envoy.pid()).expect("accounts of the worker");
     let _pinned = Pinned::new(&[&processor]).expect("a processor for the worker");
     for (what, count) in [("one token again and again", 1), ("1,000 tokens", 1000)] {
@@ -205,9 +205,9 @@ fn main() {
     let documents = Documents::start();
     serve(&documents, &lists[0]);
     println!("{COUNT} entries on {} pages", lists[0].pages().len());
-    let withdrawn = token(&key, "0-7");
-    memory(&key, &documents, &withdrawn);
+    let revoked = token(&key, "0-7");
+    memory(&key, &documents, &revoked);
     stalls(&key, &documents, &lists);
     serve(&documents, &lists[0]);
-    processor(&key, &documents, &withdrawn);
+    processor(&key, &documents, &revoked);
 }

@@ -247,10 +247,10 @@ reasons! {
         "Not configured", "The gate has no valid configuration. Try again later.";
     /// The token was revoked.
     Revoked: "revoked", Unauthorized, Verified, InvalidToken,
-        "Token revoked", "The token was withdrawn.";
+        "Token revoked", "The token was revoked.";
     /// Whether the token was revoked cannot be known.
     RevocationUnavailable: "revocation_unavailable", Unavailable, Verified, None,
-        "Status unavailable", "Whether the token was withdrawn cannot be told. Try again later.";
+        "Status unavailable", "Whether the token was revoked cannot be told. Try again later.";
     /// A one-time token came a second time.
     Replayed: "replayed", Unauthorized, Verified, InvalidToken,
         "Token replayed", "The token can be used once only.";

@@ -1,4 +1,4 @@
-//! `portcullis revlist`: large lists of withdrawn tokens, as a folder that any web server can serve.
+//! `portcullis revlist`: large lists of revoked tokens, as a folder that any web server can serve.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

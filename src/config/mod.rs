@@ -98,7 +98,7 @@ pub struct Config {
     pub instance: Option<String>,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<SecretValue>,
-    /// Where it is told which tokens were withdrawn.
+    /// Where it is told which tokens were revoked.
     pub revocation: Revocation,
     /// What is legal and dangerous.
     pub warnings: Vec<Problem>,

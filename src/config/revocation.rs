@@ -1,4 +1,4 @@
-//! `revocation`: where it is told which tokens were withdrawn.
+//! `revocation`: where it is told which tokens were revoked.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::fetch::{Endpoint, SecretValue};
 use crate::revocation::{Document, List, OnUnavailable, Polled, StatusSource};
 use crate::time::Timestamp;
 
-/// The sources that say which tokens were withdrawn.
+/// The sources that say which tokens were revoked.
 #[derive(Clone, Debug, Default)]
 pub struct Revocation {
     /// What the configuration itself says.
@@ -151,7 +151,7 @@ fn on_unavailable(fields: &mut Fields<'_>) -> OnUnavailable {
     let chosen = fields.choice("on_unavailable", &words, OnUnavailable::Deny);
     if chosen == OnUnavailable::Allow {
         let path = join(&fields.path, "on_unavailable");
-        let text = "is \"allow\": whoever can cut this source off lets withdrawn tokens pass";
+        let text = "is \"allow\": whoever can cut this source off lets revoked tokens pass";
         fields.report.warning(&path, text);
     }
     chosen
@@ -160,7 +160,7 @@ fn on_unavailable(fields: &mut Fields<'_>) -> OnUnavailable {
 fn warn_of_http(fields: &Fields<'_>, endpoint: &Endpoint) {
     if endpoint.scheme == "http" {
         let path = join(&fields.path, "http_uri");
-        let text = "is http: whoever is on the way can withdraw tokens, or keep them from being withdrawn";
+        let text = "is http: whoever is on the way can revoke tokens, or keep them from being revoked";
         fields.report.warning(&path, text);
     }
 }

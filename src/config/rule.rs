@@ -136,7 +136,7 @@ fn read(
     let ignores_revocation = fields.choice("revocation", &[("enforce", false), ("ignore", true)], false);
     if ignores_revocation {
         let path = join(&fields.path, "revocation");
-        fields.report.warning(&path, "is \"ignore\": tokens that were withdrawn pass here until they expire");
+        fields.report.warning(&path, "is \"ignore\": tokens that were revoked pass here until they expire");
     }
     let requires_proof = binding::required_proof(&mut fields, has_requires);
     let one_time = binding::is_one_time(&mut fields, has_requires);

@@ -694,7 +694,7 @@ fn what_was_sealed_earlier_takes_nothing_newers_place() {
                     assert_eq!(
                         one.unknown_kid(&store, "a", true, at(4 * 600 + second)),
                         UnknownKid::Missing,
-                        "it was withdrawn"
+                        "it was removed"
                     );
                 }
             }

@@ -57,7 +57,7 @@ pub struct Rule {
     pub mode: Mode,
     /// What it makes of ambiguous paths, where it has its own mind.
     pub ambiguous_paths: Option<AmbiguousPaths>,
-    /// Whether it lets tokens pass that were withdrawn.
+    /// Whether it lets tokens pass that were revoked.
     pub ignores_revocation: bool,
     /// What the sender of each token proves, whatever the token says.
     pub requires_proof: Option<RequiredProof>,

@@ -160,7 +160,7 @@ fn a_rotated_key_is_fetched_when_its_first_token_comes() {
     let call = next_fetch(&vm, Duration::from_secs(2));
     vm.respond(&call, Response::ok(idp::jwks([&next]).to_string()));
     assert!(stream.outcome().is_continued());
-    // The key that was withdrawn no longer counts.
+    // The key that was removed no longer counts.
     let old = vm.request(orders(&token().sign()));
     if old.outcome().is_waiting() {
         let call = next_fetch(&vm, Duration::from_secs(2));

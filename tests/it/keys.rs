@@ -262,7 +262,7 @@ fn a_token_of_a_brand_new_key_passes_without_waiting_for_the_refresh() {
     let after = idp.token(json!({}));
     assert_eq!(Request::get("/4").bearer(&after).send(addr).status, 200);
     let response = Request::get("/5").bearer(&before).send(addr);
-    assert_problem("a withdrawn key", &response, 401, "token_rejected");
+    assert_problem("a removed key", &response, 401, "token_rejected");
     assert_eq!(gateway.logged("/5")["details"], "portcullis_key_not_found");
     gateway.assert_sound();
 }

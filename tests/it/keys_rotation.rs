@@ -1,4 +1,4 @@
-//! Keys change while requests keep coming: nobody with a good token is refused for it, and a withdrawn key's tokens stop.
+//! Keys change while requests keep coming: nobody with a good token is refused for it, and a removed key's tokens stop.
 
 use crate::common;
 
@@ -142,7 +142,7 @@ fn rotation_without_overlap_refuses_no_new_token_and_stops_the_old_ones() {
         });
         for _ in 0..8 {
             let response = Request::get("/").bearer(&old).send(gateway.addr());
-            assert_problem("a withdrawn key", &response, 401, "token_rejected");
+            assert_problem("a removed key", &response, 401, "token_rejected");
         }
         thread::sleep(Duration::from_secs(1));
     }
@@ -272,10 +272,10 @@ fn new_keys_pass_soon_while_made_up_kids_trickle_in() {
 }
 
 #[test]
-fn new_keys_pass_soon_while_a_client_goes_on_with_the_token_of_a_withdrawn_key() {
+fn new_keys_pass_soon_while_a_client_goes_on_with_the_token_of_a_removed_key() {
     for workers in [2, 4] {
-        let withdrawn = std::sync::OnceLock::new();
-        let first = |idp: &Idp, _| withdrawn.get_or_init(|| idp.token(json!({ "jti": "old" }))).clone();
+        let removed = std::sync::OnceLock::new();
+        let first = |idp: &Idp, _| removed.get_or_init(|| idp.token(json!({ "jti": "old" }))).clone();
         let half = Duration::from_millis(500);
         let gateway = gateway_of(workers, "30s");
         let (idp, addr) = (&gateway.idp, gateway.addr());
@@ -295,7 +295,7 @@ fn new_keys_pass_soon_while_a_client_goes_on_with_the_token_of_a_withdrawn_key()
             );
             thread::sleep(half / 4);
         }
-        assert_eq!(idp.fetches(), fetches, "{workers} workers: nobody looks for a key that was withdrawn");
+        assert_eq!(idp.fetches(), fetches, "{workers} workers: nobody looks for a key that was removed");
         idp.set_keys([Key::cached(Alg::ES256, "third")]);
         for client in 0..6 {
             passes_soon(&format!("{workers} workers, client {client}"), &gateway, &idp.token(json!({})));

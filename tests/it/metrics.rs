@@ -59,7 +59,7 @@ impl Walk {
         lists.put(
             "/revoked.json",
             json!({ "version": 1, "entries": [
-            { "jti": "withdrawn", "issuer": idp.issuer(), "until": now() + 3600 },
+            { "jti": "revoked", "issuer": idp.issuer(), "until": now() + 3600 },
         ] })
             .to_string(),
         );
@@ -145,7 +145,7 @@ impl Walk {
         ask(401, "/orders", "", &flip_bit(&token));
         ask(401, "/orders", "", &good.clone().expires_in(-600).sign());
         ask(401, "/orders", "", &good.clone().claim("iss", format!("https://{CLIENTS}.example")).sign());
-        ask(401, "/orders", "", &good.clone().claim("jti", "withdrawn").sign());
+        ask(401, "/orders", "", &good.clone().claim("jti", "revoked").sign());
         ask(403, "/orders", "", &good.clone().claim("scope", CLIENTS).sign());
         ask(403, "/nowhere", "", &token);
         ask(200, "/trial", "", &token);

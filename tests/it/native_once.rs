@@ -18,7 +18,7 @@ const PAGE: usize = 8192;
 const SIZE: u64 = COUNT as u64 * 16;
 const WORKERS: u32 = 4;
 
-/// Resident bytes of an Envoy in which every worker refuses a withdrawn token, or, without a list, lets it pass.
+/// Resident bytes of an Envoy in which every worker refuses a revoked token, or, without a list, lets it pass.
 fn resident(idp: &Idp, documents: Option<&Documents>, workers: u32) -> u64 {
     let upstream = Upstream::start();
     let mut gate = config(local_provider(idp), json!([{ "match": { "prefix": "/" }, "requires": corp() }]));

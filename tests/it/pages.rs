@@ -10,7 +10,7 @@ use common::{SOON, assert_sound};
 use harness::envoy::Listener;
 use harness::{Cluster, Envoy, Request, Upstream, Wasm};
 use pages::{Document, blocks, called, documents, manifests, plugins, typos};
-use portcullis::{Config, RevocationDocument as Withdrawn};
+use portcullis::{Config, RevocationDocument as Revoked};
 use serde_json::{Value, json};
 
 /// What an environment variable holds that a page names: long enough for a secret, and fit for a header.
@@ -95,8 +95,8 @@ enum Kind {
     Routes,
     /// Clusters of an Envoy.
     Clusters,
-    /// A list of withdrawn tokens.
-    Withdrawn,
+    /// A list of revoked tokens.
+    Revoked,
     /// The configuration of `portcullis receive`.
     Receiver,
     /// A plugin configuration or a part of one.
@@ -112,7 +112,7 @@ fn kind(block: &Document) -> Kind {
     } else if has("clusters") {
         Kind::Clusters
     } else if has("entries") {
-        Kind::Withdrawn
+        Kind::Revoked
     } else if has("database") {
         Kind::Receiver
     } else {
@@ -139,11 +139,11 @@ fn every_block_of_the_pages_is_what_the_filter_takes() {
                     wrong.push(format!("{}: {}", block.name, said.join("; ")));
                 }
             }
-            Kind::Withdrawn => {
+            Kind::Revoked => {
                 counts[1] += 1;
                 let text = block.content.to_string();
                 // The issuer of entries that name none stands beside the list's URI.
-                if let Err(error) = Withdrawn::parse(text.as_bytes(), Some("https://idp.example/"), 1 << 20) {
+                if let Err(error) = Revoked::parse(text.as_bytes(), Some("https://idp.example/"), 1 << 20) {
                     wrong.push(format!("{}: {error}", block.name));
                 }
             }
@@ -351,7 +351,7 @@ fn an_envoy_takes_every_configuration_of_the_pages_and_files() {
             Kind::Plugin => configurations.push((block.name.clone(), whole(&block.content))),
             Kind::Routes => routes.extend(list("routes")),
             Kind::Clusters => more_clusters.extend(list("clusters")),
-            Kind::Manifest | Kind::Withdrawn | Kind::Receiver => {}
+            Kind::Manifest | Kind::Revoked | Kind::Receiver => {}
         }
     }
     assert!(configurations.len() >= 25, "only {} configurations were found", configurations.len());

@@ -1,4 +1,4 @@
-//! A withdrawn token stops working, on every worker of a real Envoy and in time, and nobody else is harmed.
+//! A revoked token stops working, on every worker of a real Envoy and in time, and nobody else is harmed.
 
 use crate::common;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 /// How often the lists are asked for.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Within the interval and one second more a withdrawal acts; what the machine adds is not the filter's.
+/// Within the interval and one second more a revocation acts; what the machine adds is not the filter's.
 const PROMISED: Duration = Duration::from_secs(2);
 
 /// Two workers, a list that is polled every second, and connections to both workers.
@@ -201,13 +201,13 @@ fn an_entry_that_ends_lets_a_token_pass_that_is_still_valid() {
 }
 
 #[test]
-fn no_kind_of_broken_source_lets_a_withdrawn_token_in_or_a_good_one_out_while_the_list_is_fresh() {
+fn no_kind_of_broken_source_lets_a_revoked_token_in_or_a_good_one_out_while_the_list_is_fresh() {
     let mut stage = Stage::start(json!({ "max_bytes": 100_000 }));
     let issuer = stage.idp.issuer().to_owned();
     let list = json!({ "version": 1, "entries": [{ "issuer": issuer, "jti": "out", "until": now() + 600 }] });
     let (good, bad) = (stage.idp.token(json!({ "jti": "in" })), stage.idp.token(json!({ "jti": "out" })));
     stage.lists.publish(document(&list));
-    stage.until_refused(&bad, "withdrawn");
+    stage.until_refused(&bad, "revoked");
     for (name, behaviour) in [
         ("an error", Behaviour::Status(500)),
         ("nothing there", Behaviour::Status(404)),
@@ -283,7 +283,7 @@ fn on_unavailable_allow_lets_tokens_in_and_the_log_and_the_metrics_say_so() {
 }
 
 #[test]
-fn under_load_a_withdrawal_acts_and_no_other_request_fails() {
+fn under_load_a_revocation_acts_and_no_other_request_fails() {
     let mut stage = Stage::start(json!({}));
     let addr = stage.envoy.addr();
     let good = stage.idp.token(json!({ "jti": "in" }));
@@ -307,11 +307,11 @@ fn under_load_a_withdrawal_acts_and_no_other_request_fails() {
             .collect();
         stage.passes(&bad);
         stage.lists.publish(document(&list));
-        let took = stage.until_refused(&bad, "withdrawn");
+        let took = stage.until_refused(&bad, "revoked");
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         (load.into_iter().map(|load| load.join().expect("the load")).sum::<usize>(), took)
     });
-    eprintln!("withdrawn after {took:?} while {served} requests of another token were served");
+    eprintln!("revoked after {took:?} while {served} requests of another token were served");
     assert!(served > 0);
     assert_sound(&stage.envoy);
 }
@@ -334,7 +334,7 @@ fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_
     let mut stage = Stage { idp, upstream, lists: common::idp(), envoy, connections: Vec::new() };
     stage.connect();
     let [first, fresh, other] = ["jti-0", "jti-60000", "x"].map(|jti| stage.idp.token(json!({ "jti": jti })));
-    stage.until_refused(&first, "withdrawn");
+    stage.until_refused(&first, "revoked");
     stage.is_refused(&first, 401, "revoked");
     stage.passes(&other);
     stage.passes(&fresh);
@@ -342,7 +342,7 @@ fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_
     assert!(before > pages, "{before} fetches of {pages} pages");
     let start = Instant::now();
     serve_pages(&documents, stage.idp.issuer(), 60_001);
-    let took = stage.until_refused(&fresh, "withdrawn");
+    let took = stage.until_refused(&fresh, "revoked");
     stage.passes(&other);
     let polls = start.elapsed().as_secs() as usize + 2;
     let fetched = documents.fetches() - before;
@@ -352,7 +352,7 @@ fn a_list_in_pages_reaches_both_workers_and_a_change_costs_the_pages_that_it_is_
 }
 
 #[test]
-fn a_status_list_withdraws_its_tokens_on_both_workers() {
+fn a_status_list_revokes_its_tokens_on_both_workers() {
     let signed = |idp: &Idp, uri: &str, bytes: &[u8]| {
         let claims = json!({ "sub": uri, "iat": now(), "exp": now() + 600, "ttl": 5,
             "status_list": { "bits": 1, "lst": harness::idp::b64(common::zlib(bytes)) } });
@@ -375,8 +375,8 @@ fn a_status_list_withdraws_its_tokens_on_both_workers() {
     stage.passes(&other);
     assert_eq!(stage.lists.fetches(), 1, "one fetch for the proxy");
     stage.lists.publish(Some(signed(&stage.idp, &uri, &[0, 0b10])));
-    let took = stage.until_refused(&ours, "withdrawn");
-    eprintln!("withdrawn after {took:?}; the ttl is 5 s");
+    let took = stage.until_refused(&ours, "revoked");
+    eprintln!("revoked after {took:?}; the ttl is 5 s");
     stage.is_refused(&ours, 401, "revoked");
     stage.passes(&other);
     let elsewhere =

@@ -32,6 +32,7 @@ const PHRASES: &[&str] = &[
     "say it plainer",
     "which is understood",
     "is one too many",
+    "withdrawn",
 ];
 
 /// Names that the code had, as whole words.

@@ -1,5 +1,5 @@
 //! Opaque tokens, an endpoint that misbehaves, and somebody who makes tokens up: nobody passes whom the provider does not
-//! know, what is withdrawn is refused in time, calls are few, and everybody gets an answer.
+//! know, what is revoked is refused in time, calls are few, and everybody gets an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::request::request;
 pub(crate) enum Promise {
     /// Only a token passes of which the provider says that it is active.
     OnlyActiveTokens,
-    /// A token that was withdrawn is refused `active` and a second later.
+    /// A token that was revoked is refused `active` and a second later.
     RevokedInTime,
     /// So many calls at once in each worker, and one for each token.
     CallsAreBounded,
@@ -36,7 +36,7 @@ pub(crate) enum Sabotage {
     None,
     /// The provider says that every token is active.
     KnowsAll,
-    /// The provider notices a withdrawal ten seconds late.
+    /// The provider notices a revocation ten seconds late.
     RevokesLate,
     /// The gate may make more calls than is said.
     CallsMore,
@@ -104,8 +104,8 @@ struct Run {
     now: Timestamp,
     health: Health,
     well_since: Timestamp,
-    /// When each token was withdrawn.
-    withdrawn: BTreeMap<String, Timestamp>,
+    /// When each token was revoked.
+    revoked: BTreeMap<String, Timestamp>,
     calls: Vec<Call>,
     /// When a worker last learnt that a token is active, by a call of then.
     learnt: BTreeMap<(usize, String), Timestamp>,
@@ -146,7 +146,7 @@ pub(crate) fn run(seed: u64, workers: usize, sabotage: Sabotage) -> Report {
         now: Timestamp::from_secs(START),
         health: Health::Well,
         well_since: Timestamp::from_secs(START),
-        withdrawn: BTreeMap::new(),
+        revoked: BTreeMap::new(),
         calls: Vec::new(),
         learnt: BTreeMap::new(),
         stream: 0,
@@ -191,7 +191,7 @@ impl Run {
             if self.chance.once_in(400) {
                 let token = token(self.chance.below(TOKENS));
                 let now = self.now;
-                self.withdrawn.entry(token).or_insert(now);
+                self.revoked.entry(token).or_insert(now);
             }
             if self.sabotage == Sabotage::Forgets && self.chance.once_in(50) {
                 let (worker, gate) = (self.chance.below(self.gates.len()), self.gate());
@@ -240,9 +240,9 @@ impl Run {
         let (now, health, sabotage) = (self.now, self.health, self.sabotage);
         for call in self.calls.iter_mut().filter(|call| call.answer.is_none() && call.looked <= now) {
             let late = if sabotage == Sabotage::RevokesLate { 10 } else { 0 };
-            let withdrawn = self.withdrawn.get(&call.token);
+            let revoked = self.revoked.get(&call.token);
             let is_issued = call.token.starts_with("opaque") || sabotage == Sabotage::KnowsAll;
-            let is_active = is_issued && withdrawn.is_none_or(|at| at.plus(Duration::from_secs(late)) > now);
+            let is_active = is_issued && revoked.is_none_or(|at| at.plus(Duration::from_secs(late)) > now);
             let said = |status, body: &str| {
                 Ok(HttpResponse { status, body: body.as_bytes().to_vec(), ..HttpResponse::default() })
             };
@@ -363,7 +363,7 @@ impl Run {
             Outcome::Deny(refusal) => refusal.response.reason.as_str(),
         };
         *self.happened.entry(said).or_default() += 1;
-        let withdrawn = self.withdrawn.get(&token).copied();
+        let revoked = self.revoked.get(&token).copied();
         let broken = match said {
             "waits" => {
                 self.waiting.insert(stream, (worker, token, since));
@@ -372,7 +372,7 @@ impl Run {
             "passes" if !token.starts_with("opaque") => Some(Promise::OnlyActiveTokens),
             "passes" => {
                 let grace = Duration::from_secs(self.active + 1);
-                withdrawn.filter(|at| self.now > at.plus(grace)).map(|_| Promise::RevokedInTime)
+                revoked.filter(|at| self.now > at.plus(grace)).map(|_| Promise::RevokedInTime)
             }
             "introspection_unavailable" => {
                 // Where more come than the calls that are allowed can ask about, some do not get their turn in time.
@@ -380,7 +380,7 @@ impl Run {
                 let is_well = self.now > self.well_since.plus(HEALING);
                 (is_well && !had_no_turn).then_some(Promise::HealsInTime)
             }
-            "token_inactive" if token.starts_with("opaque") && withdrawn.is_none() => {
+            "token_inactive" if token.starts_with("opaque") && revoked.is_none() => {
                 Some(Promise::OnlyActiveTokens)
             }
             _ => None,

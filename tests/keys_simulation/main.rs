@@ -107,7 +107,7 @@ fn a_seed_repeats_its_run() {
 }
 
 #[test]
-fn new_keys_pass_soon_and_fetches_stay_few_while_made_up_and_withdrawn_kids_keep_coming() {
+fn new_keys_pass_soon_and_fetches_stay_few_while_made_up_and_removed_kids_keep_coming() {
     let mut answers = std::collections::BTreeMap::new();
     for workers in [1, 2, 4] {
         for seed in 0..number("PORTCULLIS_RUNS").unwrap_or(60) {

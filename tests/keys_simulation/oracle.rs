@@ -69,7 +69,7 @@ counts!(
     began_to_wait,
     waited_in_vain,
     refused_without_keys,
-    refused_for_a_withdrawn_key,
+    refused_for_a_removed_key,
     refused_for_a_made_up_kid,
     refused_for_a_forged_signature,
     hung_up,

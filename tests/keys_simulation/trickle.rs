@@ -1,4 +1,4 @@
-//! Rotations while made-up key ids and the ids of withdrawn keys keep coming: whoever has a token of a new key is never
+//! Rotations while made-up key ids and the ids of removed keys keep coming: whoever has a token of a new key is never
 //! refused for good, passes soon, and the provider is not asked more often than the documentation says.
 
 use std::collections::BTreeMap;
@@ -51,14 +51,14 @@ enum Other {
     Twice(u64),
     /// One of a few, over and over.
     Few(u64, u64),
-    /// The token of a key that was withdrawn.
+    /// The token of a key that was removed.
     Retired(u64),
-    /// The token of a key that was withdrawn before this proxy began.
+    /// The token of a key that was removed before this proxy began.
     Forgotten(u64),
 }
 
 const KEYS: usize = 10;
-/// Those before this one are withdrawn before a run begins.
+/// Those before this one are removed before a run begins.
 const FIRST: usize = 1;
 const STEP: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(8);

@@ -676,7 +676,7 @@ impl World {
                     }
                     "key_not_found" => {
                         match token {
-                            Token::Of(_) | Token::Forged(_) => counts.refused_for_a_withdrawn_key += 1,
+                            Token::Of(_) | Token::Forged(_) => counts.refused_for_a_removed_key += 1,
                             Token::MadeUp(_) => counts.refused_for_a_made_up_kid += 1,
                         }
                         knows > 0 && lawful.iter().all(lists)

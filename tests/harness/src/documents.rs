@@ -1,4 +1,4 @@
-//! A web server for documents: a list of withdrawn tokens and its pages, say.
+//! A web server for documents: a list of revoked tokens and its pages, say.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -151,7 +151,7 @@ fn the_program_can_be_told_over_http() {
 }
 
 #[test]
-fn a_token_that_is_withdrawn_is_on_the_list() {
+fn a_token_that_is_revoked_is_on_the_list() {
     let idp = Idp::builder().issuer("https://idp.example/").start().expect("started");
     let token = || Request::post("/token", "sub=bob").send(idp.addr()).json();
     let (first, second) = (token(), token());

@@ -112,7 +112,7 @@ fn a_token_on_a_list_is_not_asked_about() {
     let yes = json!({ "active": true });
     assert_eq!(replay.bearer(&token, at, |_| json_answer(&yes)), "revoked");
     assert!(replay.calls.is_empty());
-    // An opaque token that the answer names is withdrawn by the same list.
+    // An opaque token that the answer names is revoked by the same list.
     config["providers"]["p"].as_object_mut().expect("a provider").remove("local_jwks");
     config["rules"][0].as_object_mut().expect("a rule").remove("introspect");
     let mut replay = Replay::new(&config, at);

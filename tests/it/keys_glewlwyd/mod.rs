@@ -120,7 +120,7 @@ fn a_provider_that_nobody_here_wrote_is_understood_through_rotation_and_retireme
     eventually("the old keys are gone on both workers", SOON, || {
         (0..30).all(|_| ask(&before).status == 401).then_some(())
     });
-    assert_problem("a withdrawn key", &ask(&before), 401, "token_rejected");
+    assert_problem("a removed key", &ask(&before), 401, "token_rejected");
     assert_eq!(ask(&after).status, 200);
     assert_eq!(ask(&server.token("first")).status, 200);
     common::assert_sound(&envoy);

@@ -39,14 +39,14 @@ pub(super) enum Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Cases {
     good: String,
-    withdrawn: String,
+    revoked: String,
     all: Arc<Vec<Case>>,
 }
 
 impl Cases {
-    /// `good` holds `orders:read`, `poor` holds nothing, `expired` has expired, `withdrawn` is like `good` and on the list
-    /// of withdrawn tokens; all four are signed by the provider.
-    pub(super) fn new(good: &str, poor: &str, expired: &str, withdrawn: &str) -> Self {
+    /// `good` holds `orders:read`, `poor` holds nothing, `expired` has expired, `revoked` is like `good` and on the list
+    /// of revoked tokens; all four are signed by the provider.
+    pub(super) fn new(good: &str, poor: &str, expired: &str, revoked: &str) -> Self {
         let orders = || Request::get("/orders/7").host("gateway.example");
         let case =
             |name, request, status, takes_keys| Case { name, request, status, reason: None, takes_keys };
@@ -63,12 +63,9 @@ impl Cases {
                 403,
                 true,
             ),
-            Case {
-                reason: Some("revoked"),
-                ..case("a withdrawn token", orders().bearer(withdrawn), 401, true)
-            },
+            Case { reason: Some("revoked"), ..case("a revoked token", orders().bearer(revoked), 401, true) },
         ];
-        Self { good: good.to_owned(), withdrawn: withdrawn.to_owned(), all: Arc::new(all) }
+        Self { good: good.to_owned(), revoked: revoked.to_owned(), all: Arc::new(all) }
     }
 
     /// The token that passes.
@@ -76,9 +73,9 @@ impl Cases {
         &self.good
     }
 
-    /// The token that would pass, were it not withdrawn.
-    pub(super) fn withdrawn_token(&self) -> &str {
-        &self.withdrawn
+    /// The token that would pass, were it not revoked.
+    pub(super) fn revoked_token(&self) -> &str {
+        &self.revoked
     }
 
     /// Sends each of them; `Err` tells of the first that came out wrong or got no answer.
@@ -197,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn a_withdrawn_token_is_refused_for_that_and_nothing_else() {
+    fn a_revoked_token_is_refused_for_that_and_nothing_else() {
         let cases = Cases::new("a.b.c", "a.b.c", "a.b.c", "a.b.c");
-        let case = cases.all.iter().find(|case| case.name == "a withdrawn token").expect("the case");
+        let case = cases.all.iter().find(|case| case.name == "a revoked token").expect("the case");
         assert!(case.check(&answer(401, "revoked"), Keys::Known).is_ok());
         for (status, reason) in [(200, ""), (401, "token_rejected"), (503, "revocation_unavailable")] {
             for keys in [Keys::Known, Keys::Unknown] {

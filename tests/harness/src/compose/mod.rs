@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(150);
 const REFILL: Duration = Duration::from_secs(7);
 /// How long a token may still pass after it was revoked: the `poll_interval` of the stack's configuration, the second in
 /// which every worker follows, and what a busy machine adds.
-const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 /// How often in a row a token is sent, each time on a new connection, so that every worker gets it.
 const EACH_WORKER: usize = 16;
 /// The ports inside the containers.
@@ -39,7 +39,7 @@ const PROMETHEUS: u16 = 9090;
 /// What is tried, in this order; each leaves the stack whole for the next.
 type Trial = fn(&Stack) -> Result<String, String>;
 const TRIALS: [(&str, Trial); 6] = [
-    ("the keys are rotated, and the old ones withdrawn", rotation),
+    ("the keys are rotated, and the old ones removed", rotation),
     ("a token is revoked, and both Envoys refuse it", revocation),
     ("a session is logged out at the provider, and both Envoys refuse its tokens", logout),
     ("an Envoy is killed and comes back", crash),
@@ -109,8 +109,8 @@ fn rotation(stack: &Stack) -> Result<String, String> {
     let last = stack.token(&[("scope", "orders:read")])?;
     for gateway in &stack.gateways {
         gateway.expect("a token of the next key", &last, 200, &[])?;
-        gateway.settles_on_refusal("a token of a withdrawn key", &before)?;
-        gateway.settles_on_refusal("a token of another withdrawn key", &after)?;
+        gateway.settles_on_refusal("a token of a removed key", &before)?;
+        gateway.settles_on_refusal("a token of another removed key", &after)?;
     }
     Ok("2 rotations".to_owned())
 }
@@ -127,7 +127,7 @@ fn revocation(stack: &Stack) -> Result<String, String> {
     }
     let traffic = stack.gateways.each_ref().map(|gateway| gateway.traffic(&cases, Keys::Known));
     stack.revoke(&token)?;
-    let after = stack.until_withdrawn(&token, Keys::Known)?;
+    let after = stack.until_revoked(&token, Keys::Known)?;
     let mut right = 0;
     for (gateway, traffic) in stack.gateways.iter().zip(traffic) {
         let service = gateway.container.service;
@@ -157,7 +157,7 @@ fn logout(stack: &Stack) -> Result<String, String> {
     if parsed["status"] != 200 {
         return Err(format!("the logout did not reach the receiver: {}", answer.text()));
     }
-    let after = stack.until_withdrawn(&ended, Keys::Known)?;
+    let after = stack.until_revoked(&ended, Keys::Known)?;
     for gateway in &stack.gateways {
         gateway.expect("a token of another session", &other, 200, &[])?;
     }
@@ -218,7 +218,7 @@ fn outage(stack: &Stack) -> Result<String, String> {
         gateway.expect("a good token of the provider that is back", fresh.good_token(), 200, &[503, 401])?;
     }
     // Its list is new as well, and comes to one worker after the other.
-    stack.until_withdrawn(fresh.withdrawn_token(), Keys::Unknown)?;
+    stack.until_revoked(fresh.revoked_token(), Keys::Unknown)?;
     for gateway in &stack.gateways {
         fresh.judge(gateway.addr()?, Keys::Known)?;
         gateway.settles_on_refusal("a token of the provider's former keys", good)?;
@@ -239,7 +239,7 @@ fn metrics(stack: &Stack) -> Result<String, String> {
         stack.prometheus_says(what, query, |value| value == wanted)?;
     }
     stack.prometheus_says(
-        "a withdrawn token on the lists of both",
+        "a revoked token on the lists of both",
         "count(portcullis_revocation_entries{list=\"demo\"} >= 1)",
         |value| value == "2",
     )?;
@@ -270,18 +270,18 @@ impl Stack {
     /// Cases made of tokens that the provider signs now, each of which every worker judges as it should.
     fn settled_cases(&self) -> Result<Cases, String> {
         let cases = self.cases()?;
-        self.until_withdrawn(cases.withdrawn_token(), Keys::Known)?;
+        self.until_revoked(cases.revoked_token(), Keys::Known)?;
         Ok(cases)
     }
 
-    /// Cases made of tokens that the provider signs now; the withdrawn one may still pass where the list is older.
+    /// Cases made of tokens that the provider signs now; the revoked one may still pass where the list is older.
     fn cases(&self) -> Result<Cases, String> {
         let good = self.token(&[("scope", "orders:read")])?;
         let poor = self.token(&[])?;
         let expired = self.token(&[("scope", "orders:read"), ("ttl", "-600")])?;
-        let withdrawn = self.token(&[("scope", "orders:read")])?;
-        self.revoke(&withdrawn)?;
-        Ok(Cases::new(&good, &poor, &expired, &withdrawn))
+        let revoked = self.token(&[("scope", "orders:read")])?;
+        self.revoke(&revoked)?;
+        Ok(Cases::new(&good, &poor, &expired, &revoked))
     }
 
     fn token(&self, claims: &[(&str, &str)]) -> Result<String, String> {
@@ -310,20 +310,20 @@ impl Stack {
 
     /// Asks both gateways for as long as a token that was just revoked still passes anywhere; how long that was. Where a
     /// gateway may have had no keys or no list, 503 is no wrong answer until it has.
-    fn until_withdrawn(&self, token: &str, keys: Keys) -> Result<Duration, String> {
+    fn until_revoked(&self, token: &str, keys: Keys) -> Result<Duration, String> {
         let start = Instant::now();
         let (mut last, mut settled) = (Duration::ZERO, 0);
         while settled < EACH_WORKER {
             let asked = start.elapsed();
             let mut open = None;
             for gateway in &self.gateways {
-                if !gateway.refuses_as_withdrawn(token, keys)? {
+                if !gateway.refuses_as_revoked(token, keys)? {
                     open = Some(gateway.container.service);
                 }
             }
             match open {
                 None => settled += 1,
-                Some(service) if asked > WITHDRAWN_WITHIN => {
+                Some(service) if asked > REVOKED_WITHIN => {
                     return Err(format!(
                         "{service} does not refuse a token {asked:.1?} after it was revoked"
                     ));
@@ -423,8 +423,8 @@ impl Gateway {
         }
     }
 
-    /// Whether one of its workers refuses the token as withdrawn; not yet is no error, any other verdict is.
-    fn refuses_as_withdrawn(&self, token: &str, keys: Keys) -> Result<bool, String> {
+    /// Whether one of its workers refuses the token as revoked; not yet is no error, any other verdict is.
+    fn refuses_as_revoked(&self, token: &str, keys: Keys) -> Result<bool, String> {
         let request = Request::get("/orders/7").host("gateway.example").bearer(token);
         let service = self.container.service;
         let answer =
@@ -443,7 +443,7 @@ impl Gateway {
         let start = Instant::now();
         let mut settled = 0;
         while settled < EACH_WORKER {
-            let passing: &[u16] = if start.elapsed() < WITHDRAWN_WITHIN { &[200] } else { &[] };
+            let passing: &[u16] = if start.elapsed() < REVOKED_WITHIN { &[200] } else { &[] };
             settled = if self.answers(what, token, 401, passing)? { settled + 1 } else { 0 };
             thread::sleep(Duration::from_millis(20));
         }

@@ -221,7 +221,7 @@ impl Idp {
         format!("{}/jwks.json", self.url())
     }
 
-    /// Where the list of the tokens that it withdrew is: the URI for `revocation.lists`.
+    /// Where the list of the tokens that it revoked is: the URI for `revocation.lists`.
     pub fn revoked_uri(&self) -> String {
         format!("{}/revoked.json", self.url())
     }
@@ -340,7 +340,7 @@ impl Idp {
         key.clone()
     }
 
-    /// The keys that it published once and withdrew.
+    /// The keys that it published once and removed.
     pub fn retired(&self) -> Vec<Key> {
         self.state.lock().retired.clone()
     }
@@ -422,7 +422,7 @@ impl Idp {
         self.state.lock().fetches.token
     }
 
-    /// How often the list of withdrawn tokens was asked for.
+    /// How often the list of revoked tokens was asked for.
     pub fn revoked_fetches(&self) -> usize {
         self.state.lock().fetches.revoked
     }

@@ -1,4 +1,4 @@
-//! Tokens that the provider withdrew, and the list of them.
+//! Tokens that the provider revoked, and the list of them.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ impl Revoked {
     }
 }
 
-/// A token as a request to withdraw it names it: its `jti`, and until when it would last.
+/// A token as a request to revoke it names it: its `jti`, and until when it would last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Named {
     pub(super) jti: String,

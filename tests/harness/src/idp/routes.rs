@@ -105,14 +105,14 @@ async fn welcome(State(app): State<App>) -> Response {
         "A demo identity provider. Issuer: {url}\n\n\
          GET  /jwks.json                           its keys\n\
          GET  /.well-known/openid-configuration    its metadata\n\
-         GET  /revoked.json                        the tokens that it withdrew\n\
+         GET  /revoked.json                        the tokens that it revoked\n\
          POST /token     sub, scope, aud, ttl (seconds), alg, any other claim: a token (Accept: text/plain: it alone);\n\
          \x20                 token_format=opaque: one that says nothing by itself\n\
          POST /introspect  token: what it is (RFC 7662); only for the client {client} with the secret {secret}\n\
          POST /register, GET /authorize            clients register and log alice in, who is asked nothing; PKCE only\n\
          POST /token-lifetime  seconds: for how long tokens count that such clients get from now on\n\
          GET  /granted         what they were granted\n\
-         POST /rotate    new keys; ?retire=true withdraws the old ones at once\n\
+         POST /rotate    new keys; ?retire=true removes the old ones at once\n\
          POST /revoke    token, or jti: revokes that token\n\
          POST /logout    sid, sub, or token: ends that session, or all of that user, and tells who subscribed\n\
          POST /behave    {{\"mode\": \"well|delay|hang|status|redirect|html|truncated|reset|huge|refuse\", …}}: misbehave\n\n\
@@ -175,7 +175,7 @@ async fn revoked(State(app): State<App>, Extension(fuse): Extension<Fuse>, heade
     let behaviour = app.idp.meet(Endpoint::Revoked);
     let good = || {
         let document = app.idp.lock().revoked.document(&app.idp.issuer).to_string();
-        // Never from a cache: that would add to the time a withdrawal takes.
+        // Never from a cache: that would add to the time a revocation takes.
         tagged(&headers, document.as_bytes(), Some("no-cache")).1
     };
     behaviour.apply(good, &fuse).await
@@ -317,7 +317,7 @@ fn issue(idp: &Shared, headers: &HeaderMap, body: &[u8]) -> Response {
         }
         minted = minted.alg(alg);
     }
-    // So that each can be withdrawn by itself.
+    // So that each can be revoked by itself.
     asked.entry("jti").or_insert_with(|| json!(b64(random(12))));
     let scope = asked.get("scope").cloned();
     let is_dpop = asked.get("cnf").is_some_and(|cnf| cnf.get("jkt").is_some());

@@ -31,7 +31,7 @@ pub(crate) fn j12_j15_a_verdict_ends_with_its_token_and_its_key() {
     ] {
         assert_eq!(gates.show_at("/", token, NOW + at), expected, "{what}");
     }
-    // J12: the key is withdrawn, and with it what it verified.
+    // J12: the key is removed, and with it what it verified.
     let next = Key::cached(Alg::ES256, "next");
     gates.fetched(&jwks([&next]), NOW + 50);
     assert_ne!(gates.show_at("/", &own, NOW + 51), "allow", "J12");

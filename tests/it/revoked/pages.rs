@@ -10,7 +10,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
+use crate::revoked::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
 
 /// A list of these `jti`s on about so many pages.
 fn list(names: impl IntoIterator<Item = String>, most: usize) -> List {

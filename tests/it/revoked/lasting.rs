@@ -1,4 +1,4 @@
-//! What was withdrawn stays withdrawn for as long as its token could be used: past its end by the clock skew, while
+//! What was revoked stays revoked for as long as its token could be used: past its end by the clock skew, while
 //! clocks go astray, and whatever older list somebody serves.
 
 use portcullis::{
@@ -7,8 +7,8 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, signed, token};
-use crate::withdrawal::status_lists::{PATH, URI, judged, list, list_claims, referring, sources};
+use crate::revoked::fleet::{Fleet, ISSUER, START, Served, config, polled, signed, token};
+use crate::revoked::status_lists::{PATH, URI, judged, list, list_claims, referring, sources};
 
 const END: u64 = START + 1000;
 
@@ -204,7 +204,7 @@ fn an_older_status_list_takes_no_newer_ones_place() {
 }
 
 #[test]
-fn a_status_list_that_is_too_old_to_trust_still_withdraws_what_it_withdrew() {
+fn a_status_list_that_is_too_old_to_trust_still_revokes_what_it_revoked() {
     for on_unavailable in ["allow", "deny"] {
         for more in [json!({ "exp": START + 30 }), json!({ "exp": null })] {
             let more_config = json!({ "max_staleness": "60s", "on_unavailable": on_unavailable });
@@ -235,8 +235,7 @@ fn a_status_list_is_asked_for_while_its_tokens_are_used_however_long_it_may_serv
         assert_eq!(fleet.show(&token), "allow");
     }
     let issued = json!({ "iat": START + 900 });
-    let revoked =
-        signed("statuslist+jwt", &crate::withdrawal::fleet::key(), list_claims(1, &[0b0010], issued));
+    let revoked = signed("statuslist+jwt", &crate::revoked::fleet::key(), list_claims(1, &[0b0010], issued));
     fleet.serve(PATH, Served::Well(revoked.into_bytes()));
     fleet.seconds(25);
     assert_eq!(fleet.show(&token), "revoked", "fifteen minutes later: {URI}");
@@ -272,13 +271,13 @@ fn a_name_of_another_type_than_text_refuses_the_token_where_revocation_is_config
         fleet.seconds(1);
         for name in ["client_id", "azp", "sid"] {
             for value in &others {
-                let mut claims = crate::withdrawal::fleet::claims(json!({ "jti": "a" }));
+                let mut claims = crate::revoked::fleet::claims(json!({ "jti": "a" }));
                 claims[name] = value.clone();
-                let token = signed("JWT", &crate::withdrawal::fleet::key(), claims);
+                let token = signed("JWT", &crate::revoked::fleet::key(), claims);
                 for _ in 0..2 {
                     assert_eq!(fleet.show(&token), "claim_invalid", "{name}: {value}");
                 }
-                assert_eq!(fleet.on(0, "/glass", &token), "allow", "a rule that ignores withdrawals");
+                assert_eq!(fleet.on(0, "/glass", &token), "allow", "a rule that ignores revocations");
                 assert_eq!(off.show(&token), "allow", "nobody asks for the name");
                 forms += 1;
             }
@@ -295,7 +294,7 @@ fn a_name_of_another_type_than_text_refuses_the_token_where_revocation_is_config
 fn numbered(fleet: &mut Fleet, number: usize, bits: u8) -> String {
     let uri = format!("https://status.example/lists/n{number}");
     let claims = list_claims(1, &[bits], json!({ "sub": uri }));
-    let body = signed("statuslist+jwt", &crate::withdrawal::fleet::key(), claims);
+    let body = signed("statuslist+jwt", &crate::revoked::fleet::key(), claims);
     fleet.serve(&format!("/lists/n{number}"), Served::Well(body.into_bytes()));
     token(json!({ "status": { "status_list": { "idx": 1, "uri": uri } } }))
 }

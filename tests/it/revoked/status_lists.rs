@@ -9,7 +9,7 @@ use portcullis::{FetchError, StatusBits as Bits, StatusError};
 use serde_json::{Value, json};
 
 use crate::common::zlib;
-use crate::withdrawal::fleet::{Fleet, START, Served, claims, config, key, signed, token};
+use crate::revoked::fleet::{Fleet, START, Served, claims, config, key, signed, token};
 
 pub(crate) const URI: &str = "https://status.example/lists/1";
 pub(crate) const PATH: &str = "/lists/1";
@@ -62,7 +62,7 @@ pub(crate) fn judged(fleet: &mut Fleet, token: &str) -> &'static str {
 }
 
 #[test]
-fn a_token_works_is_withdrawn_and_is_refused_by_every_worker_within_the_ttl() {
+fn a_token_works_is_revoked_and_is_refused_by_every_worker_within_the_ttl() {
     let mut fleet = Fleet::start(3, &config(sources(json!({}))));
     fleet.serve(PATH, list(&[0b0000_0000], json!({})));
     let (ours, other) = (referring(3), referring(4));

@@ -6,7 +6,7 @@ use portcullis::{
 };
 use serde_json::json;
 
-use crate::withdrawal::fleet::config;
+use crate::revoked::fleet::config;
 
 /// A document, the issuer of the configuration, and how many entries it has or what the message says.
 type Case = (&'static str, Option<&'static str>, Result<usize, &'static str>);

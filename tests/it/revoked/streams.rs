@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
-use crate::withdrawal::status_lists::{PATH, list, referring, sources};
+use crate::revoked::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
+use crate::revoked::status_lists::{PATH, list, referring, sources};
 
 /// A configuration whose rules end their streams; under `/still` they go on.
 fn ending(revocation: Value) -> Value {

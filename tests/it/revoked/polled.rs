@@ -5,13 +5,13 @@ use std::time::Duration;
 use portcullis::FetchError;
 use serde_json::{Value, json};
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
+use crate::revoked::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
 
 fn nothing() -> Value {
     json!({ "version": 1, "entries": [] })
 }
 
-/// Every way to withdraw a token: an entry or a cut-off, a token that it hits, tokens that it leaves alone.
+/// Every way to revoke a token: an entry or a cut-off, a token that it hits, tokens that it leaves alone.
 fn ways() -> Vec<(&'static str, Value, Value, Vec<Value>)> {
     let entry = |more: Value| {
         let mut entry = json!({ "issuer": ISSUER, "until": START + 1000 });
@@ -86,7 +86,7 @@ fn ways() -> Vec<(&'static str, Value, Value, Vec<Value>)> {
 }
 
 #[test]
-fn each_entry_and_cut_off_withdraws_its_tokens_everywhere_in_time_and_no_others_until_it_ends() {
+fn each_entry_and_cut_off_revokes_its_tokens_everywhere_in_time_and_no_others_until_it_ends() {
     for (name, list, hit, spared) in ways() {
         let mut fleet = Fleet::start(3, &config(polled(json!({}))));
         fleet.list(&nothing());
@@ -131,7 +131,7 @@ fn an_entry_of_another_issuer_is_none_of_ours() {
 }
 
 #[test]
-fn another_text_of_a_withdrawn_token_is_withdrawn_too() {
+fn another_text_of_a_revoked_token_is_revoked_too() {
     let mut fleet = Fleet::start(1, &config(polled(json!({ "issuer": ISSUER }))));
     fleet.list(&json!({ "version": 1, "entries": [{ "jti": "a", "until": START + 1000 }] }));
     fleet.seconds(1);
@@ -244,7 +244,7 @@ fn the_last_good_list_serves_for_max_staleness_whatever_the_source_does() {
         // A fetch that hangs is waited for.
         let said = fleet.on(0, "/", &good);
         assert!(matches!(said, "revocation_unavailable" | "wait"), "{name}: {said}");
-        assert_eq!(fleet.show(&bad), "revoked", "{name}: what is known to be withdrawn stays so");
+        assert_eq!(fleet.show(&bad), "revoked", "{name}: what is known to be revoked stays so");
         assert_eq!(fleet.on(1, "/open", &good), if said == "wait" { "wait" } else { "allow" }, "{name}");
         fleet.list(&nothing());
         fleet.seconds(16);
@@ -290,7 +290,7 @@ fn on_unavailable_allow_waits_for_the_first_answer_alone() {
 }
 
 #[test]
-fn a_rule_may_ignore_withdrawals_and_one_that_forgives_bad_tokens_passes_none_on() {
+fn a_rule_may_ignore_revocations_and_one_that_forgives_bad_tokens_passes_none_on() {
     let mut config = config(polled(json!({ "issuer": ISSUER })));
     config["providers"]["p"]["forward"] = json!(true);
     let mut fleet = Fleet::start(1, &config);

@@ -1,4 +1,4 @@
-//! Withdrawn tokens, with a clock and a network that the test holds in its hands: which tokens are refused, how
+//! Revoked tokens, with a clock and a network that the test holds in its hands: which tokens are refused, how
 //! soon, on which workers, and what happens while a source cannot be had.
 
 mod documents;

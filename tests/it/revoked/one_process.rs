@@ -5,8 +5,8 @@ use std::sync::Arc;
 use portcullis::{Parsed, RevocationDraft as Draft, RevocationKey as Key, RevocationKind as Kind, Timestamp};
 use serde_json::{Value, json};
 
-use crate::withdrawal::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
-use crate::withdrawal::status_lists::{list, referring, sources};
+use crate::revoked::fleet::{Fleet, ISSUER, START, Served, config, polled, token};
+use crate::revoked::status_lists::{list, referring, sources};
 
 const WORKERS: usize = 3;
 
@@ -23,7 +23,7 @@ fn bytes(fleet: &Fleet) -> usize {
     fleet.store.names().iter().map(size).sum()
 }
 
-/// What a source may be: its name, its configuration, what it serves, a withdrawn token, one that stands.
+/// What a source may be: its name, its configuration, what it serves, a revoked token, one that stands.
 type Source = (&'static str, Value, fn(&mut Fleet), String, String);
 
 fn sources_of_each_kind() -> [Source; 3] {
@@ -64,15 +64,15 @@ fn sources_of_each_kind() -> [Source; 3] {
 
 #[test]
 fn what_one_worker_read_all_use_and_nobody_reads_it_again() {
-    for (name, revocation, serve, withdrawn, standing) in sources_of_each_kind() {
+    for (name, revocation, serve, revoked, standing) in sources_of_each_kind() {
         let mut fleet = Fleet::in_one_process(WORKERS, &config(revocation));
         serve(&mut fleet);
         for worker in 0..WORKERS {
             // A status list is fetched when a token names it.
-            fleet.on(worker, "/", &withdrawn);
+            fleet.on(worker, "/", &revoked);
         }
         fleet.seconds(2);
-        assert_eq!(fleet.show(&withdrawn), "revoked", "{name}");
+        assert_eq!(fleet.show(&revoked), "revoked", "{name}");
         assert_eq!(fleet.show(&standing), "allow", "{name}");
         let used = uses(&fleet);
         assert!(!used.is_empty(), "{name}: something is kept");
@@ -87,9 +87,9 @@ fn what_one_worker_read_all_use_and_nobody_reads_it_again() {
             uses(&fleet).iter().all(|uses| *uses > WORKERS) || name == "a status list",
             "{name}: a worker that comes later has it at once"
         );
-        fleet.on(WORKERS, "/", &withdrawn);
+        fleet.on(WORKERS, "/", &revoked);
         fleet.seconds(1);
-        assert_eq!(fleet.on(WORKERS, "/", &withdrawn), "revoked", "{name}");
+        assert_eq!(fleet.on(WORKERS, "/", &revoked), "revoked", "{name}");
         assert!(uses(&fleet).iter().all(|uses| *uses == WORKERS + 1), "{name}");
     }
 }
@@ -98,7 +98,7 @@ fn what_one_worker_read_all_use_and_nobody_reads_it_again() {
 fn what_is_kept_is_used_only_where_it_is_what_was_asked_for() {
     let process = |fleet: &Fleet| fleet.process.clone().expect("workers of one process");
     let [json_list, ..] = sources_of_each_kind();
-    let (_, revocation, serve, withdrawn, _) = json_list;
+    let (_, revocation, serve, revoked, _) = json_list;
     type Spoil = fn(&mut Vec<Parsed>);
     // Every page is in another's place, or is no page at all.
     let swapped: Spoil = |parsed| parsed.reverse();
@@ -113,10 +113,10 @@ fn what_is_kept_is_used_only_where_it_is_what_was_asked_for() {
         spoil(&mut kept);
         process.parsed.borrow_mut().values_mut().zip(kept).for_each(|(kept, spoilt)| *kept = spoilt);
         fleet.join();
-        assert_ne!(fleet.on(1, "/", &withdrawn), "allow", "{at}: nothing wrong is taken over");
+        assert_ne!(fleet.on(1, "/", &revoked), "allow", "{at}: nothing wrong is taken over");
         fleet.asked.clear();
         fleet.seconds(12);
-        assert_eq!(fleet.show(&withdrawn), "revoked", "{at}: {:?}", fleet.log.last());
+        assert_eq!(fleet.show(&revoked), "revoked", "{at}: {:?}", fleet.log.last());
     }
 }
 
