@@ -191,7 +191,7 @@ fn main() -> ExitCode {
 /// How many requests are tried for each size, besides every filling by itself.
 const TRIES: usize = 300;
 /// How many times its twin's cost a request may take.
-const MOST: f64 = 2.0;
+const MAX_RATIO: f64 = 2.0;
 
 /// Searches, prints what was found, and says how many cost too much.
 fn search() -> usize {
@@ -208,7 +208,7 @@ fn search() -> usize {
         for size in dearest::SIZES {
             let tries = if size > 10_000 { TRIES / 5 } else { TRIES };
             let found = dearest::search(&mut gate, size, tries, 7);
-            let too_dear = found.ratio() > MOST;
+            let too_dear = found.ratio() > MAX_RATIO;
             dear += usize::from(too_dear);
             println!(
                 "{:<24}{size:>8}{:>14.2}{:>14.2}{:>8.2}  {}{}",
@@ -222,8 +222,8 @@ fn search() -> usize {
         }
     }
     match dear {
-        0 => println!("\nnone costs more than {MOST} times its malformed twin"),
-        _ => println!("\n{dear} cost more than {MOST} times their malformed twins"),
+        0 => println!("\nnone costs more than {MAX_RATIO} times its malformed twin"),
+        _ => println!("\n{dear} cost more than {MAX_RATIO} times their malformed twins"),
     }
     dear
 }

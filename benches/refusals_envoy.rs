@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 const ROUNDS: usize = 15;
 const REQUESTS: usize = 400;
-const MOST: f64 = 1.5;
+const MAX_RATIO: f64 = 1.5;
 
 fn main() -> ExitCode {
     let (envoy, good) = beside::start();
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             .collect();
         rounds.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
         let (calm, busy) = rounds[ROUNDS / 2];
-        slow += usize::from(busy / calm > MOST);
+        slow += usize::from(busy / calm > MAX_RATIO);
         println!(
             "  malformed {calm:.0} µs, dear {busy:.0} µs: {:.2} times as long  ({})",
             busy / calm,

@@ -374,10 +374,10 @@ impl Drop for FieldList<'_> {
     /// Keeps the room for the next list.
     fn drop(&mut self) {
         /// What a request with very many fields took is given back.
-        const MOST: usize = 1024;
+        const MAX_KEPT: usize = 1024;
         let mut list = std::mem::take(&mut self.0);
         list.clear();
-        if list.capacity() <= MOST {
+        if list.capacity() <= MAX_KEPT {
             // There is nothing in it: the compiler makes of this the same room under another lifetime.
             SPARE.set(list.into_iter().map(|_| (&b""[..], &b""[..])).collect());
         }

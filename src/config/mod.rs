@@ -196,7 +196,7 @@ fn read(json: &Json, environment: Variables<'_>, report: &Report) -> Option<Conf
     let instance = fields.get("instance").and_then(|item| rule::name(&item));
     let style = style(&mut fields);
     let limits = limits::read(&mut fields);
-    let around = protected_resources::Surroundings { rules: &rules, providers: &list, ambiguous_paths };
+    let around = protected_resources::ResourceContext { rules: &rules, providers: &list, ambiguous_paths };
     let protected_resources = protected_resources::read(&mut fields, around);
     let has_nonces = list.iter().flatten().any(|provider| provider.makes_nonces());
     let cors = fields.get("cors").and_then(|item| cors::read(&item, has_nonces));

@@ -19,7 +19,7 @@ use crate::token::{Issuer, Location};
 
 /// What a resource's document says by itself comes from these.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'c> {
+pub(super) struct ResourceContext<'c> {
     pub(super) rules: &'c [Rule],
     /// None for one with an error.
     pub(super) providers: &'c [Option<Rc<Provider>>],
@@ -46,7 +46,7 @@ struct Document<'c> {
     resource_documentation: Option<&'c str>,
 }
 
-pub(super) fn read(fields: &mut Fields<'_>, around: Surroundings<'_>) -> Option<ProtectedResources> {
+pub(super) fn read(fields: &mut Fields<'_>, around: ResourceContext<'_>) -> Option<ProtectedResources> {
     let item = fields.get("protected_resources")?;
     let items = some(&item, "resource")?;
     if items.len() > MAX_RESOURCES {
@@ -78,7 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>, around: Surroundings<'_>) -> Option<
     ))
 }
 
-fn resource(item: &Item<'_>, around: Surroundings<'_>) -> Option<DescribedResource> {
+fn resource(item: &Item<'_>, around: ResourceContext<'_>) -> Option<DescribedResource> {
     let mut fields = item.fields()?;
     let named =
         fields.required("resource", "name the resource by its URL, such as https://mcp.example.com/mcp");

@@ -12,7 +12,7 @@ use super::{Effect, Gate};
 use crate::config::Config;
 use crate::fetch::{FetchError, HttpResponse, LookupId, LookupIds};
 use crate::introspection::{
-    AnswerForm, Calls, DigestHasher, Ended, Finding, GRACE, News, TokenDigest, Verifier,
+    AnswerForm, CallUpdate, Calls, DigestHasher, Ended, Finding, GRACE, TokenDigest, Verifier,
 };
 use crate::keys::KeySet;
 use crate::metrics::{Event, Sample};
@@ -165,7 +165,7 @@ impl Gate {
         let Some(provider) = self.config.provider(id) else { return };
         let keys = keys_of(provider, &self.sources, now).map(|keys| &**keys);
         let verifier = Verifier { keys, backend: &self.backend };
-        let News { ended, released, requests } = own.calls.fetched(lookup, response, verifier, now);
+        let CallUpdate { ended, released, requests } = own.calls.fetched(lookup, response, verifier, now);
         let Some(mut ended) = ended else { return };
         if let Some(kept) = own.take(&mut ended, now) {
             own.keep(ended.token, kept);

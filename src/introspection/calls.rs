@@ -101,7 +101,7 @@ pub(crate) enum Asked {
 
 /// What follows from the end of a call.
 #[derive(Debug, Default)]
-pub(crate) struct News {
+pub(crate) struct CallUpdate {
     /// The call that ended.
     pub(crate) ended: Option<Ended>,
     /// What else is not on its way any longer.
@@ -219,14 +219,14 @@ impl Calls {
         response: Result<HttpResponse, FetchError>,
         verifier: Verifier<'_>,
         now: Timestamp,
-    ) -> News {
+    ) -> CallUpdate {
         let Some(at) = self.in_flight.iter().position(|call| call.lookup == lookup) else {
-            return News::default();
+            return CallUpdate::default();
         };
         let Call { token, sent, .. } = self.in_flight.swap_remove(at);
         let hold = response.as_ref().ok().and_then(retry_after);
         let finding = answer::read(&self.settings, response, verifier, now);
-        let mut news = News::default();
+        let mut news = CallUpdate::default();
         let mut is_news = true;
         if matches!(finding, Finding::Failed(_)) {
             // Those that were in flight together fail together.
@@ -269,7 +269,7 @@ impl Calls {
     }
 
     /// Sends what waits for its turn. What has waited for longer than an answer may take, nobody waits for.
-    fn send_queued(&mut self, news: &mut News, now: Timestamp) {
+    fn send_queued(&mut self, news: &mut CallUpdate, now: Timestamp) {
         while self.in_flight.len() < self.room()
             && let Some(Queued { lookup, token, request, since }) = self.queue.pop_front()
         {

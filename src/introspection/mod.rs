@@ -13,7 +13,7 @@ mod signed;
 pub use answer::MAX_ANSWER_BYTES;
 pub(crate) use answer::{Answer, Finding};
 pub use calls::MAX_QUEUED;
-pub(crate) use calls::{Asked, Calls, DigestHasher, Ended, News, TokenDigest};
+pub(crate) use calls::{Asked, CallUpdate, Calls, DigestHasher, Ended, TokenDigest};
 pub use opaque::{MAX_OPAQUE, MIN_OPAQUE};
 pub(crate) use opaque::{check_shape, is_signed};
 pub use settings::{AnswerForm, ClaimSource, ClientAuthentication, GRACE, Introspection};

@@ -14,7 +14,7 @@ use harness::{Record, Request, Response};
 use serde_json::{Value, json};
 
 /// The longest value that is written from a claim.
-const LONGEST: usize = 8192;
+const MAX_BYTES: usize = 8192;
 
 /// The formats and the headers that are written in them: of the value itself, and of a list with the value in it.
 const FORMATS: [(&str, &str, &str); 4] = [
@@ -147,12 +147,12 @@ fn values() -> Vec<Value> {
             json!([format!("{letter}a"), "b"]),
         ]);
     }
-    for length in [LONGEST - 1, LONGEST, LONGEST + 1, 100_000, 700_000] {
+    for length in [MAX_BYTES - 1, MAX_BYTES, MAX_BYTES + 1, 100_000, 700_000] {
         values.push(json!("x".repeat(length)));
         values.push(json!(["x".repeat(length)]));
         values.push(json!(format!("{}\r\nx-admin: true", "x".repeat(length))));
     }
-    for count in [MOST - 1, MOST, MOST + 1, 500, 10_000, 100_000] {
+    for count in [MAX_ITEMS - 1, MAX_ITEMS, MAX_ITEMS + 1, 500, 10_000, 100_000] {
         values.push(json!(vec!["a"; count]));
         values.push(json!(vec![""; count]));
         values.push(json!(vec![0; count]));
@@ -168,11 +168,11 @@ fn values() -> Vec<Value> {
 }
 
 /// How many fields a list becomes at the most.
-const MOST: usize = 64;
+const MAX_ITEMS: usize = 64;
 
 /// What a text has to be to stand in a field as it is.
 fn is_sound(text: &str) -> bool {
-    text.len() <= LONGEST && !text.chars().any(char::is_control) && text.trim() == text
+    text.len() <= MAX_BYTES && !text.chars().any(char::is_control) && text.trim() == text
 }
 
 /// What a scalar is as a text. Numbers are compared as numbers, in [`assert_header`].
@@ -201,7 +201,7 @@ fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
         }
         Value::Array(items) if common::is_native() && format == "repeat" && items.iter().any(empty) => {
             let written = items.iter().filter(|item| !empty(item)).count();
-            if got.len() == written && items.len() <= MOST {
+            if got.len() == written && items.len() <= MAX_ITEMS {
                 let mut got = got.iter();
                 let all =
                     items.iter().map(|item| if empty(item) { "" } else { got.next().map_or("", |one| one) });
@@ -224,7 +224,7 @@ fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
         match got {
             [got] => assert_eq!(&serde_json::from_str::<Value>(got).expect("JSON"), value, "{what}"),
             // With escapes a text is six times as long at the most.
-            [] => assert!(value.is_null() || value.to_string().len() * 6 > LONGEST, "{what}: not written"),
+            [] => assert!(value.is_null() || value.to_string().len() * 6 > MAX_BYTES, "{what}: not written"),
             _ => panic!("{what}: {got:?}"),
         }
         return;
@@ -243,10 +243,10 @@ fn assert_header(what: &str, format: &str, value: &Value, got: &[String]) {
         let texts: Vec<String> = items.iter().filter_map(scalar).collect();
         let plain = texts.len() == items.len()
             && texts.iter().all(|text| is_sound(text) && !text.is_empty() && !text.contains(','));
-        let short = texts.iter().map(String::len).sum::<usize>() + items.len() < LONGEST;
+        let short = texts.iter().map(String::len).sum::<usize>() + items.len() < MAX_BYTES;
         let writable = matches!(format, "csv" | "repeat") && plain && short;
         assert!(
-            !writable || items.is_empty() || (format == "repeat" && items.len() > MOST),
+            !writable || items.is_empty() || (format == "repeat" && items.len() > MAX_ITEMS),
             "{what}: not written"
         );
         return;

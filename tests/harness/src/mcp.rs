@@ -29,7 +29,7 @@ const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The tools, and what they say that they do.
 const TOOLS: [(&str, &str); 2] = [("read", "Reads a file"), ("write", "Writes a file")];
 /// No body of a client is larger.
-const MOST_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 /// A running server. It stops when it is dropped.
 pub struct McpServer {
@@ -82,7 +82,7 @@ async fn answer(request: http::Request<Incoming>, own: &str) -> Response {
         ("/mcp", _) => return plain(405, "POST only\n"),
         _ => return plain(404, "it is at /mcp\n"),
     }
-    let Ok(body) = axum::body::to_bytes(Body::new(body), MOST_BYTES).await else {
+    let Ok(body) = axum::body::to_bytes(Body::new(body), MAX_BYTES).await else {
         return plain(413, "too large\n");
     };
     match serde_json::from_slice::<Value>(&body) {

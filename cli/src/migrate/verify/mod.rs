@@ -29,7 +29,7 @@ pub(crate) fn example_of(matcher: &Value) -> Option<String> {
 const NOW: u64 = 1_800_000_000;
 
 /// How many requests are asked at most.
-const MOST: usize = 4_000;
+const MAX_ASKS: usize = 4_000;
 
 /// How many differences are written out.
 const SHOWN: usize = 20;
@@ -113,14 +113,14 @@ pub(crate) fn verify(
     let failed = |error: String| Failure::of("cannot be verified", error);
     let tokens = tokens::forge(today, &behind.claims(), &mut bench, NOW).map_err(failed)?;
     let mut asks = requests::asks(today, behind.requests(), &tokens);
-    let left_out = asks.len().saturating_sub(MOST);
+    let left_out = asks.len().saturating_sub(MAX_ASKS);
     if left_out > 0 {
         // Evenly, so that every rule keeps some.
         let all = asks.len();
         let mut at = 0;
         asks.retain(|_| {
             at += 1;
-            at * MOST / all != (at - 1) * MOST / all
+            at * MAX_ASKS / all != (at - 1) * MAX_ASKS / all
         });
     }
     let model = Model { config: today, behind, tokens: &tokens, now: NOW, is_gone: Cell::new(false) };

@@ -10,7 +10,7 @@ use crate::client::{Request, Response};
 use crate::idp::flip_bit;
 
 /// The most rounds that [`Traffic`] sends: it ends by itself, whatever becomes of the test.
-const MOST_ROUNDS: usize = 2000;
+const MAX_ROUNDS: usize = 2000;
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -136,7 +136,7 @@ impl Traffic {
         let stopped = stop.clone();
         let sender = thread::spawn(move || {
             let mut sent = Sent::default();
-            for _ in 0..MOST_ROUNDS {
+            for _ in 0..MAX_ROUNDS {
                 if stopped.load(Ordering::Acquire) {
                     break;
                 }

@@ -22,7 +22,7 @@ const CODE_SECONDS: i64 = 60;
 /// For how many seconds a token counts where nobody asked for something else.
 const TOKEN_SECONDS: i64 = 300;
 /// How much of each kind it remembers; then it takes no more.
-const MOST: usize = 10_000;
+const MAX_KEPT: usize = 10_000;
 
 /// Who registered, and what was granted.
 #[derive(Default)]
@@ -122,7 +122,7 @@ impl Shared {
         let refreshes = grant_types.iter().any(|one| one == "refresh_token");
         let client = Client { name: asked["client_name"].clone(), redirect_uris, refreshes };
         let clients = &mut self.lock().logins.clients;
-        if clients.len() >= MOST {
+        if clients.len() >= MAX_KEPT {
             return refuse(503, &("temporarily_unavailable", "enough clients have registered".to_owned()));
         }
         clients.insert(client_id, client);
@@ -194,7 +194,7 @@ impl Shared {
         };
         let codes = &mut self.lock().logins.codes;
         codes.retain(|_, code| now() < code.expires);
-        if codes.len() >= MOST {
+        if codes.len() >= MAX_KEPT {
             return Err(("temporarily_unavailable", "too many are logging in".to_owned()));
         }
         codes.insert(code.clone(), code_of);
@@ -270,12 +270,12 @@ impl Shared {
         let client = logins.clients.get(&grant.client_id);
         // Only for one that asks for it: there are clients that refresh where they should ask for another scope, and give up.
         let lasts = grant.scope.split(' ').any(|scope| scope == OFFLINE_ACCESS);
-        if lasts && client.is_some_and(|client| client.refreshes) && logins.refresh_tokens.len() < MOST {
+        if lasts && client.is_some_and(|client| client.refreshes) && logins.refresh_tokens.len() < MAX_KEPT {
             let refresh_token = b64(random(32));
             answer["refresh_token"] = json!(refresh_token);
             logins.refresh_tokens.insert(refresh_token, grant.clone());
         }
-        if logins.granted.len() < MOST {
+        if logins.granted.len() < MAX_KEPT {
             let name = logins.clients.get(&grant.client_id).map_or(Value::Null, |client| client.name.clone());
             logins.granted.push(json!({
                 "grant_type": form.get("grant_type"), "client_name": name, "scope": grant.scope,
