@@ -3,6 +3,7 @@
 //! A test goes through both, so that it says the same of both, and a clone by itself skips nothing.
 
 mod providers;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,6 +29,11 @@ pub(crate) enum Folder {
 /// The providers' tokens: what is made, then what the shared folder `idp` has.
 pub(crate) fn idp() -> Vec<Root> {
     roots("idp", providers::folders())
+}
+
+/// The tokens and key sets of servers: what is made, then what the shared folder `captured` has.
+pub(crate) fn captured() -> Vec<Root> {
+    roots("captured", servers::folders())
 }
 
 fn roots(shared: &str, made: BTreeMap<String, Files>) -> Vec<Root> {
@@ -57,6 +63,14 @@ impl Root {
 }
 
 impl Folder {
+    /// The names of its files.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        match self {
+            Self::Made(_, files) => files.keys().cloned().collect(),
+            Self::Captured(path) => names_in(path),
+        }
+    }
+
     pub(crate) fn has(&self, file: &str) -> bool {
         match self {
             Self::Made(_, files) => files.contains_key(file),
