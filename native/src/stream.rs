@@ -232,7 +232,7 @@ impl Stream {
         self.plugin.record_pending(envoy);
         let Some(now) = clock() else { return };
         match event {
-            LOOK => self.worker.look(&self.plugin, now),
+            LOOK => self.worker.poll(&self.plugin, now),
             CLOSE => return self.end_early(envoy),
             _ => {}
         }

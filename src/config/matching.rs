@@ -279,7 +279,7 @@ fn header_name(item: &Item<'_>) -> Option<String> {
         ),
         Some("method" | "authority" | "scheme") => {}
         Some(_) => {
-            item.error("is not in a request; use :method, :authority, :path or :scheme");
+            item.error("is no pseudo-header of a request; use :method, :authority, :path or :scheme");
             return None;
         }
         None if !token(&name) => {

@@ -344,7 +344,7 @@ fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
             continue;
         };
         if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
-            header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`); rename one");
+            header_item.error("is written by another entry already, in this spelling or in one that servers treat as the same (`_` for `-`); rename one");
         }
         let required = policy.requires(&claim);
         headers.push(ClaimHeader { header, claim, format, encoding, required });

@@ -198,7 +198,7 @@ impl Gate {
             effects: VecDeque::new(),
             trace: Trace::default(),
         };
-        gate.look(now);
+        gate.poll(now);
         gate
     }
 

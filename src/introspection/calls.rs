@@ -194,8 +194,8 @@ impl Calls {
         if now < self.not_before {
             return Asked::Paused;
         }
-        let most = if is_the_providers { MAX_QUEUED.saturating_mul(2) } else { MAX_QUEUED };
-        if self.in_flight.len() >= self.room() && self.queue.len() >= most {
+        let max = if is_the_providers { MAX_QUEUED.saturating_mul(2) } else { MAX_QUEUED };
+        if self.in_flight.len() >= self.room() && self.queue.len() >= max {
             return Asked::Full;
         }
         let lookup = self.ids.next();
