@@ -430,7 +430,7 @@ fn texts(list: &Value) -> BTreeSet<String> {
 }
 
 fn folder_of_recipes() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("envoy/providers")
+    harness::workspace().join("envoy/providers")
 }
 
 #[track_caller]
