@@ -186,10 +186,7 @@ fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric
             "it has no files (the dynamic module can read them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
         )]);
     }
-    fields.refuse(&[(
-        "watched_directory",
-        "it has no files; fetch keys that change with \"remote_jwks\"",
-    )]);
+    fields.refuse(&[("watched_directory", "it has no files; fetch keys that change with \"remote_jwks\"")]);
     let (item, document) = document(&mut fields, environment);
     fields.finish();
     let (item, document) = (item?, document?);
