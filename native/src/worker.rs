@@ -187,7 +187,7 @@ impl Worker {
     }
 
     /// A hook panicked: what the gate knows may be half of something. Another one takes its place, which knows the keys
-    /// from the store; those who wait are judged anew.
+    /// from the store; those who wait are judged again.
     pub(crate) fn begin_anew(&self, plugin: &Plugin) {
         // Nothing more is asked of the old one: it could panic again.
         for open in self.open.borrow_mut().values_mut() {

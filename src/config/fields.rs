@@ -309,7 +309,7 @@ impl<'c> Fields<'c> {
         self.report.error(&self.path, message);
     }
 
-    /// Reports every field that nobody asked for, with the nearest known name.
+    /// Reports every unknown field, with the nearest known name.
     pub(super) fn finish(self) {
         for (key, _) in self.object.iter() {
             let is_type = key == "@type" && !matches!(self.of_envoy, OfEnvoy::Nothing);

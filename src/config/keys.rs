@@ -35,7 +35,7 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
             let text = "names an HS algorithm, and there is no key for it; leave \"algorithms\" out: opaque tokens are not signed";
             fields.report.error(&join(&fields.path, "algorithms"), text);
         }
-        // Known here too, for whoever misspells one of them.
+        // Known here too, for a user who misspells one of them.
         for name in ["remote_jwks", "discovery", "local_jwks"] {
             fields.get(name);
         }

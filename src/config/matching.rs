@@ -126,7 +126,7 @@ fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
     }
 }
 
-/// Warns of a path that is compared to the letter and looks like a pattern.
+/// Warns of a path that is compared exactly and looks like a pattern.
 fn warn_of_patterns(item: &Item<'_>, text: &str) {
     if let Some(sign) = text.chars().find(|c| matches!(c, '*' | '{' | '}' | '[' | '^' | '|')) {
         item.warning(format!(

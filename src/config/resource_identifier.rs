@@ -155,7 +155,7 @@ pub(super) fn server(text: &str) -> Result<Safe, &'static str> {
     }
 }
 
-/// Whether nobody on the way can change what it answers.
+/// Whether its answers cannot be changed in transit.
 pub(super) struct Safe(pub(super) bool);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `revocation`: where it is told which tokens were revoked.
+//! `revocation`: where revoked tokens are listed.
 
 use std::rc::Rc;
 use std::time::Duration;

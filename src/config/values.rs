@@ -92,7 +92,7 @@ pub(super) fn compared_texts(item: &Item<'_>) -> Option<Vec<String>> {
     Some(texts)
 }
 
-/// Warns of a text that is compared to the letter and looks as if it was meant otherwise.
+/// Warns of a text that is compared exactly and looks as if it was meant otherwise.
 pub(super) fn warn_of_literals(item: &Item<'_>) {
     let text = item.json.as_str().unwrap_or_default();
     if text.trim() != text {

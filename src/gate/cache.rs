@@ -2,7 +2,7 @@
 //!
 //! Bounded in number and in bytes; the least recently used goes first. A look-up hashes the last bytes of the token,
 //! which are its signature's, from a secret start, and then compares the whole text: no two tokens share an entry. Only
-//! tokens whose signature is valid get in, so that nobody can fill the cache, or choose what shares a hash in it, without
+//! tokens whose signature is valid get in, so that no client can fill the cache, or choose what shares a hash in it, without
 //! being able to sign. So the hash need not withstand those who choose what is hashed, and can be a short one.
 
 use std::borrow::Borrow;

@@ -98,7 +98,7 @@ impl Revocations {
         &self.lists
     }
 
-    /// What the log is to be told of the requests that were judged.
+    /// What is to be logged of the requests that were judged.
     pub(super) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }

@@ -49,7 +49,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether the gate is to be told when the request is over.
+    /// Whether the gate is to be called when the request is over.
     pub(super) fn is_known_to_the_gate(&self) -> bool {
         match self {
             Self::Waiting(_) => true,
@@ -71,7 +71,7 @@ pub(super) struct ExpectedRoute {
     pub(super) resource: Option<String>,
     /// What another answer in its place says to a page of another origin.
     pub(super) cors: Option<Rc<CorsFields>>,
-    /// Whether the gate is to be told when its stream ends.
+    /// Whether the gate is to be called when its stream ends.
     pub(super) is_followed: bool,
 }
 

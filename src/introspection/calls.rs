@@ -15,7 +15,7 @@ use crate::fetch::{
 };
 use crate::time::{Timestamp, seconds_up};
 
-/// What a token is known by: a keyed hash of 128 bits, so that nobody can choose tokens that share an entry, and no token is
+/// What a token is known by: a keyed hash of 128 bits, so that no client can choose tokens that share an entry, and no token is
 /// kept. Every request with a token has it made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TokenDigest([u64; 2]);

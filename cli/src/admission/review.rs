@@ -17,7 +17,7 @@ pub(super) struct Answer {
 /// The longest warning that Kubernetes shows as it is.
 const MAX_WARNING: usize = 256;
 
-/// The most errors and warnings that are told of one manifest.
+/// The most errors and warnings that are reported for one manifest.
 const MAX_LINES: usize = 50;
 
 /// Judges a review.

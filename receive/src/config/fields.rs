@@ -152,7 +152,7 @@ impl<'v> Fields<'v> {
         self.report.error(&self.path, message);
     }
 
-    /// Reports each field that nobody asked for.
+    /// Reports each unknown field.
     pub(crate) fn finish(self) {
         for key in self.map.keys() {
             if !self.asked.contains(&key.as_str()) {
