@@ -80,7 +80,7 @@ fn dpop(item: &Item<'_>, environment: Variables<'_>) -> Option<Dpop> {
     let mut fields = item.fields()?;
     let origins = fields.required(
         "origins",
-        "name what clients send their requests to, such as [\"https://api.example\"]: a proof is for one of these",
+        "list the origins of this service as clients write them, such as [\"https://api.example\"]",
     );
     let origins = origins.and_then(|item| self::origins(&item));
     let (algorithms, algs) = match fields.get("algorithms") {

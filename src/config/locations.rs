@@ -55,9 +55,7 @@ fn from_names(item: &Item<'_>) -> Vec<String> {
         } else if names.iter().any(|other| other == name) {
             item.error("is named above already; remove it");
         } else if names.iter().any(|other| other.replace('.', "_") == name.replace('.', "_")) {
-            item.error(
-                "is a name that some servers read as one above (they read `.` as `_`); keep one of them",
-            );
+            item.error("is a name that some servers read as one above (`_` for `.`); keep one of them");
         }
         names.push(name.to_owned());
     }
@@ -113,9 +111,7 @@ fn from_headers(item: &Item<'_>) -> Vec<Location> {
         if name == "cookie" {
             item.error("is the header of all cookies; name the cookie in \"from_cookies\"");
         } else if names().any(|other| other != name && same_header(other.as_bytes(), name.as_bytes())) {
-            item.error(
-                "is a name that some servers read as one above (they read `-` as `_`); keep one of them",
-            );
+            item.error("is a name that some servers read as one above (`_` for `-`); keep one of them");
         } else if name == SUBPROTOCOLS {
             add_subprotocol(&mut locations, &item, prefix_item.as_ref().unwrap_or(&item), prefix);
         } else {

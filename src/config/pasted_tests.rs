@@ -192,7 +192,7 @@ fn the_other_fields_and_what_would_open_something_are_read_strictly() {
     for (text, expected) in [
         (
             of_provider(r#""forward":"true""#),
-            "providers.p.forward: expected true or false, not a string; write the word without quotes",
+            "providers.p.forward: expected true or false, not a string; write true or false, without quotes",
         ),
         (
             of_provider(r#""require_expiration":"false""#),

@@ -1,4 +1,4 @@
-//! `protected_resources`: what clients are told of the resources behind the gate (RFC 9728).
+//! `protected_resources`: the metadata of protected resources for clients (RFC 9728).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -197,7 +197,7 @@ fn providers_of<'p>(rules: &[&Rule], providers: &'p [Option<Rc<Provider>>]) -> V
     ids.iter().filter_map(|id| providers.get(id.0)?.as_ref()).collect()
 }
 
-/// The issuers of the providers that the rules name, to the letter.
+/// The issuers of the providers that the rules name, exactly.
 fn servers_of(
     fields: &Fields<'_>,
     rules: &[&Rule],

@@ -1,5 +1,5 @@
-//! The URLs in `protected_resources`: identifiers of resources (RFC 9728 section 1.2), which clients compare to the
-//! letter, and of authorization servers.
+//! The URLs in `protected_resources`: identifiers of resources (RFC 9728 section 1.2), which clients compare exactly,
+//! and of authorization servers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -70,7 +70,7 @@ impl<'c> Identifier<'c> {
         matches!(self.path, "" | "/")
     }
 
-    /// Its spellings: of one without a path there are two, which clients take for one another.
+    /// Its spellings: without a path there are two, which clients treat as the same.
     pub(super) fn spellings(&self) -> Vec<String> {
         match self.is_host() {
             true => vec![self.origin.to_owned(), [self.origin, "/"].concat()],
@@ -157,7 +157,7 @@ pub(super) fn server(text: &str) -> Result<Safe, &'static str> {
     }
 }
 
-/// Whether nobody on the way can change what it answers.
+/// Whether its answers cannot be changed in transit.
 pub(super) struct Safe(pub(super) bool);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `revocation`: where it is told which tokens were revoked.
+//! `revocation`: where revoked tokens are listed.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -81,11 +81,11 @@ pub(super) fn read(
     Some(Revocation { inline, lists, status_lists })
 }
 
-fn items(item: Option<Item<'_>>, most: usize) -> Vec<Item<'_>> {
+fn items(item: Option<Item<'_>>, max: usize) -> Vec<Item<'_>> {
     let Some(item) = item else { return Vec::new() };
     let items = item.list().unwrap_or_default();
-    if items.len() > most {
-        item.error(format!("has {} elements; keep at most {most}", items.len()));
+    if items.len() > max {
+        item.error(format!("has {} elements; keep at most {max}", items.len()));
     }
     items
 }

@@ -201,7 +201,7 @@ fn check_public(fields: &mut Fields<'_>, has_requires: bool, authorizes: bool, p
             item.error(format!("is true beside \"{other}\", but a public rule needs no token; keep one of them"));
         }
         Some((item, Some(false))) if !has_requires => {
-            item.error("is false without \"requires\": name the token that is needed, or write true");
+            item.error("is false, and there is no \"requires\"; name the token that is needed, or write true");
         }
         None if !has_requires && public == PublicRules::Explicit => fields.error(
             "has no \"requires\", and \"public_rules\" is \"explicit\"; name the token that is needed, or write \"public\": true",

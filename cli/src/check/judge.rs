@@ -13,7 +13,7 @@ use crate::source::{Mark, Node};
 
 /// A configuration that was read.
 pub(super) struct Judged {
-    /// What it says, with its places; none where it cannot be told.
+    /// What it says, with its places; none where that is not known.
     pub(super) tree: Option<Node>,
     /// It, where the filter takes it; else what is left without that which it refuses.
     pub(super) config: Option<Config>,
