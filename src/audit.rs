@@ -1,4 +1,4 @@
-//! The audit line of a decision: who, what and why, in JSON, so seldom that nobody can flood the log.
+//! The audit line of a decision: who, what and why, in JSON, and so seldom that no client can flood the log.
 //!
 //! Nothing in it can be used in a token's place: a token is shown as a keyed fingerprint of what it says,
 //! a subject as a keyed hash, and whatever in a path or a header looks like a token is cut out.

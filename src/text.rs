@@ -483,9 +483,9 @@ mod tests {
     struct Grammar(u64);
 
     impl Grammar {
-        fn below(&mut self, most: usize) -> usize {
+        fn below(&mut self, max: usize) -> usize {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % most
+            (self.0 >> 33) as usize % max
         }
 
         fn one_of(&mut self, list: &[&'static str]) -> &'static str {

@@ -126,7 +126,7 @@ impl Build {
     }
 }
 
-/// Writes a file so that whoever reads it sees all of it or what was there before.
+/// Writes a file so that a reader sees all of it or what was there before.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;

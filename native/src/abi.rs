@@ -473,7 +473,7 @@ impl EnvoyFilter<'_> {
         unsafe { envoy_dynamic_module_callback_http_filter_continue_decoding(self.raw) }
     }
 
-    /// Lets Envoy choose the route anew.
+    /// Lets Envoy choose the route again.
     pub(crate) fn clear_route_cache(&mut self) {
         // SAFETY: the filter lives as long as this hook.
         unsafe { envoy_dynamic_module_callback_http_clear_route_cache(self.raw) }
@@ -483,7 +483,7 @@ impl EnvoyFilter<'_> {
     /// anything. Envoy looks the route up for this, where it has not.
     pub(crate) fn route_config(&self) -> Option<&RouteConfig> {
         // SAFETY: what comes back is what `per_route_config_new` gave. Envoy destroys it after the route, and the stream
-        // has the route until that is chosen anew, which needs this handle to itself.
+        // has the route until that is chosen again, which needs this handle to itself.
         unsafe {
             envoy_dynamic_module_callback_get_most_specific_route_config(self.raw)
                 .cast::<RouteConfig>()

@@ -331,7 +331,7 @@ impl Plugin {
         std::mem::take(&mut *lock(&self.handed_over))
     }
 
-    /// A worker is told what came of what it wanted.
+    /// A worker gets the result of what it asked for.
     pub(crate) fn tell(&self, worker: WorkerId, fetched: Fetched) {
         if let Some(share) = lock(&self.workers).get_mut(&worker) {
             share.fetched.push(fetched);

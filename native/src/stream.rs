@@ -40,7 +40,7 @@ enum Phase {
 struct Expected {
     /// What the metadata of the route that serves is held to.
     check: RouteCheck,
-    /// The resource that this route must be of, where Envoy chose it anew.
+    /// The resource that this route must be of, where Envoy chose it again.
     resource: Option<String>,
     /// What another answer in its place says to a page of another origin.
     cors: Option<Cors>,
@@ -232,7 +232,7 @@ impl Stream {
         self.plugin.record_pending(envoy);
         let Some(now) = clock() else { return };
         match event {
-            LOOK => self.worker.look(&self.plugin, now),
+            LOOK => self.worker.poll(&self.plugin, now),
             CLOSE => return self.end_early(envoy),
             _ => {}
         }
@@ -413,7 +413,7 @@ fn change(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
     done && told && write_state(envoy, &allow.state)
 }
 
-/// Writes what other filters are told of the tokens; false where Envoy does not take it.
+/// Writes what other filters get of the tokens; false where Envoy does not take it.
 fn write_metadata(envoy: &mut EnvoyFilter<'_>, allow: &Allow) -> bool {
     let done = write_failures(envoy, &allow.state);
     let told = allow.identity.iter().filter_map(|one| one.token.metadata());

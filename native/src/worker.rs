@@ -90,12 +90,12 @@ impl Worker {
     /// Does what is due by the clock, and takes over what was fetched since.
     pub(crate) fn look_if_due(&self, plugin: &Plugin, now: Timestamp) {
         if now >= self.due.get() || plugin.news() != self.news.get() {
-            self.look(plugin, now);
+            self.poll(plugin, now);
         }
     }
 
     /// Takes over what was fetched, and lets the gate look at the clock.
-    pub(crate) fn look(&self, plugin: &Plugin, now: Timestamp) {
+    pub(crate) fn poll(&self, plugin: &Plugin, now: Timestamp) {
         self.news.set(plugin.news());
         let fetched = plugin.take_fetched(self.id);
         let has_news = !fetched.is_empty();
@@ -187,7 +187,7 @@ impl Worker {
     }
 
     /// A hook panicked: what the gate knows may be half of something. Another one takes its place, which knows the keys
-    /// from the store; those who wait are judged anew.
+    /// from the store; those who wait are judged again.
     pub(crate) fn begin_anew(&self, plugin: &Plugin) {
         // Nothing more is asked of the old one: it could panic again.
         for open in self.open.borrow_mut().values_mut() {

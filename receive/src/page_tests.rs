@@ -76,7 +76,7 @@ fn each_field_that_is_read_is_in_the_table() {
 #[test]
 fn each_bound_and_each_metric_is_there() {
     let page = page();
-    let bounds = section(&page, "Bounds");
+    let bounds = section(&page, "Limits");
     for number in [
         limits::MAX_BODY as u64,
         limits::MAX_CONNECTIONS as u64,

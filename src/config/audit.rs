@@ -33,9 +33,7 @@ fn share(item: &Item<'_>) -> Option<f64> {
         Json::Number(Number::Unsigned(1)) => 1.0,
         Json::Number(Number::Float(share)) if (0.0..=1.0).contains(share) => *share,
         _ => {
-            item.error(
-                "must be a number from 0 to 1: the part of the requests that pass of which a line is written",
-            );
+            item.error("must be a number from 0 to 1: the share of passed requests that get an audit line");
             return None;
         }
     };

@@ -54,7 +54,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
         fields.error(if given.is_empty() {
             "has no condition; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\", \"equals_host\" and \"equals_peer\"".to_owned()
         } else {
-            format!("has {}; keep one, and write a condition of its own for each other", given.join(" and "))
+            format!("has {}; keep one, and write each of the others as its own condition", given.join(" and "))
         });
     }
     // Every field is read, so that each tells its own errors.
@@ -117,7 +117,7 @@ fn scalar(item: &Item<'_>) -> Option<Scalar> {
         item.error(match item.json {
             Json::Null => "is null; write \"present\": false for a claim that must be missing",
             Json::Array(_) => "is a list; compare lists with \"any_of\", \"all_of\" or \"none_of\"",
-            _ => "is an object, which equals nothing; name the member in \"claim\", such as /a/b",
+            _ => "is an object, and claims are not compared with objects; name the member in \"claim\", such as /a/b",
         });
     }
     scalar
@@ -139,7 +139,7 @@ fn exact(item: &Item<'_>, number: Number) -> Option<Number> {
     };
     if !exact {
         item.error(
-            "is larger than 2^53 - 1, and JSON numbers are rounded there; let the issuer write the claim as a text, and compare it with one",
+            "is larger than 2^53 - 1, where JSON numbers are rounded; let the issuer write the claim as a string, and compare it with a string",
         );
     }
     exact.then_some(number)
@@ -157,13 +157,13 @@ fn between(fields: &mut Fields<'_>) -> Option<ClaimOperator> {
             }
         }
     };
-    let (least, most) = (bound("gte"), bound("lte"));
-    if let (Some(least), Some(most)) = (least, most)
-        && least.compare(most).is_gt()
+    let (min, max) = (bound("gte"), bound("lte"));
+    if let (Some(min), Some(max)) = (min, max)
+        && min.compare(max).is_gt()
     {
         fields.error("has a \"gte\" above its \"lte\", so that no number can pass; swap them");
     }
-    (least.is_some() || most.is_some()).then_some(ClaimOperator::Between { least, most })
+    (min.is_some() || max.is_some()).then_some(ClaimOperator::Between { min, max })
 }
 
 /// A variable that the rule's path template binds.

@@ -77,7 +77,7 @@ impl<'c> Item<'c> {
     }
 
     pub(super) fn string(&self) -> Option<&'c str> {
-        self.json.as_str().or_else(|| self.wrong("a string", "write it as a text in quotes"))
+        self.json.as_str().or_else(|| self.wrong("a string", "write it in quotes"))
     }
 
     /// A string that is not empty.
@@ -94,7 +94,7 @@ impl<'c> Item<'c> {
     pub(super) fn bool(&self) -> Option<bool> {
         match self.json {
             Json::Bool(value) => Some(*value),
-            _ => self.wrong("true or false", "write the word without quotes"),
+            _ => self.wrong("true or false", "write true or false, without quotes"),
         }
     }
 
@@ -159,7 +159,7 @@ impl<'c> Item<'c> {
     pub(super) fn entries(&self) -> Option<Vec<(&'c str, Item<'c>)>> {
         let object = match self.json.as_object() {
             Some(object) => object,
-            None => return self.wrong("an object", "write each of its members with its name"),
+            None => return self.wrong("an object", "write each entry under its name, between { and }"),
         };
         let (report, is_envoys) = (self.report, self.is_envoys);
         let entry = |(name, json)| (name, Item { json, path: join(&self.path, name), report, is_envoys });
@@ -167,7 +167,7 @@ impl<'c> Item<'c> {
     }
 
     /// `600s`, `1.5s` or `{ seconds: 600, nanos: 0 }`, as protobuf writes a Duration.
-    pub(super) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
+    pub(super) fn duration(&self, min: Duration, max: Duration) -> Option<Duration> {
         let value = match self.json {
             Json::String(text) => seconds(text),
             Json::Object(_) => {
@@ -180,7 +180,7 @@ impl<'c> Item<'c> {
             }
             _ => {
                 return self
-                    .wrong("a duration such as \"600s\" or \"1.5s\"", "write it as a text with its unit");
+                    .wrong("a duration such as \"600s\" or \"1.5s\"", "write it in quotes, with its unit");
             }
         };
         match value {
@@ -188,9 +188,9 @@ impl<'c> Item<'c> {
                 self.error("is not a duration; write seconds, such as \"600s\" or \"1.5s\"");
                 None
             }
-            Some(value) if value < least || value > most => {
-                let (least, most) = (least.as_secs_f64(), most.as_secs_f64());
-                self.error(format!("must be from {least}s to {most}s"));
+            Some(value) if value < min || value > max => {
+                let (min, max) = (min.as_secs_f64(), max.as_secs_f64());
+                self.error(format!("must be from {min}s to {max}s"));
                 None
             }
             Some(value) => Some(value),
@@ -213,7 +213,7 @@ impl<'c> Fields<'c> {
             return Some(item);
         }
         if protobuf::narrows(name) {
-            item.warning("is null, which is as if it was not there: nothing is asked of it; remove it");
+            item.warning("is null, which is the same as no field; remove it");
         }
         None
     }
@@ -256,11 +256,11 @@ impl<'c> Fields<'c> {
     pub(super) fn duration(
         &mut self,
         name: &'static str,
-        least: Duration,
-        most: Duration,
+        min: Duration,
+        max: Duration,
         default: Duration,
     ) -> Duration {
-        self.get(name).and_then(|item| item.duration(least, most)).unwrap_or(default)
+        self.get(name).and_then(|item| item.duration(min, max)).unwrap_or(default)
     }
 
     /// One of a few words.
@@ -309,7 +309,7 @@ impl<'c> Fields<'c> {
         self.report.error(&self.path, message);
     }
 
-    /// Reports every field that nobody asked for, with the nearest known name.
+    /// Reports every unknown field, with the nearest known name.
     pub(super) fn finish(self) {
         for (key, _) in self.object.iter() {
             let is_type = key == "@type" && !matches!(self.of_envoy, OfEnvoy::Nothing);
@@ -317,7 +317,7 @@ impl<'c> Fields<'c> {
                 continue;
             }
             if self.path.is_empty() && WRAPPERS.contains(&key) {
-                self.report.error(key, "is a wrapper around the configuration; give what is inside it");
+                self.report.error(key, "is a wrapper around the configuration; write only what is inside it");
                 continue;
             }
             // No name is as long: more of the key would only cost time.

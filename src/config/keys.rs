@@ -35,7 +35,7 @@ pub(super) fn keys(fields: &mut Fields<'_>, environment: Variables<'_>, policy: 
             let text = "names an HS algorithm, and there is no key for it; leave \"algorithms\" out: opaque tokens are not signed";
             fields.report.error(&join(&fields.path, "algorithms"), text);
         }
-        // Known here too, for whoever misspells one of them.
+        // Known here too, for a user who misspells one of them.
         for name in ["remote_jwks", "discovery", "local_jwks"] {
             fields.get(name);
         }
@@ -99,7 +99,7 @@ fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Op
     let issuers: Option<Vec<String>> = policy.issuers.iter().map(exact).collect();
     let issuers = issuers.filter(|issuers| !issuers.is_empty());
     if issuers.is_none() {
-        item.error("needs an \"issuer\" that is no template: the document must name the same one");
+        item.error("needs an \"issuer\" without a template, because the document must name the same one; write the whole issuer");
     }
     let origin =
         document.zip(issuers).map(|(document, issuers)| Origin::Discovery { document, issuers, elsewhere });
@@ -170,8 +170,8 @@ fn source(
 
 /// How many keys are tried for a token that names none of them.
 fn tried_without_kid(fields: &mut Fields<'_>) -> usize {
-    let most = KeySet::MAX_TRIED_WITHOUT_KID as u64;
-    let tried = fields.whole("keys_tried_without_kid", 1, most);
+    let max = KeySet::MAX_TRIED_WITHOUT_KID as u64;
+    let tried = fields.whole("keys_tried_without_kid", 1, max);
     tried.and_then(|tried| usize::try_from(tried).ok()).unwrap_or(KeySet::TRIED_WITHOUT_KID)
 }
 
@@ -183,13 +183,10 @@ fn local(item: &Item<'_>, policy: &Policy, environment: Variables<'_>, symmetric
     if fields.host().read_file.is_none() {
         fields.refuse(&[(
             "filename",
-            "there are no files there (a native host has them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
+            "it has no files (the dynamic module can read them); write the key set into \"inline\", \"inline_string\" or \"inline_bytes\", or name an \"environment_variable\"",
         )]);
     }
-    fields.refuse(&[(
-        "watched_directory",
-        "there are no files there; fetch keys that change with \"remote_jwks\"",
-    )]);
+    fields.refuse(&[("watched_directory", "it has no files; fetch keys that change with \"remote_jwks\"")]);
     let (item, document) = document(&mut fields, environment);
     fields.finish();
     let (item, document) = (item?, document?);

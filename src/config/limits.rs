@@ -36,7 +36,7 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
     let failures = fields.get("failures").and_then(|item| failures(&item));
     let verifications = fields.whole("verifications_per_second", 1, 1_000_000);
     fields.finish();
-    let verifications_per_second = verifications.and_then(|most| u32::try_from(most).ok());
+    let verifications_per_second = verifications.and_then(|max| u32::try_from(max).ok());
     Some(Limits { failures, verifications_per_second })
 }
 
@@ -45,11 +45,11 @@ fn failures(item: &Item<'_>) -> Option<FailureLimit> {
     let number = |value: Option<u64>, otherwise| {
         value.and_then(|value| u32::try_from(value).ok()).unwrap_or(otherwise)
     };
-    let most = number(fields.whole("per_client", 1, 100_000), 30);
+    let max = number(fields.whole("per_client", 1, 100_000), 30);
     let mut span = |name| -> Duration { fields.duration(name, SECOND, HOUR, MINUTE) };
     let (window, block) = (span("window"), span("block"));
     let ipv6_prefix = number(fields.whole("ipv6_prefix", 32, 128), 64);
     fields.finish();
-    item.warning("tells clients apart by the address that Envoy takes them for (source.address): where the connection manager has \"use_remote_address: false\", and in Istio's sidecars, that comes from X-Forwarded-For, and who sends a request can choose it; take this limit at the edge, with \"use_remote_address: true\"");
-    Some(FailureLimit { attempts: AttemptLimit { most, window, block }, ipv6_prefix })
+    item.warning("tells clients apart by the address that Envoy reports (source.address). With \"use_remote_address: false\", and in Istio's sidecars, Envoy reads it from X-Forwarded-For, which a client can choose; set this limit at the edge, with \"use_remote_address: true\"");
+    Some(FailureLimit { attempts: AttemptLimit { max, window, block }, ipv6_prefix })
 }

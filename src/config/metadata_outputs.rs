@@ -15,19 +15,19 @@ const NORMALIZE: &str = "normalize_payload_in_metadata";
 const REFUSED: &[(&str, &str)] = &[
     (
         PAYLOAD,
-        "use \"forward_payload_header\" or \"claim_to_headers\" for the upstream, Lua, ext_authz and rate limits, and the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\") for RBAC and the access log. A native host writes metadata",
+        "use \"forward_payload_header\" or \"claim_to_headers\" for the upstream, Lua, ext_authz and rate limits, and the filter state wasm.portcullis.subject, .scopes and .provider (name them in \"filter_state\") for RBAC and the access log. The dynamic module can write metadata",
     ),
     (
         HEADER,
-        "use the filter state wasm.portcullis.provider in the access log, and the key id (\"kid\") of the audit line. A native host writes metadata",
+        "use the filter state wasm.portcullis.provider in the access log, and the key id (\"kid\") of the audit line. The dynamic module can write metadata",
     ),
     (
         FAILED_STATUS,
-        "use the filter state wasm.portcullis.reason in other filters and the access log, or %RESPONSE_CODE_DETAILS% in the access log. A native host writes metadata",
+        "use the filter state wasm.portcullis.reason in other filters and the access log, or %RESPONSE_CODE_DETAILS% in the access log. The dynamic module can write metadata",
     ),
     (
         NORMALIZE,
-        "use \"authorize\" or the filter state wasm.portcullis.scopes, where scopes are split already, and \"claim_to_headers\" for the upstream. A native host writes metadata",
+        "use \"authorize\" or the filter state wasm.portcullis.scopes, where scopes are split already, and \"claim_to_headers\" for the upstream. The dynamic module can write metadata",
     ),
 ];
 

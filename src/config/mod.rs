@@ -1,7 +1,7 @@
 //! What the operator wrote, checked and compiled once.
 //!
 //! [`Config::parse`] reads the plugin configuration strictly: an unknown field, a wrong type or a
-//! contradiction is an error, all errors are told at once, and nothing runs on a guess.
+//! contradiction is an error, all errors are reported together, and nothing runs on a guess.
 
 mod audit;
 mod authorize;
@@ -69,7 +69,7 @@ pub struct Config {
     pub unmatched: Unmatched,
     /// Whether a browser's question whether it may send a request passes without a token.
     pub bypass_cors_preflight: bool,
-    /// Whether a request is refused that brings a header which the filter writes; else the header is taken away.
+    /// Whether a request is refused that brings a header which the filter writes; else the header is removed.
     pub refuses_spoofed_headers: bool,
     /// What the metadata of the proxy's routes may say.
     pub route_rules: RouteRules,
@@ -80,11 +80,11 @@ pub struct Config {
     pub require_tls: RequireTls,
     /// The realm of challenges; none: the provider's name.
     pub realm: Option<String>,
-    /// How refusals are told.
+    /// How refusals are reported.
     pub style: Style,
     /// The origins whose pages may read the gate's own answers.
     pub cors: Option<Cors>,
-    /// The resources of which clients are told where to get tokens, where any are named.
+    /// The resources whose metadata tells clients where to get tokens, where any are named.
     pub protected_resources: Option<ProtectedResources>,
     /// What those cost who try tokens.
     pub limits: Limits,
@@ -94,11 +94,11 @@ pub struct Config {
     pub filter_state: FilterStateFields,
     /// What is written to the log of single decisions.
     pub audit: AuditPolicy,
-    /// What the plugin is called in its metrics, to be told apart from others of the same proxy.
+    /// What the plugin is called in its metrics, to be distinguished from others of the same proxy.
     pub instance: Option<String>,
     /// What the values that workers share are sealed with.
     pub shared_data_secret: Option<SecretValue>,
-    /// Where it is told which tokens were revoked.
+    /// Where revoked tokens are listed.
     pub revocation: Revocation,
     /// What is legal and dangerous.
     pub warnings: Vec<Problem>,
@@ -266,7 +266,7 @@ fn rules(
     let named = named.unwrap_or_default();
     let rules = match route_rules.is_on && !named.is_empty() {
         true => fields.get("rules"),
-        false => fields.required("rules", "without rules nothing is protected; where routes name requirements of \"requirement_map\", leave \"route_rules\" on"),
+        false => fields.required("rules", "list at least one rule. If routes name requirements of \"requirement_map\" instead, leave \"route_rules\" on"),
     };
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();
     let ambiguous_paths = rule::ambiguous_paths(fields).unwrap_or_default();
@@ -333,7 +333,7 @@ fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
             let path = fields::join("providers", &provider.name);
             report.error(
                 &path,
-                format!("writes the header {name:?}, from which tokens are read, or which servers read as one of those; choose another"),
+                format!("writes the header {name:?}, but tokens are read from it, or from a header that some servers read as the same; choose another"),
             );
         }
     }
@@ -343,7 +343,7 @@ fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
 fn realm(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if text.len() > 256 || !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        item.error("must be at most 256 printable ASCII characters: it stands in a header");
+        item.error("must be at most 256 printable ASCII characters: it is sent in a header");
         return None;
     }
     Some(text.to_owned())
@@ -363,7 +363,7 @@ fn selection(item: &Item<'_>) -> Option<FilterStateFields> {
     Some(selection)
 }
 
-/// What a client sends under the name of a header that the filter writes is taken away: a claim that must
+/// What a client sends under the name of a header that the filter writes is removed: a claim that must
 /// equal it is bound to what nobody else sees.
 fn refuse_bindings_to_own_headers(rules: &[Rule], providers: &[Rc<Provider>], report: &Report) {
     let written: Vec<&str> = providers.iter().flat_map(|provider| provider.outputs.names()).collect();

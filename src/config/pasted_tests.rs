@@ -192,7 +192,7 @@ fn the_other_fields_and_what_would_open_something_are_read_strictly() {
     for (text, expected) in [
         (
             of_provider(r#""forward":"true""#),
-            "providers.p.forward: expected true or false, not a string; write the word without quotes",
+            "providers.p.forward: expected true or false, not a string; write true or false, without quotes",
         ),
         (
             of_provider(r#""require_expiration":"false""#),
@@ -305,8 +305,8 @@ fn what_is_compared_to_the_letter_and_looks_otherwise_is_warned_of() {
         of_rules(&format!(r#""rules":[{{"match":{{{text}}},"requires":{{"provider_name":"p"}}}}]"#))
     };
     let issuer = |text: &str| with(&format!(r#""issuer":{text},"audiences":["a"]"#), RULES);
-    let edge = "begins or ends with a blank or a line end";
-    let letter = "which is compared to the letter";
+    let edge = "begins or ends with a space or a line end";
+    let letter = "which is compared literally";
     for (text, path, expected) in [
         (issuer(r#""https://i\n""#), "providers.p.issuer", edge),
         (issuer(r#"" https://i""#), "providers.p.issuer", edge),

@@ -55,7 +55,7 @@ pub enum WritesMetadata {
     Yes,
 }
 
-/// Collects problems while a configuration is read, so that all are told at once.
+/// Collects problems while a configuration is read, so that all are reported together.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// What the host can do for which the configuration is read.
@@ -79,7 +79,7 @@ impl Report {
         self.warnings.borrow_mut().push(problem);
     }
 
-    /// Whether an error was told already.
+    /// Whether an error was reported already.
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.borrow().is_empty()
     }

@@ -46,16 +46,16 @@ pub struct Provider {
     pub locations: Vec<Location>,
     /// Whether the upstream sees the token.
     pub forward: bool,
-    /// What the upstream is told of the token.
+    /// What the upstream gets of the token.
     pub outputs: IdentityHeaders,
-    /// What other filters are told of it, where the host can tell them.
+    /// What other filters get of it, where the host can tell them.
     #[cfg(feature = "native")]
     pub metadata: Option<MetadataOutputs>,
     /// How many verdicts are kept.
     pub cache: CacheSize,
     /// What is asked of requests with a token in a cookie, where it is asked.
     pub csrf: Option<Csrf>,
-    /// Whether the proxy chooses the route anew after a header was written.
+    /// Whether the proxy chooses the route again after a header was written.
     pub clear_route_cache: bool,
 }
 
@@ -217,7 +217,7 @@ fn issuers(fields: &mut Fields<'_>, subjects: Option<&TextMatch>) -> Vec<Issuer>
         if !subjects.is_some_and(is_of_one_trust_domain) {
             fields.report.warning(
                 &fields.path,
-                "no \"issuer\": a token of any issuer passes whose signature these keys verify",
+                "no \"issuer\": a token of any issuer passes if these keys verify its signature",
             );
         }
         return Vec::new();
@@ -307,7 +307,7 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
             Some(algorithm) => set = set.with(algorithm),
             None => {
                 let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
-                name.error(format!("is not an algorithm of this version; use one of {}", known.join(", ")));
+                name.error(format!("is not a supported algorithm; use one of {}", known.join(", ")));
             }
         }
     }
@@ -344,7 +344,7 @@ fn claim_headers(item: &Item<'_>, policy: &Policy) -> Option<Vec<ClaimHeader>> {
             continue;
         };
         if headers.iter().any(|other| same_header(other.header.as_bytes(), header.as_bytes())) {
-            header_item.error("is written by another entry already, in this spelling or in one that a server folds into it (`_` for `-`); rename one");
+            header_item.error("is written by another entry already, in this spelling or in one that servers treat as the same (`_` for `-`); rename one");
         }
         let required = policy.requires(&claim);
         headers.push(ClaimHeader { header, claim, format, encoding, required });

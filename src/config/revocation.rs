@@ -1,4 +1,4 @@
-//! `revocation`: where it is told which tokens were revoked.
+//! `revocation`: where revoked tokens are listed.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -81,11 +81,11 @@ pub(super) fn read(
     Some(Revocation { inline, lists, status_lists })
 }
 
-fn items(item: Option<Item<'_>>, most: usize) -> Vec<Item<'_>> {
+fn items(item: Option<Item<'_>>, max: usize) -> Vec<Item<'_>> {
     let Some(item) = item else { return Vec::new() };
     let items = item.list().unwrap_or_default();
-    if items.len() > most {
-        item.error(format!("has {} elements; keep at most {most}", items.len()));
+    if items.len() > max {
+        item.error(format!("has {} elements; keep at most {max}", items.len()));
     }
     items
 }
@@ -128,7 +128,7 @@ fn polled(at: usize, item: &Item<'_>, environment: Variables<'_>) -> Option<Poll
     let max_staleness = fields.duration("max_staleness", SECOND, DAY, FIVE_MINUTES);
     if max_staleness < interval {
         fields.error(
-            "has a \"max_staleness\" below its \"poll_interval\", so that the list is too old before the next poll; raise the one or lower the other",
+            "has a \"max_staleness\" below its \"poll_interval\", so that the list is too old before the next poll; raise \"max_staleness\" or lower \"poll_interval\"",
         );
     }
     let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(8 << 20);

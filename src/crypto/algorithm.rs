@@ -68,7 +68,7 @@ impl Algorithm {
         Self::Hs512,
     ];
 
-    /// The algorithm of that name, compared to the letter (RFC 7515 section 4.1.1).
+    /// The algorithm of that name, compared exactly (RFC 7515 section 4.1.1).
     pub fn from_name(name: &str) -> Option<Self> {
         if name == "Ed25519" {
             return Some(Self::EdDsa);

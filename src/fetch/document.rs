@@ -34,7 +34,7 @@ pub(crate) trait Document: Sized {
     }
 
     /// A shared state without what this document could not have written into its own part of it.
-    fn sane(&self, state: State, now: Timestamp) -> State {
+    fn clamped(&self, state: State, now: Timestamp) -> State {
         let _ = now;
         state
     }

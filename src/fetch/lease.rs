@@ -66,9 +66,9 @@ impl FetchLease {
 
     /// A shared state without what no source of this patience and these pauses could ask for. One from
     /// before the last answer that is known says nothing.
-    pub(crate) fn sane(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
+    pub(crate) fn clamped(&self, state: State, patience: Duration, pause: Duration, now: Timestamp) -> State {
         if state.generation < self.newest {
-            // With the number that is known, so that what comes of the next fetch is heeded.
+            // With the number that is known, so that what comes of the next fetch is used.
             return State { generation: self.newest, ..State::default() };
         }
         State {

@@ -1,14 +1,14 @@
-//! The number by which a request waits for something that is fetched.
+//! The id of something that is fetched and that requests wait for.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// Something that is fetched and that requests can wait for: the keys of a provider, a revocation list, a status list.
-/// Each has its own number within a gate, which is never given to anything else.
+/// Each has its own number within a gate, which is never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LookupId(u64);
 
-/// Hands out numbers; all clones hand out from the same row.
+/// Makes numbers; all clones share one sequence.
 #[derive(Clone, Debug, Default)]
 pub struct LookupIds(Rc<Cell<u64>>);
 

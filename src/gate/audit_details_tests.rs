@@ -587,7 +587,7 @@ fn it_says_which_brake_held_a_token_up() {
             signatures,
             &*token(r#""jti":"1""#),
             "overloaded",
-            "in this second 1 new tokens were verified already (limits.verifications_per_second)",
+            "1 new tokens were already verified in this second (limits.verifications_per_second)",
         ),
     ] {
         let case = Case { whole, ..USUAL };

@@ -221,9 +221,9 @@ fn key_check(keys: &KeySet, header: &Header) -> Check {
 }
 
 #[cold]
-fn overloaded(most: u32) -> Rejected {
+fn overloaded(max: u32) -> Rejected {
     Reason::Overloaded.explained(format!(
-        "in this second {most} new tokens were verified already (limits.verifications_per_second)"
+        "{max} new tokens were already verified in this second (limits.verifications_per_second)"
     ))
 }
 

@@ -55,11 +55,11 @@ pub(super) fn keys_of<'k>(
 
 impl Gate {
     /// Takes over what other instances of the proxy have put into the store.
-    pub(super) fn look(&mut self, now: Timestamp) {
+    pub(super) fn poll(&mut self, now: Timestamp) {
         for at in 0..self.sources.len() {
-            self.with_source(ProviderId(at), |source, store| source.look(store, now));
+            self.with_source(ProviderId(at), |source, store| source.poll(store, now));
         }
-        self.with_revocations(now, |revocations, store, _| revocations.look(store, now));
+        self.with_revocations(now, |revocations, store, _| revocations.poll(store, now));
     }
 
     /// Takes note of the time: starts the fetches that are due, takes over what other instances fetched, and
@@ -263,11 +263,11 @@ impl Gate {
             return;
         }
         let unverified: RefCell<Vec<(ProviderId, Option<String>)>> = RefCell::default();
-        let verify = |id: ProviderId, uri: &str, token: &[u8], most: usize| {
+        let verify = |id: ProviderId, uri: &str, token: &[u8], max: usize| {
             let provider = self.config.provider(id).ok_or(StatusError::NoKeys)?;
             let keys = keys_of(provider, &self.sources, now);
             let trust = (&**keys.ok_or(StatusError::NoKeys)?, &provider.policy, &self.backend);
-            let list = StatusList::verify(token, uri, trust, most, now);
+            let list = StatusList::verify(token, uri, trust, max, now);
             if let Err(StatusError::Token(Reason::KeyNotFound | Reason::SignatureInvalid)) = list
                 && let Ok(jws) = Jws::parse(token.trim_ascii())
             {

@@ -20,14 +20,14 @@ impl Brakes {
         let failures = |limit: FailureLimit| (Attempts::new(limit.attempts), limit.ipv6_prefix);
         Self {
             failures: limits.failures.map(failures),
-            verifications: limits.verifications_per_second.map(|most| (Limiter::new(most), most)),
+            verifications: limits.verifications_per_second.map(|max| (Limiter::new(max), max)),
         }
     }
 
     /// Whether one more signature may be checked in this second; if not, how many may.
     pub(super) fn verify(&mut self, now: Timestamp) -> Result<(), u32> {
-        let Some((limiter, most)) = &mut self.verifications else { return Ok(()) };
-        limiter.admit(now).map(|_| ()).ok_or(*most)
+        let Some((limiter, max)) = &mut self.verifications else { return Ok(()) };
+        limiter.admit(now).map(|_| ()).ok_or(*max)
     }
 }
 
@@ -47,7 +47,7 @@ impl RequestFlow<'_, '_> {
         let limit = attempts.limit();
         Err(Reason::TooManyFailures.explained(format!(
             "its address reached limits.failures.per_client, {} in {} s; for {seconds} s more only tokens that are known pass",
-            limit.most,
+            limit.max,
             limit.window.as_secs()
         )))
     }

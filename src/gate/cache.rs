@@ -2,8 +2,8 @@
 //!
 //! Bounded in number and in bytes; the least recently used goes first. A look-up hashes the last bytes of the token,
 //! which are its signature's, from a secret start, and then compares the whole text: no two tokens share an entry. Only
-//! tokens whose signature is valid get in, so that nobody can fill the cache, or choose what shares a hash in it, without
-//! being able to sign. So the hash need not withstand those who choose what is hashed, and can be a short one.
+//! tokens whose signature is valid get in, so that no client can fill the cache, or choose what shares a hash in it, without
+//! being able to sign. So clients cannot choose what is hashed, and a short hash is enough.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -23,14 +23,14 @@ use crate::text::same_bytes;
 #[derive(Debug)]
 pub(super) struct TokenCache {
     size: CacheSize,
-    /// Without a bound of its own: one would set aside room for all of its entries at once.
+    /// Without a capacity: with one, memory for all entries would be allocated at once.
     tokens: LruCache<StoredText, Rc<CachedToken>, FixedState>,
 }
 
 /// How many bytes of a token are hashed: 192 bits of its signature.
 const HASHED: usize = 32;
 
-/// The text of a token, stored or at hand.
+/// The text of a token, in the cache or in a request.
 trait TokenText {
     fn bytes(&self) -> &[u8];
 }

@@ -43,7 +43,7 @@ pub struct CachedToken {
     revoked: RefCell<Option<Rejected>>,
     /// Whether it is what a provider answered, and not what a signature says.
     is_answer: bool,
-    /// What other filters are told of it: a serialized struct.
+    /// What other filters get of it: a serialized struct.
     #[cfg(feature = "native")]
     metadata: Option<Box<[u8]>>,
     /// What its provider says of it, where it was asked.
@@ -55,7 +55,7 @@ pub struct CachedToken {
 struct Checked {
     /// The state of the sources by then.
     epoch: u64,
-    /// When to check anew, even if the sources have not changed.
+    /// When to check again, even if the sources have not changed.
     until: Timestamp,
     /// Whether it passed.
     passed: bool,
@@ -98,7 +98,7 @@ impl CachedToken {
         }
     }
 
-    /// Makes what other filters are told of it, where its provider has them told. `text` is the token.
+    /// Makes what other filters get of it, where its provider writes metadata. `text` is the token.
     #[cfg(feature = "native")]
     pub(super) fn with_metadata(mut self, provider: &Provider, text: &[u8]) -> Self {
         let told = provider.metadata.as_ref().and_then(|own| own.of_token(self.claims().all(), text));
@@ -106,13 +106,13 @@ impl CachedToken {
         self
     }
 
-    /// In the virtual machine nobody can be told.
+    /// In the virtual machine no metadata can be written.
     #[cfg(not(feature = "native"))]
     pub(super) fn with_metadata(self, _: &Provider, _: &[u8]) -> Self {
         self
     }
 
-    /// Whether other filters are told of it.
+    /// Whether other filters get it.
     pub(super) fn has_metadata(&self) -> bool {
         #[cfg(feature = "native")]
         return self.metadata.is_some();
@@ -120,7 +120,7 @@ impl CachedToken {
         false
     }
 
-    /// What other filters are told of it: a serialized `google.protobuf.Struct`.
+    /// What other filters get of it: a serialized `google.protobuf.Struct`.
     #[cfg(feature = "native")]
     pub fn metadata(&self) -> Option<&[u8]> {
         self.metadata.as_deref()

@@ -7,7 +7,7 @@ use crate::upstream::{ClaimHeader, Why};
 /// How often one worker tells the log of one header, in seconds.
 pub const LEFT_OUT_SECONDS: u64 = 60;
 
-/// What the log was told of: each header of each provider has a limit of its own, so that no claim hides another.
+/// What was logged: each header of each provider has a limit of its own, so that no claim hides another.
 #[derive(Debug)]
 pub(super) struct LeftOutNotes(Vec<Vec<Limiter>>);
 

@@ -265,7 +265,7 @@ impl<'r> RequestFlow<'_, 'r> {
         result.map_err(|obstacle| Unmet { provider: Some(id), obstacle })
     }
 
-    /// Other filters are told why a provider's token is not accepted, whatever becomes of the request.
+    /// Other filters get the reason why a provider's token is not accepted, whatever becomes of the request.
     #[cfg(feature = "native")]
     fn tell_failure(&mut self, id: ProviderId, reason: Option<Reason>) {
         let failures = &mut self.allow.state.failures;
@@ -280,7 +280,7 @@ impl<'r> RequestFlow<'_, 'r> {
         }
     }
 
-    /// In the virtual machine nobody can be told.
+    /// In the virtual machine no metadata can be written.
     #[cfg(not(feature = "native"))]
     fn tell_failure(&self, _: ProviderId, _: Option<Reason>) {}
 

@@ -198,7 +198,7 @@ impl Gate {
             effects: VecDeque::new(),
             trace: Trace::default(),
         };
-        gate.look(now);
+        gate.poll(now);
         gate
     }
 
@@ -234,7 +234,7 @@ impl Gate {
         self.trace.keep();
     }
 
-    /// The steps that the last requests took, in their order; each is told once. A request that waited took some again.
+    /// The steps that the last requests took, in their order; each is reported once. A request that waited took some again.
     #[cfg(feature = "explain")]
     pub fn take_steps(&mut self) -> Vec<Step> {
         self.trace.take()

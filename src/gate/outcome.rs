@@ -35,12 +35,12 @@ pub struct Accepted {
     pub provider: Rc<Provider>,
     /// The token
     pub token: Rc<CachedToken>,
-    /// Whether the upstream is told of it. A token that was not asked for beside another is not an identity: what two
+    /// Whether the upstream gets its claims. A token that was not asked for beside another is not an identity: what two
     /// issuers say of two subjects is none.
     pub(super) is_identity: bool,
 }
 
-/// How a request that passes is changed: first fields are taken away, then others written.
+/// How a request that passes is changed: first fields are removed, then others written.
 #[derive(Default)]
 pub struct Allow {
     /// Header fields to take away, by the names in which they came.
@@ -49,14 +49,14 @@ pub struct Allow {
     pub left: Vec<(&'static str, Vec<Vec<u8>>)>,
     /// The request target that is left where a token was in its query.
     pub target: Option<Vec<u8>>,
-    /// The tokens of which the upstream is told, each with its provider: one, or several where the rule asks for
+    /// The tokens whose claims the upstream gets, each with its provider: one, or several where the rule asks for
     /// each of them.
     pub identity: Few<Accepted>,
-    /// Whether the proxy is to choose the route anew.
+    /// Whether the proxy is to choose the route again.
     pub clear_route_cache: bool,
     /// Whether the client sent a field that only this filter may write.
     pub spoofed: bool,
-    /// Whether its stream ends with its token: the gate is to be told when it ends, with
+    /// Whether its stream ends with its token: the gate is to be called when it ends, with
     /// [`Gate::forget`](super::Gate::forget).
     pub is_followed: bool,
     /// What the route that serves is compared with when the response comes.
@@ -136,7 +136,7 @@ pub struct FilterState {
     pub decision: Decision,
     /// Why it was, or would have been, refused.
     pub reason: Option<Reason>,
-    /// What only the operator is told of that; no entry of the filter state.
+    /// What only the operator gets of that; no entry of the filter state.
     pub context: Context,
     /// The rule that decided.
     pub rule: Option<Rc<Rule>>,
@@ -148,7 +148,7 @@ pub struct FilterState {
     pub principal: Option<Rc<CachedToken>>,
     /// A nonce for the client's next proof.
     pub nonce: Option<Rc<String>>,
-    /// Whose tokens were not accepted, and why, where the provider has other filters told; no entry of the filter state.
+    /// Whose tokens were not accepted, and why, where the provider writes metadata; no entry of the filter state.
     #[cfg(feature = "native")]
     pub failures: Vec<(Rc<Provider>, Reason)>,
 }

@@ -1,4 +1,4 @@
-//! What follows from a rule before any request: whose tokens it looks for, where those are taken from.
+//! What is computed from a rule when the configuration is read: the providers of its tokens, and where tokens are read from.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::request::{Request, cookies, query, same_header};
 use crate::rules::{Requirement, Rule};
 use crate::token::{HeaderLocation, Location, ProviderId, SUBPROTOCOLS, Subprotocols};
 
-/// What follows from a rule.
+/// What is computed from a rule.
 #[derive(Debug)]
 pub(super) struct RulePlan {
-    /// The providers whose tokens it looks at: those that it names, and then all where it names none or allows any
+    /// The providers whose tokens it reads: those that it names, and then all others if it names none or allows a
     /// token to be missing.
     pub(super) providers: Vec<ProviderId>,
     /// Every provider, with the audiences that the rule asks for where it names the provider.
     pub(super) all_demands: Vec<(ProviderId, Option<Vec<String>>)>,
-    /// How long a request may wait for their keys and for their revocation lists, all in all.
+    /// How long a request may wait for keys and revocation lists in total.
     pub(super) max_wait: Duration,
     locations: TokenLocations,
 }
@@ -27,12 +27,12 @@ pub(super) struct RulePlan {
 #[derive(Clone, Debug, Default)]
 struct TokenLocations {
     headers: Vec<(Rc<[u8]>, HeaderLocation)>,
-    /// Those of the headers whose names servers fold from other spellings.
+    /// The headers among them whose names servers fold from other spellings.
     spelled: Vec<Rc<[u8]>>,
     subprotocols: Subprotocols,
     cookies: Vec<String>,
     params: Vec<String>,
-    /// The fields in which the senders of tokens show what those are bound to.
+    /// The fields with proofs and certificates of bound tokens.
     proofs: Vec<Rc<[u8]>>,
 }
 
@@ -64,7 +64,7 @@ impl RulePlan {
         Self { providers: ids, all_demands, max_wait, locations }
     }
 
-    /// Where some server could find a token, in the places of this rule, where the gate finds none or another one.
+    /// The places of this rule where another server could find a token and the gate finds none, or another one.
     pub(super) fn ambiguity(&self, request: &Request<'_>) -> Option<&'static str> {
         let TokenLocations { spelled, cookies, params, .. } = &self.locations;
         if cookies::has_strays(request, cookies) {
@@ -79,8 +79,8 @@ impl RulePlan {
         None
     }
 
-    /// Removes tokens from what is forwarded, but for the accepted ones in `forwarded`, and leaves what belongs to no
-    /// token at all. So no token is forwarded that was not judged.
+    /// Removes tokens from what is forwarded, except the accepted ones in `forwarded`. What is no token stays. So no token
+    /// is forwarded that was not judged.
     pub(super) fn strip_tokens(&self, request: &Request<'_>, forwarded: &[&[u8]], allow: &mut Allow) {
         let stays = |value: &[u8]| forwarded.iter().any(|token| is_part(value, token));
         let TokenLocations { headers, subprotocols, cookies, params, proofs, .. } = &self.locations;
@@ -112,8 +112,8 @@ impl RulePlan {
     }
 }
 
-/// The fields in which the senders of a provider's tokens show what those are bound to: with a token of the scheme `DPoP`
-/// goes a proof (RFC 9449 section 4.1), and another proxy may have written their certificate.
+/// The fields with proofs and certificates of a provider's bound tokens: a token of the scheme `DPoP` comes with a proof
+/// (RFC 9449 section 4.1), and another proxy may have written the client's certificate.
 pub(super) fn proof_fields(provider: &Provider) -> impl Iterator<Item = &str> {
     let accepts = |location: &Location| matches!(location, Location::Header(place) if place.accepts_dpop());
     let proof = provider.locations.iter().any(accepts).then_some(proof::FIELD);
@@ -172,7 +172,7 @@ impl TokenLocations {
         name
     }
 
-    /// Whether the request has a field that some server takes for one of the headers, and that is none of them.
+    /// Whether the request has a field that some server reads as one of the headers, though it is none of them.
     fn has_other_spelling(&self, request: &Request<'_>) -> bool {
         let is_own = |name: &[u8]| self.spelled.iter().any(|own| own.eq_ignore_ascii_case(name));
         let is_like = |name: &[u8]| self.spelled.iter().any(|own| same_header(own, name));

@@ -98,7 +98,7 @@ impl Revocations {
         &self.lists
     }
 
-    /// What the log is to be told of the requests that were judged.
+    /// What is to be logged of the requests that were judged.
     pub(super) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
@@ -109,9 +109,9 @@ impl Revocations {
         lists.chain(self.statuses.wake_at(is_waited_for, now)).min()
     }
 
-    pub(super) fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
+    pub(super) fn poll(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
         let lists = self.lookups.iter().zip(&mut self.lists);
-        lists.flat_map(|(lookup, list)| named(*lookup, list.look(store, now))).collect()
+        lists.flat_map(|(lookup, list)| named(*lookup, list.poll(store, now))).collect()
     }
 
     pub(super) fn tick(

@@ -88,7 +88,7 @@ fn pass(
     per_route: bool,
     cors: Option<Rc<CorsFields>>,
 ) -> Phase {
-    // Each change makes Envoy choose a route anew, perhaps one whose policies were not asked.
+    // Each change makes Envoy choose a route again, perhaps one whose policies were not asked.
     let watched = per_route && allow.changes_fields() && (allow.spoofed || !allow.clear_route_cache);
     let resource = watched.then(|| route_resource(request.properties().route_name()));
     match change(plugin, &allow) {
@@ -183,7 +183,7 @@ fn change(plugin: &SharedPlugin, allow: &Allow) -> Result<(), (&'static Capabili
     allow.added().try_for_each(|(name, value)| add(name.as_bytes(), value.as_bytes()))?;
     let missing = missing(plugin);
     if allow.clear_route_cache && !missing.has(&host::FOREIGN_FUNCTIONS) {
-        // A host that lacks it chooses the route anew by itself, or not at all.
+        // A host that lacks it chooses the route again by itself, or not at all.
         let _ = hostcalls::call_foreign_function("clear_route_cache", b"");
     }
     match write_state(&allow.state, missing) {

@@ -35,7 +35,7 @@ fn problem(message: String) -> Problem {
     Problem { path: String::new(), message }
 }
 
-/// Without them tables could be flooded with keys that collide, and instances not be told apart.
+/// Without them tables could be flooded with keys that collide, and instances not be distinguished.
 const NO_RANDOM: &str = "the host gives no random numbers (random_get), without which nothing can be judged; let the plugin call it";
 
 /// Says what is wrong with a configuration.

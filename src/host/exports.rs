@@ -14,7 +14,7 @@ const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 /// `FilterDataStatus::StopIterationAndWatermark`: kept, and the client is slowed down.
 const STOP_ITERATION_AND_WATERMARK: u32 = 2;
 
-/// A plugin is to be configured. The SDK panics at one of which it was not told that it is there.
+/// A plugin is to be configured. The SDK panics at one that was not announced to it.
 #[cfg_attr(target_family = "wasm", unsafe(no_mangle))]
 pub extern "C" fn portcullis_on_configure(id: u32, size: usize) -> bool {
     if !root::is_known(id) {

@@ -56,7 +56,7 @@ unsafe extern "C" {
     pub(super) safe fn proxy_on_request_body(id: u32, size: usize, end: bool) -> Action;
 }
 
-// SAFETY, of every call below: the host reads live slices of the lengths that it is told, and writes to live variables.
+// SAFETY, of every call below: the host reads live slices of the lengths that it is given, and writes to live variables.
 
 /// Writes a line to the host's log. (The SDK's logger would panic where it cannot.)
 pub(super) fn log(level: LogLevel, text: &str) -> Result<(), Status> {

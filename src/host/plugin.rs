@@ -31,7 +31,7 @@ pub(super) struct Plugin {
     ticked: bool,
     missing: Missing,
     /// What of it, and of what failed as if it were missing, the log has named.
-    told: Missing,
+    logged: Missing,
     /// How often the host calls `on_tick`; zero: not at all.
     period: Option<Duration>,
 }
@@ -49,7 +49,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether the gate is to be told when the request is over.
+    /// Whether the gate is to be called when the request is over.
     pub(super) fn is_known_to_the_gate(&self) -> bool {
         match self {
             Self::Waiting(_) => true,
@@ -71,7 +71,7 @@ pub(super) struct ExpectedRoute {
     pub(super) resource: Option<String>,
     /// What another answer in its place says to a page of another origin.
     pub(super) cors: Option<Rc<CorsFields>>,
-    /// Whether the gate is to be told when its stream ends.
+    /// Whether the gate is to be called when its stream ends.
     pub(super) is_followed: bool,
 }
 
@@ -85,7 +85,7 @@ pub(super) const FLUSH: Duration = Duration::from_secs(1);
 impl Plugin {
     /// Takes note of what the host lacks, under a new configuration, and asks for the first tick.
     pub(super) fn find_missing(&mut self) -> Missing {
-        (self.missing, self.told) = (Missing::find(self.root), Missing::default());
+        (self.missing, self.logged) = (Missing::find(self.root), Missing::default());
         (self.ticked, self.period) = (false, None);
         if self.tick_every(BUSY).is_err_and(Status::is_missing) {
             self.missing.add(&TIMER);
@@ -106,7 +106,7 @@ impl Plugin {
     /// Names what a call said that the host does not have, the first time. It is called again: a host that has it may
     /// fail once.
     pub(super) fn tell(&mut self, capability: &Capability) {
-        if self.told.add(capability) {
+        if self.logged.add(capability) {
             capability.tell(self.gate.as_ref().map(Gate::config));
         }
     }

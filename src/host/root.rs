@@ -338,7 +338,7 @@ impl Root {
         }
     }
 
-    /// Takes a configuration of `size` bytes. One that cannot be used is told of, and refused or answered for.
+    /// Takes a configuration of `size` bytes. One that cannot be used is reported, and refused or answered for.
     fn configure(&mut self, size: usize) -> bool {
         let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size);
         let missing = self.plugin.borrow_mut().find_missing();

@@ -15,7 +15,7 @@ use crate::fetch::{
 };
 use crate::time::{Timestamp, seconds_up};
 
-/// What a token is known by: a keyed hash of 128 bits, so that nobody can choose tokens that share an entry, and no token is
+/// What a token is known by: a keyed hash of 128 bits, so that no client can choose tokens that share an entry, and no token is
 /// kept. Every request with a token has it made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TokenDigest([u64; 2]);
@@ -194,8 +194,8 @@ impl Calls {
         if now < self.not_before {
             return Asked::Paused;
         }
-        let most = if is_the_providers { MAX_QUEUED.saturating_mul(2) } else { MAX_QUEUED };
-        if self.in_flight.len() >= self.room() && self.queue.len() >= most {
+        let max = if is_the_providers { MAX_QUEUED.saturating_mul(2) } else { MAX_QUEUED };
+        if self.in_flight.len() >= self.room() && self.queue.len() >= max {
             return Asked::Full;
         }
         let lookup = self.ids.next();

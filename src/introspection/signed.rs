@@ -118,12 +118,9 @@ fn check_claims(settings: &Introspection, claims: &Object, now: Timestamp) -> Re
     };
     let unreadable = |name: &str| format!("{name:?} of the signed answer is no date");
     let issued = date("iat").map_err(|()| unreadable("iat"))?.ok_or_else(|| unreadable("iat"))?;
-    let most = policy.clock_skew.saturating_add(settings.endpoint.timeout);
-    if now.since(issued) > most || issued.since(now) > policy.clock_skew {
-        return Err(format!(
-            "\"iat\" of the signed answer is not of now: it may be {} s old",
-            most.as_secs()
-        ));
+    let max = policy.clock_skew.saturating_add(settings.endpoint.timeout);
+    if now.since(issued) > max || issued.since(now) > policy.clock_skew {
+        return Err(format!("\"iat\" of the signed answer is not of now: it may be {} s old", max.as_secs()));
     }
     match date("exp").map_err(|()| unreadable("exp"))? {
         Some(expires) if now >= expires.plus(policy.clock_skew) => {

@@ -203,10 +203,10 @@ fn blank(bytes: &[u8], mut at: usize) -> usize {
 
 /// Passes one value, in which at most so many levels may open.
 #[inline]
-fn value(bytes: &[u8], at: usize, most: usize) -> Option<usize> {
+fn value(bytes: &[u8], at: usize, max: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => Some(quoted(bytes, at.saturating_add(1))?.0),
-        b'[' | b'{' => nested(bytes, at, most),
+        b'[' | b'{' => nested(bytes, at, max),
         b'-' | b'0'..=b'9' | b'a'..=b'z' => Some(scalar(bytes, at)),
         _ => None,
     }
@@ -224,7 +224,7 @@ fn scalar(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Passes a list or an object: whether quotes and brackets pair is all that is looked at.
-fn nested(bytes: &[u8], mut at: usize, most: usize) -> Option<usize> {
+fn nested(bytes: &[u8], mut at: usize, max: usize) -> Option<usize> {
     let mut depth = 0usize;
     loop {
         let byte = *bytes.get(at)?;
@@ -233,7 +233,7 @@ fn nested(bytes: &[u8], mut at: usize, most: usize) -> Option<usize> {
             b'"' => at = quoted(bytes, at)?.0,
             b'[' | b'{' => {
                 depth = depth.saturating_add(1);
-                if depth > most {
+                if depth > max {
                     return None;
                 }
             }

@@ -39,7 +39,7 @@ impl Budgets {
     }
 
     /// A shared state without what these budgets could not ask for: damage, malice or a clock that was set back.
-    pub(super) fn sane(&self, state: State, now: Timestamp) -> State {
+    pub(super) fn clamped(&self, state: State, now: Timestamp) -> State {
         let (kids, reserve) = self.floors;
         let bounded = |full_at: Timestamp, budget| {
             let (_, each, burst) = self.level(budget, &state);

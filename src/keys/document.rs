@@ -144,8 +144,8 @@ impl Document for KeyDocument {
         not_before.max(state.hold_until)
     }
 
-    fn sane(&self, state: State, now: Timestamp) -> State {
-        self.budgets.sane(state, now)
+    fn clamped(&self, state: State, now: Timestamp) -> State {
+        self.budgets.clamped(state, now)
     }
 
     fn due_at(&self, held: &Held<Self::Value>) -> Timestamp {
@@ -248,13 +248,13 @@ impl Document for KeyDocument {
 
     fn aged(&self, age: Age, since: Duration) -> Option<(log::Level, String)> {
         let since = since.as_secs();
-        let most = self.remote.stale_if_error.as_secs();
+        let max = self.remote.stale_if_error.as_secs();
         Some(match age {
             Age::Fresh => (log::Level::Info, "keys are fresh again".to_owned()),
             Age::Stale => (
                 log::Level::Warn,
                 format!(
-                    "keys were last confirmed {since} s ago and are past their life; they serve on for {most} s at the most"
+                    "keys were last confirmed {since} s ago and are past their life; they are used for at most {max} s more"
                 ),
             ),
             Age::Expired => (

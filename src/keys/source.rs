@@ -132,8 +132,8 @@ impl Source {
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
-    pub fn look(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
-        self.refresher.look(store, (), now)
+    pub fn poll(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
+        self.refresher.poll(store, (), now)
     }
 
     /// Takes note of the time and of what the others did; starts a fetch where one is due and no other instance

@@ -262,16 +262,16 @@ mod tests {
     fn memory_is_flat_over_many_times_its_entries() {
         let (store, table) = (InMemoryStore::default(), table(1000));
         let size = || store.names().iter().map(|key| store.get(key).unwrap().0.len()).sum::<usize>();
-        let mut most = 0;
+        let mut max = 0;
         for number in 0..1_000_000usize {
             let second = u64::try_from(number / 10).unwrap();
             let used = table.burn(&store, &proof(number, second + 60), at(second));
             assert_eq!(used, Used::First, "{number}");
             if number % 1000 == 0 {
-                most = most.max(size());
+                max = max.max(size());
             }
         }
-        assert!(most <= 1000 * 2 * ENTRY_SIZE, "{most} bytes");
+        assert!(max <= 1000 * 2 * ENTRY_SIZE, "{max} bytes");
         assert_eq!(store.names().len(), 16);
     }
 

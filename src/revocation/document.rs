@@ -70,14 +70,14 @@ struct Cutoff {
 }
 
 impl Document {
-    /// Reads a document of at most `most` entries and cut-offs. `issuer` is that of entries that name
+    /// Reads a document of at most `max` entries and cut-offs. `issuer` is that of entries that name
     /// none.
     ///
     /// # Errors
     /// What is wrong and where, in words that repeat nothing of the document.
-    pub fn parse(text: &[u8], issuer: Option<&str>, most: usize) -> Result<Self, ListError> {
+    pub fn parse(text: &[u8], issuer: Option<&str>, max: usize) -> Result<Self, ListError> {
         let written: Written = serde_json::from_slice(text).map_err(|error| ListError(words(&error)))?;
-        written.read(issuer, most)
+        written.read(issuer, max)
     }
 
     /// The same for JSON that was read already.
@@ -116,7 +116,7 @@ impl Draft {
 }
 
 impl Written {
-    fn read(self, issuer: Option<&str>, most: usize) -> Result<Document, ListError> {
+    fn read(self, issuer: Option<&str>, max: usize) -> Result<Document, ListError> {
         let error = |text: &str| Err(ListError(format!("not a revocation list: {text}")));
         if self.version != 1 {
             return error("\"version\" must be 1");
@@ -135,9 +135,9 @@ impl Written {
         }
         let (entries, cutoffs) = (self.entries.unwrap_or_default(), self.cutoffs.unwrap_or_default());
         let count = entries.len().saturating_add(cutoffs.len());
-        if count > most {
+        if count > max {
             return Err(ListError(format!(
-                "{count} entries and cut-offs, more than the {most} of a JSON list; make pages with portcullis revlist build"
+                "{count} entries and cut-offs, more than the {max} of a JSON list; make pages with portcullis revlist build"
             )));
         }
         let mut draft = Draft::default();

@@ -151,14 +151,14 @@ impl Draft {
         self.len() == 0
     }
 
-    /// The list, without what has ended, on as few pages as leave no more than `most` on one on
+    /// The list, without what has ended, on as few pages as leave no more than `max` on one on
     /// average.
-    pub fn finish(self, most: usize, now: Timestamp) -> List {
+    pub fn finish(self, max: usize, now: Timestamp) -> List {
         let lasts = |end: u32| end == NEVER || now < Timestamp::from_secs(end.into());
         let entries = self.entries.values().filter(|end| lasts(**end)).count();
         let cutoffs = self.cutoffs.values().filter(|(_, end)| lasts(*end)).count();
         let lasting = entries.saturating_add(cutoffs);
-        let count = lasting.div_ceil(most.max(1)).max(1).next_power_of_two().min(MAX_PAGES);
+        let count = lasting.div_ceil(max.max(1)).max(1).next_power_of_two().min(MAX_PAGES);
         let mut parts: Vec<Part> = Vec::new();
         parts.resize_with(count, Part::default);
         for (key, end) in self.entries.into_iter().filter(|(_, end)| lasts(*end)) {

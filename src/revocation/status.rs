@@ -53,17 +53,17 @@ impl Bits {
     /// Reads the member `status_list` (section 4.2 of the draft): `bits`, and `lst` in zlib and base64url.
     ///
     /// # Errors
-    /// What is wrong; a list of more than `most` bytes is not read to its end.
-    pub fn read(list: &Object, most: usize) -> Result<Self, StatusError> {
+    /// What is wrong; a list of more than `max` bytes is not read to its end.
+    pub fn read(list: &Object, max: usize) -> Result<Self, StatusError> {
         let width = match list.get("bits") {
             Some(Json::Number(Number::Unsigned(width @ (1 | 2 | 4 | 8)))) => *width,
             _ => return Err(StatusError::Bits),
         };
         let text = list.get("lst").and_then(Json::as_str).ok_or(StatusError::Compression)?;
         let packed = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| StatusError::Compression)?;
-        match decompress_to_vec_zlib_with_limit(&packed, most) {
+        match decompress_to_vec_zlib_with_limit(&packed, max) {
             Ok(bytes) => Ok(Self { width: u8::try_from(width).unwrap_or(8), bytes }),
-            Err(error) if error.status == TINFLStatus::HasMoreOutput => Err(StatusError::TooLong(most)),
+            Err(error) if error.status == TINFLStatus::HasMoreOutput => Err(StatusError::TooLong(max)),
             Err(_) => Err(StatusError::Compression),
         }
     }
@@ -123,8 +123,8 @@ impl std::fmt::Display for StatusError {
             Self::Malformed => f.write_str("the status list token lacks \"iat\" or \"status_list\""),
             Self::Bits => f.write_str("the \"bits\" of the status list are none of 1, 2, 4 and 8"),
             Self::Compression => f.write_str("the \"lst\" of the status list is not zlib in base64url"),
-            Self::TooLong(most) => {
-                write!(f, "the status list unpacks to more than max_list_bytes ({most})")
+            Self::TooLong(max) => {
+                write!(f, "the status list unpacks to more than max_list_bytes ({max})")
             }
             Self::NoKeys => f.write_str("there are no keys of its provider to verify it by"),
         }
@@ -140,7 +140,7 @@ impl StatusList {
         token: &[u8],
         uri: &str,
         trust: (&KeySet, &Policy, &Backend),
-        most: usize,
+        max: usize,
         now: Timestamp,
     ) -> Result<Self, StatusError> {
         let (keys, policy, backend) = trust;
@@ -183,6 +183,6 @@ impl StatusList {
             Some(_) => return Err(StatusError::Malformed),
         };
         let list = claims.get("status_list").and_then(Json::as_object).ok_or(StatusError::Malformed)?;
-        Ok(Self { bits: Bits::read(list, most)?, issued, expires, ttl })
+        Ok(Self { bits: Bits::read(list, max)?, issued, expires, ttl })
     }
 }

@@ -138,9 +138,9 @@ impl Statuses {
     }
 
     fn make_room(&mut self, source: usize, now: Timestamp) -> Result<(), NoList> {
-        let most = self.sources.get(source).map_or(0, |source| source.max_lists);
+        let max = self.sources.get(source).map_or(0, |source| source.max_lists);
         let own = || self.lists.iter().filter(|(_, entry)| entry.source == source);
-        if own().count() < most {
+        if own().count() < max {
             return Ok(());
         }
         let idle = own().filter(|(_, entry)| now.since(entry.used) >= IN_USE);

@@ -221,9 +221,9 @@ impl<'e> Reader<'e> {
     /// `{2}`, `{2,}` or `{2,5}`, of which the brace is taken.
     fn counts(&mut self) -> Result<(), String> {
         let (counts, rest) = self.rest.split_once('}').unwrap_or_default();
-        let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
+        let (min, max) = counts.split_once(',').unwrap_or((counts, ""));
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if least.is_empty() || !is_number(least) || !is_number(most) {
+        if min.is_empty() || !is_number(min) || !is_number(max) {
             return Err("has \"{\" without counts, which Envoy takes for the character: write \"\\{\" for it, or {2}, {2,} or {2,5} without blanks".to_owned());
         }
         self.rest = rest;

@@ -18,7 +18,7 @@ const SETS: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttemptLimit {
     /// So often within [`Self::window`]; the next time comes after [`Self::block`].
-    pub most: u32,
+    pub max: u32,
     /// Counted from the first failure on.
     pub window: Duration,
     /// How long a block lasts.
@@ -81,13 +81,13 @@ impl Attempts {
         let Some(set) = self.sets.get_mut(place(tag)) else { return false };
         let known = set.iter().position(|entry| entry.is(tag));
         let weight = |entry: &Entry| (entry.weight(limit, now), entry.at);
-        let least = || set.iter().enumerate().min_by_key(|(_, entry)| weight(entry)).map(|(at, _)| at);
-        let Some(entry) = known.or_else(least).and_then(|at| set.get_mut(at)) else { return false };
+        let min = || set.iter().enumerate().min_by_key(|(_, entry)| weight(entry)).map(|(at, _)| at);
+        let Some(entry) = known.or_else(min).and_then(|at| set.get_mut(at)) else { return false };
         if !entry.is(tag) || entry.weight(limit, now) == 0 {
             *entry = Entry { tag, at: now, count: 0, is_blocked: false };
         }
         entry.count = entry.count.saturating_add(1);
-        let begins = !entry.is_blocked && entry.count >= limit.most;
+        let begins = !entry.is_blocked && entry.count >= limit.max;
         if begins {
             (entry.is_blocked, entry.at) = (true, now.plus(limit.block));
             self.last_end = self.last_end.max(entry.at);
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     const LIMIT: AttemptLimit =
-        AttemptLimit { most: 30, window: Duration::from_secs(60), block: Duration::from_secs(20) };
+        AttemptLimit { max: 30, window: Duration::from_secs(60), block: Duration::from_secs(20) };
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_nanos(1_700_000_000_000_000_000 + millis * 1_000_000)
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((attempts.sets.capacity(), attempts.sets.len()), (memory, SETS));
         assert!(size_of::<Entry>() * MAX_REMEMBERED <= 512 * 1024);
         // Where a set is full of those who are blocked, another still has its place and its turn.
-        let mut attempts = Attempts::new(AttemptLimit { most: 1, ..limit });
+        let mut attempts = Attempts::new(AttemptLimit { max: 1, ..limit });
         assert!((0..100_000u64).all(|other| attempts.failed(&other, at(0))));
         assert!(attempts.failed(&"late", at(1)) && attempts.blocked_for(&"late", at(2)).is_some());
         assert_eq!(attempts.blocked_for(&"innocent", at(2)), None);

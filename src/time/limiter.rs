@@ -5,7 +5,7 @@ use super::Timestamp;
 /// Lets so many lines through in a span of time, and counts the others.
 #[derive(Debug)]
 pub struct Limiter {
-    most: u32,
+    max: u32,
     /// How long the span is, in seconds.
     seconds: u64,
     /// The number of the last span.
@@ -17,7 +17,7 @@ pub struct Limiter {
 impl Limiter {
     /// At most so many lines in a second.
     pub fn new(max_per_second: u32) -> Self {
-        Self { most: max_per_second, seconds: 1, span: 0, admitted: 0, left_out: 0 }
+        Self { max: max_per_second, seconds: 1, span: 0, admitted: 0, left_out: 0 }
     }
 
     /// At most one line in so many seconds.
@@ -31,7 +31,7 @@ impl Limiter {
         if span != self.span {
             (self.span, self.admitted) = (span, 0);
         }
-        if self.admitted >= self.most {
+        if self.admitted >= self.max {
             self.left_out = self.left_out.saturating_add(1);
             return None;
         }

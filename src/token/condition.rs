@@ -63,9 +63,9 @@ pub enum ClaimOperator {
     /// A number between these, both included.
     Between {
         /// The least
-        least: Option<Number>,
+        min: Option<Number>,
         /// The most
-        most: Option<Number>,
+        max: Option<Number>,
     },
     /// What the request says in this place.
     EqualsRequest(RequestValue),
@@ -144,10 +144,10 @@ impl Condition {
             ClaimOperator::Matches(regex) => {
                 elements(value).iter().filter_map(Json::as_str).any(|text| regex.holds(text))
             }
-            ClaimOperator::Between { least, most } => {
+            ClaimOperator::Between { min, max } => {
                 let Json::Number(number) = value else { return false };
-                least.is_none_or(|least| number.compare(least) != Ordering::Less)
-                    && most.is_none_or(|most| number.compare(most) != Ordering::Greater)
+                min.is_none_or(|min| number.compare(min) != Ordering::Less)
+                    && max.is_none_or(|max| number.compare(max) != Ordering::Greater)
             }
             ClaimOperator::EqualsRequest(place) => {
                 let requested = match place {
@@ -214,10 +214,10 @@ impl fmt::Display for ClaimOperator {
             Self::Present(true) => f.write_str("be present"),
             Self::Present(false) => f.write_str("be absent"),
             Self::Matches(own) => write!(f, "be, or have, a string with {own}"),
-            Self::Between { least, most } => {
+            Self::Between { min, max } => {
                 f.write_str("be a number")?;
-                least.map_or(Ok(()), |least| write!(f, " from {}", Json::Number(least)))?;
-                most.map_or(Ok(()), |most| write!(f, " to {}", Json::Number(most)))
+                min.map_or(Ok(()), |min| write!(f, " from {}", Json::Number(min)))?;
+                max.map_or(Ok(()), |max| write!(f, " to {}", Json::Number(max)))
             }
             Self::EqualsRequest(RequestValue::Path(name)) => write!(f, "equal the path variable {name:?}"),
             Self::EqualsRequest(RequestValue::Header(name)) => write!(f, "equal the header {name:?}"),
@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn bounds_are_for_numbers_and_hold_themselves() {
-        for (claim, least, most, expected) in [
+        for (claim, min, max, expected) in [
             ("one", Some(1), None, true),
             ("one", Some(2), None, false),
             ("one", None, Some(1), true),
@@ -446,8 +446,8 @@ mod tests {
             ("absent", None, Some(9), false),
         ] {
             let bound = |bound: Option<u64>| bound.map(Number::Unsigned);
-            let test = ClaimOperator::Between { least: bound(least), most: bound(most) };
-            assert_eq!(holds(claim, test), expected, "{claim} from {least:?} to {most:?}");
+            let test = ClaimOperator::Between { min: bound(min), max: bound(max) };
+            assert_eq!(holds(claim, test), expected, "{claim} from {min:?} to {max:?}");
         }
     }
 
@@ -503,8 +503,8 @@ mod tests {
                 (ClaimOperator::Present(true), false),
                 (ClaimOperator::Present(false), true),
                 (ClaimOperator::Matches(TextMatch::regex(".*").unwrap()), false),
-                (ClaimOperator::Between { least: Some(Number::Unsigned(0)), most: None }, false),
-                (ClaimOperator::Between { least: None, most: Some(Number::Unsigned(0)) }, false),
+                (ClaimOperator::Between { min: Some(Number::Unsigned(0)), max: None }, false),
+                (ClaimOperator::Between { min: None, max: Some(Number::Unsigned(0)) }, false),
                 (ClaimOperator::EqualsRequest(RequestValue::Path("tenant".to_owned())), false),
                 (ClaimOperator::EqualsRequest(RequestValue::Path("rest".to_owned())), false),
                 (ClaimOperator::EqualsRequest(RequestValue::Header("x-empty".to_owned())), false),

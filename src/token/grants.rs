@@ -284,9 +284,9 @@ mod tests {
     #[test]
     fn names_stand_once_in_their_order_and_each_is_found() {
         let mut random = 1u64;
-        let mut next = |most: u64| {
+        let mut next = |max: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % most
+            (random >> 33) % max
         };
         for round in 0..2000 {
             let (count, kinds) = (next(60), 1 + next(80));

@@ -29,7 +29,7 @@ struct Prefix {
 impl HeaderLocation {
     /// A header field, and the text before the token in it: `Bearer ` or nothing. A prefix that ends with a space is an
     /// authentication scheme (RFC 9110 section 11.1): it is compared without case, and one or more spaces may follow. Any
-    /// other is compared to the letter, and spaces may follow.
+    /// other is compared exactly, and spaces may follow.
     pub fn new(name: &str, prefix: &str) -> Self {
         let mut location =
             Self { name: name.to_ascii_lowercase(), prefixes: Vec::new(), accepts_dpop: false };

@@ -275,7 +275,7 @@ fn a_provider_that_fails_later_leaves_its_keys_in_use_and_heals() {
             &log,
             "[warning]",
             kind.name,
-            "are past their life; they serve on for 600 s at the most",
+            "are past their life; they are used for at most 600 s more",
         );
         let (old, new) = (key(kind.name, 1), key(kind.name, 2));
         assert_logged(

@@ -17,8 +17,8 @@ pub(super) struct Answer {
 /// The longest warning that Kubernetes shows as it is.
 const MAX_WARNING: usize = 256;
 
-/// The most errors and warnings that are told of one manifest.
-const MAX_TOLD: usize = 50;
+/// The most errors and warnings that are reported for one manifest.
+const MAX_LINES: usize = 50;
 
 /// Judges a review.
 ///
@@ -43,9 +43,9 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, &'static str> {
     let object = object.filter(|object| object.at_path(&["metadata", "deletionTimestamp"]).is_none());
     let findings = object.map(check::manifest).unwrap_or_default();
     let of = |severity: Severity| findings.iter().filter(move |finding| finding.severity == severity);
-    let errors: Vec<String> = of(Severity::Error).take(MAX_TOLD).map(told).collect();
+    let errors: Vec<String> = of(Severity::Error).take(MAX_LINES).map(line_of).collect();
     let warnings: Vec<String> =
-        of(Severity::Warning).take(MAX_TOLD).map(|own| shortened(&told(own))).collect();
+        of(Severity::Warning).take(MAX_LINES).map(|own| shortened(&line_of(own))).collect();
     let (counted, warned) = (errors.len(), warnings.len());
     let mut response = json!({ "uid": uid, "allowed": errors.is_empty() });
     if !errors.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer, &'static str> {
 }
 
 /// `spec.wasm[1].config: providers.corp.audience: unknown field; did you mean "audiences"?`
-fn told(finding: &Finding) -> String {
+fn line_of(finding: &Finding) -> String {
     let Finding { entry, path, message, .. } = finding;
     let parts = [entry, path, message].map(|part| part.replace(['\n', '\r'], " "));
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();

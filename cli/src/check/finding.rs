@@ -1,4 +1,4 @@
-//! What was found, and the forms in which it is told.
+//! What was found, and the forms in which it is reported.
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;

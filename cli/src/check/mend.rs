@@ -1,4 +1,4 @@
-//! A configuration that the filter refuses, without what it refuses: there is something to say of the rest.
+//! Removes from a configuration what the filter rejects, so that the rest can be checked for warnings.
 
 use portcullis::{Config, Problem, member_path};
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::finding::Finding;
 use super::judge::{KEYS, NOT_ON_THIS_HOST};
 
-/// How often the filter is asked: what is taken out may be missed elsewhere.
+/// How often the filter reads it again: a removed part may be missing elsewhere.
 const ROUNDS: usize = 5;
 
 /// What could not be judged.

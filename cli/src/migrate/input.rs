@@ -1,4 +1,4 @@
-//! What is there today: found in files, and brought into one form.
+//! Finds the configuration to migrate in files, and normalizes it.
 
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ pub(crate) struct Today {
     pub(crate) routes: Vec<Route>,
 }
 
-/// What there is in files.
+/// What the files contain.
 pub(crate) enum Source {
     JwtAuthn(Today),
     /// Istio's manifests, each with its place.
@@ -54,7 +54,7 @@ const LISTS: &[&str] = &[
     "requirements",
 ];
 
-/// All that is in files and may be carried over.
+/// Everything in files that may be migrated.
 #[derive(Default)]
 struct Found {
     jwt_authn: Vec<(String, Value)>,

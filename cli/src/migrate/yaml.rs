@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::change::Changes;
 
-/// How long a line becomes at most before a value is written over several.
+/// The maximum length of a line; a longer value is written over several lines.
 const WIDTH: usize = 110;
 
 /// The configuration, each change as a comment above what it is about.
@@ -137,7 +137,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// A text: without quotes only where every reader of YAML takes it for one.
+/// A text: without quotes only where every reader of YAML reads it as a string.
 fn scalar(text: &str) -> String {
     let words = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')

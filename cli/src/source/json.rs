@@ -7,7 +7,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use super::text::{Places, Style};
 use super::{MAX_DEPTH, Member, Node, Unreadable, Value};
 
-/// JSON to the letter.
+/// JSON exactly as written.
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
     allow_loose_object_property_names: false,

@@ -86,12 +86,12 @@ impl<'v> Item<'v> {
     }
 
     /// A duration as the gate writes it: `10s`, `0.5s`.
-    pub(crate) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
+    pub(crate) fn duration(&self, min: Duration, max: Duration) -> Option<Duration> {
         let shown = |span: Duration| format!("{}s", span.as_secs_f64());
         let read = self.value.as_str().and_then(seconds);
-        let Some(span) = read.filter(|span| (least..=most).contains(span)) else {
-            let (least, most) = (shown(least), shown(most));
-            self.error(format!("must be a duration in seconds from {least} to {most}, such as \"{least}\""));
+        let Some(span) = read.filter(|span| (min..=max).contains(span)) else {
+            let (min, max) = (shown(min), shown(max));
+            self.error(format!("must be a duration in seconds from {min} to {max}, such as \"{min}\""));
             return None;
         };
         Some(span)
@@ -134,10 +134,10 @@ impl<'v> Fields<'v> {
     pub(crate) fn duration(
         &mut self,
         name: &'static str,
-        (least, most): (Duration, Duration),
+        (min, max): (Duration, Duration),
         otherwise: Duration,
     ) -> Duration {
-        self.get(name).and_then(|item| item.duration(least, most)).unwrap_or(otherwise)
+        self.get(name).and_then(|item| item.duration(min, max)).unwrap_or(otherwise)
     }
 
     pub(crate) fn bool(&mut self, name: &'static str) -> bool {
@@ -152,7 +152,7 @@ impl<'v> Fields<'v> {
         self.report.error(&self.path, message);
     }
 
-    /// Reports each field that nobody asked for.
+    /// Reports each unknown field.
     pub(crate) fn finish(self) {
         for key in self.map.keys() {
             if !self.asked.contains(&key.as_str()) {

@@ -127,7 +127,7 @@ fn session_revoked(from: &From<'_>, event: &JsonObject) -> Result<Vec<Entry>, Re
         from.check_issuer(issuer)?;
         entries.push(from.entry(issuer, Name::Token(jti.clone())));
     }
-    // A name alone is that of a session or of a user: nobody says which.
+    // A name alone is that of a session or of a user: it could be either.
     if let Some(name) = &subject.either {
         entries.push(from.entry(own, Name::Session(name.clone())));
         entries.push(from.cutoff(own, name, moment));

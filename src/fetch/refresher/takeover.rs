@@ -39,8 +39,8 @@ impl<D: Document> Refresher<D> {
         events: &mut Vec<SourceEvent>,
     ) -> Look {
         let (state, version) = self.lease.read(store);
-        let state = self.lease.sane(state, self.document.patience(), self.document.max_pause(), now);
-        let state = self.document.sane(state, now);
+        let state = self.lease.clamped(state, self.document.patience(), self.document.max_pause(), now);
+        let state = self.document.clamped(state, now);
         let look = Look { state, version };
         if self.is_fetching() {
             self.restoring = None;

@@ -14,7 +14,7 @@ use super::provider::{only_authorization, requirement};
 use policy::known;
 use rules::Token;
 
-/// What Envoy Gateway has today, and what it becomes.
+/// The policy of Envoy Gateway, and its migration.
 pub(crate) struct Gateway {
     /// The `jwt_authn` that Envoy Gateway makes of it.
     pub(crate) jwt_authn: Value,
@@ -29,10 +29,10 @@ const STAYS: &[&str] = &["cors", "csrf", "oidc", "extAuth", "basicAuth", "apiKey
 /// The targets whose requests are of HTTP.
 const HTTP: &[&str] = &["Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"];
 
-/// Brings a SecurityPolicy over. `maps`: the ConfigMaps beside it.
+/// Migrates a SecurityPolicy. `maps`: the ConfigMaps beside it.
 ///
 /// # Errors
-/// What cannot be carried over, and what to do.
+/// What cannot be migrated, and what to do.
 pub(crate) fn migrate(place: &str, document: &Value, maps: &[Value]) -> Result<Gateway, String> {
     let mut changes = Changes::default();
     let spec = &document["spec"];
@@ -133,7 +133,7 @@ fn target(place: &str, document: &Value, changes: &mut Changes) -> Result<(), St
     Ok(())
 }
 
-/// What is about the whole policy.
+/// Notes about the whole policy.
 fn said(spec: &Value, place: &str, is_split: bool, changes: &mut Changes) {
     let stays: Vec<&str> = STAYS.iter().filter(|name| spec.get(**name).is_some()).copied().collect();
     if !stays.is_empty() {
@@ -163,7 +163,7 @@ fn said(spec: &Value, place: &str, is_split: bool, changes: &mut Changes) {
     changes.add(Kind::Differs, "answer", "", text);
 }
 
-/// What is about single rules.
+/// Notes about single rules.
 fn of_rules(config: &Value, spec: &Value, changes: &mut Changes) {
     for (at, rule) in list(&config["rules"]).iter().enumerate() {
         if rule["match"].get("safe_regex").is_some() {

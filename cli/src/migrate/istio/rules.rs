@@ -9,10 +9,10 @@ use super::super::input::list;
 use super::policy::{Cell, Policies, header_of, texts};
 use super::region::{Hosts, Paths};
 
-/// How many sets of paths, with their overlaps, are told apart at most.
+/// How many sets of paths, with their overlaps, are distinguished at most.
 const MAX_PATHS: usize = 150;
 
-/// How many conditions on headers are told apart at most.
+/// How many conditions on headers are distinguished at most.
 const MAX_HEADERS: usize = 4;
 
 /// The rules, and whether some are for requests without a token, with others for those with one.

@@ -1,4 +1,4 @@
-//! A model of how `jwt_authn` chooses a rule: own code, none of the filter's.
+//! A model of how `jwt_authn` chooses a rule. It shares no code with the filter.
 
 use portcullis_explain::RequestSketch;
 use regex_lite::Regex;
@@ -50,7 +50,7 @@ pub(super) fn is_whole(regex: &str, text: &str) -> Result<bool, String> {
         .is_match(text))
 }
 
-/// Whether a text meets a `StringMatcher`.
+/// Whether a `StringMatcher` matches a text.
 pub(super) fn is_met(matcher: &Value, text: &str) -> Result<bool, String> {
     known(matcher, &["exact", "prefix", "suffix", "contains", "safe_regex", "ignore_case"])?;
     if let Some(regex) = matcher["safe_regex"]["regex"].as_str() {

@@ -227,12 +227,12 @@ impl Model<'_> {
         let time = |name: &str| claims.get(name).and_then(Value::as_f64).filter(|at| *at > 0.0);
         let now = self.now as f64;
         let skew = number(&provider["clock_skew_seconds"]).filter(|skew| *skew > 0.0).unwrap_or(SKEW);
-        let most = provider.get("max_lifetime").map(seconds);
-        let needs_end = most.is_some() || is_on(&provider["require_expiration"]);
+        let max = provider.get("max_lifetime").map(seconds);
+        let needs_end = max.is_some() || is_on(&provider["require_expiration"]);
         let is_begun = time("nbf").is_none_or(|start| now + skew >= start);
         is_begun
             && match time("exp") {
-                Some(end) => now <= end + skew && most.is_none_or(|most| end - now <= most),
+                Some(end) => now <= end + skew && max.is_none_or(|max| end - now <= max),
                 None => !needs_end,
             }
     }
