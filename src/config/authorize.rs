@@ -64,7 +64,7 @@ fn authentication(item: &Item<'_>) -> Option<Authentication> {
     let max_age = fields.get("max_age").and_then(|item| {
         let age = item.duration(SECOND, WEEK.saturating_mul(52))?;
         if age.subsec_nanos() > 0 {
-            item.error("must be whole seconds, as in the challenge");
+            item.error("must be a whole number of seconds, because the challenge has no fractions");
         }
         Some(age)
     });
@@ -84,7 +84,7 @@ const ROLE: Kind = Kind { what: "role", sound: |_| Ok(()) };
 const ACR: Kind = Kind {
     what: "value",
     sound: |acr| {
-        sound_scope(acr).map_err(|_| "is not one value; write it without blanks, quotes, backslashes and non-ASCII letters (RFC 9470 section 3)")
+        sound_scope(acr).map_err(|_| "is not one value; write it without spaces, quotes, backslashes and non-ASCII letters (RFC 9470 section 3)")
     },
 };
 
@@ -94,7 +94,7 @@ pub(super) fn sound_scope(scope: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err(
-            "is not one scope; write it without blanks, quotes, backslashes and non-ASCII letters (RFC 6749 section 3.3)",
+            "is not one scope; write it without spaces, quotes, backslashes and non-ASCII letters (RFC 6749 section 3.3)",
         )
     }
 }
@@ -204,7 +204,10 @@ mod tests {
                 ".authentication.acr_values[0]: is not one value",
             ),
             (r#"{"authentication":{"max_age":"0s"}}"#.into(), ".authentication.max_age: must be from 1s"),
-            (r#"{"authentication":{"max_age":"1.5s"}}"#.into(), ".authentication.max_age: must be whole"),
+            (
+                r#"{"authentication":{"max_age":"1.5s"}}"#.into(),
+                ".authentication.max_age: must be a whole number of seconds",
+            ),
             (r#"{"authentication":{"max_age":300}}"#.into(), ".authentication.max_age: expected a duration"),
             (r#"{"claims":[]}"#.into(), ".claims: must name at least one condition"),
             (r#"{"claims":{"a":1}}"#.into(), ".claims: expected a list"),

@@ -130,7 +130,7 @@ fn algorithms(item: &Item<'_>) -> (AlgorithmSet, String) {
                 let known = Algorithm::ALL.iter().filter(|algorithm| !algorithm.is_symmetric());
                 let known: Vec<_> = known.map(|algorithm| algorithm.name()).collect();
                 item.error(format!(
-                    "is no algorithm for proofs: the key in a proof is public; use one of {}",
+                    "is not an algorithm for proofs, whose key is public; use one of {}",
                     known.join(", ")
                 ));
             }
@@ -192,11 +192,11 @@ fn mtls(item: &Item<'_>) -> Option<CertificateSource> {
     if let (Some((item, _)), CertificateSource::Connection | CertificateSource::ClientCert) =
         (&element, source)
     {
-        item.error("is for \"certificate\": \"xfcc\"; remove it");
+        item.error("has an effect only with \"certificate\": \"xfcc\"; remove it");
     }
     if let Some(field) = source.field() {
         certificate.warning(format!(
-            "takes the certificate from the header {field:?}: you vouch that the proxy before this one writes it, and takes away what clients send in it"
+            "takes the certificate from the header {field:?}: make sure that the proxy in front of this one writes it, and removes what clients send in it"
         ));
     }
     Some(source)
@@ -236,7 +236,7 @@ pub(super) fn is_one_time(fields: &mut Fields<'_>, has_requires: bool) -> bool {
     if one_time && !has_requires {
         fields.report.error(
             &join(&fields.path, "one_time"),
-            "needs \"requires\": without a token there is nothing to take once; leave it out",
+            "needs \"requires\": without a token there is nothing to use once; leave it out",
         );
     }
     one_time

@@ -54,7 +54,7 @@ pub(super) fn read(item: &Item<'_>, owner: Owner<'_>) -> Option<Condition> {
         fields.error(if given.is_empty() {
             "has no condition; add one of \"equals\", \"any_of\", \"all_of\", \"none_of\", \"present\", \"matches\", \"gte\", \"lte\", \"equals_path\", \"equals_header\", \"equals_host\" and \"equals_peer\"".to_owned()
         } else {
-            format!("has {}; keep one, and write a condition of its own for each other", given.join(" and "))
+            format!("has {}; keep one, and write each of the others as its own condition", given.join(" and "))
         });
     }
     // Every field is read, so that each tells its own errors.

@@ -159,7 +159,7 @@ impl<'c> Item<'c> {
     pub(super) fn entries(&self) -> Option<Vec<(&'c str, Item<'c>)>> {
         let object = match self.json.as_object() {
             Some(object) => object,
-            None => return self.wrong("an object", "write each of its members with its name"),
+            None => return self.wrong("an object", "write each entry under its name, between { and }"),
         };
         let (report, is_envoys) = (self.report, self.is_envoys);
         let entry = |(name, json)| (name, Item { json, path: join(&self.path, name), report, is_envoys });
@@ -213,7 +213,7 @@ impl<'c> Fields<'c> {
             return Some(item);
         }
         if protobuf::narrows(name) {
-            item.warning("is null, which is as if it was not there: nothing is asked of it; remove it");
+            item.warning("is null, which is the same as no field; remove it");
         }
         None
     }
@@ -317,7 +317,7 @@ impl<'c> Fields<'c> {
                 continue;
             }
             if self.path.is_empty() && WRAPPERS.contains(&key) {
-                self.report.error(key, "is a wrapper around the configuration; give what is inside it");
+                self.report.error(key, "is a wrapper around the configuration; write only what is inside it");
                 continue;
             }
             // No name is as long: more of the key would only cost time.

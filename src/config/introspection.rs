@@ -114,7 +114,7 @@ fn check_form(
     if claims == ClaimSource::Answer && !keys {
         error(
             "claims",
-            "is \"answer\" at a provider without keys, whose tokens have no claims of their own; leave it out",
+            "has no effect at a provider without keys, where claims always come from the answer; leave it out",
         );
     }
 }
@@ -176,17 +176,16 @@ fn client_secret(item: &Item<'_>, environment: Variables<'_>, method: Method) ->
     let named = named?;
     let secret = variable(&named, environment)?;
     if secret.is_empty() {
-        named.error("is empty; let it hold the secret");
+        named.error("is empty; set it to the secret");
         return None;
     }
     if method == Method::Bearer && !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        named.error(
-            "holds characters that no access token has, perhaps a line end; let it hold the token alone",
-        );
+        named
+            .error("holds characters that no access token has, perhaps a line end; set it to the token only");
         return None;
     }
     if secret.ends_with(['\n', '\r']) {
-        named.warning("ends with a line end, which is sent too; let it hold the secret alone");
+        named.warning("ends with a line end, which is sent too; set it to the secret only");
     }
     Some(SecretValue(secret))
 }

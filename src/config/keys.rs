@@ -99,7 +99,7 @@ fn discovery(item: &Item<'_>, policy: &Policy, environment: Variables<'_>) -> Op
     let issuers: Option<Vec<String>> = policy.issuers.iter().map(exact).collect();
     let issuers = issuers.filter(|issuers| !issuers.is_empty());
     if issuers.is_none() {
-        item.error("needs an \"issuer\" that is no template: the document must name the same one");
+        item.error("needs an \"issuer\" without a template, because the document must name the same one; write the whole issuer");
     }
     let origin =
         document.zip(issuers).map(|(document, issuers)| Origin::Discovery { document, issuers, elsewhere });

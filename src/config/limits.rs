@@ -50,6 +50,6 @@ fn failures(item: &Item<'_>) -> Option<FailureLimit> {
     let (window, block) = (span("window"), span("block"));
     let ipv6_prefix = number(fields.whole("ipv6_prefix", 32, 128), 64);
     fields.finish();
-    item.warning("tells clients apart by the address that Envoy takes them for (source.address): where the connection manager has \"use_remote_address: false\", and in Istio's sidecars, that comes from X-Forwarded-For, and who sends a request can choose it; take this limit at the edge, with \"use_remote_address: true\"");
+    item.warning("tells clients apart by the address that Envoy reports (source.address). With \"use_remote_address: false\", and in Istio's sidecars, Envoy reads it from X-Forwarded-For, which a client can choose; set this limit at the edge, with \"use_remote_address: true\"");
     Some(FailureLimit { attempts: AttemptLimit { max, window, block }, ipv6_prefix })
 }

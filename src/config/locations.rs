@@ -51,7 +51,7 @@ fn from_names(item: &Item<'_>) -> Vec<String> {
         if !name.bytes().all(is_token_byte) {
             item.error("must be letters, digits and any of !#$%&'*+-.^_`|~ alone");
         } else if name.contains(['%', '&', '+', '#']) {
-            item.error("has a character that could be read in two ways; rename it");
+            item.error("has one of %&+#, which servers read differently; rename it");
         } else if names.iter().any(|other| other == name) {
             item.error("is named above already; remove it");
         } else if names.iter().any(|other| other.replace('.', "_") == name.replace('.', "_")) {
@@ -140,7 +140,7 @@ fn add_header(locations: &mut Vec<Location>, item: &Item<'_>, name: &str, prefix
 fn add_subprotocol(locations: &mut Vec<Location>, item: &Item<'_>, prefix_item: &Item<'_>, prefix: &str) {
     let Some(marker) = Marker::new(prefix) else {
         return prefix_item.error(
-            "is not one entry of a list: write the protocol that clients name before the token, such as \"bearer\"",
+            "is not the name of one subprotocol; write the one that clients name before the token, such as \"bearer\"",
         );
     };
     if marker.is_empty() {
@@ -213,8 +213,7 @@ mod tests {
     #[test]
     fn two_places_that_are_one_are_refused() {
         const ABOVE: &str = "providers.p.from_headers[1]: names a header again";
-        const MARKER: &str =
-            "providers.p.from_headers[0].value_prefix: is not one entry of a list: write the protocol";
+        const MARKER: &str = "providers.p.from_headers[0].value_prefix: is not the name of one subprotocol";
         let header = |name: &str, prefix: &str| format!(r#"{{"name":"{name}","value_prefix":"{prefix}"}}"#);
         let both = |one: (&str, &str), other: (&str, &str)| {
             [header(one.0, one.1), header(other.0, other.1)].join(",")

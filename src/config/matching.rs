@@ -51,7 +51,9 @@ pub(super) fn read(item: &Item<'_>, ambiguous_paths: AmbiguousPaths) -> Option<M
         let sensitive = item.bool_value()?;
         let own_business = ["safe_regex", "path_match_policy", "connect_matcher"];
         if !sensitive && own_business.iter().any(|kind| given.contains(kind)) {
-            item.warning("does not count here, as in Envoy; in an expression, write \"(?i)\" at its start");
+            item.warning(
+                "does not count here, as in Envoy; in a regular expression, write \"(?i)\" at its start",
+            );
         }
         Some(sensitive)
     });
@@ -87,7 +89,7 @@ fn path(fields: &mut Fields<'_>, raw: bool) -> Option<PathMatch> {
     let regex = fields.get("safe_regex").and_then(|item| {
         let (item, text) = expression(&item)?;
         if text.ends_with("/*") {
-            item.warning("ends with \"/*\", which in an expression is any number of \"/\" and nothing else; write \"/.*\", or \"path_template\": \"/orders/**\"");
+            item.warning("ends with \"/*\", which in a regular expression is any number of \"/\" and nothing else; write \"/.*\", or \"path_template\": \"/orders/**\"");
         }
         let expression = TextMatch::regex(text).map_err(|error| item.error(error)).ok()?;
         Some(PathMatch::Regex(PathRegex { expression, prefix: literal_prefix(text) }))
@@ -108,7 +110,7 @@ fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
         return None;
     }
     if text.contains('?') || (!raw && text.contains(';')) {
-        item.error("must be a path alone; leave queries and \";parameters\" out (\"query_parameters\" matches a parameter)");
+        item.error("must be a path alone; leave out queries and \";parameters\" (\"query_parameters\" matches a parameter)");
         return None;
     }
     warn_of_patterns(item, text);
@@ -126,11 +128,11 @@ fn plain(item: &Item<'_>, raw: bool) -> Option<String> {
     }
 }
 
-/// Warns of a path that is compared exactly and looks like a pattern.
+/// Warns of a path that is compared literally and looks like a pattern.
 fn warn_of_patterns(item: &Item<'_>, text: &str) {
     if let Some(sign) = text.chars().find(|c| matches!(c, '*' | '{' | '}' | '[' | '^' | '|')) {
         item.warning(format!(
-            "has a \"{sign}\", which is compared to the letter here; write \"path_template\", where * and {{name}} stand for one segment and ** for the rest, \"prefix\" without a sign for whatever follows it, or \"safe_regex\" for an expression"
+            "has a \"{sign}\", which is compared literally here; write \"path_template\", where * and {{name}} stand for one segment and ** for the rest, \"prefix\" without a sign for whatever follows it, or \"safe_regex\" for a regular expression"
         ));
     }
 }
@@ -279,7 +281,7 @@ fn header_name(item: &Item<'_>) -> Option<String> {
         ),
         Some("method" | "authority" | "scheme") => {}
         Some(_) => {
-            item.error("is no pseudo-header of a request; use :method, :authority, :path or :scheme");
+            item.error("is not a pseudo-header of requests; use :method, :authority, :path or :scheme");
             return None;
         }
         None if !token(&name) => {

@@ -266,7 +266,7 @@ fn rules(
     let named = named.unwrap_or_default();
     let rules = match route_rules.is_on && !named.is_empty() {
         true => fields.get("rules"),
-        false => fields.required("rules", "without rules nothing is protected; where routes name requirements of \"requirement_map\", leave \"route_rules\" on"),
+        false => fields.required("rules", "list at least one rule. If routes name requirements of \"requirement_map\" instead, leave \"route_rules\" on"),
     };
     let rules = rules.and_then(|item| item.list()).unwrap_or_default();
     let ambiguous_paths = rule::ambiguous_paths(fields).unwrap_or_default();
@@ -333,7 +333,7 @@ fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
             let path = fields::join("providers", &provider.name);
             report.error(
                 &path,
-                format!("writes the header {name:?}, from which tokens are read, or which servers read as one of those; choose another"),
+                format!("writes the header {name:?}, but tokens are read from it, or from a header that some servers read as the same; choose another"),
             );
         }
     }
@@ -343,7 +343,7 @@ fn refuse_own_token_headers(providers: &[Rc<Provider>], report: &Report) {
 fn realm(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if text.len() > 256 || !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        item.error("must be at most 256 printable ASCII characters: it stands in a header");
+        item.error("must be at most 256 printable ASCII characters: it is sent in a header");
         return None;
     }
     Some(text.to_owned())

@@ -305,8 +305,8 @@ fn what_is_compared_to_the_letter_and_looks_otherwise_is_warned_of() {
         of_rules(&format!(r#""rules":[{{"match":{{{text}}},"requires":{{"provider_name":"p"}}}}]"#))
     };
     let issuer = |text: &str| with(&format!(r#""issuer":{text},"audiences":["a"]"#), RULES);
-    let edge = "begins or ends with a blank or a line end";
-    let letter = "which is compared to the letter";
+    let edge = "begins or ends with a space or a line end";
+    let letter = "which is compared literally";
     for (text, path, expected) in [
         (issuer(r#""https://i\n""#), "providers.p.issuer", edge),
         (issuer(r#"" https://i""#), "providers.p.issuer", edge),

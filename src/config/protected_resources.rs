@@ -67,8 +67,8 @@ pub(super) fn read(fields: &mut Fields<'_>, around: ResourceContext<'_>) -> Opti
             before.filter_map(|(item, other)| Some((item, same_place(other)?))).next()
         {
             item.error(match path == WELL_KNOWN {
-                true => format!("has its document at {path}, where that of {} is; keep one resource of a host there: leave \"also_at_root\" out", other.path),
-                false => format!("has its document at {path}, where that of {} is; name each resource of a host once", other.path),
+                true => format!("has its metadata document at {path}, as {} has; leave \"also_at_root\" out of one of them", other.path),
+                false => format!("has its metadata document at {path}, as {} has; name each resource of a host once", other.path),
             });
         }
     }
@@ -139,7 +139,7 @@ fn identifier<'c>(item: &Item<'c>) -> Option<Identifier<'c>> {
     let text = item.text()?;
     let identifier = Identifier::parse(text).map_err(|error| item.error(error)).ok()?;
     if text.ends_with('/') {
-        item.warning("ends with \"/\": clients compare it to the letter with the URL that they were given, where nobody writes one; leave it out");
+        item.warning("ends with \"/\": clients compare it exactly with the URL that they were given, which seldom has one; leave it out");
     }
     Some(identifier)
 }
@@ -173,8 +173,8 @@ fn matches(
         let hosts = join(&item.path, "hosts");
         let (authority, host) = (identifier.authority(), &identifier.host);
         match identifier.port {
-            Some(_) => item.report.error(&hosts, format!("does not include {authority}, which the resource names; write \"{authority}\", or \"{host}:*\" where Envoy takes ports away (strip_any_host_port)")),
-            None => item.report.warning(&hosts, format!("does not include {authority}, which the resource names: clients that ask there for its document do not find it")),
+            Some(_) => item.report.error(&hosts, format!("does not include {authority}, which the resource names; write \"{authority}\", or \"{host}:*\" where Envoy strips ports (strip_any_host_port)")),
+            None => item.report.warning(&hosts, format!("does not include {authority}, which the resource names: clients that ask there for its document get none")),
         }
     }
     Some(matches)
@@ -219,7 +219,7 @@ fn servers_of(
                 }
                 Ok(Safe(is_safe)) => {
                     if !is_safe {
-                        fields.report.warning(&path, format!("takes the issuer of the provider {name:?}, which begins with http://: whoever is on the way can send clients elsewhere"));
+                        fields.report.warning(&path, format!("takes the issuer of the provider {name:?}, which begins with http://: anybody on the network path can send clients elsewhere"));
                     }
                     if !servers.contains(issuer) {
                         servers.push(issuer.clone());
@@ -241,12 +241,12 @@ fn listed_servers(item: &Item<'_>) -> Option<Vec<String>> {
         let Some(text) = item.text() else { continue };
         match server(text) {
             Err(error) => item.error(format!(
-                "{error}; write its issuer to the letter, such as https://idp.example/, without a query"
+                "{error}; write its exact issuer, such as https://idp.example/, without a query"
             )),
             Ok(Safe(is_safe)) => {
                 if !is_safe {
                     item.warning(
-                        "begins with http://: whoever is on the way can send clients elsewhere; use https://",
+                        "begins with http://: anybody on the network path can send clients elsewhere; use https://",
                     );
                 }
                 if servers.iter().any(|own| own == text) {
@@ -284,7 +284,7 @@ fn url<'c>(item: &Item<'c>) -> Option<&'c str> {
     let text = item.text()?;
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     if !rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic())) {
-        item.error("is no URL of a page; write https://host/path");
+        item.error("is not a URL of a page; write https://host/path");
         return None;
     }
     Some(text)

@@ -217,7 +217,7 @@ fn issuers(fields: &mut Fields<'_>, subjects: Option<&TextMatch>) -> Vec<Issuer>
         if !subjects.is_some_and(is_of_one_trust_domain) {
             fields.report.warning(
                 &fields.path,
-                "no \"issuer\": a token of any issuer passes whose signature these keys verify",
+                "no \"issuer\": a token of any issuer passes if these keys verify its signature",
             );
         }
         return Vec::new();
@@ -307,7 +307,7 @@ fn algorithms(item: &Item<'_>) -> Option<AlgorithmSet> {
             Some(algorithm) => set = set.with(algorithm),
             None => {
                 let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
-                name.error(format!("is not an algorithm of this version; use one of {}", known.join(", ")));
+                name.error(format!("is not a supported algorithm; use one of {}", known.join(", ")));
             }
         }
     }

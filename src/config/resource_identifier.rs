@@ -26,7 +26,9 @@ impl<'c> Identifier<'c> {
     /// What is wrong with it, and what to write.
     pub(super) fn parse(text: &'c str) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err("is no URL; write https://host/path, such as https://mcp.example.com/mcp".to_owned());
+            return Err(
+                "is not a URL; write https://host/path, such as https://mcp.example.com/mcp".to_owned()
+            );
         };
         let path_at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at_checked(path_at).unwrap_or_default();
@@ -57,7 +59,7 @@ impl<'c> Identifier<'c> {
         let suffix = port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
         let usual = [&usual_scheme, "://", &usual_host(&host), &suffix, &usual_path(path)?].concat();
         if usual != text {
-            return Err(format!("is not in the form that clients compare with; write {usual:?}"));
+            return Err(format!("is not in its normal form, which clients compare; write {usual:?}"));
         }
         let origin = text.strip_suffix(path).unwrap_or(text);
         Ok(Self { text, origin, host, port, path })
@@ -141,7 +143,7 @@ fn is_loopback(host: &str) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn server(text: &str) -> Result<Safe, &'static str> {
-    const NO_URL: &str = "is no URL of an authorization server";
+    const NO_URL: &str = "is not a URL of an authorization server";
     let (scheme, rest) = text.split_once("://").ok_or(NO_URL)?;
     let authority = rest.split('/').next().unwrap_or_default();
     let is_sound = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"\\".contains(&byte));
@@ -198,8 +200,8 @@ mod tests {
     #[test]
     fn every_other_form_is_refused_with_the_one_to_write() {
         for (text, expected) in [
-            ("mcp.example.com", "is no URL"),
-            ("urn:a:b", "is no URL"),
+            ("mcp.example.com", "is not a URL"),
+            ("urn:a:b", "is not a URL"),
             ("http://mcp.example.com/mcp", "must begin with https://"),
             ("ftp://a/b", "must begin with https://"),
             ("https://", "has no valid host"),

@@ -128,7 +128,7 @@ fn polled(at: usize, item: &Item<'_>, environment: Variables<'_>) -> Option<Poll
     let max_staleness = fields.duration("max_staleness", SECOND, DAY, FIVE_MINUTES);
     if max_staleness < interval {
         fields.error(
-            "has a \"max_staleness\" below its \"poll_interval\", so that the list is too old before the next poll; raise the one or lower the other",
+            "has a \"max_staleness\" below its \"poll_interval\", so that the list is too old before the next poll; raise \"max_staleness\" or lower \"poll_interval\"",
         );
     }
     let max_bytes = fields.whole("max_bytes", 256, 32 << 20).unwrap_or(8 << 20);

@@ -35,7 +35,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> RouteRules {
     fields.finish();
     if allow_disable {
         item.warning(
-            "\"allow_disable\": a request of a route that says \"disabled\" passes without a token; choose such a route by nothing that a client can make up, or that a filter changes",
+            "\"allow_disable\": a request of a route that says \"disabled\" passes without a token; do not choose such a route by what a client can make up or a filter changes",
         );
     }
     RouteRules { allow_disable, ..on }

@@ -68,7 +68,7 @@ fn warn_of_content_types(items: &[Item<'_>], rules: &[Rule]) {
             item.report.warning(
                 &join(&join(&item.path, "match"), "grpc"),
                 format!(
-                    "does not hold a client that sends another content type: it meets {:?}, which lets it through without a token; leave \"grpc\" out, and put Envoy's grpc_web filter before this one",
+                    "does not cover a client that sends another content type: its request matches {:?}, which lets it through without a token; leave \"grpc\" out, and put Envoy's grpc_web filter before this one",
                     open.name
                 ),
             );
@@ -120,7 +120,7 @@ fn read(
     let authorize_item = fields.get("authorize");
     check_public(&mut fields, has_requires, authorize_item.is_some(), public);
     if let Some(item) = authorize_item.as_ref().filter(|_| !has_requires) {
-        item.error("needs \"requires\": without a token there is nothing to authorize");
+        item.error("needs \"requires\": without a token there is nothing to authorize; leave it out");
     }
     if let (Some(item), Some(Requirement::AllowMissing | Requirement::AllowMissingOrFailed)) =
         (&authorize_item, &requires)
@@ -176,7 +176,7 @@ fn introspect(fields: &mut Fields<'_>, has_requires: bool) -> bool {
 fn wait_timeout(fields: &mut Fields<'_>, has_requires: bool) -> Option<Duration> {
     let item = fields.get("wait_timeout")?;
     if !has_requires {
-        item.error("needs \"requires\": a request without a token waits for nothing; leave it out");
+        item.error("needs \"requires\": without a token there is nothing to wait for; leave it out");
     }
     item.duration(Duration::from_millis(1), MINUTE)
 }
@@ -198,7 +198,7 @@ fn check_public(fields: &mut Fields<'_>, has_requires: bool, authorizes: bool, p
     match said {
         Some((item, Some(true))) if has_requires || authorizes => {
             let other = if has_requires { "requires" } else { "authorize" };
-            item.error(format!("is true beside \"{other}\"; a public rule asks for nothing: keep one"));
+            item.error(format!("is true beside \"{other}\", but a public rule needs no token; keep one of them"));
         }
         Some((item, Some(false))) if !has_requires => {
             item.error("is false, and there is no \"requires\"; name the token that is needed, or write true");

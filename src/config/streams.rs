@@ -14,7 +14,7 @@ pub(super) fn read(fields: &mut Fields<'_>, has_requires: bool) -> Option<Durati
     let grace = own.duration("grace", Duration::ZERO, MINUTE, Duration::ZERO);
     own.finish();
     if !has_requires {
-        item.error("needs \"requires\": without a token there is nothing to end with; leave it out");
+        item.error("needs \"requires\": without a token there is no expiry to end a stream at; leave it out");
     }
     (ends == Some(true)).then_some(grace)
 }

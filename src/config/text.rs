@@ -20,7 +20,7 @@ pub(super) fn text_match(item: &Item<'_>) -> Option<TextMatch> {
     let any_case = fields.get("ignore_case").and_then(|item| {
         let any_case = item.bool()?;
         if any_case && given == ["safe_regex"] {
-            item.error("has no effect on an expression; write \"(?i)\" at its start");
+            item.error("has no effect on a regular expression; write \"(?i)\" at its start");
         }
         Some(any_case)
     });
@@ -39,7 +39,7 @@ pub(super) fn regex(item: &Item<'_>) -> Option<TextMatch> {
 /// The expression of a `RegexMatcher`, as it was written.
 pub(super) fn expression<'c>(item: &Item<'c>) -> Option<(Item<'c>, &'c str)> {
     let mut fields = item.fields()?;
-    let regex = fields.required("regex", "give the expression");
+    let regex = fields.required("regex", "give the regular expression");
     // The engine that Envoy names; it is the only one there, and expressions mean the same here.
     if let Some(mut engine) = fields.get("google_re2").and_then(|item| item.fields()) {
         // Its one field bounds the size of a program; here a bound is built in.

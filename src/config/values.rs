@@ -28,7 +28,9 @@ pub(super) fn request_headers(
         let Some(named) = value else { continue };
         let Some(value) = variable(&named, environment) else { continue };
         if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-            named.error("holds characters that a header cannot have; let its value be printable ASCII alone");
+            named.error(
+                "holds characters that a header cannot have; set it to printable ASCII characters only",
+            );
         }
         headers.extend(name.map(|name| (name, SecretValue(value))));
     }
@@ -92,16 +94,18 @@ pub(super) fn compared_texts(item: &Item<'_>) -> Option<Vec<String>> {
     Some(texts)
 }
 
-/// Warns of a text that is compared exactly and looks as if it was meant otherwise.
+/// Warns of a text that is compared literally and looks as if it was meant otherwise.
 pub(super) fn warn_of_literals(item: &Item<'_>) {
     let text = item.json.as_str().unwrap_or_default();
     if text.trim() != text {
         item.warning(
-            "begins or ends with a blank or a line end, which is compared too; write it without (in YAML, `|` adds a line end and `|-` adds none)",
+            "begins or ends with a space or a line end, which is compared too; write it without (in YAML, `|` adds a line end and `|-` adds none)",
         );
     }
     if text.contains('*') {
-        item.warning("has a \"*\", which is compared to the letter and stands for no other text; write the whole value");
+        item.warning(
+            "has a \"*\", which is compared literally and stands for no other text; write the whole value",
+        );
     }
 }
 

@@ -26,7 +26,7 @@ impl Origin {
         }
         if !origin.is_https && !origin.is_loopback() {
             return Err(
-                "is plaintext, where tokens and proofs can be read; write https:// (http:// is for loopback addresses)",
+                "is not encrypted, so that others can read tokens and proofs; write https:// (http:// is for loopback addresses)",
             );
         }
         Ok(origin)

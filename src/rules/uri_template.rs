@@ -167,7 +167,7 @@ impl Reader<'_> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte);
         if literal.is_empty() || !literal.bytes().all(known) {
             return Err(format!(
-                "{literal:?} is no literal segment; write operators as whole segments, and literal ones in the characters of a path"
+                "{literal:?} is not a literal segment; write operators as whole segments, and literal ones in the characters of a path"
             ));
         }
         let text = if self.raw {

@@ -215,7 +215,7 @@ fn rule_of(message: &str) -> &'static str {
         ("trust domain", "spiffe-not-bound"),
         ("ends with \"/\": clients compare", "resource-trailing-slash"),
         ("tells clients apart by the address", "limits-by-forwarded-address"),
-        ("is null, which is as if", "null-value"),
+        ("is null, which is the same as no field", "null-value"),
         ("\"allow_disable\"", "route-can-disable"),
         ("\"sender_constrained\" is \"ignore\"", "bound-tokens-ignored"),
         ("is \"ignore\": tokens that", "revocation-ignored"),
@@ -226,7 +226,7 @@ fn rule_of(message: &str) -> &'static str {
         ("\"any_tenant\"", "any-tenant"),
         ("is not used:", "key-not-used"),
         ("compares paths as they arrive", "paths-matched-raw"),
-        ("compared to the letter", "looks-like-a-pattern"),
+        ("compared literally", "looks-like-a-pattern"),
         ("takes the certificate from the header", "certificate-from-header"),
         ("another content type", "header-dodges-rule"),
     ];
