@@ -34,6 +34,7 @@ mod keys_rotation;
 mod keys_shared;
 mod keys_trap;
 mod keys_update;
+mod made;
 mod manifests;
 mod matching;
 mod memory;

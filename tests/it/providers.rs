@@ -4,6 +4,7 @@
 //! endpoint, and beside it a key of its own, with which it signs the tokens that the provider never would.
 
 use crate::common;
+use crate::made::{self, Root};
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -295,13 +296,8 @@ impl Recipe {
         config
     }
 
-    fn vendor(&self, test: &str) -> Option<Vendor> {
-        let Some(folder) = harness::shared(&format!("idp/{}", self.folder())) else {
-            harness::skip(test, &harness::missing("idp"));
-            return None;
-        };
-        let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
-        let document = |name: &str| -> Option<Value> { serde_json::from_str(&text(name)?).ok() };
+    fn vendor(&self, root: &Root) -> Vendor {
+        let folder = root.folder(self.folder());
         // Two folders were captured from servers that ran, and describe themselves less.
         let (token, meta) = match self.folder() {
             "emu-moto-cognito" => (
@@ -315,18 +311,19 @@ impl Recipe {
                 "access_token.es256-1.jwt",
                 json!({ "verify_at": 1_795_312_000, "expect": { "scopes": ["orders.read"] } }),
             ),
-            _ => ("token.jwt", document("meta.json").expect("meta.json")),
+            _ => ("token.jwt", folder.document("meta.json")),
         };
-        let token = text(token).expect("a token").trim_end().to_owned();
+        let token = folder.text(token);
         let [header, claims, _] = parts(&token);
         let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
         let (header, claims) = (json(&header), json(&claims));
-        let keys = document("jwks.json").unwrap_or_else(|| {
-            let kid = header["kid"].as_str().expect("a kid");
-            json!({ kid: text("public_key.pem").expect("a key") })
-        });
+        let keys = if folder.has("jwks.json") {
+            folder.document("jwks.json")
+        } else {
+            json!({ header["kid"].as_str().expect("a kid"): folder.text("public_key.pem") })
+        };
         let now = meta["verify_at"].as_u64().expect("verify_at");
-        Some(Vendor { token, keys, meta, header, claims, now })
+        Vendor { token, keys, meta, header, claims, now }
     }
 
     /// The claims of tokens that must not pass, and why.
@@ -424,6 +421,11 @@ impl Vendor {
     }
 }
 
+/// Every recipe with its provider: as it is made here, and as the shared folder has it.
+fn everyone() -> impl Iterator<Item = (&'static Recipe, Vendor)> {
+    made::idp().into_iter().flat_map(|root| RECIPES.iter().map(move |recipe| (recipe, recipe.vendor(&root))))
+}
+
 /// The texts of a list.
 fn texts(list: &Value) -> BTreeSet<String> {
     list.as_array().into_iter().flatten().map(|text| text.as_str().expect("a text").to_owned()).collect()
@@ -487,23 +489,16 @@ fn every_provider_has_a_recipe_and_every_recipe_is_tested() {
         let expected = if recipe.file == "aws-verified-access" { 2 } else { 0 };
         assert_eq!(warnings.len(), expected, "{}: {warnings:?}", recipe.file);
     }
-    let test = "every_provider_has_a_recipe_and_every_recipe_is_tested";
-    let Some(root) = harness::shared("idp") else { return harness::skip(test, &harness::missing("idp")) };
-    let folders: BTreeSet<String> = fs::read_dir(root)
-        .expect("the folder of providers")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    assert_eq!(folders, RECIPES.iter().map(|recipe| recipe.folder().to_owned()).collect());
+    let folders: BTreeSet<_> = RECIPES.iter().map(|recipe| recipe.folder().to_owned()).collect();
+    for root in made::idp() {
+        assert_eq!(root.names(), folders);
+    }
 }
 
 /// A recipe asks the provider's own endpoint for keys, and looks for the token where the provider's clients send it.
 #[test]
 fn a_recipe_names_the_key_endpoint_and_the_issuer_of_its_provider() {
-    for recipe in RECIPES {
-        let test = "a_recipe_names_the_key_endpoint_and_the_issuer_of_its_provider";
-        let Some(vendor) = recipe.vendor(test) else { return };
+    for (recipe, vendor) in everyone() {
         let config = recipe.config();
         let provider =
             config["providers"].as_object().and_then(|all| all.values().next()).expect("a provider");
@@ -528,11 +523,7 @@ fn a_recipe_names_the_key_endpoint_and_the_issuer_of_its_provider() {
 
 #[test]
 fn a_recipe_takes_the_scopes_and_roles_of_its_provider_and_no_others() {
-    for recipe in RECIPES {
-        let Some(vendor) = recipe.vendor("a_recipe_takes_the_scopes_and_roles_of_its_provider_and_no_others")
-        else {
-            return;
-        };
+    for (recipe, vendor) in everyone() {
         let config = parsed(recipe.file, &recipe.with_keys(&vendor));
         let Ok(Json::Object(claims)) = portcullis::parse_json(vendor.claims.to_string().as_bytes()) else {
             panic!("{}: claims", recipe.file)
@@ -549,10 +540,7 @@ fn a_recipe_takes_the_scopes_and_roles_of_its_provider_and_no_others() {
 #[test]
 fn a_recipe_passes_the_right_token_and_refuses_the_wrong_ones() {
     let mut refused = 0;
-    for recipe in RECIPES {
-        let Some(vendor) = recipe.vendor("a_recipe_passes_the_right_token_and_refuses_the_wrong_ones") else {
-            return;
-        };
+    for (recipe, vendor) in everyone() {
         let what = recipe.file;
         assert_eq!(decided(recipe, &vendor, &vendor.token, vendor.now), Ok(vendor.scopes()), "{what}");
         let turned = decided(recipe, &vendor, &flip_bit(&vendor.token), vendor.now);
@@ -574,13 +562,13 @@ fn a_recipe_passes_the_right_token_and_refuses_the_wrong_ones() {
 /// Clerk's token comes in a cookie from pages of the same site; Cloudflare's in both at once.
 #[test]
 fn a_token_in_a_cookie_is_read_or_left_alone_as_the_provider_means_it() {
-    let test = "a_token_in_a_cookie_is_read_or_left_alone_as_the_provider_means_it";
-    let find = |file: &str| RECIPES.iter().find(|recipe| recipe.file == file).expect("a recipe");
-    for (file, also_in_header, alone) in
-        [("clerk", false, Ok(())), ("cloudflare-access", true, Err(Reason::TokenMissing))]
-    {
-        let recipe = find(file);
-        let Some(vendor) = recipe.vendor(test) else { return };
+    for (recipe, vendor) in everyone() {
+        let (also_in_header, alone) = match recipe.file {
+            "clerk" => (false, Ok(())),
+            "cloudflare-access" => (true, Err(Reason::TokenMissing)),
+            _ => continue,
+        };
+        let file = recipe.file;
         let cookie = vendor.meta["also_from"]["name"].as_str().expect("the cookie's name");
         let cookie = format!("theme=dark; {cookie}={}", vendor.token);
         let outcome = decided_with(recipe, &vendor, &[("cookie", &cookie)], vendor.now);
@@ -608,17 +596,18 @@ fn a_recipe_refuses_the_other_tokens_of_its_provider() {
         ("google-id-token", "google-service-account-id-token", Reason::AudienceMismatch),
         ("google-service-account-id-token", "google-id-token", Reason::AudienceMismatch),
     ] {
-        let test = "a_recipe_refuses_the_other_tokens_of_its_provider";
-        let Some((own, other)) = find(file).vendor(test).zip(find(other).vendor(test)) else { return };
-        let token = own.key().sign_jws(
-            &{
-                let mut header = other.header.clone();
-                header["kid"] = json!("ours");
-                header
-            },
-            other.claims.to_string().as_bytes(),
-        );
-        assert_eq!(decided(find(file), &own, &token, own.now), Err(reason), "{file}");
+        for root in made::idp() {
+            let (own, other) = (find(file).vendor(&root), find(other).vendor(&root));
+            let token = own.key().sign_jws(
+                &{
+                    let mut header = other.header.clone();
+                    header["kid"] = json!("ours");
+                    header
+                },
+                other.claims.to_string().as_bytes(),
+            );
+            assert_eq!(decided(find(file), &own, &token, own.now), Err(reason), "{file}");
+        }
     }
 }
 
@@ -626,10 +615,16 @@ fn a_recipe_refuses_the_other_tokens_of_its_provider() {
 /// have ended long ago.
 #[test]
 fn every_recipe_holds_on_an_envoy() {
+    for root in made::idp() {
+        all_hold_on_an_envoy(&root);
+    }
+}
+
+fn all_hold_on_an_envoy(root: &Root) {
     let mut config = json!({ "providers": {}, "rules": [] });
     let mut vendors = Vec::new();
     for recipe in RECIPES {
-        let Some(vendor) = recipe.vendor("every_recipe_holds_on_an_envoy") else { return };
+        let vendor = recipe.vendor(root);
         let one = recipe.with_keys(&vendor);
         let provider = one["providers"].as_object().and_then(|all| all.values().next()).expect("a provider");
         config["providers"][recipe.file] = provider.clone();

@@ -516,15 +516,41 @@ fn elsewhere_envoy_refuses_unless_the_environment_says_otherwise() {
     }
 }
 
+/// The names of policies, `NAMESPACE/POLICY`, that what Envoy Gateway sent to its proxies has virtual machines for; each
+/// has its filter, too.
+fn policies_in(sent: &str) -> Vec<String> {
+    let is_own = |byte: char| byte.is_ascii_alphanumeric() || "-./_".contains(byte);
+    let words: Vec<&str> = sent.split(|byte| !is_own(byte)).collect();
+    let ids = words.iter().filter_map(|word| word.strip_prefix("envoyextensionpolicy/"));
+    let policies = ids.filter_map(|id| id.split_once("/wasm/"));
+    for (policy, number) in policies.clone() {
+        let filter = format!("envoy.filters.http.wasm/envoyextensionpolicy/{policy}/wasm/{number}");
+        assert!(words.contains(&filter.as_str()), "{policy} has no filter {filter}");
+    }
+    policies.map(|(policy, _)| policy.to_owned()).collect()
+}
+
+/// What Envoy Gateway sends, as its own tests have it in the release that `scripts/test-data` fetches.
 #[test]
 fn envoy_gateway_names_its_vms_as_these_tests_do() {
-    let Some(file) = harness::shared("envoy-gateway/envoy-gateway-xds-shop.json") else {
-        return harness::skip(
-            "envoy_gateway_names_its_vms_as_these_tests_do",
-            &harness::missing("envoy-gateway"),
-        );
-    };
-    let text = fs::read_to_string(file).expect("text");
-    assert!(text.contains(&format!("\"{}\"", vm_id("portcullis-orders"))));
-    assert!(text.contains(&format!("\"{}\"", filter_name("portcullis-orders"))));
+    let ours = vm_id("orders").replacen("envoyextensionpolicy/", "", 1);
+    assert_eq!(ours, "shop/orders/wasm/0", "NAMESPACE/POLICY/wasm/N");
+    let sent = ["envoy-gateway/wasm.listeners.yaml", "envoy-gateway/envoy-gateway-xds-shop.json"];
+    let found: Vec<String> = sent
+        .into_iter()
+        .filter_map(harness::shared)
+        .map(|file| fs::read_to_string(file).expect("text"))
+        .collect();
+    if found.is_empty() {
+        let test = "envoy_gateway_names_its_vms_as_these_tests_do";
+        return harness::skip(test, &harness::missing("envoy-gateway"));
+    }
+    for text in found {
+        let policies = policies_in(&text);
+        assert!(!policies.is_empty() && policies.iter().all(|it| it.split('/').count() == 2), "{policies:?}");
+        if text.contains("portcullis-orders") {
+            assert!(text.contains(&format!("\"{}\"", vm_id("portcullis-orders"))));
+            assert!(text.contains(&format!("\"{}\"", filter_name("portcullis-orders"))));
+        }
+    }
 }

@@ -1,56 +1,67 @@
-//! The published request cases: `request_cases.jsonl` and `request_tokens.json` of the shared vectors.
+//! Requests with what becomes of them, as a table: the rows of `request_cases`, and the published ones of the same form
+//! where they are at hand.
+
+#[path = "request_cases.rs"]
+mod cases;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use harness::idp::{flip_bit, now};
-use harness::{Alg, Idp, Key, Request};
+use harness::{Alg, Idp, Key, Request, shared};
 use serde_json::{Value, json};
 
 use crate::common::{corp, local_provider, parts, with};
 
 /// The tokens, and the rows.
-pub(crate) fn read(folder: &Path) -> (Value, Vec<Value>) {
+pub(crate) fn read() -> (Value, Vec<Value>) {
+    let (mut tokens, mut rows) = (cases::tokens(), cases::rows());
+    let Some(folder) = shared("vectors/request_cases.jsonl").and_then(|file| Some(file.parent()?.to_owned()))
+    else {
+        return (tokens, rows);
+    };
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a readable file");
-    let tokens = serde_json::from_str(&read("request_tokens.json")).expect("JSON");
-    let rows = read("request_cases.jsonl");
-    (tokens, rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+    let published: Value = serde_json::from_str(&read("request_tokens.json")).expect("JSON");
+    tokens = with(tokens, published["tokens"].clone());
+    rows.extend(read("request_cases.jsonl").lines().map(|line| serde_json::from_str(line).expect("JSON")));
+    (tokens, rows)
 }
 
-/// A request of the shared table, with its tokens signed anew: by a key of ours, and with the times of the table
+/// The clock of the table.
+const CLOCK: i64 = 1_760_000_000;
+
+/// A request of the table, with its tokens signed anew: by a key of ours, and with the times of the table
 /// moved to today.
 pub(crate) struct Vectors {
     tokens: BTreeMap<String, String>,
 }
 
 impl Vectors {
-    /// The clock of the table.
-    const CLOCK: i64 = 1_760_000_000;
-
-    pub(crate) fn read(published: &Value, idp: &Idp) -> Self {
+    pub(crate) fn read(tokens: &Value, idp: &Idp) -> Self {
         let foreign = Key::cached(Alg::RS256, "another");
         let own = idp.key(Alg::RS256);
         let moved = |payload: &[u8]| {
             let mut claims: Value = serde_json::from_slice(payload).expect("claims");
             for name in ["exp", "nbf", "iat"] {
                 if let Some(time) = claims[name].as_i64() {
-                    claims[name] = json!(time - Self::CLOCK + now());
+                    claims[name] = json!(time - CLOCK + now());
                 }
             }
             claims.to_string()
         };
         let sign = |(name, token): (&String, &Value)| {
             let token = token.as_str().expect("a token");
-            if name == "NONE" {
+            if matches!(name.as_str(), "NONE" | "unsigned") {
                 return (name.clone(), token.to_owned());
             }
             let [header, payload, _] = parts(token);
-            let key = if name == "UNKNOWNKID" { &foreign } else { &own };
-            let signed = key.sign_parts(&header, moved(&payload).as_bytes());
-            (name.clone(), if name == "BADSIG" { flip_bit(&signed) } else { signed })
+            let is_foreign = matches!(name.as_str(), "UNKNOWNKID" | "strange" | "stranger");
+            let signed =
+                if is_foreign { &foreign } else { &own }.sign_parts(&header, moved(&payload).as_bytes());
+            let is_forged = matches!(name.as_str(), "BADSIG" | "forged");
+            (name.clone(), if is_forged { flip_bit(&signed) } else { signed })
         };
-        Self { tokens: published["tokens"].as_object().expect("tokens").iter().map(sign).collect() }
+        Self { tokens: tokens.as_object().expect("tokens").iter().map(sign).collect() }
     }
 
     fn fill(&self, text: &str) -> String {

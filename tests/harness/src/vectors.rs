@@ -14,7 +14,7 @@ pub fn workspace() -> PathBuf {
 /// `path` inside the folder of shared test data, if it is there: `$PORTCULLIS_SHARED`, else `shared` beside the repository;
 /// else among the published data that `make test-data` fetches.
 ///
-/// ```
+/// ```no_run
 /// fn published_vectors_hold() {
 ///     let Some(_folder) = harness::shared("vectors") else {
 ///         return harness::skip("published_vectors_hold", &harness::missing("vectors"));
@@ -33,7 +33,7 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 
 /// Whether `scripts/test-data` fetches it.
 fn is_published(path: &str) -> bool {
-    ["crds", "vectors/wycheproof"].iter().any(|part| path.starts_with(part))
+    ["crds", "envoy-gateway", "vectors/jose", "vectors/wycheproof"].iter().any(|part| path.starts_with(part))
 }
 
 /// Why a test that reads `path` of the shared data is skipped, and how to get the data.

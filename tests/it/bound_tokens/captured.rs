@@ -1,8 +1,5 @@
-//! Bound tokens and proofs as real servers and clients made them: at their moment, and then with another key, another
+//! Bound tokens and proofs in the forms of servers and clients, and as real ones made them: at their moment, and then with another key, another
 //! certificate, another scheme, another time.
-
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Client;
 use crate::common::{parts, with};
+use crate::made::{self, Folder};
 
 /// A server that ran, with a bound token of its own and what goes with it.
 struct Server {
@@ -66,19 +64,6 @@ const SERVERS: [Server; 4] = [
     },
 ];
 
-fn folder(server: &str, test: &str) -> Option<PathBuf> {
-    let found = harness::shared(&format!("captured/{server}"));
-    if found.is_none() {
-        harness::skip(test, &harness::missing(&format!("captured/{server}")));
-    }
-    found
-}
-
-fn read(folder: &Path, name: &str) -> String {
-    let file = folder.join(name);
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).trim().to_owned()
-}
-
 fn claims(token: &str) -> Value {
     serde_json::from_slice(&parts(token)[1]).expect("claims")
 }
@@ -104,8 +89,8 @@ impl HostProperties for Peer {
     }
 }
 
-fn gate(server: &Server, folder: &Path, more: Value, now: u64) -> Gate {
-    let keys: Value = serde_json::from_str(&read(folder, "jwks.json")).expect("a key set");
+fn gate(server: &Server, folder: &Folder, more: Value, now: u64) -> Gate {
+    let keys: Value = serde_json::from_str(&folder.text("jwks.json")).expect("a key set");
     let provider = with(
         json!({
             "issuer": server.issuer,
@@ -138,11 +123,12 @@ fn ask(gate: &mut Gate, fields: &[(&str, &str)], peer: Option<String>, now: u64)
 
 #[test]
 fn bound_tokens_of_real_servers_pass_with_their_proofs_and_with_nothing_else() {
-    let test = "bound_tokens_of_real_servers_pass_with_their_proofs_and_with_nothing_else";
     use Reason::*;
-    for server in &SERVERS {
-        let Some(folder) = folder(server.folder, test) else { return };
-        let (token, proof) = (read(&folder, server.token), read(&folder, server.proof));
+    for (server, root) in
+        made::captured().iter().flat_map(|root| SERVERS.iter().map(move |server| (server, root)))
+    {
+        let folder = root.folder(server.folder);
+        let (token, proof) = (folder.text(server.token), folder.text(server.proof));
         let iat = claims(&proof)["iat"].as_u64().expect("iat");
         let authority = server.origin.strip_prefix("https://").expect("https");
         let (dpop, bearer) = (format!("DPoP {token}"), format!("Bearer {token}"));
@@ -183,7 +169,7 @@ fn bound_tokens_of_real_servers_pass_with_their_proofs_and_with_nothing_else() {
         }
         // Without the setting it is refused as before.
         let more = json!({ "sender_constrained": "reject", "dpop": null, "mtls": null });
-        let keys: Value = serde_json::from_str(&read(&folder, "jwks.json")).expect("a key set");
+        let keys: Value = serde_json::from_str(&folder.text("jwks.json")).expect("a key set");
         let provider = json!({
             "issuer": server.issuer, "audiences": [server.audience], "local_jwks": { "inline": keys },
             "sender_constrained": more["sender_constrained"],
@@ -199,12 +185,14 @@ fn bound_tokens_of_real_servers_pass_with_their_proofs_and_with_nothing_else() {
 
 #[test]
 fn certificate_bound_tokens_of_real_servers_pass_over_their_connection_alone() {
-    let test = "certificate_bound_tokens_of_real_servers_pass_over_their_connection_alone";
-    for (at, certificate) in [(0, "client.crt"), (2, "client.crt.pem")] {
+    let certificates = [(0, "client.crt"), (2, "client.crt.pem")];
+    for (root, (at, certificate)) in
+        made::captured().iter().flat_map(|root| certificates.map(|one| (root, one)))
+    {
         let server = &SERVERS[at];
-        let Some(folder) = folder(server.folder, test) else { return };
-        let token = read(&folder, "access_token.mtls.jwt");
-        let pem = read(&folder, certificate);
+        let folder = root.folder(server.folder);
+        let token = folder.text("access_token.mtls.jwt");
+        let pem = folder.text(certificate);
         let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let der = BASE64_STANDARD.decode(body).expect("base64");
         let hex: String = Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,5 @@
-//! The proofs of client libraries, and published cases: each holds, or not, as it should.
+//! Proofs as client libraries make them, and cases of good and bad ones: each holds, or not, as it should. The rows are
+//! those of `made_proofs`; where captured and published ones of the same form are at hand, they are judged as well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +8,8 @@ use portcullis::{
     Backend, Config, Confirmation, Dpop, Reason, Rejected, Request, SingleUse, Timestamp, parse_json,
 };
 use serde_json::{Value, json};
+
+use super::made_proofs;
 
 /// What a provider with these origins asks of proofs.
 fn dpop(origins: &[&str], more: Value) -> Dpop {
@@ -45,19 +48,26 @@ fn judged(dpop: &Dpop, sent: &Sent<'_>, now: u64) -> Result<SingleUse, Rejected>
     dpop.check(&confirmation, sent.token.as_bytes(), &Request::new(&fields), &Backend::portable(), now)
 }
 
-fn lines(path: &str, test: &str) -> Option<Vec<Value>> {
-    let Some(file) = harness::shared(path) else {
-        harness::skip(test, &harness::missing(path));
-        return None;
-    };
+/// The rows of a file of shared data; none where it is not there.
+fn lines(path: &str) -> Vec<Value> {
+    let Some(file) = harness::shared(path) else { return Vec::new() };
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    Some(text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
 #[test]
 fn the_proofs_of_client_libraries_hold_unless_something_is_wrong_with_them() {
-    let test = "the_proofs_of_client_libraries_hold_unless_something_is_wrong_with_them";
-    let Some(lines) = lines("clients/dpop-clients/proofs.jsonl", test) else { return };
+    let counts = judge_clients(&made_proofs::of_clients());
+    assert!(counts[&true] >= 300 && counts[&false] >= 300, "{counts:?}");
+    let captured = lines("clients/dpop-clients/proofs.jsonl");
+    if !captured.is_empty() {
+        let counts = judge_clients(&captured);
+        assert!(counts[&true] > 900 && counts[&false] > 200, "{counts:?}");
+    }
+}
+
+/// How many proofs hold, and how many do not, each as its row says.
+fn judge_clients(lines: &[Value]) -> BTreeMap<bool, usize> {
     // What is wrong with a proof; other oddities are borne.
     const FAULTS: [&str; 4] =
         ["ath missing", "ath in hex", "htm is not the method as sent", "user information in htu"];
@@ -70,7 +80,7 @@ fn the_proofs_of_client_libraries_hold_unless_something_is_wrong_with_them() {
     ];
     let dpop = dpop(&origins, json!({}));
     let (mut counts, mut wrong) = (BTreeMap::<bool, usize>::new(), Vec::new());
-    for line in &lines {
+    for line in lines {
         let text = |name: &str| line[name].as_str().unwrap_or_default();
         let is_faulty = line["flaws"]
             .as_array()
@@ -100,68 +110,69 @@ fn the_proofs_of_client_libraries_hold_unless_something_is_wrong_with_them() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!("{} hold, {} do not", counts[&true], counts[&false]);
-    assert!(counts[&true] > 900 && counts[&false] > 200, "{counts:?}");
+    counts
 }
 
 #[test]
 fn published_proofs_are_judged_as_published() {
-    let Some(lines) = lines("vectors/dpop_cases.jsonl", "published_proofs_are_judged_as_published") else {
-        return;
-    };
-    let mut judged_cases = 0;
-    for line in &lines {
-        let text = |name: &str| line[name].as_str().unwrap_or_default();
-        let id = text("id");
-        let url = text("url");
-        let (scheme, rest) = url.split_once("://").expect("a URL");
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        // There is no gate for plaintext.
-        if scheme == "http" {
-            continue;
-        }
-        let expected = match id {
-            // A proof for a token endpoint, and what counts at the gate and not in a function: the scheme, and what came before.
-            "dpop/rfc9449-fig2-token-request" => false,
-            "dpop/rfc.bearer-downgrade" | "dpop/rfc.replay" => true,
-            // Both sides are read as Envoy reads a path.
-            "dpop/c.htu-dot" => true,
-            _ => text("expect") == "valid",
-        };
-        let more = json!({
-            "max_age": format!("{}s", line["max_age"]),
-            "clock_skew_seconds": line["future_skew"],
-        });
-        let more = if line["nonce"].is_null() {
-            more
-        } else {
-            crate::common::with(more, json!({ "nonce": { "key": { "environment_variable": "KEY" } } }))
-        };
-        let dpop = dpop(&[&format!("https://{authority}")], more);
-        let proofs: Vec<&str> = line["dpop"]
-            .as_array()
-            .expect("proofs")
-            .iter()
-            .map(|proof| proof.as_str().expect("a text"))
-            .collect();
-        let sent = Sent {
-            method: text("method"),
-            authority,
-            target: path,
-            token: text("access_token"),
-            jkt: text("expected_jkt"),
-            proofs: &proofs,
-        };
-        let found = judged(&dpop, &sent, line["now"].as_u64().expect("now"));
-        assert_eq!(found.is_ok(), expected, "{id} ({}): {found:?}", text("reason"));
-        let reason = found.err().map(|rejected| rejected.reason);
-        match id {
-            "dpop/rfc.no-header" => assert_eq!(reason, Some(Reason::ProofMissing), "{id}"),
-            "dpop/rfc.nonce-missing" | "dpop/c.nonce-wrong" => {
-                assert_eq!(reason, Some(Reason::NonceRequired), "{id}");
-            }
-            _ => assert_eq!(reason, (!expected).then_some(Reason::ProofInvalid), "{id}"),
-        }
-        judged_cases += 1;
+    let own = made_proofs::cases();
+    let (valid, invalid) = own.iter().partition::<Vec<_>, _>(|case| case["expect"] == "valid");
+    assert!(valid.len() >= 12 && invalid.len() >= 40, "{} and {}", valid.len(), invalid.len());
+    assert_eq!(own.iter().filter(|case| is_judged_as_published(case)).count(), own.len());
+    let published = lines("vectors/dpop_cases.jsonl");
+    let judged = published.iter().filter(|case| is_judged_as_published(case)).count();
+    assert!(published.is_empty() || judged > 40, "{judged}");
+}
+
+/// Whether a case is for this gate at all; it comes out as it should then.
+fn is_judged_as_published(line: &Value) -> bool {
+    let text = |name: &str| line[name].as_str().unwrap_or_default();
+    let id = text("id");
+    let url = text("url");
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // There is no gate for plaintext.
+    if scheme == "http" {
+        return false;
     }
-    assert!(judged_cases > 40, "{judged_cases}");
+    let expected = match id {
+        // A proof for a token endpoint, and what counts at the gate and not in a function: the scheme, and what came before.
+        "dpop/rfc9449-fig2-token-request" => false,
+        "dpop/rfc.bearer-downgrade" | "dpop/rfc.replay" => true,
+        // Both sides are read as Envoy reads a path.
+        "dpop/c.htu-dot" => true,
+        _ => text("expect") == "valid",
+    };
+    let more = json!({
+        "max_age": format!("{}s", line["max_age"]),
+        "clock_skew_seconds": line["future_skew"],
+    });
+    let more = if line["nonce"].is_null() {
+        more
+    } else {
+        crate::common::with(more, json!({ "nonce": { "key": { "environment_variable": "KEY" } } }))
+    };
+    let dpop = dpop(&[&format!("https://{authority}")], more);
+    let proofs = line["dpop"].as_array().expect("proofs").iter();
+    let proofs: Vec<&str> = proofs.map(|proof| proof.as_str().expect("a text")).collect();
+    let sent = Sent {
+        method: text("method"),
+        authority,
+        target: path,
+        token: text("access_token"),
+        jkt: text("expected_jkt"),
+        proofs: &proofs,
+    };
+    let found = judged(&dpop, &sent, line["now"].as_u64().expect("now"));
+    assert_eq!(found.is_ok(), expected, "{id} ({}): {found:?}", text("reason"));
+    let reason = found.err().map(|rejected| rejected.reason);
+    let refused = match id {
+        "no proof" | "dpop/rfc.no-header" => Reason::ProofMissing,
+        "no nonce" | "another nonce" | "dpop/rfc.nonce-missing" | "dpop/c.nonce-wrong" => {
+            Reason::NonceRequired
+        }
+        _ => Reason::ProofInvalid,
+    };
+    assert_eq!(reason, (!expected).then_some(refused), "{id}");
+    true
 }

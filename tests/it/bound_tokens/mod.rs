@@ -6,9 +6,11 @@ mod captured;
 mod certificates;
 mod clients;
 mod cost;
+mod made_proofs;
 mod on_envoy;
 mod replay;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
@@ -38,17 +40,23 @@ impl Client {
         Self(Key::cached(Alg::ES256, name))
     }
 
-    /// The key as a proof brings it along.
-    fn jwk(&self) -> Value {
-        let jwk = self.0.public_jwk();
-        json!({ "kty": "EC", "crv": "P-256", "x": jwk["x"], "y": jwk["y"] })
+    /// The same for another algorithm than ES256.
+    fn of(alg: Alg, name: &str) -> Self {
+        Self(Key::cached(alg, name))
     }
 
-    /// The thumbprint of the key (RFC 7638).
+    /// The key as a proof brings it along: the members that make it this key, and no other.
+    fn jwk(&self) -> Value {
+        let mut jwk = self.0.public_jwk();
+        jwk.as_object_mut().expect("a key").retain(|name, _| !matches!(name.as_str(), "kid" | "alg" | "use"));
+        jwk
+    }
+
+    /// The thumbprint of the key (RFC 7638): of its members in the order of their names.
     fn jkt(&self) -> String {
         let jwk = self.jwk();
-        let text = |name: &str| jwk[name].as_str().expect("a text").to_owned();
-        digest(format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text("x"), text("y")))
+        let members: BTreeMap<_, _> = jwk.as_object().expect("a key").iter().collect();
+        digest(serde_json::to_string(&members).expect("JSON"))
     }
 
     /// A token of the provider that is bound to the key.
@@ -68,7 +76,7 @@ impl Client {
     }
 
     fn header(&self) -> Value {
-        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": self.jwk() })
+        json!({ "typ": "dpop+jwt", "alg": self.0.alg().name(), "jwk": self.jwk() })
     }
 
     /// A proof of these parts.

@@ -1,5 +1,5 @@
-//! Tokens that are bound by what the answer says of them (RFC 9449 section 6.2, RFC 8705 section 3.2), of servers that
-//! ran, with the proofs of their clients.
+//! Tokens that are bound by what the answer says of them (RFC 9449 section 6.2, RFC 8705 section 3.2), in the
+//! forms of servers and of servers that ran, with the proofs of their clients.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::captured::Captured;
 use super::replay::{Replay, config, introspection};
 use crate::common::{parts, with};
-use crate::vectors::judge;
+use crate::made::{self, Folder};
 
 struct Server {
     folder: &'static str,
@@ -57,11 +57,7 @@ const SERVERS: [Server; 3] = [
     },
 ];
 
-fn read(folder: &std::path::Path, name: &str) -> String {
-    judge::contents(&folder.join(name)).trim_end().to_owned()
-}
-
-fn provider(server: &Server, folder: &std::path::Path) -> Value {
+fn provider(server: &Server, folder: &Folder) -> Value {
     let block = introspection(if server.is_light { json!({ "claims": "answer" }) } else { json!({}) });
     let mut provider = json!({
         "issuer": server.issuer,
@@ -72,18 +68,19 @@ fn provider(server: &Server, folder: &std::path::Path) -> Value {
         "mtls": { "certificate": "xfcc" },
     });
     if server.is_light {
-        provider["local_jwks"] = json!({ "inline_string": judge::contents(&folder.join("jwks.json")) });
+        provider["local_jwks"] = json!({ "inline_string": folder.text("jwks.json") });
     }
     provider
 }
 
 #[test]
 fn a_key_in_the_answer_is_shown_by_a_proof() {
-    let test = "a_key_in_the_answer_is_shown_by_a_proof";
-    for server in &SERVERS {
-        let Some(folder) = judge::shared(&format!("captured/{}", server.folder), test) else { return };
+    for (server, root) in
+        made::captured().iter().flat_map(|root| SERVERS.iter().map(move |server| (server, root)))
+    {
+        let folder = root.folder(server.folder);
         let captured = Captured::read(&folder, server.label);
-        let proof = read(&folder, &format!("{}.jwt", server.proof));
+        let proof = folder.text(&format!("{}.jwt", server.proof));
         let claims: Value = serde_json::from_slice(&parts(&proof)[1]).expect("claims");
         let at = claims["iat"].as_u64().expect("iat");
         let authority = server.origin.strip_prefix("https://").expect("https");
@@ -112,17 +109,21 @@ fn a_key_in_the_answer_is_shown_by_a_proof() {
 
 #[test]
 fn a_certificate_in_the_answer_is_shown_by_the_connection() {
-    let test = "a_certificate_in_the_answer_is_shown_by_the_connection";
     let server = Server { label: "mtls", ..SERVERS[0] };
-    let Some(folder) = judge::shared(&format!("captured/{}", server.folder), test) else { return };
-    let captured = Captured::read(&folder, server.label);
-    let at = captured.moment(&folder);
-    let pem = read(&folder, "client.crt.pem");
+    for root in made::captured() {
+        the_certificate_is_shown(&server, &root.folder(server.folder));
+    }
+}
+
+fn the_certificate_is_shown(server: &Server, folder: &Folder) {
+    let captured = Captured::read(folder, server.label);
+    let at = captured.moment(folder);
+    let pem = folder.text("client.crt.pem");
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = BASE64_STANDARD.decode(body).expect("base64");
     let hash =
         |bytes: &[u8]| -> String { Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect() };
-    let mut replay = Replay::new(&config(&provider(&server, &folder), json!({})), at);
+    let mut replay = Replay::new(&config(&provider(server, folder), json!({})), at);
     for (shown, expected) in [
         (Some(hash(&der)), "allow"),
         (Some(hash(b"another")), "certificate_mismatch"),

@@ -1,13 +1,13 @@
-//! What real servers answered to real tokens, judged at the moment at which it was captured.
+//! What servers answer to tokens: in their forms, made here, and as it was captured, at the moment of the answer.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use portcullis::HttpResponse;
 use serde_json::{Value, json};
 
 use super::replay::{Answer, Replay, config, form, introspection};
 use crate::common::{parts, with};
+use crate::made::{self, Folder, Root};
 use crate::vectors::judge;
 
 /// How the provider is set up whose endpoint answers.
@@ -234,19 +234,19 @@ pub(super) struct Captured {
 }
 
 impl Captured {
-    pub(super) fn read(folder: &Path, label: &str) -> Self {
-        let read = |end: &str| judge::contents(&folder.join(format!("introspection.{label}.{end}")));
+    pub(super) fn read(folder: &Folder, label: &str) -> Self {
+        let read = |end: &str| folder.text(&format!("introspection.{label}.{end}"));
         let request = read("request");
         let form = request.lines().find_map(|line| line.split_once("token=")).expect("a token").1;
         let token = form.split('&').next().expect("a token");
         let token = match token.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
-            Some(file) => judge::contents(&folder.join(file)).trim_end().to_owned(),
+            Some(file) => folder.text(file),
             None => token.to_owned(),
         };
         let head = read("headers");
         let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let is_signed = folder.join(format!("introspection.{label}.jwt")).exists();
-        let body = read(if is_signed { "jwt" } else { "json" }).trim_end().to_owned();
+        let is_signed = folder.has(&format!("introspection.{label}.jwt"));
+        let body = read(if is_signed { "jwt" } else { "json" });
         Self { token, status, body }
     }
 
@@ -256,10 +256,9 @@ impl Captured {
     }
 
     /// When it was captured.
-    pub(super) fn moment(&self, folder: &Path) -> u64 {
-        let file = folder.join("verify_at");
-        if file.exists() {
-            return judge::contents(&file).trim_end().parse().expect("a time");
+    pub(super) fn moment(&self, folder: &Folder) -> u64 {
+        if folder.has("verify_at") {
+            return folder.text("verify_at").parse().expect("a time");
         }
         let claims: Value = serde_json::from_slice(&parts(&self.token)[1]).expect("claims");
         claims["iat"].as_u64().expect("iat")
@@ -267,7 +266,7 @@ impl Captured {
 }
 
 impl Server {
-    fn config(&self, folder: &Path, setup: Setup) -> Value {
+    fn config(&self, folder: &Folder, setup: Setup) -> Value {
         let own: Value = serde_json::from_str(self.more).expect("fields");
         let mut provider = json!({ "issuer": self.issuer, "audiences": [self.audience] });
         let mut rule = json!({});
@@ -281,7 +280,7 @@ impl Server {
             provider.as_object_mut().expect("a provider").remove("audiences");
         }
         if !matches!(setup, Opaque | NoAudience) {
-            let keys = judge::contents(&folder.join("jwks.json"));
+            let keys = folder.text("jwks.json");
             provider["local_jwks"] = json!({ "inline_string": keys });
         }
         match setup {
@@ -299,10 +298,16 @@ impl Server {
 
 #[test]
 fn every_captured_answer_is_judged_as_what_it_is() {
-    let test = "every_captured_answer_is_judged_as_what_it_is";
     let mut complaints = Vec::new();
+    for root in made::captured() {
+        every_answer_is_judged_as_what_it_is(&root, &mut complaints);
+    }
+    judge::settle(&complaints);
+}
+
+fn every_answer_is_judged_as_what_it_is(root: &Root, complaints: &mut Vec<String>) {
     for server in SERVERS {
-        let Some(folder) = judge::shared(&format!("captured/{}", server.folder), test) else { return };
+        let folder = root.folder(server.folder);
         for (label, setup, expected) in server.cases {
             let captured = Captured::read(&folder, label);
             let at = captured.moment(&folder);
@@ -338,49 +343,44 @@ fn every_captured_answer_is_judged_as_what_it_is() {
             }
         }
     }
-    judge::settle(&complaints);
 }
 
 /// A token that its server answers with an error of its own shuts nobody else out.
 #[test]
 fn an_error_about_one_token_is_about_that_one_alone() {
-    let test = "an_error_about_one_token_is_about_that_one_alone";
-    for (name, bad, good, client) in [
-        ("real-glewlwyd-introspection", "signed-inactive", "signed", "svc-a"),
-        ("real-glewlwyd-introspection", "signed-revoked", "signed", "svc-a"),
-    ] {
-        let Some(folder) = judge::shared(&format!("captured/{name}"), test) else { return };
-        let server = SERVERS.iter().find(|server| server.folder == name).expect("a server");
-        let (bad, good) = (Captured::read(&folder, bad), Captured::read(&folder, good));
-        if bad.token == good.token {
-            continue;
+    let name = "real-glewlwyd-introspection";
+    let server = SERVERS.iter().find(|server| server.folder == name).expect("a server");
+    for root in made::captured() {
+        let folder = root.folder(name);
+        for bad in ["signed-inactive", "signed-revoked"] {
+            let (bad, good) = (Captured::read(&folder, bad), Captured::read(&folder, "signed"));
+            if bad.token == good.token {
+                continue;
+            }
+            let at = good.moment(&folder);
+            let mut replay = Replay::new(&server.config(&folder, Signed("svc-a")), at);
+            assert_eq!(replay.bearer(&bad.token, at, |_| bad.answer()), UNAVAILABLE, "{name}");
+            let after = replay.bearer(&good.token, at, |_| good.answer());
+            assert_eq!(after, "allow", "{name}: in the same second");
+            assert_eq!(replay.calls.len(), 2, "{name}");
         }
-        let at = good.moment(&folder);
-        let mut replay = Replay::new(&server.config(&folder, Signed(client)), at);
-        assert_eq!(replay.bearer(&bad.token, at, |_| bad.answer()), UNAVAILABLE, "{name}");
-        assert_eq!(replay.bearer(&good.token, at, |_| good.answer()), "allow", "{name}: in the same second");
-        assert_eq!(replay.calls.len(), 2, "{name}");
     }
 }
 
 #[test]
 fn every_captured_call_has_a_row() {
-    let Some(folder) = judge::shared("captured", "every_captured_call_has_a_row") else { return };
     let rows: BTreeSet<(String, String)> = SERVERS
         .iter()
         .flat_map(|server| server.cases.iter().map(|case| (server.folder.to_owned(), case.0.to_owned())))
         .collect();
-    let mut missing = Vec::new();
-    for server in folder.read_dir().expect("a folder").flatten().filter(|entry| entry.path().is_dir()) {
-        for file in server.path().read_dir().expect("a folder").flatten() {
-            let name = file.file_name().to_string_lossy().into_owned();
-            let label = name.strip_prefix("introspection.").and_then(|name| name.strip_suffix(".request"));
-            let Some(label) = label else { continue };
-            let folder = server.file_name().to_string_lossy().into_owned();
-            if !rows.contains(&(folder.clone(), label.to_owned())) {
-                missing.push(format!("{folder}: {label}"));
-            }
-        }
+    for root in made::captured() {
+        let calls = root.names().into_iter().flat_map(|server| {
+            let label = |file: &String| {
+                let label = file.strip_prefix("introspection.")?.strip_suffix(".request")?;
+                Some((server.clone(), label.to_owned()))
+            };
+            root.folder(&server).names().iter().filter_map(label).collect::<Vec<_>>()
+        });
+        assert_eq!(calls.collect::<BTreeSet<_>>(), rows);
     }
-    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -1,4 +1,4 @@
-//! The recipes of `envoy/providers/introspection/` over what their servers answered: access tokens pass, and nothing else
+//! The recipes of `envoy/providers/introspection/` over what their servers answer: access tokens pass, and nothing else
 //! that the same server calls active does.
 
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use super::captured::Captured;
 use super::replay::{Replay, field, form, json_answer, opaque};
 use crate::common::pages::files;
 use crate::common::with;
+use crate::made::{self, Root};
 use crate::vectors::judge;
 
 struct Recipe {
@@ -240,12 +241,17 @@ fn every_recipe_is_tested_and_as_good_as_it_says() {
 
 #[test]
 fn every_captured_answer_is_judged_right_by_the_recipe() {
-    let test = "every_captured_answer_is_judged_right_by_the_recipe";
     let mut complaints = Vec::new();
+    for root in made::captured() {
+        every_answer_is_judged_right(&root, &mut complaints);
+    }
+    judge::settle(&complaints);
+}
+
+fn every_answer_is_judged_right(root: &Root, complaints: &mut Vec<String>) {
     for recipe in RECIPES {
-        let Some(folder) = judge::shared(&format!("captured/{}", recipe.folder), test) else { return };
-        let keys = folder.join("jwks.json");
-        let keys = keys.exists().then(|| judge::contents(&keys));
+        let folder = root.folder(recipe.folder);
+        let keys = folder.has("jwks.json").then(|| folder.text("jwks.json"));
         let config = recipe.config(keys.as_deref());
         for (label, expected) in recipe.cases {
             let captured = Captured::read(&folder, label);
@@ -261,7 +267,7 @@ fn every_captured_answer_is_judged_right_by_the_recipe() {
         let mut replay = Replay::new(&config, at);
         let _ = replay.bearer(&captured.token, at, |_| captured.answer());
         let call = &replay.calls[0];
-        let request = judge::contents(&folder.join(format!("introspection.{}.request", recipe.cases[0].0)));
+        let request = folder.text(&format!("introspection.{}.request", recipe.cases[0].0));
         let path = |path: &str| path.split('/').rev().take(2).map(str::to_owned).collect::<Vec<_>>();
         let line = request.lines().next().and_then(|line| line.split(' ').nth(1)).expect("a path");
         // The library's example server has it at another path than the product.
@@ -274,7 +280,6 @@ fn every_captured_answer_is_judged_right_by_the_recipe() {
             complaints.push(format!("{}: who asks is shown in another way: {}", recipe.name, form(call)));
         }
     }
-    judge::settle(&complaints);
 }
 
 #[test]

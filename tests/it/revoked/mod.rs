@@ -7,5 +7,6 @@ mod lasting;
 mod one_process;
 mod pages;
 mod polled;
+mod status_cases;
 mod status_lists;
 mod streams;

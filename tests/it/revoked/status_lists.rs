@@ -1,6 +1,4 @@
-//! Token Status Lists: the vectors, and the rows of the list of attacks that are about them.
-
-use std::fs;
+//! Token Status Lists: the rows of the list of attacks that are about them. `status_cases` has the tables.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -133,7 +131,7 @@ fn t2_the_first_status_is_in_the_lowest_bits() {
     }
 }
 
-fn read(bits: u64, lst: &str, most: usize) -> Result<Bits, StatusError> {
+pub(super) fn read(bits: u64, lst: &str, most: usize) -> Result<Bits, StatusError> {
     let text = json!({ "bits": bits, "lst": lst }).to_string();
     let Ok(portcullis::Json::Object(list)) = portcullis::parse_json(text.as_bytes()) else {
         panic!("an object")
@@ -397,80 +395,4 @@ fn a_provider_of_their_own_may_sign_the_lists() {
     );
     assert_eq!(judged(&mut fleet, &referring(0)), "allow");
     assert_eq!(fleet.on(0, "/", &referring(1)), "revoked");
-}
-
-#[test]
-fn every_published_list_has_the_statuses_that_it_is_published_with() {
-    let Some(path) = harness::shared("vectors/statuslist_vectors.json") else {
-        return harness::skip("every_published_list", &harness::missing("vectors"));
-    };
-    let vectors: Vec<Value> =
-        serde_json::from_str(&fs::read_to_string(path).expect("the vectors")).expect("JSON");
-    assert!(vectors.len() >= 4, "{}", vectors.len());
-    for vector in vectors {
-        let (id, list) = (&vector["id"], &vector["status_list"]);
-        let read = read(list["bits"].as_u64().expect("bits"), list["lst"].as_str().expect("lst"), 16 << 20);
-        let read = read.unwrap_or_else(|error| panic!("{id}: {error}"));
-        let expected: std::collections::BTreeMap<u64, u8> = vector["expect"]
-            .as_array()
-            .expect("statuses")
-            .iter()
-            .map(|pair| {
-                (
-                    pair[0].as_u64().expect("a place"),
-                    u8::try_from(pair[1].as_u64().expect("a status")).expect("a byte"),
-                )
-            })
-            .collect();
-        for (at, status) in &expected {
-            assert_eq!(read.get(*at), Some(*status), "{id}: {at}");
-        }
-        if let (Some(entries), Some(other)) = (vector["entries"].as_u64(), vector["all_other"].as_u64()) {
-            for at in (0..entries).filter(|at| !expected.contains_key(at)) {
-                assert_eq!(read.get(at).map(u64::from), Some(other), "{id}: {at}");
-            }
-            assert!(read.get(entries).is_none(), "{id}: one past the end");
-        }
-    }
-}
-
-#[test]
-fn every_case_of_a_token_and_its_status_list_comes_out_as_it_should() {
-    let Some(path) = harness::shared("vectors/statuslist_cases.jsonl") else {
-        return harness::skip("every_case_of_a_token_and_its_status_list", &harness::missing("vectors"));
-    };
-    let text = fs::read_to_string(path).expect("the cases");
-    let mut count = 0;
-    for line in text.lines() {
-        let case: Value = serde_json::from_str(line).expect("JSON");
-        let id = case["id"].as_str().expect("an id");
-        let mut config = config(sources(json!({ "uri_prefix": "https://status.example/lists/" })));
-        config["providers"]["p"] = json!({
-            "issuer": case["config"]["issuer"],
-            "audiences": case["config"]["audiences"],
-            "local_jwks": { "inline_string": case["jwks"].to_string() },
-        });
-        let mut fleet = Fleet::start(1, &config);
-        fleet.now = portcullis::Timestamp::from_secs(case["now"].as_u64().expect("a time"));
-        let served = match (case["status_http"].as_u64(), case["status_token"].as_str()) {
-            (Some(200), Some(body)) => Served::Plain(body.as_bytes().to_vec()),
-            (Some(status), _) => Served::Status(u16::try_from(status).expect("a status")),
-            other => panic!("{id}: {other:?}"),
-        };
-        fleet.serve(PATH, served);
-        let said = judged(&mut fleet, case["token"].as_str().expect("a token"));
-        match case["expect"].as_str() {
-            Some("valid") => assert_eq!(said, "allow", "{id}: {}", case["reason"]),
-            Some("invalid") => assert_ne!(said, "allow", "{id}: {}", case["reason"]),
-            other => panic!("{id}: {other:?}"),
-        }
-        match id {
-            "tsl/revoked" => assert_eq!(said, "revoked"),
-            "tsl/expired-token-status-valid" => assert_eq!((said, fleet.asked.len()), ("expired", 0)),
-            "tsl/uri-other" => assert_eq!(fleet.asked.len(), 0),
-            _ => {}
-        }
-        count += 1;
-    }
-    assert!(count >= 20, "{count}");
 }

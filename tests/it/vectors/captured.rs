@@ -1,4 +1,4 @@
-//! Key sets as real servers gave them, and the tokens and bundles of a real SPIRE.
+//! Key sets in the forms of real servers, and the tokens and bundles of SPIRE: what is made here, and what was captured.
 
 use harness::idp::flip_bit;
 use portcullis::{
@@ -7,6 +7,7 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
+use crate::made::{self, Folder, Root};
 use crate::vectors::judge;
 use crate::vectors::providers::{judged, provider};
 
@@ -41,10 +42,15 @@ const SETS: &[(&str, usize, usize)] = &[
 
 #[test]
 pub(crate) fn every_key_of_real_servers_is_used_for_what_it_is_for() {
-    let test = "every_key_of_real_servers_is_used_for_what_it_is_for";
-    let Some(folder) = judge::shared("captured", test) else { return };
-    for (file, usable, others) in SETS {
-        let text = judge::contents(&folder.join(file));
+    for root in made::captured() {
+        every_key_is_used_for_what_it_is_for(&root);
+    }
+}
+
+fn every_key_is_used_for_what_it_is_for(root: &Root) {
+    for (path, usable, others) in SETS {
+        let (folder, file) = path.split_once('/').expect("a folder and a file");
+        let text = root.folder(folder).text(file);
         // What a mark before it, and a list for each absent member, change: nothing.
         for text in [
             text.clone(),
@@ -54,20 +60,18 @@ pub(crate) fn every_key_of_real_servers_is_used_for_what_it_is_for() {
             let reading =
                 KeySetOptions { format: KeyFormat::Auto, max_keys: KeySet::MAX_KEYS, symmetric: false };
             let set =
-                KeySet::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{file}: {error}"));
-            assert_eq!((set.keys().len(), set.skipped().len()), (*usable, *others), "{file}");
-            assert_eq!(set.is_bundle(), file.contains("/bundle."), "{file}");
-            let hint = (file.contains("/bundle.") && !file.contains(".show.")).then_some(300);
-            assert_eq!(set.refresh_hint(), hint, "{file}");
+                KeySet::parse(text.as_bytes(), reading).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!((set.keys().len(), set.skipped().len()), (*usable, *others), "{path}");
+            let is_bundle = file.starts_with("bundle.");
+            assert_eq!(set.is_bundle(), is_bundle, "{path}");
+            let hint = (is_bundle && !file.contains(".show.")).then_some(300);
+            assert_eq!(set.refresh_hint(), hint, "{path}");
         }
     }
-    let found = folder.read_dir().expect("a folder").flatten().flat_map(|entry| {
-        let files = entry.path().read_dir().into_iter().flatten().flatten();
-        files.map(|file| file.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
-    });
-    let found = found
-        .filter(|name| name.ends_with(".json") && (name.starts_with("jwks") || name.starts_with("bundle")));
-    assert_eq!(found.count(), SETS.len(), "every key set has a row");
+    let is_set =
+        |name: &String| name.ends_with(".json") && (name.starts_with("jwks") || name.starts_with("bundle"));
+    let found = root.names().into_iter().flat_map(|name| root.folder(&name).names());
+    assert_eq!(found.filter(is_set).count(), SETS.len(), "every key set has a row");
 }
 
 /// The first and the last second in which all tokens hold.
@@ -88,14 +92,18 @@ const JUDGED: &[(&str, &[&str], Result<(), Reason>)] = &[
 
 #[test]
 pub(crate) fn the_tokens_of_a_real_spire_are_judged_right_through_a_rotation() {
-    let test = "the_tokens_of_a_real_spire_are_judged_right_through_a_rotation";
-    let Some(folder) = judge::shared("captured/real-spire", test) else { return };
+    for root in made::captured() {
+        svids_are_judged_right(&root.folder("real-spire"));
+    }
+}
+
+fn svids_are_judged_right(folder: &Folder) {
     let fields = json!({
         "issuer": "https://oidc.example.org",
         "audiences": ["spiffe://example.org/orders"],
         "subjects": { "exact": "spiffe://example.org/ns/shop/sa/web" },
     });
-    let read = |file: &str| judge::contents(&folder.join(file));
+    let read = |file: &str| folder.text(file);
     for (token, files, expected) in JUDGED {
         let text = read(token);
         for file in *files {
@@ -119,10 +127,14 @@ pub(crate) fn the_tokens_of_a_real_spire_are_judged_right_through_a_rotation() {
 /// A trust domain whose tokens name no issuer: the subject binds them.
 #[test]
 pub(crate) fn a_trust_domain_without_issuer_is_bound_by_its_subjects() {
-    let test = "a_trust_domain_without_issuer_is_bound_by_its_subjects";
-    let Some(folder) = judge::shared("captured/real-spire", test) else { return };
-    let token = judge::contents(&folder.join("jwt_svid.rsa.jwt"));
-    let bundle = judge::contents(&folder.join("bundle.rsa.json"));
+    for root in made::captured() {
+        subjects_bind_a_trust_domain(&root.folder("real-spire"));
+    }
+}
+
+fn subjects_bind_a_trust_domain(folder: &Folder) {
+    let token = folder.text("jwt_svid.rsa.jwt");
+    let bundle = folder.text("bundle.rsa.json");
     for (subjects, expected) in [
         (json!({ "prefix": "spiffe://rsa.example/" }), Ok(())),
         (json!({ "exact": "spiffe://rsa.example/ns/shop/sa/web" }), Ok(())),
@@ -152,8 +164,12 @@ fn fetched(bundle: &str, remote: &Value, at: u64) -> (RemoteKeySet, Vec<SourceEv
 
 #[test]
 pub(crate) fn the_refresh_hint_of_a_real_bundle_is_heeded() {
-    let test = "the_refresh_hint_of_a_real_bundle_is_heeded";
-    let Some(folder) = judge::shared("captured/real-spire", test) else { return };
+    for root in made::captured() {
+        the_refresh_hint_is_heeded(&root.folder("real-spire"));
+    }
+}
+
+fn the_refresh_hint_is_heeded(folder: &Folder) {
     let now = Timestamp::from_secs(1000);
     for (file, remote, earliest, latest) in [
         ("bundle.json", json!({ "cache_duration": "3600s" }), 240, 270),
@@ -161,7 +177,7 @@ pub(crate) fn the_refresh_hint_of_a_real_bundle_is_heeded() {
         ("bundle.json", json!({ "cache_duration": "100s" }), 80, 90),
         ("bundle.json", json!({ "cache_duration": "3600s", "format": "jwks" }), 0, 0),
     ] {
-        let (source, events) = fetched(&judge::contents(&folder.join(file)), &remote, 1000);
+        let (source, events) = fetched(&folder.text(file), &remote, 1000);
         if latest == 0 {
             assert!(source.keys(now).is_none(), "{file}: no key for tokens is for signatures of other kinds");
             continue;

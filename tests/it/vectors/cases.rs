@@ -1,12 +1,13 @@
-//! `cases.jsonl`: tokens of a dozen libraries' tests, of the RFCs and of attacks, each with the verdict
-//! of the strict policy that the file's README states.
+//! Tokens, each with its verdict: those of `made_cases`, and where `cases.jsonl` is at hand, tokens of a dozen libraries'
+//! tests, of the RFCs and of attacks, by the strict policy that its README states.
 
 use std::collections::BTreeMap;
 
-use portcullis::{Jws, Reason};
+use portcullis::{Jws, KeySet, Reason, TokenPolicy as Policy};
 use serde_json::{Value, json};
 
 use crate::vectors::judge::{self, ALGORITHMS, Refusal, named, text};
+use crate::vectors::made_cases;
 
 /// Rows whose verdict can be argued either way: the one that holds here (`valid` or the name of the
 /// reason; `keys` where the key set is refused), and why.
@@ -248,11 +249,26 @@ struct Tally {
 
 #[test]
 pub(crate) fn every_row_is_judged_as_it_says() {
-    let Some(folder) = judge::shared("vectors", "every_row_is_judged_as_it_says") else { return };
-    let rows = judge::rows(&folder.join("cases.jsonl"));
+    let own = made_cases::rows();
+    judge::settle(&own.iter().filter_map(|row| judge_own_row(row).err()).collect::<Vec<_>>());
+    let valid = own.iter().filter(|row| row["expect"] == "valid").count();
+    println!("{} rows of our own, {valid} of them valid", own.len());
+    assert!(own.len() >= 400 && valid >= 50, "{} rows, {valid} of them valid", own.len());
+    let Some(file) = harness::shared("vectors/cases.jsonl") else { return };
+    judge_published_rows(&judge::rows(&file));
+}
+
+/// A row of our own says for which reason it is refused.
+fn judge_own_row(row: &Value) -> Result<(), String> {
+    let (said, got) =
+        (text(row, "said"), verdict(row, &judge::policy(&fields(&row["config"])), &keys_of(row)));
+    check(named(&got) == said, || format!("{}: expected {said}, got {got:?}", text(row, "id")))
+}
+
+fn judge_published_rows(rows: &[Value]) {
     let mut tally = Tally::default();
     let mut complaints = Vec::new();
-    for row in &rows {
+    for row in rows {
         if let Err(complaint) = judge_row(row, &mut tally) {
             complaints.push(format!("{}: {complaint}", text(row, "id")));
         }
@@ -273,32 +289,46 @@ pub(crate) fn every_row_is_judged_as_it_says() {
     assert_eq!(judged + pinned + short_secret + empty_payload + status_list, rows.len());
 }
 
+/// The key set of a row.
+fn keys_of(row: &Value) -> Result<KeySet, Refusal> {
+    match row["config"]["jwks_source"].as_str() {
+        Some("remote") => judge::remote(&row["jwks"]),
+        _ => judge::local(&row["jwks"]),
+    }
+}
+
+/// Whether the claims of a row's token count, or its format and signature alone.
+fn claims_count(row: &Value) -> bool {
+    match text(row, "layer") {
+        "jws" => false,
+        "jwt" => true,
+        layer => panic!("{}: a layer that this test does not know: {layer}", row["id"]),
+    }
+}
+
+/// What becomes of the token of a row, by either backend.
+fn verdict(row: &Value, policy: &Policy, keys: &Result<KeySet, Refusal>) -> Result<(), Refusal> {
+    let keys = keys.as_ref().map_err(Clone::clone)?;
+    let (token, now) = (text(row, "token").as_bytes(), row["now"].as_u64().unwrap_or(0));
+    let verdict = judge::by_both(text(row, "id"), |backend| match claims_count(row) {
+        true => judge::accepted(token, keys, policy, now, backend),
+        false => judge::signed(token, keys, backend),
+    });
+    Ok(verdict?)
+}
+
 fn judge_row(row: &Value, tally: &mut Tally) -> Result<(), String> {
     let id = text(row, "id");
     let token = text(row, "token").as_bytes();
     let now = row["now"].as_u64().unwrap_or(0);
     let config = &row["config"];
     let policy = judge::policy(&fields(config));
-    let claims_count = match text(row, "layer") {
-        "jws" => false,
-        "jwt" => true,
-        layer => panic!("{id}: a layer that this test does not know: {layer}"),
-    };
-    let without_key = || match claims_count {
+    let without_key = || match claims_count(row) {
         true => judge::plausible(token, &policy, now).and_then(|_| judge::strict(token, &policy)),
         false => Jws::parse(token).and_then(|jws| jws.payload()).map(drop).map_err(Reason::from),
     };
-    let keys = match config["jwks_source"].as_str() {
-        Some("remote") => judge::remote(&row["jwks"]),
-        _ => judge::local(&row["jwks"]),
-    };
-    let got = keys.clone().and_then(|keys| {
-        let verdict = judge::by_both(id, |backend| match claims_count {
-            true => judge::accepted(token, &keys, &policy, now, backend),
-            false => judge::signed(token, &keys, backend),
-        });
-        verdict.map_err(Refusal::from)
-    });
+    let keys = keys_of(row);
+    let got = verdict(row, &policy, &keys);
     *tally.verdicts.entry(named(&got)).or_default() += 1;
     let expected = text(row, "expect") == "valid";
 

@@ -1,4 +1,5 @@
-//! `jwks_cases.jsonl`: key sets, each with whether it is one and how many of its keys are for us.
+//! Key sets, each with whether it is one and how many of its keys are for us: those of `made_sets`, and the published ones of
+//! `jwks_cases.jsonl` where they are at hand.
 
 use portcullis::{
     FetchError, HttpResponse, InMemoryStore, JwkRejection, KeyFormat as Format, KeySet,
@@ -8,6 +9,7 @@ use portcullis::{
 use serde_json::{Value, json};
 
 use crate::vectors::judge::{self, text};
+use crate::vectors::made_sets;
 
 /// Rows whose count can be argued: how they are read, how many keys count here, and why.
 const PINNED: &[(&str, Format, usize, usize, &str)] = &[
@@ -79,70 +81,86 @@ fn arrives(source: &mut Source, text: &str, at: u64) -> Result<usize, String> {
 
 #[test]
 pub(crate) fn every_key_set_is_read_as_it_says() {
-    let Some(folder) = judge::shared("vectors", "every_key_set_is_read_as_it_says") else { return };
-    let rows = judge::rows(&folder.join("jwks_cases.jsonl"));
-    let (mut judged, mut pinned, mut differs) = (0, 0, 0);
+    let own = made_sets::rows();
+    judge::settle(&own.iter().flat_map(judged).collect::<Vec<_>>());
+    let used = own.iter().filter(|row| row["usable"] != 0).count();
+    assert!(own.len() >= 90 && (40..60).contains(&used), "{} rows, {used} with keys", own.len());
+    let Some(file) = harness::shared("vectors/jwks_cases.jsonl") else { return };
+    let rows = judge::rows(&file);
+    let (mut plain, mut pinned, mut differs) = (0, 0, 0);
+    let mut complaints = Vec::new();
+    for row in &rows {
+        let (id, body) = (text(row, "id"), text(row, "text"));
+        if row.get("ambiguous").is_some() {
+            pinned += 1;
+            let pins: Vec<_> = PINNED.iter().filter(|(own, ..)| *own == id).collect();
+            if pins.is_empty() {
+                complaints.push(format!("{id}: ambiguous and not pinned"));
+            }
+            for (_, format, max_keys, usable, why) in pins {
+                let got = parse(body, *format, *max_keys);
+                if got.as_ref().map_or(0, |set| set.keys().len()) != *usable {
+                    complaints.push(format!("{id}: expected {usable} keys ({why}), got {got:?}"));
+                }
+            }
+        } else if let Some((_, expected, why)) = DIFFERS.iter().find(|(own, ..)| *own == id) {
+            differs += 1;
+            let got = parse(body, Format::Auto, LIMIT).map(|set| set.keys().len());
+            if got != *expected {
+                complaints.push(format!("{id}: expected {expected:?} ({why}), got {got:?}"));
+            }
+        } else {
+            plain += 1;
+            complaints.extend(judged(row));
+        }
+    }
+    println!(
+        "jwks_cases.jsonl: {} rows; {plain} judged, {pinned} ambiguous and pinned, {differs} differ",
+        rows.len()
+    );
+    judge::settle(&complaints);
+    assert_eq!((plain, pinned, differs), (18, 5, DIFFERS.len()));
+    assert_eq!(plain + pinned + differs, rows.len());
+}
+
+/// Whether a text is read as its row says, where it stands in the configuration and where it is fetched; if not, what
+/// differs.
+fn judged(row: &Value) -> Vec<String> {
+    let (id, body) = (text(row, "id"), text(row, "text"));
     let mut complaints = Vec::new();
     let mut check = |holds: bool, complaint: String| {
         if !holds {
             complaints.push(complaint);
         }
     };
-    for row in &rows {
-        let (id, body) = (text(row, "id"), text(row, "text"));
-        if row.get("ambiguous").is_some() {
-            pinned += 1;
-            let pins: Vec<_> = PINNED.iter().filter(|(own, ..)| *own == id).collect();
-            check(!pins.is_empty(), format!("{id}: ambiguous and not pinned"));
-            for (_, format, max_keys, usable, why) in pins {
-                let got = parse(body, *format, *max_keys);
-                let count = got.as_ref().map_or(0, |set| set.keys().len());
-                check(count == *usable, format!("{id}: expected {usable} keys ({why}), got {got:?}"));
-            }
-            continue;
-        }
-        if let Some((_, expected, why)) = DIFFERS.iter().find(|(own, ..)| *own == id) {
-            differs += 1;
-            let got = parse(body, Format::Auto, LIMIT).map(|set| set.keys().len());
-            check(got == *expected, format!("{id}: expected {expected:?} ({why}), got {got:?}"));
-            continue;
-        }
-        judged += 1;
-        // As it is fetched: the number of bytes counts, and a secret does not.
-        let fetched = arrives(&mut source(), body, 1);
-        let accept = row["accept"].as_bool();
-        if fetched.as_ref().is_err_and(|text| text.contains("more than max_bytes")) {
-            check(accept == Some(false), format!("{id}: expected {accept:?}, got {fetched:?}"));
-            continue;
-        }
-        let usable = row["usable"].as_u64().and_then(|usable| usize::try_from(usable).ok());
-        let got = parse(body, Format::Auto, LIMIT);
-        // "Accepted" without a usable key is what we call NoneUsable: nothing can be verified with it,
-        // and so it does not replace a set that is in use (RFC 7517 section 5 asks for no more).
-        let (is_set, count) = match &got {
-            Ok(set) => (true, set.keys().len()),
-            Err(SetError::NoneUsable { .. }) => (true, 0),
-            Err(_) => (false, 0),
-        };
-        check(
-            accept == Some(is_set) && usable == Some(count),
-            format!("{id}: expected accept {accept:?} with {usable:?} keys, got {got:?}"),
-        );
-        let secret = got.as_ref().is_ok_and(|set| {
-            set.keys().iter().any(|key| matches!(key.key, portcullis::VerificationKey::Secret(_)))
-        });
-        check(
-            fetched.is_ok() == (count > 0 && !secret),
-            format!("{id}: {count} keys, of them secret: {secret}; fetched: {fetched:?}"),
-        );
+    // As it is fetched: the number of bytes counts, and a secret does not.
+    let fetched = arrives(&mut source(), body, 1);
+    let accept = row["accept"].as_bool();
+    if fetched.as_ref().is_err_and(|text| text.contains("more than max_bytes")) {
+        check(accept == Some(false), format!("{id}: expected {accept:?}, got {fetched:?}"));
+        return complaints;
     }
-    println!(
-        "jwks_cases.jsonl: {} rows; {judged} judged, {pinned} ambiguous and pinned, {differs} differ",
-        rows.len()
+    let usable = row["usable"].as_u64().and_then(|usable| usize::try_from(usable).ok());
+    let got = parse(body, Format::Auto, LIMIT);
+    // "Accepted" without a usable key is what we call NoneUsable: nothing can be verified with it,
+    // and so it does not replace a set that is in use (RFC 7517 section 5 asks for no more).
+    let (is_set, count) = match &got {
+        Ok(set) => (true, set.keys().len()),
+        Err(SetError::NoneUsable { .. }) => (true, 0),
+        Err(_) => (false, 0),
+    };
+    check(
+        accept == Some(is_set) && usable == Some(count),
+        format!("{id}: expected accept {accept:?} with {usable:?} keys, got {got:?}"),
     );
-    judge::settle(&complaints);
-    assert_eq!((judged, pinned, differs), (18, 5, DIFFERS.len()));
-    assert_eq!(judged + pinned + differs, rows.len());
+    let secret = got.as_ref().is_ok_and(|set| {
+        set.keys().iter().any(|key| matches!(key.key, portcullis::VerificationKey::Secret(_)))
+    });
+    check(
+        fetched.is_ok() == (count > 0 && !secret),
+        format!("{id}: {count} keys, of them secret: {secret}; fetched: {fetched:?}"),
+    );
+    complaints
 }
 
 /// J4: what is no key set never replaces one.

@@ -7,6 +7,8 @@ mod cases;
 mod host;
 pub(crate) mod judge;
 mod key_sets;
+mod made_cases;
+mod made_sets;
 mod providers;
 mod published;
 pub(crate) mod recipes;

@@ -1,11 +1,12 @@
 //! Tokens and key sets as identity providers make them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use harness::idp::flip_bit;
 use portcullis::{Claims, Json, Jws, Keys, Provider, Reason};
 use serde_json::{Value, json};
 
+use crate::made::{self, Folder, Root};
 use crate::vectors::judge::{self, text};
 
 /// What there is to know of a provider besides its `meta.json`.
@@ -96,29 +97,22 @@ fn holds(what: &str, fields: &Value, keys: &str, format: &str, token: &str, now:
 
 #[test]
 pub(crate) fn the_tokens_of_every_provider_are_judged_right() {
-    let Some(root) = judge::shared("idp", "the_tokens_of_every_provider_are_judged_right") else { return };
-    let mut folders: Vec<String> = std::fs::read_dir(&root)
-        .expect("the folder of providers")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    folders.sort();
-    let mut known: Vec<_> =
-        VENDORS.iter().map(|vendor| vendor.folder).chain(OTHERS.iter().copied()).collect();
-    known.sort_unstable();
-    assert_eq!(folders, known, "every folder has its place in this file");
-    for vendor in VENDORS {
-        one(&root.join(vendor.folder), vendor);
+    let known = VENDORS.iter().map(|vendor| vendor.folder).chain(OTHERS.iter().copied());
+    let known: BTreeSet<_> = known.map(str::to_owned).collect();
+    for root in made::idp() {
+        assert_eq!(root.names(), known, "every folder has its place in this file");
+        for vendor in VENDORS {
+            one(&root.folder(vendor.folder), vendor);
+        }
     }
     println!("{} providers, and {} of other layouts", VENDORS.len(), OTHERS.len());
 }
 
-fn one(folder: &Path, vendor: &Vendor) {
+fn one(folder: &Folder, vendor: &Vendor) {
     let what = vendor.folder;
-    let meta = judge::document(&folder.join("meta.json"));
+    let meta = folder.document("meta.json");
     let now = meta["verify_at"].as_u64().expect("verify_at");
-    let token = judge::contents(&folder.join("token.jwt"));
+    let token = folder.text("token.jwt");
     let token = token.trim_end();
     let (claim, audience) = match vendor.audience {
         Some(audience) => audience,
@@ -131,13 +125,13 @@ fn one(folder: &Path, vendor: &Vendor) {
     for (name, value) in more.as_object().expect("an object of fields") {
         fields[name] = value.clone();
     }
-    holds(what, &fields, &judge::contents(&folder.join("jwks.json")), "auto", token, now);
+    holds(what, &fields, &folder.text("jwks.json"), "auto", token, now);
     // The same keys as certificates.
-    let certificates = folder.join("x509_map.json");
-    if certificates.exists() {
-        holds(&format!("{what} x509"), &fields, &judge::contents(&certificates), "pem_map", token, now);
+    if folder.has("x509_map.json") {
+        let certificates = folder.text("x509_map.json");
+        holds(&format!("{what} x509"), &fields, &certificates, "pem_map", token, now);
     }
-    let grants = provider(&fields, &judge::contents(&folder.join("jwks.json")), "auto").policy.grants.clone();
+    let grants = provider(&fields, &folder.text("jwks.json"), "auto").policy.grants.clone();
     let payload = Jws::parse(token.as_bytes()).and_then(|jws| jws.payload()).expect(what);
     let Ok(Json::Object(all)) = portcullis::parse_json(&payload) else { panic!("{what}: no claims") };
     let claimed = Claims::new(all, &grants).expect(what);
@@ -145,19 +139,24 @@ fn one(folder: &Path, vendor: &Vendor) {
         let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
         assert_eq!(claimed.scopes, scopes, "{what}");
     }
-    let claims = judge::document(&folder.join("claims.json"));
+    let claims = folder.document("claims.json");
     assert_eq!(claimed.subject.as_deref(), claims["sub"].as_str(), "{what}");
 }
 
 /// Microsoft's issuer names the tenant, which must be the one of the claim `tid`.
 #[test]
 pub(crate) fn a_tenant_in_the_issuer_is_the_tenant_of_the_token() {
-    const TEST: &str = "a_tenant_in_the_issuer_is_the_tenant_of_the_token";
-    let Some(folder) = judge::shared("idp/entra-v2", TEST) else { return };
-    let meta = judge::document(&folder.join("meta.json"));
+    for root in made::idp() {
+        a_tenant_is_the_issuers(&root.folder("entra-v2"));
+    }
+}
+
+fn a_tenant_is_the_issuers(folder: &Folder) {
+    const TEST: &str = "a tenant";
+    let meta = folder.document("meta.json");
     let template = text(&meta, "issuer_template").replace("{tenantid}", "{tid}");
-    let token = judge::contents(&folder.join("token.jwt"));
-    let keys = judge::contents(&folder.join("jwks.json"));
+    let token = folder.text("token.jwt");
+    let keys = folder.text("jwks.json");
     let now = meta["verify_at"].as_u64().expect("verify_at");
     for (issuer, tenants, expected) in [
         (
@@ -184,11 +183,16 @@ pub(crate) fn a_tenant_in_the_issuer_is_the_tenant_of_the_token() {
 /// another kind of client has another audience.
 #[test]
 pub(crate) fn c14_the_token_of_another_purpose_is_refused() {
-    let Some(folder) = judge::shared("idp", "c14_the_token_of_another_purpose_is_refused") else { return };
+    for root in made::idp() {
+        other_purposes_are_refused(&root);
+    }
+}
+
+fn other_purposes_are_refused(root: &Root) {
     let judged = |name: &str, more: Value| {
-        let meta = judge::document(&folder.join(name).join("meta.json"));
-        let keys = judge::contents(&folder.join(name).join("jwks.json"));
-        let token = judge::contents(&folder.join(name).join("token.jwt"));
+        let folder = root.folder(name);
+        let (meta, keys, token) =
+            (folder.document("meta.json"), folder.text("jwks.json"), folder.text("token.jwt"));
         let now = meta["verify_at"].as_u64().expect("verify_at");
         judged(name, &provider(&more, &keys, "auto"), token.trim_end(), now)
     };
@@ -214,13 +218,18 @@ pub(crate) fn c14_the_token_of_another_purpose_is_refused() {
 /// set (RFC 7519 section 5.3 lets claims be repeated there, not live there). Its key is a single PEM.
 #[test]
 pub(crate) fn a_key_in_pem_under_its_kid_verifies() {
-    let test = "a_key_in_pem_under_its_kid_verifies";
-    let Some(folder) = judge::shared("idp/aws-verified-access", test) else { return };
-    let meta = judge::document(&folder.join("meta.json"));
-    let header = judge::document(&folder.join("header.json"));
-    let pem = judge::contents(&folder.join("public_key.pem"));
+    for root in made::idp() {
+        the_key_of_verified_access_verifies(&root.folder("aws-verified-access"));
+    }
+}
+
+fn the_key_of_verified_access_verifies(folder: &Folder) {
+    let test = "a key in PEM";
+    let meta = folder.document("meta.json");
+    let header = folder.document("header.json");
+    let pem = folder.text("public_key.pem");
     let keys = json!({ text(&header, "kid"): pem }).to_string();
-    let token = judge::contents(&folder.join("token.jwt"));
+    let token = folder.text("token.jwt");
     let token = token.trim_end();
     let now = meta["verify_at"].as_u64().expect("verify_at");
     let judged = |fields: Value, token: &str| judged(test, &provider(&fields, &keys, "pem_map"), token, now);
@@ -242,16 +251,20 @@ pub(crate) fn a_key_in_pem_under_its_kid_verifies() {
 
 #[test]
 pub(crate) fn the_tokens_of_an_emulator_are_judged_right() {
-    let test = "the_tokens_of_an_emulator_are_judged_right";
-    let Some(folder) = judge::shared("idp/emu-moto-cognito", test) else { return };
-    let keys = judge::contents(&folder.join("jwks.json"));
+    for root in made::idp() {
+        the_emulators_hold(&root.folder("emu-moto-cognito"));
+    }
+}
+
+fn the_emulators_hold(folder: &Folder) {
+    let keys = folder.text("jwks.json");
     for (name, claim) in [("AccessToken.jwt", "client_id"), ("IdToken.jwt", "aud")] {
         let fields = json!({
             "issuer": "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_9a8e604c6cba4a64b02af6fddb497b11",
             "audiences": ["f1b36fcaab1e47d8bcbe5da028"],
             "audience_claims": [claim],
         });
-        let token = judge::contents(&folder.join(name));
+        let token = folder.text(name);
         holds(name, &fields, &keys, "auto", token.trim_end(), 1_795_312_200);
     }
 }
@@ -259,8 +272,12 @@ pub(crate) fn the_tokens_of_an_emulator_are_judged_right() {
 /// A real server: seven algorithms in one set, and a key that was rotated and then retired.
 #[test]
 pub(crate) fn the_tokens_of_a_real_server_are_judged_right_through_a_rotation() {
-    let test = "the_tokens_of_a_real_server_are_judged_right_through_a_rotation";
-    let Some(folder) = judge::shared("idp/real-glewlwyd", test) else { return };
+    for root in made::idp() {
+        a_rotation_is_judged_right(&root.folder("real-glewlwyd"));
+    }
+}
+
+fn a_rotation_is_judged_right(folder: &Folder) {
     const NOW: u64 = 1_795_312_000;
     const API: &str = "https://orders.example.com/";
     const SCOPES: &str = "orders.read orders.write";
@@ -280,17 +297,17 @@ pub(crate) fn the_tokens_of_a_real_server_are_judged_right_through_a_rotation() 
             "audiences": [audience],
             "token_types": ["application/at+jwt"],
         });
-        let keys = judge::contents(&folder.join(keys));
-        holds(token, &fields, &keys, "auto", judge::contents(&folder.join(token)).trim_end(), NOW);
+        let keys = folder.text(keys);
+        holds(token, &fields, &keys, "auto", folder.text(token).trim_end(), NOW);
     }
     // This server left out the first byte of y, a zero: RFC 7518 section 6.2.1.3, "the length of this
     // octet string MUST be the full size of a coordinate". The number is the same: the key serves, with a warning.
-    let set = judge::document(&folder.join("jwks.json"));
+    let set = folder.document("jwks.json");
     let read = judge::remote(&set).expect("a key set");
     assert_eq!(read.skipped(), []);
     let warnings: Vec<_> = read.warnings().collect();
     assert!(matches!(&warnings[..], [warning] if warning.starts_with("keys[4]: ")), "{warnings:?}");
-    let token = judge::contents(&folder.join("access_token.es512-1.jwt"));
+    let token = folder.text("access_token.es512-1.jwt");
     let mended = provider(&json!({}), &set.to_string(), "jwks");
     assert_eq!(judged("ES512", &mended, token.trim_end(), NOW), Ok(()));
     let changed = judged("ES512", &mended, &flip_bit(token.trim_end()), NOW);
@@ -300,8 +317,8 @@ pub(crate) fn the_tokens_of_a_real_server_are_judged_right_through_a_rotation() 
         ("access_token.es256-1.jwt", "jwks.retired.json"),
         ("access_token.rotated.jwt", "jwks.json"),
     ] {
-        let provider = provider(&json!({}), &judge::contents(&folder.join(keys)), "jwks");
-        let got = judged(token, &provider, judge::contents(&folder.join(token)).trim_end(), NOW);
+        let provider = provider(&json!({}), &folder.text(keys), "jwks");
+        let got = judged(token, &provider, folder.text(token).trim_end(), NOW);
         assert_eq!(got, Err(Reason::KeyNotFound), "{token} under {keys}");
     }
 }

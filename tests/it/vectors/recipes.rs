@@ -1,11 +1,10 @@
-//! The recipes of `envoy/providers/` over the tokens of servers that ran: access tokens pass, and no other token of the
-//! same server does.
+//! The recipes of `envoy/providers/` over tokens in the forms of real servers, made here, and over those of servers that
+//! ran: access tokens pass, and no other token of the same server does.
 //!
 //! A recipe is taken as it stands, but for what its user replaces (issuer and audience) and for the keys, which are the
-//! captured ones.
+//! server's.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use harness::idp::{flip_bit, now};
 use harness::{Alg, Envoy, Key, Upstream, Wasm, workspace};
@@ -13,6 +12,7 @@ use portcullis::{Config, Environment, Gate, Outcome, Reason, Request, StreamId, 
 use serde_json::{Value, json};
 
 use crate::common::{assert_sound, parts};
+use crate::made::{self, Folder, Root};
 use crate::vectors::host::backends;
 use crate::vectors::judge;
 
@@ -296,14 +296,6 @@ fn the_provider(config: &mut Value) -> &mut Value {
     providers.values_mut().next().expect("a provider")
 }
 
-fn folder(server: &Server, test: &str) -> Option<PathBuf> {
-    judge::shared(&format!("captured/{}", server.folder), test)
-}
-
-fn read(folder: &Path, name: &str) -> String {
-    judge::contents(&folder.join(name)).trim_end().to_owned()
-}
-
 fn decoded(token: &str) -> (Value, Value) {
     let [header, claims, _] = parts(token);
     let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
@@ -311,10 +303,9 @@ fn decoded(token: &str) -> (Value, Value) {
 }
 
 /// When a token holds: as the folder says, or from the moment on at which it was made.
-fn moment(folder: &Path, claims: &Value) -> u64 {
-    let file = folder.join("verify_at");
-    if file.exists() {
-        return judge::contents(&file).trim_end().parse().expect("a time");
+fn moment(folder: &Folder, claims: &Value) -> u64 {
+    if folder.has("verify_at") {
+        return folder.text("verify_at").parse().expect("a time");
     }
     claims["iat"].as_u64().unwrap_or(THAT_DAY)
 }
@@ -345,13 +336,19 @@ fn bearer(config: &Value, token: &str, at: u64) -> Result<(), Reason> {
 
 #[test]
 pub(crate) fn every_captured_token_is_judged_as_what_it_is() {
-    let test = "every_captured_token_is_judged_as_what_it_is";
     let mut complaints = Vec::new();
+    for root in made::captured() {
+        every_token_is_judged_as_what_it_is(&root, &mut complaints);
+    }
+    judge::settle(&complaints);
+}
+
+fn every_token_is_judged_as_what_it_is(root: &Root, complaints: &mut Vec<String>) {
     for server in SERVERS {
-        let Some(folder) = folder(server, test) else { return };
+        let folder = root.folder(server.folder);
         for (name, set, fate) in server.tokens {
-            let token = read(&folder, &format!("{name}.jwt"));
-            let keys = read(&folder, &format!("jwks{set}.json"));
+            let token = folder.text(&format!("{name}.jwt"));
+            let keys = folder.text(&format!("jwks{set}.json"));
             let (_, claims) = decoded(&token);
             let at = moment(&folder, &claims);
             let what = format!("{}: {name} under jwks{set}.json", server.recipe);
@@ -390,56 +387,58 @@ pub(crate) fn every_captured_token_is_judged_as_what_it_is() {
             }
         }
     }
-    judge::settle(&complaints);
 }
 
 /// Whatever else a server signs or hands out is no access token: signed answers, proofs, opaque tokens.
 #[test]
 pub(crate) fn nothing_that_is_not_listed_passes() {
-    let test = "nothing_that_is_not_listed_passes";
-    let listed: BTreeSet<_> = SERVERS
-        .iter()
-        .flat_map(|server| server.tokens.iter().map(|(name, ..)| (server.folder, format!("{name}.jwt"))))
-        .collect();
+    for root in made::captured() {
+        let others: usize = SERVERS.iter().map(|server| others_are_refused(&root, server)).sum();
+        let expected = if matches!(root, Root::Made(_)) { 10 } else { 25 };
+        assert!(others >= expected, "{others}");
+    }
+}
+
+/// How many tokens of a server there are besides the listed ones. None of them passes.
+fn others_are_refused(root: &Root, server: &Server) -> usize {
+    let folder = root.folder(server.folder);
+    let of_the_folder = SERVERS.iter().filter(|other| other.folder == server.folder);
+    let listed: BTreeSet<_> =
+        of_the_folder.flat_map(|other| other.tokens.iter().map(|(name, ..)| format!("{name}.jwt"))).collect();
+    let config = server.widened(&folder.text("jwks.json"));
+    let at = moment(&folder, &json!({}));
     let mut others = 0;
-    for server in SERVERS {
-        let Some(folder) = folder(server, test) else { return };
-        let config = server.widened(&read(&folder, "jwks.json"));
-        for entry in folder.read_dir().expect("a folder").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_token = ["jwt", "txt"].iter().any(|end| name.ends_with(&format!(".{end}")));
-            if !is_token || listed.contains(&(server.folder, name.clone())) {
-                continue;
-            }
+    for name in folder.names() {
+        let token = if name.starts_with("token-response") && name.ends_with(".json") {
+            // What the server hands out as a refresh token passes nowhere.
+            let response = folder.document(&name);
+            let Some(token) = response["refresh_token"].as_str() else { continue };
+            token.to_owned()
+        } else if [".jwt", ".txt"].iter().any(|end| name.ends_with(end)) && !listed.contains(&name) {
             let is_other = ["introspection.", "proof."].iter().any(|kind| name.starts_with(kind));
             assert!(is_other || name.ends_with(".txt"), "{}/{name} has no row", server.folder);
-            let token = read(&folder, &name);
-            let at = moment(&folder, &json!({}));
-            assert!(bearer(&config, &token, at).is_err(), "{}: {name} passes", server.recipe);
-            others += 1;
-        }
-        // What the server hands out as a refresh token passes nowhere.
-        for entry in folder.read_dir().expect("a folder").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !(name.starts_with("token-response") && name.ends_with(".json")) {
-                continue;
-            }
-            let Some(token) = judge::document(&entry.path())["refresh_token"].as_str().map(str::to_owned)
-            else {
-                continue;
-            };
-            let outcome = bearer(&config, &token, moment(&folder, &json!({})));
-            assert!(outcome.is_err(), "{}: the refresh token of {name} passes", server.recipe);
-            others += 1;
-        }
+            folder.text(&name)
+        } else {
+            continue;
+        };
+        assert!(bearer(&config, &token, at).is_err(), "{}: {name} passes", server.recipe);
+        others += 1;
     }
-    assert!(others >= 25, "{others}");
+    others
 }
 
 /// A recipe asks for keys where the server's own document says that they are, and is good without a warning.
 #[test]
 pub(crate) fn a_recipe_asks_its_server_for_keys() {
-    let test = "a_recipe_asks_its_server_for_keys";
+    for root in made::captured() {
+        every_recipe_asks_its_server(&root);
+    }
+    for name in CAPTURED {
+        Server::find(name);
+    }
+}
+
+fn every_recipe_asks_its_server(root: &Root) {
     let path = |uri: &str| uri.splitn(4, '/').nth(3).expect("a path").to_owned();
     for server in SERVERS {
         let mut config = recipe(server.recipe);
@@ -452,13 +451,9 @@ pub(crate) fn a_recipe_asks_its_server_for_keys() {
         if uri.is_empty() || ["spire", "zitadel"].contains(&server.recipe) {
             continue;
         }
-        let Some(folder) = folder(server, test) else { return };
-        let document = judge::document(&folder.join("discovery.json"));
+        let document = root.folder(server.folder).document("discovery.json");
         assert_eq!(path(uri), path(judge::text(&document, "jwks_uri")), "{}", server.recipe);
         assert_eq!(judge::text(&document, "issuer"), server.issuer, "{}", server.recipe);
-    }
-    for name in CAPTURED {
-        Server::find(name);
     }
 }
 
@@ -565,11 +560,16 @@ pub(crate) fn kinds_of_tokens_that_were_not_captured_are_told_apart_too() {
     }
 }
 
-/// The recipes that the other test on an Envoy does not have, and Keycloak's, in one filter. The claims are the captured
-/// ones, made new and signed with our key, for the captured tokens have ended.
+/// The recipes that the other test on an Envoy does not have, and Keycloak's, in one filter. The claims are the server's,
+/// made new and signed with our key, for the tokens have ended.
 #[test]
 pub(crate) fn the_recipes_of_servers_that_ran_hold_on_an_envoy() {
-    let test = "the_recipes_of_servers_that_ran_hold_on_an_envoy";
+    for root in made::captured() {
+        all_hold_on_an_envoy(&root);
+    }
+}
+
+fn all_hold_on_an_envoy(root: &Root) {
     let keys = json!({ "keys": [own_key().public_jwk()] }).to_string();
     let recipes: Vec<_> =
         CAPTURED.iter().copied().chain(["keycloak", "keycloak-client-credentials"]).collect();
@@ -584,13 +584,13 @@ pub(crate) fn the_recipes_of_servers_that_ran_hold_on_an_envoy() {
         rule["match"] = json!({ "prefix": format!("/{name}/") });
         rule["requires"] = json!({ "provider_name": name });
         config["rules"].as_array_mut().expect("a list").push(rule);
-        let Some(folder) = folder(server, test) else { return };
+        let folder = root.folder(server.folder);
         for (file, _, fate) in server.tokens {
             // Our key signs no HS512, and a set without the key is not what this is about.
             if matches!(fate, Refused(NoKey) | Other(Reason::AlgorithmNotAllowed)) {
                 continue;
             }
-            let (header, claims) = decoded(&read(&folder, &format!("{file}.jwt")));
+            let (header, claims) = decoded(&folder.text(&format!("{file}.jwt")));
             requests.push((name, (*file).to_owned(), header, claims, *fate));
         }
         for (at, made) in MADE.iter().enumerate().filter(|(_, made)| made.recipe == name) {

@@ -53,7 +53,7 @@ class Keycloak:
             except OSError:
                 return False
 
-        eventually("Keycloak", is_up)
+        eventually("Keycloak", is_up, 300)
 
     def stop(self):
         if self.program:

@@ -1,4 +1,5 @@
-//! The list of attacks, row by row: which vectors prove a row, and the tests of what no vector shows.
+//! The list of attacks, row by row: which vectors prove a row, and the tests of what no vector shows. The vectors of
+//! `made_cases` and `made_sets` have the name of their row in theirs; those that are named here are published ones.
 //! The rows are named as in the list: A algorithms and keys, S signatures, F format, C claims, J key
 //! sets.
 
@@ -9,12 +10,15 @@ mod signatures;
 mod verdicts;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use crate::vectors::{judge, key_sets, providers, wycheproof};
+use serde_json::Value;
+
+use crate::vectors::{judge, key_sets, made_cases, made_sets, providers, wycheproof};
 
 /// What proves a row.
 enum Proof {
-    /// Every vector whose id starts so, judged in `cases` and `key_sets`.
+    /// Every published vector whose id starts so, judged in `cases` and `key_sets`.
     Vectors(&'static str),
     /// A test.
     Test(fn()),
@@ -162,6 +166,7 @@ const ROWS: &[(&str, &[Proof])] = &[
             Vectors("wycheproof/jws-46"),
             Vectors("wycheproof/jws-25"),
             Vectors("crafted/key.rsa-e3-bleichenbacher"),
+            Test(wycheproof::rsa_and_the_curves_are_judged_as_the_files_say),
         ],
     ),
     ("S8", &[Vectors("wycheproof/jwk-8"), Test(signatures::s8_s9_s10_a_key_is_bounded)]),
@@ -448,19 +453,17 @@ fn every_row_of_the_list_has_its_proof() {
         .chain(key_sets)
         .collect();
     assert_eq!(names, expected);
-    let Some(folder) = judge::shared("vectors", "every_row_of_the_list_has_its_proof") else { return };
-    let ids: Vec<String> = ["cases.jsonl", "jwks_cases.jsonl"]
-        .iter()
-        .flat_map(|file| judge::rows(&folder.join(file)))
-        .map(|row| judge::text(&row, "id").to_owned())
-        .collect();
+    let made: Vec<String> = made_cases::rows().iter().chain(&made_sets::rows()).map(id_of).collect();
+    let rows_of_made: BTreeSet<&str> = made.iter().map(|id| row_of(id)).filter(|row| *row != "ok").collect();
+    for row in &rows_of_made {
+        assert!(names.contains(row), "{row} is no row of the list");
+    }
     for (row, proofs) in ROWS {
-        assert!(!proofs.is_empty(), "{row}");
-        for proof in *proofs {
-            if let Vectors(start) = proof {
-                assert!(ids.iter().any(|id| id.starts_with(start)), "{row}: there is no vector {start}");
-            }
-        }
+        let is_shown = proofs.iter().any(|proof| !matches!(proof, Vectors(_))) || rows_of_made.contains(row);
+        assert!(is_shown, "{row}: nothing here shows it, only what is published");
+    }
+    if let Some(folder) = harness::shared("vectors/cases.jsonl").as_deref().and_then(Path::parent) {
+        the_published_vectors_are_there(folder);
     }
     let mut tests = BTreeSet::new();
     let mut vectors = 0;
@@ -471,5 +474,29 @@ fn every_row_of_the_list_has_its_proof() {
             Review(why) => println!("{row}, by review: {why}"),
         }
     }
-    println!("{} rows: {vectors} vectors and groups of them, {} tests", ROWS.len(), tests.len());
+    println!(
+        "{} rows: {} vectors of our own, {vectors} published ones and groups of them, {} tests",
+        ROWS.len(),
+        made.len(),
+        tests.len()
+    );
+}
+
+fn id_of(vector: &Value) -> String {
+    judge::text(vector, "id").to_owned()
+}
+
+/// The row of the list that a vector of our own is for.
+fn row_of(id: &str) -> &str {
+    id.trim_start_matches("made/").split('.').next().unwrap_or_default()
+}
+
+fn the_published_vectors_are_there(folder: &Path) {
+    let files = ["cases.jsonl", "jwks_cases.jsonl"].map(|file| judge::rows(&folder.join(file)));
+    let ids: Vec<String> = files.iter().flatten().map(id_of).collect();
+    for (row, proof) in ROWS.iter().flat_map(|(row, proofs)| proofs.iter().map(move |proof| (row, proof))) {
+        if let Vectors(start) = proof {
+            assert!(ids.iter().any(|id| id.starts_with(start)), "{row}: there is no vector {start}");
+        }
+    }
 }
