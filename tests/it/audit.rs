@@ -29,7 +29,9 @@ fn start(idp: &Idp, upstream: &Upstream, audit: Value, key: &str) -> Envoy {
 /// The audit lines so far.
 fn lines(envoy: &Envoy) -> Vec<Value> {
     let log = envoy.log();
-    let texts = log.lines().filter_map(|line| line.split_once(" audit {"));
+    // Envoy may be about to write the rest of the last line.
+    let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
+    let texts = whole.lines().filter_map(|line| line.split_once(" audit {"));
     texts
         .map(|(_, rest)| {
             let text = format!("{{{rest}");

@@ -176,7 +176,7 @@ fn what_a_wasm_filter_cannot_do_is_refused_with_the_way_here() {
         &[
             ("providers.corp.payload_in_metadata", "filter state"),
             ("providers.corp.payload_in_metadata", "forward_payload_header"),
-            ("providers.corp.payload_in_metadata", "native host"),
+            ("providers.corp.payload_in_metadata", "dynamic module"),
             ("providers.corp.header_in_metadata", "filter state"),
             ("providers.corp.failed_status_in_metadata", "filter state"),
             ("providers.corp.normalize_payload_in_metadata", "filter state"),

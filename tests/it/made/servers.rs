@@ -252,7 +252,14 @@ fn client(alg: &str) -> Key {
     Key::cached(alg.parse().expect("an algorithm"), "a client")
 }
 
-/// The members of a public key that its thumbprint is of, in their order (RFC 7638 section 3.2).
+/// What a thumbprint is the hash of: the members in their order, whatever order an object has (RFC 7638 section 3).
+fn thumbprint_text(key: &Key) -> String {
+    let jwk = required(key);
+    let members: BTreeMap<_, _> = jwk.as_object().expect("a key").iter().collect();
+    serde_json::to_string(&members).expect("JSON")
+}
+
+/// The members of a public key that its thumbprint is of (RFC 7638 section 3.2).
 fn required(key: &Key) -> Value {
     let mut jwk = key.public_jwk();
     let members = jwk.as_object_mut().expect("a key");
@@ -265,7 +272,7 @@ fn confirmed(claims: &mut Map<String, Value>) {
     let Some(cnf) = claims.get_mut("cnf").and_then(Value::as_object_mut) else { return };
     for (name, value) in cnf {
         let hashed = match name.as_str() {
-            "jkt" => required(&client(value.as_str().expect("an algorithm"))).to_string().into_bytes(),
+            "jkt" => thumbprint_text(&client(value.as_str().expect("an algorithm"))).into_bytes(),
             _ => certificate::der_of(&client("ES256")),
         };
         *value = json!(b64(Sha256::digest(hashed)));
