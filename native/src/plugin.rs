@@ -56,7 +56,7 @@ impl WorkerShare {
     /// Lets its gate look at what is new, where there is a stream to wake it by.
     fn wake(&self) {
         if let Some((_, way)) = self.streams.first_key_value() {
-            way.commit(crate::stream::LOOK);
+            way.commit(crate::stream::POLL);
         }
     }
 }
@@ -394,7 +394,7 @@ impl Plugin {
             let Some((_, way)) = share.streams.first_key_value() else { continue };
             let Some(due) = share.due else { continue };
             let due = if due <= now {
-                way.commit(crate::stream::LOOK);
+                way.commit(crate::stream::POLL);
                 // The worker says when again; until it does, or where that stream ends before, soon.
                 let again = now.plus(BUSY);
                 share.due = Some(again);

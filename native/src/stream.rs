@@ -19,7 +19,7 @@ pub(crate) const WAKE: u64 = 1;
 /// The event that says: its token has ended.
 pub(crate) const CLOSE: u64 = 2;
 /// The event that says: let this worker's gate look at the clock.
-pub(crate) const LOOK: u64 = 3;
+pub(crate) const POLL: u64 = 3;
 
 /// Fields of a client, as they came.
 type OwnFields = Vec<(Box<[u8]>, Box<[u8]>)>;
@@ -104,7 +104,7 @@ impl Stream {
             self.answer(envoy, &overloaded(), false);
             return HeadersStatus::Stop;
         };
-        self.worker.look_if_due(&self.plugin, now);
+        self.worker.poll_if_due(&self.plugin, now);
         let judged = self.judge(envoy, &Vec::new(), |gate, request| gate.decide(self.id, request, now));
         let status = self.act(envoy, judged, Vec::new());
         self.worker.carry_out(&self.plugin, now);
@@ -232,7 +232,7 @@ impl Stream {
         self.plugin.record_pending(envoy);
         let Some(now) = clock() else { return };
         match event {
-            LOOK => self.worker.poll(&self.plugin, now),
+            POLL => self.worker.poll(&self.plugin, now),
             CLOSE => return self.end_early(envoy),
             _ => {}
         }

@@ -88,7 +88,7 @@ impl Worker {
     }
 
     /// Does what is due by the clock, and takes over what was fetched since.
-    pub(crate) fn look_if_due(&self, plugin: &Plugin, now: Timestamp) {
+    pub(crate) fn poll_if_due(&self, plugin: &Plugin, now: Timestamp) {
         if now >= self.due.get() || plugin.news() != self.news.get() {
             self.poll(plugin, now);
         }

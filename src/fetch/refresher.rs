@@ -172,7 +172,7 @@ impl<D: Document> Refresher<D> {
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
-    pub(crate) fn poll(
+    pub(crate) fn read_store(
         &mut self,
         store: &dyn Store,
         trust: D::Trust<'_>,

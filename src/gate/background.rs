@@ -55,11 +55,11 @@ pub(super) fn keys_of<'k>(
 
 impl Gate {
     /// Takes over what other instances of the proxy have put into the store.
-    pub(super) fn poll(&mut self, now: Timestamp) {
+    pub(super) fn read_store(&mut self, now: Timestamp) {
         for at in 0..self.sources.len() {
-            self.with_source(ProviderId(at), |source, store| source.poll(store, now));
+            self.with_source(ProviderId(at), |source, store| source.read_store(store, now));
         }
-        self.with_revocations(now, |revocations, store, _| revocations.poll(store, now));
+        self.with_revocations(now, |revocations, store, _| revocations.read_store(store, now));
     }
 
     /// Takes note of the time: starts the fetches that are due, takes over what other instances fetched, and

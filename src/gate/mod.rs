@@ -198,7 +198,7 @@ impl Gate {
             effects: VecDeque::new(),
             trace: Trace::default(),
         };
-        gate.poll(now);
+        gate.read_store(now);
         gate
     }
 

@@ -109,9 +109,9 @@ impl Revocations {
         lists.chain(self.statuses.wake_at(is_waited_for, now)).min()
     }
 
-    pub(super) fn poll(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
+    pub(super) fn read_store(&mut self, store: &dyn Store, now: Timestamp) -> Vec<(LookupId, SourceEvent)> {
         let lists = self.lookups.iter().zip(&mut self.lists);
-        lists.flat_map(|(lookup, list)| named(*lookup, list.poll(store, now))).collect()
+        lists.flat_map(|(lookup, list)| named(*lookup, list.read_store(store, now))).collect()
     }
 
     pub(super) fn tick(

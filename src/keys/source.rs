@@ -132,8 +132,8 @@ impl Source {
     }
 
     /// Takes over what is in the store, so that an instance that starts late starts warm.
-    pub fn poll(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
-        self.refresher.poll(store, (), now)
+    pub fn read_store(&mut self, store: &dyn Store, now: Timestamp) -> Vec<SourceEvent> {
+        self.refresher.read_store(store, (), now)
     }
 
     /// Takes note of the time and of what the others did; starts a fetch where one is due and no other instance

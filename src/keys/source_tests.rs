@@ -173,7 +173,7 @@ fn one_of_many_fetches_and_the_others_take_over_what_it_got() {
         assert!(source.keys(at(1)).is_some());
     }
     let mut late = source(99);
-    late.poll(&store, at(2));
+    late.read_store(&store, at(2));
     assert!(late.keys(at(2)).is_some(), "starts warm");
     assert!(asks(&late.tick(&store, at(2))).is_none());
 }
@@ -374,7 +374,7 @@ fn damage_and_lies_in_the_store_keep_nobody_from_its_keys() {
     assert!(asks(&forger.tick(&store, at(0))).is_some(), "sees nothing");
     forger.answered(&store, answer(200, &SET.replace("\"a\"", "\"evil\"")), at(0));
     let mut other = Source::new(remote, 3, secret);
-    other.poll(&store, at(1));
+    other.read_store(&store, at(1));
     assert!(other.keys(at(1)).is_none());
     let news = other.tick(&store, at(1));
     assert!(asks(&news).is_some(), "fetches for itself");
@@ -392,7 +392,7 @@ fn a_clock_that_was_set_back_stops_nobody() {
     let (mut fresh, before) = (Source::new(source.remote().clone(), 2, None), Timestamp::from_secs(900_000));
     source.tick(&store, at(550));
     // 27 hours earlier, a lease and a copy lie far in the future.
-    fresh.poll(&store, before);
+    fresh.read_store(&store, before);
     assert!(
         !fresh.expects_answer(before)
             || asks(&fresh.tick(&store, before)).is_some()
@@ -464,7 +464,7 @@ fn a_set_that_was_fetched_after_the_shared_state_was_lost_is_seen_by_everyone() 
     let store = InMemoryStore::default();
     let mut one = warm(&store, 1);
     let mut two = source(2);
-    two.poll(&store, at(0));
+    two.read_store(&store, at(0));
     // Somebody empties the value from which the instances know what there is.
     store.put(&SharedSlot::new(&one.remote().identity(), None).state_name(), b"").unwrap();
     assert!(asks(&one.tick(&store, at(550))).is_some());
@@ -522,7 +522,7 @@ fn a_kid_that_one_instance_looked_for_costs_the_others_nothing() {
         }
         assert_eq!(fetches, 4, "at once, and 1, 5 and 15 seconds later");
         let mut late = source(99);
-        late.poll(&store, at(31));
+        late.read_store(&store, at(31));
         assert_eq!(
             late.unknown_kid(&store, "dead", true, at(31)),
             UnknownKid::Missing,
@@ -542,7 +542,7 @@ fn a_kid_whose_key_is_gone_is_looked_for_by_nobody_and_its_return_is_noticed_wit
         source.tick(&store, at(10));
     }
     all.push(source(99));
-    all[4].poll(&store, at(10));
+    all[4].read_store(&store, at(10));
     for tenth in 1..480 {
         let now = at(10).plus(Duration::from_millis(100 * tenth));
         for source in &mut all {
@@ -976,13 +976,13 @@ fn instances_of_one_process_use_the_same_keys_unless_they_read_them_in_another_w
     first.answered(&store, answer(200, SET), at(0));
     let keys = Arc::clone(first.keys(at(0)).unwrap());
     let mut second = source(8);
-    second.poll(&store, at(1));
+    second.read_store(&store, at(1));
     assert!(Arc::ptr_eq(&keys, second.keys(at(1)).unwrap()), "read once");
 
     // Of another configuration, with the same keys.
     let remote = Remote { tried_without_kid: 1, ..remote(Origin::Jwks(endpoint("/jwks"))) };
     let mut other = Source::new(remote, 9, None);
-    other.poll(&store, at(1));
+    other.read_store(&store, at(1));
     let its = other.keys(at(1)).unwrap();
     assert!(!Arc::ptr_eq(&keys, its), "read in its own way");
     assert_eq!(its.keys().len(), 1);

@@ -1,5 +1,5 @@
-//! Bound tokens and proofs in the forms of servers and clients, and as real ones made them: at their moment, and then with another key, another
-//! certificate, another scheme, another time.
+//! Bound tokens and proofs in the forms of servers and clients, and as real ones made them: at their moment, and then with
+//! another key, another certificate, another scheme, another time.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
